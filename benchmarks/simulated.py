@@ -63,7 +63,7 @@ def application(schedules: list[str]) -> Catalog:
 
 
 def searched(days: float, schedules: list[str]) -> Callable[[], None]:
-    """Return a run without faults: a worker, a scheduler and a supervisor with default settings."""
+    """Return a run without faults: a worker, a scheduler and a maintenance process with default settings."""
     settings = Settings()
 
     def build(_draws: RandomStream) -> Setup:

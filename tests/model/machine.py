@@ -240,7 +240,7 @@ class StorageMachine(CallersMachine):
         for name, paused in pauses:
             self.pair.both("pause_queue", name, paused=paused)
 
-    # The supervisor
+    # Maintenance
 
     @rule(limit=draw.limits, retry_in=st.none() | draw.seconds, error=draw.errors, commit=st.booleans())
     def sweep(self, limit: int, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001

@@ -1,11 +1,11 @@
-"""Mutants of the supervisor, the scheduler, and the watchers of jobs."""
+"""Mutants of maintenance, the scheduler, and the watchers of jobs."""
 
 from __future__ import annotations
 
 from tests.mutants.patching import Mutant
 
 RESCUER = "zeke_queue.maintenance.rescuer"
-SUPERVISOR = "zeke_queue.maintenance.runner"
+MAINTENANCE = "zeke_queue.maintenance.runner"
 SCHEDULER = "zeke_queue.maintenance.scheduler"
 EVENTS = "zeke_queue.watch.job_watcher"
 FOLLOWER = "zeke_queue.watch.subscription"
@@ -59,16 +59,16 @@ MUTANTS = (
     ),
     Mutant(
         "housekeeping-an-hour-late",
-        SUPERVISOR,
+        MAINTENANCE,
         "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n",
         "        began = self._clock.monotonic()\n"
         '        due = {name: began if name == "rescue" else began + 3600 for name in DUTIES}\n',
-        "A supervisor archives and purges for the first time an hour after it has begun.",
+        "A maintenance process archives and purges for the first time an hour after it has begun.",
         where=("cancel",),
     ),
     Mutant(
         "sweeps-by-the-wall-clock",
-        SUPERVISOR,
+        MAINTENANCE,
         "        due = dict.fromkeys(DUTIES, self._clock.monotonic())\n"
         "        while not self._timer.stopped:\n"
         "            now = self._clock.monotonic()\n"
@@ -81,24 +81,24 @@ MUTANTS = (
         "            duties: list[MaintenanceJob] = [name for name in DUTIES if due[name] <= now]\n"
         "            swept = await self.sweep(duties)\n"
         "            ended = self._clock.now().timestamp()\n",
-        "A supervisor plans its sweeps by the wall clock, and waits where that is set back.",
+        "A maintenance process plans its sweeps by the wall clock, and waits where that is set back.",
         where=("cron",),
     ),
     Mutant(
         "sweeps-stay-slow",
-        SUPERVISOR,
+        MAINTENANCE,
         "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
         "failures[name] += name in swept.failed\n",
-        "After a few storage errors a supervisor sweeps rarely forever.",
+        "After a few storage errors maintenance sweeps rarely forever.",
     ),
     Mutant(
         "sweeps-end-in-an-outage",
-        SUPERVISOR,
+        MAINTENANCE,
         '            self._log.warning("maintenance_retrying", duty=duty, error=str(error))\n'
         "            return False\n",
         '            self._log.warning("maintenance_retrying", duty=duty, error=str(error))\n'
         "            raise\n",
-        "A supervisor ends after a short outage of the storage.",
+        "A maintenance process ends after a short outage of the storage.",
     ),
     Mutant(
         "scheduler-ends-in-an-outage",

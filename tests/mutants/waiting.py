@@ -215,7 +215,7 @@ MUTANTS = (
         "zeke_queue.maintenance.runner",
         "                    rows = await self._storage.resume_waiting(self._batch)\n",
         "                    rows = 0\n",
-        "No supervisor resumes parents that were skipped.",
+        "No maintenance resumes parents that were skipped.",
         where=HERE,
     ),
     Mutant(

@@ -1,8 +1,8 @@
 """Attempts that take longer than they may.
 
-Each attempt has ``expire_in`` seconds. The worker interrupts its handler then; a supervisor gives back what
+Each attempt has ``expire_in`` seconds. The worker interrupts its handler then; maintenance releases what
 expires nevertheless, since its worker died or is paused, and there are two, which sweep often, so
-that worker and supervisors meet over one attempt.
+that worker and maintenance meet over one attempt.
 
 Handlers end in time or too late, move their deadline first or do not, and meet the interruption in every way:
 they obey it at once, clean up for some seconds, continue for a while and then return, or never check. Some
@@ -29,7 +29,7 @@ ENDS: Final = ("return", "return", "return", "raise", "snooze")
 
 
 def build(draws: RandomStream) -> Setup:
-    """Jobs with seconds to live, two workers, two supervisors."""
+    """Jobs with seconds to live, two workers, two maintenance processes."""
     catalog = Catalog()
     time = draws.pick((1.0, 2.0, 4.0))
     catalog.task("brief", expire_in=time, retry_limit=draws.below(3), retry_backoff=draws.chance(0.5))(act)
@@ -45,7 +45,7 @@ def build(draws: RandomStream) -> Setup:
     return Setup(
         catalog,
         clients={"c1": doing(actions)},
-        supervisors=2,
+        maintenance=2,
         worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,
@@ -74,4 +74,4 @@ def _step(draws: RandomStream, time: float) -> Step:
     )
 
 
-SCENARIO = Scenario(__name__, "attempts that take longer than they may, met by worker and supervisors", build)
+SCENARIO = Scenario(__name__, "attempts that take longer than they may, met by worker and maintenance", build)

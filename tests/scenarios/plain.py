@@ -39,7 +39,7 @@ def build(draws: RandomStream) -> Setup:
         catalog,
         clients={"c1": doing(actions)},
         workers=2 + draws.chance(0.3),
-        supervisors=0,
+        maintenance=0,
         worker={
             "concurrency": 1 + draws.below(3),
             "maintenance": True,

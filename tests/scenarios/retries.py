@@ -45,7 +45,7 @@ def a_sends_word_counts(event: Change, _state: RunState) -> None:
 
 
 def build(draws: RandomStream) -> Setup:
-    """A handful of flaky jobs, two workers, a supervisor."""
+    """A handful of flaky jobs, two workers, a maintenance process."""
     catalog = Catalog()
     backoff = draws.chance(0.7)
 

@@ -1,7 +1,7 @@
 """Everything at once: retries, limits, unique keys, cron, children, transactions, and users that interfere.
 
-A few workers, schedulers and supervisors share a database that is stormy; two clients send, and an operator
-watches its jobs. The properties are the same as without faults.
+A few workers, schedulers and maintenance processes share a database that is stormy; two clients send, and an
+operator watches its jobs. The properties are the same as without faults.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build(draws: RandomStream) -> Setup:
         clients=programs,
         workers=2 + draws.chance(0.3),
         schedulers=1 + draws.chance(0.3),
-        supervisors=1 + draws.chance(0.3),
+        maintenance=1 + draws.chance(0.3),
         worker={
             "concurrency": 1 + draws.below(3),
             "lease": draws.pick((4.0, 6.0)),

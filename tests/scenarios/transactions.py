@@ -221,7 +221,7 @@ def _placing(draws: RandomStream, name: str, number: int, earlier: list[UUID]) -
 
 
 def build(draws: RandomStream) -> Setup:
-    """Two or three shops over one table, two workers, a supervisor."""
+    """Two or three shops over one table, two workers, a maintenance process."""
     orders = Orders()
     clients: dict[str, Any] = {}
     for name in ("c1", "c2", "c3")[: 2 + draws.below(2)]:

@@ -178,7 +178,7 @@ def build(draws: RandomStream) -> Setup:
     return Setup(
         catalog,
         clients={name: doing(plan) for name, plan in plans.items()},
-        supervisors=1 + draws.below(2),
+        maintenance=1 + draws.below(2),
         worker=leased(1 + draws.below(3), lease, 2.0),
         sweep=draws.pick((1.0, 3.0)),
         phase=PHASE,

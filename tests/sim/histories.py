@@ -285,7 +285,7 @@ class History:
         self.change(job, call, **{"waits_for": None, "start_after": self.now, **columns})
 
     def overdue(self, job: UUID, reason: Any) -> None:
-        """Find an expired job in a supervisor."""
+        """Find an expired job in maintenance."""
         row = self.rows[job]
         call = self.invoke("lock_expired", "v1", limit=10)
         found = ExpiredJob(
@@ -320,7 +320,7 @@ class History:
         self.at += 0.001
         self.events.append(QueueRow(self.at, self.now, name, limit, self.now if paused else None))
 
-    # Supervisors.
+    # Maintenance.
 
     def archive(self, job: UUID, after: float = 10.0, **columns: Any) -> None:
         call = self.invoke("archive", "v1", after=after, limit=10)

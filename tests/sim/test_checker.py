@@ -189,7 +189,7 @@ class Recorded:
             assert not await block.__aexit__(RuntimeError, error, None)
 
     async def sweep(self) -> None:
-        """Release expired jobs, as a supervisor does."""
+        """Release expired jobs, as maintenance does."""
         self.calls += 1
         number = self.calls
         block = self.store.transaction()

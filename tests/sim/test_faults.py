@@ -478,5 +478,5 @@ def test_killed_worker_waits_for_no_queue_after_one_had_work() -> None:
         asleep.append(notifier.has_waiters)
 
     del rare
-    simulated(queues, program, supervisors=0, phase=60.0)
+    simulated(queues, program, maintenance=0, phase=60.0)
     assert asleep == [True, False, True]

@@ -149,7 +149,7 @@ def test_retries_are_within_the_limit() -> None:
         assert h.holds("retries within the limit") is holds
 
 
-def test_supervisor_of_the_same_process_ends_overdue_attempt() -> None:
+def test_maintenance_of_the_same_process_ends_overdue_attempt() -> None:
     for called, holds in ((True, True), (False, False)):
         h = History()
         job = _ended(h, "returned", None)

@@ -262,7 +262,7 @@ def test_job_moves_whole_to_the_archive() -> None:
 
 
 def _sweeping(**rules: Any) -> History:
-    """Return a history in its quiet phase, with a supervisor that has run for long enough."""
+    """Return a history in its quiet phase, with maintenance that has run for long enough."""
     h = History(archive_after=100.0, delete_after=50.0, sweep=5.0, **rules)
     h.lived("v1", "started")
     h.answer(h.invoke("archive", "v1", after=100.0, limit=10), 0)

@@ -45,7 +45,7 @@ def test_job_may_begin_at_the_instant_of_the_stop(h: History) -> None:
 
 
 def _sweeping(*verbs: str, fails: bool = False) -> History:
-    """Return a history of a supervisor that is asked to stop, and continues its calls."""
+    """Return a history of a maintenance process that is asked to stop, and continues its calls."""
     h = History()
     h.lived("v1", "started")
     h.answer(h.invoke("archive", "v1", after=10.0, limit=10), 0)
@@ -56,7 +56,7 @@ def _sweeping(*verbs: str, fails: bool = False) -> History:
     return h
 
 
-def test_stopping_supervisor_only_ends_its_round() -> None:
+def test_stopping_maintenance_only_ends_its_round() -> None:
     assert _sweeping("archive", "purge").verdict() is None
     assert _sweeping("purge", "purge", fails=True).verdict() is None, "it may repeat a call that failed"
     h = _sweeping("purge", "archive", "purge")

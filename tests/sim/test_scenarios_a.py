@@ -94,11 +94,11 @@ def worker_expires_attempt(story: Story) -> bool:
     return any(error == "Expired" and story.by(event).startswith("w") for event, _, error in ends(story))
 
 
-def supervisor_expires_attempt(story: Story) -> bool:
+def maintenance_expires_attempt(story: Story) -> bool:
     return any(error == "Expired" and story.by(event).startswith("v") for event, _, error in ends(story))
 
 
-def both_supervisors_end_attempts(story: Story) -> bool:
+def both_maintenance_processes_end_attempts(story: Story) -> bool:
     return {"v1", "v2"} <= {story.by(event) for event, _, _ in ends(story)}
 
 
@@ -338,8 +338,8 @@ def worker_archives(story: Story) -> bool:
 SITUATIONS: dict[str, dict[str, Callable[[Story], bool]]] = {
     "expiry": _named(
         worker_expires_attempt,
-        supervisor_expires_attempt,
-        both_supervisors_end_attempts,
+        maintenance_expires_attempt,
+        both_maintenance_processes_end_attempts,
         job_of_lost_worker_returns,
         handler_returns_after_its_deadline,
         attempt_expires_before_its_handler_begins,

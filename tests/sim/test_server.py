@@ -47,7 +47,7 @@ async def want(node: Node) -> None:
 
 
 def played(decisions: dict[str, Any], *, before: Any = None, first: Main = hold) -> Outcome:
-    alone = {"workers": 0, "supervisors": 0, "phase": 50.0, "before": before, "options": {"properties": ()}}
+    alone = {"workers": 0, "maintenance": 0, "phase": 50.0, "before": before, "options": {"properties": ()}}
     knobs = NONE.but(kinds=tuple(KINDS))
     return simulated(catalog, first, want, decisions=decisions, knobs=knobs, **alone)
 

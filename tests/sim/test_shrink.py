@@ -96,7 +96,7 @@ def ends_with_an_error(_draws: RandomStream) -> Setup:
             await node.queue.clock.sleep(0.2)
         raise Done
 
-    return Setup(Catalog(), clients={"c1": program}, workers=0, supervisors=0, phase=10.0)
+    return Setup(Catalog(), clients={"c1": program}, workers=0, maintenance=0, phase=10.0)
 
 
 def test_error_of_another_kind_is_another_failure() -> None:

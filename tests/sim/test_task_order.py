@@ -21,7 +21,7 @@ Program = Callable[[Node], Awaitable[None]]
 
 
 def scenario(*programs: Program) -> Scenario:
-    return scenario_of(Catalog(), *programs, workers=0, supervisors=0, phase=20.0, quiet=30.0)
+    return scenario_of(Catalog(), *programs, workers=0, maintenance=0, phase=20.0, quiet=30.0)
 
 
 def played(one: Scenario, decisions: dict[str, Any] | None, **knobs: Any) -> Outcome:

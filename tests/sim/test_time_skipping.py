@@ -253,7 +253,7 @@ def test_failed_settlement_is_repeated_soon() -> None:
         await node.queue.cancel(job)
 
     hit = {"w1/settle/1": {"fault": "pool", "for": 5.0}}
-    done = simulated(catalog_of(quick), program, decisions=hit, knobs=SKIPPING, supervisors=0, phase=60.0)
+    done = simulated(catalog_of(quick), program, decisions=hit, knobs=SKIPPING, maintenance=0, phase=60.0)
     settled = [event.at for event in done.events if isinstance(event, Invoked) and event.verb == "settle"]
     assert len(settled) == 2
     assert settled[1] < 6.0

@@ -168,7 +168,7 @@ class _Changing:
             if first:
                 raise ValueError("only the first time")
 
-        return Setup(Catalog(), clients={"c1": main}, workers=0, supervisors=0, phase=5.0, quiet=30.0)
+        return Setup(Catalog(), clients={"c1": main}, workers=0, maintenance=0, phase=5.0, quiet=30.0)
 
 
 CHANGING = Scenario(NAME.format("CHANGING"), "", _Changing().build)

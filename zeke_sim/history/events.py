@@ -256,8 +256,8 @@ class Rules(NamedTuple):
     """The parameters of a run that properties need.
 
     Attributes:
-        archive_after, delete_after: options of the supervisors in seconds; None if no supervisor runs.
-        sweep: seconds between a supervisor's sweeps.
+        archive_after, delete_after: options of maintenance in seconds; None if none runs.
+        sweep: seconds between sweeps of maintenance.
         poll: seconds between an idle worker's polls.
         lease: seconds without a heartbeat after which a worker counts as dead.
         slack: seconds by which healthy parts may be late: a few times the maximum latency without faults.

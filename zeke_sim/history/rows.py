@@ -164,7 +164,7 @@ class Node:
         state: ``up``, ``stopping``, ``stopped`` or ``killed``.
         changed: when its state or its connection last changed.
         rested: when the last handler ended.
-        duties: the storage methods for supervisors and schedulers that it has called.
+        duties: the storage methods for maintenance and schedules that it has called.
         open: the start times of its unanswered calls, by number.
         hampered: when a call last failed or took too long.
     """

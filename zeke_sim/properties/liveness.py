@@ -20,7 +20,7 @@ WORKER_RECOVERS: Final = 6.0
 """Maximum seconds until a worker repeats a failed call after the storage has recovered."""
 
 DUTY_RECOVERS: Final = 31.0
-"""Maximum seconds until a supervisor or scheduler repeats a failed call after the storage has recovered."""
+"""Maximum seconds until maintenance or a scheduler repeats a failed call after the storage has recovered."""
 
 POLLS: Final = 4
 """Number of polls that a worker may need if claims may skip rows at random."""
@@ -40,7 +40,7 @@ def duty_since(verb: str, state: RunState) -> float | None:
 
 @holds("every process performs its duty", End)
 def every_process_performs_its_duty(_event: End, state: RunState) -> None:
-    """After all faults have ended, each worker claims, a scheduler polls for ticks, and a supervisor sweeps.
+    """After all faults have ended, each worker claims, a scheduler polls for ticks, and maintenance sweeps.
 
     A process that never did so would violate no other liveness property.
     """

@@ -57,7 +57,7 @@ def _check_outcome(outcome: Any, event: Invoked, state: RunState) -> None:
         _check_expired(outcome, error)
     ruled = state.ruled_overdue.get((outcome.id, outcome.attempt))
     if "while_storing" in error or (ruled and error.get("type") in {"Expired", "WorkerLost"}):
-        return  # the latter is said by a supervisor, possibly in the same process
+        return  # the latter is said by maintenance, possibly in the same process
     life = state.lives[outcome.id]
     ends = [end for end in life.ended.get(outcome.attempt, ()) if end.node == event.node]
     if ends:

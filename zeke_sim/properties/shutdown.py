@@ -21,7 +21,7 @@ PATIENCE: Final = 5.0
 """Minimum seconds for which a stopping worker repeats calls that the storage does not answer."""
 
 DUTIES: Final = ("lock_due_schedules", "lock_expired", "resume_waiting", "archive", "purge")
-"""The storage methods that schedulers and supervisors are meant to call."""
+"""The storage methods that schedulers and maintenance are meant to call."""
 
 _HOLDING: Final = ("claim", "settle", "suspend", "heartbeat", "deregister")
 
@@ -109,7 +109,7 @@ def _ends(event: Lived, known: dict[str, float], state: RunState) -> None:
 
 @holds("no process ends without a request", Lived)
 def no_process_ends_without_a_request(event: Lived, state: RunState) -> None:
-    """A worker, a scheduler or a supervisor ends only on request, and survives all external faults."""
+    """A worker, scheduler or maintenance process ends only on request, and survives all external faults."""
     asked = state.of("asked to end", set[str])
     if event.what == "stopping":
         asked.add(event.node)

@@ -126,7 +126,7 @@ class TestEnvironment:
             entropy = SeededEntropy(self._seed)
             self._queue = DrivenQueue(self, self.catalog, storage, entropy, Settings())
             self._scheduler = Scheduler(parts_of(self._queue))
-            self._supervisor = Maintenance(parts_of(self._queue))
+            self._maintenance = Maintenance(parts_of(self._queue))
             self.drive(parts_of(self._queue).declare())
         return self._queue
 
@@ -312,7 +312,7 @@ class TestEnvironment:
             pass
         if now - self._swept >= SWEEP:
             self._swept = now
-            await self._supervisor.sweep()
+            await self._maintenance.sweep()
         await self._instant()
 
     async def _instant(self) -> None:

@@ -71,7 +71,7 @@ AIMED: Final = PARTITIONS | {"kill", "pause", "sigterm"}
 AIMS: Final[Mapping[str, tuple[str, ...]]] = {
     "worker": ("claim", "settle", "heartbeat", "handler", "handler"),
     "scheduler": ("lock_due_schedules", "insert", "commit"),
-    "supervisor": ("lock_expired", "settle", "commit"),
+    "maintenance": ("lock_expired", "settle", "commit"),
     "client": ("insert",),
 }
 """The critical moments of each role: statements in transit, and (``handler``) the start of an attempt."""

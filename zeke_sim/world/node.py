@@ -43,7 +43,7 @@ RESTART: Final = 1.0
 DUTIES: Final = {
     "worker": ("claim",),
     "scheduler": ("lock_due_schedules",),
-    "supervisor": ("lock_expired", "resume_waiting", "archive", "purge"),
+    "maintenance": ("lock_expired", "resume_waiting", "archive", "purge"),
 }
 """The storage methods that the processes of each role are meant to call."""
 
@@ -73,7 +73,7 @@ class Node:
     Attributes:
         nodes: all nodes of the world, by name.
         name: its name in plans and histories.
-        role: worker, scheduler, supervisor or client.
+        role: worker, scheduler, maintenance or client.
         incarnation: number of processes started under this name.
         dead: whether no process is running under this name.
         link: the network fault between it and the database; None for a working connection.
@@ -365,7 +365,7 @@ def scheduler() -> Main:
     return _program(lambda node: Scheduler(parts_of(node.queue)))
 
 
-def supervisor(**options: Any) -> Main:
+def maintenance(**options: Any) -> Main:
     """Return the main function of a maintenance process, with options of ``Maintenance``."""
     return _program(lambda node: Maintenance(parts_of(node.queue), **options))
 

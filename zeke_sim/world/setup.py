@@ -35,17 +35,17 @@ class Setup:
     """The setup of a world.
 
     Attributes:
-        catalog: the tasks, for all workers, schedulers and supervisors.
+        catalog: the tasks, for workers, schedulers and maintenance.
         clients: programs that use the queue, by name; each has a node of its own and runs once. Node faults
             never kill a client, but all statement faults affect it; a client that is killed with its
             statement is restarted.
-        workers, schedulers, supervisors: the number of each.
+        workers, schedulers, maintenance: the number of processes of each.
         worker: options of ``zeke_queue.Worker``. Here ``maintenance`` and ``schedules`` are False by default,
             and processes of their own have these duties; where they are True, workers have them too.
         others: additional workers by name, with their own catalog, such as another version.
-        sweep: seconds between sweeps of the supervisors.
+        sweep: seconds between sweeps of maintenance.
         archive_after, delete_after: how long ended and archived jobs are kept, in seconds.
-        batch: maximum number of rows per statement of a supervisor.
+        batch: maximum number of rows per statement of maintenance.
         phase: length of the fault phase in seconds.
         quiet: seconds after the fault phase by which all jobs must have ended.
         tail: seconds after that for archiving and deletion of ended jobs; None for as long as they take.
@@ -57,7 +57,7 @@ class Setup:
     clients: Mapping[str, Main] = field(default_factory=dict[str, Any])
     workers: int = 2
     schedulers: int = 0
-    supervisors: int = 1
+    maintenance: int = 1
     worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
     others: Mapping[str, Catalog] = field(default_factory=dict[str, Any])
     sweep: float = 5.0
@@ -74,7 +74,7 @@ class Setup:
     @property
     def maintained(self) -> bool:
         """Whether any process runs maintenance."""
-        return bool(self.supervisors or self.worker.get("maintenance"))
+        return bool(self.maintenance or self.worker.get("maintenance"))
 
     @property
     def slowest_sweep(self) -> float:
@@ -82,7 +82,7 @@ class Setup:
         if not self.worker.get("maintenance"):
             return self.sweep
         heartbeat = self.worker.get("heartbeat_interval", SWEEP_INTERVAL_MAX)
-        return max(self.sweep * bool(self.supervisors), sweep_interval(heartbeat))
+        return max(self.sweep * bool(self.maintenance), sweep_interval(heartbeat))
 
     def check_names(self) -> None:
         """Check that names of clients and additional workers are unique and can be part of an address.
@@ -92,7 +92,7 @@ class Setup:
         """
         taken = {
             f"{letter}{number}"
-            for letter, many in (("w", self.workers), ("s", self.schedulers), ("v", self.supervisors))
+            for letter, many in (("w", self.workers), ("s", self.schedulers), ("v", self.maintenance))
             for number in range(1, many + 1)
         }
         for name in (*self.others, *self.clients):

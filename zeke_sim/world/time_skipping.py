@@ -44,7 +44,7 @@ _LONG_AGO: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class PendingWork(NamedTuple):
-    """Work that will be due for schedulers or supervisors.
+    """Work that will be due for schedulers or maintenance.
 
     Attributes:
         at: when it is due, by the database's clock.
@@ -70,7 +70,7 @@ class TimeSkipper:
         self._world = world
         self._nodes = nodes
         self._setup = setup
-        self._duties: dict[str, list[PendingWork]] = {"scheduler": [], "supervisor": []}
+        self._duties: dict[str, list[PendingWork]] = {"scheduler": [], "maintenance": []}
         self._number = 0
         self.jumped = 0.0
 
@@ -82,7 +82,7 @@ class TimeSkipper:
             row = event.after
             if row is None or row.state not in FINAL:
                 return
-            whose, what, key = "supervisor", event.table, row.id
+            whose, what, key = "maintenance", event.table, row.id
         if (at := self._due(what, key)) is not None:
             self._number += 1
             heapq.heappush(self._duties[whose], PendingWork(at, self._number, what, key))
@@ -142,7 +142,7 @@ class TimeSkipper:
         return pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
-        """Return when the next work of schedulers or supervisors is due; None for never."""
+        """Return when the next work of schedulers or maintenance is due; None for never."""
         duties = self._duties[whose]
         while duties and self._due(duties[0].what, duties[0].key) != duties[0].at:
             heapq.heappop(duties)

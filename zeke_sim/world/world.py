@@ -181,7 +181,7 @@ class World(WorldContext):
         roles = [node.role]
         if node.role == "worker":
             options = self.setup.worker
-            roles += ["supervisor"] * bool(options.get("maintenance"))
+            roles += ["maintenance"] * bool(options.get("maintenance"))
             roles += ["scheduler"] * bool(options.get("schedules"))
         return tuple(verb for role in roles for verb in DUTIES[role])
 
@@ -195,8 +195,8 @@ class World(WorldContext):
             self._add(name, "worker", nodes_of.worker(**setup.worker), observed(other, self.nodes))
         for number in range(1, setup.schedulers + 1):
             self._add(f"s{number}", "scheduler", nodes_of.scheduler(), catalog)
-        for number in range(1, setup.supervisors + 1):
-            self._add(f"v{number}", "supervisor", nodes_of.supervisor(**sweeping), catalog)
+        for number in range(1, setup.maintenance + 1):
+            self._add(f"v{number}", "maintenance", nodes_of.maintenance(**sweeping), catalog)
         for name, main in setup.clients.items():
             self._add(name, "client", main, catalog)
         if setup.before is not None:
