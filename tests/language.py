@@ -66,16 +66,25 @@ ODD_TEST_NAMES = re.compile(
 )
 # fmt: off
 FORMER_NAMES = frozenset({
-    "Alarm", "Allowance", "Bells", "CANCEL_PATIENCE", "COMES_ALONG", "Crew", "Desk", "Duty", "FADING",
-    "Follower", "Forbidden", "Foretold", "HURRY", "Heart", "Held", "Hindered", "Holdings", "INSISTENCE",
-    "Intake", "JobFilter", "JobHost", "JobSource", "Judge", "LAST_WORDS", "LOOKS", "Lacking", "Lanes",
-    "Ledger", "LocalExecutor", "Looks", "Misfortune", "Pace", "Refused", "Showing", "Supervisor", "Swept",
-    "Told", "TooOld", "Unfit", "Watchers", "WorkerHost", "_comes_along", "_dismiss", "_give_back",
-    "_give_up", "_scatter", "_scouted", "_sit_out", "_wind_down", "bring_back", "deed", "elision", "errand",
-    "foreign_cron_age", "give_back", "goes_off", "good_keys", "have_told", "hurry", "hush", "in_the_way",
-    "insert_surely", "is_good", "misfit", "misfortune", "nobody", "open_to_look", "overlooked", "people",
-    "rows_to_look_at", "serve_ticks", "somebody", "struck", "take_down", "tell_brief", "tell_stories",
-    "tell_story", "telling", "tending", "told_elsewhere", "unseal", "wellness", "whoever", "worker_goes_on",
+    "Admission", "Alarm", "AlchemyLink", "Allowance", "Ask", "Bell", "Bells", "CANCEL_PATIENCE",
+    "COMES_ALONG", "ChildHost", "Crew", "Desk", "Direct", "Duty", "FADING", "Follower", "Following",
+    "Forbidden", "Foretold", "HURRY", "Heart", "Held", "Hindered", "Holdings", "INSISTENCE", "Intake",
+    "JobFilter", "JobHost", "JobSource", "Judge", "LANE", "LAST_WORDS", "LOOKS", "Lacking", "Lane", "Lanes",
+    "Ledger", "Live", "LocalExecutor", "Looks", "Misfortune", "Notes", "Pace", "Past", "Prepared", "Refused",
+    "Room", "SLICE", "Showing", "Stage", "Supervisor", "Swept", "SyncAlchemyLink", "SyncLink", "Told",
+    "TooOld", "Trial", "Unfit", "Want", "Watchers", "WorkerHost", "Worlds", "_beaten", "_comes_along",
+    "_dismiss", "_give_back", "_give_up", "_in_the_way", "_scatter", "_scouted", "_sit_out", "_wind_down",
+    "add_key", "admission", "admit", "alchemy_link", "beat", "bell", "bring_back", "calm", "campaign",
+    "close_session", "deaf", "declare_queues", "declare_schedules", "deed", "desk", "driving",
+    "drop_schedule", "drowsy", "due_schedules", "elision", "errand", "facts_lines", "follower",
+    "foreign_cron_age", "freezing", "give_back", "goes_off", "good_keys", "grace", "hang", "have_told",
+    "heart", "hit", "hurry", "hush", "in_the_way", "insert_surely", "intake", "is_good", "judge", "lane",
+    "lanes", "minds", "misfit", "misfortune", "nobody", "office", "open_session", "open_to_look",
+    "overlooked", "people", "perform", "performing", "read_facts", "ring", "rows_to_look_at", "sabotage",
+    "seal", "serve_ticks", "slip", "somebody", "spawn", "stall", "strike", "struck", "supervisor",
+    "supervisors", "take_down", "tell", "tell_brief", "tell_stories", "tell_story", "telling", "tending",
+    "told_elsewhere", "told_fault", "trying", "unseal", "use_key", "verdicts", "wake_parents", "watching",
+    "wellness", "whoever", "worker_goes_on",
 })
 """Names of zeke_* that words of the field have replaced."""
 # fmt: on

@@ -259,7 +259,7 @@ class Reference(MemoryStorage):
         def passes(job_id: UUID) -> bool:
             return job_id in passed or self._locks.taken(job_id, scope.owner)
 
-        found = transitions.overdue(scope, self._clock.now(), workers, limit, passes)
+        found = transitions.expired(scope, self._clock.now(), workers, limit, passes)
         for job in found:
             scope.lock(job.id)
         return found

@@ -167,26 +167,26 @@ class Rows(dict[Any, Any]):
 class Watched(dict[K, V]):
     """A table of immutable rows that reports every insertion and deletion."""
 
-    def __init__(self, tell: Callable[[K, V | None, V | None], None]) -> None:
+    def __init__(self, record: Callable[[K, V | None, V | None], None]) -> None:
         super().__init__()
-        self._tell = tell
+        self._record = record
 
     def __setitem__(self, key: K, value: V) -> None:
         before = self.get(key)
         super().__setitem__(key, value)
-        self._tell(key, before, value)
+        self._record(key, before, value)
 
     def __delitem__(self, key: K) -> None:
         before = self[key]
         super().__delitem__(key)
-        self._tell(key, before, None)
+        self._record(key, before, None)
 
     def pop(self, key: K, *default: Any) -> Any:
         """Take a row out."""
         before = self.get(key)
         value = super().pop(key, *default)
         if before is not None:
-            self._tell(key, before, None)
+            self._record(key, before, None)
         return value
 
 

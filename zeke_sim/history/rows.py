@@ -101,7 +101,7 @@ def is_of_waiting(change: Change) -> bool:
     return before.awaited is not after.awaited or before.waits_for != after.waits_for
 
 
-class Ask(NamedTuple):
+class Request(NamedTuple):
     """A request concerning a job: ``what`` is a NewJob, an outcome, or an extension."""
 
     call: Call
@@ -127,9 +127,9 @@ class Life:
     row: Image | None = None
     table: str = ""
     changes: list[Change] = field(default_factory=list["Change"])
-    sends: list[Ask] = field(default_factory=list["Ask"])
-    outcomes: dict[int, list[Ask]] = field(default_factory=dict[int, "list[Ask]"])
-    extensions: dict[int, list[Ask]] = field(default_factory=dict[int, "list[Ask]"])
+    sends: list[Request] = field(default_factory=list["Request"])
+    outcomes: dict[int, list[Request]] = field(default_factory=dict[int, "list[Request]"])
+    extensions: dict[int, list[Request]] = field(default_factory=dict[int, "list[Request]"])
     claims: dict[int, Change] = field(default_factory=dict[int, "Change"])
     began: dict[int, list[Began]] = field(default_factory=dict[int, "list[Began]"])
     ended: dict[int, list[Ended]] = field(default_factory=dict[int, "list[Ended]"])

@@ -26,13 +26,13 @@ from zeke_sim.history.events import (
 )
 from zeke_sim.history.rows import (
     MOMENT,
-    Ask,
     Broken,
     Call,
     End,
     Life,
     Node,
     Place,
+    Request,
     WorkerActivity,
     ids_answered,
     is_of_waiting,
@@ -49,13 +49,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MOMENT",
-    "Ask",
     "Broken",
     "Call",
     "End",
     "Life",
     "Node",
     "Place",
+    "Request",
     "RunState",
     "WorkerActivity",
     "ids_answered",
@@ -268,14 +268,14 @@ class RunState:
         verb, args = event.verb, event.args
         if verb == "insert":
             for job in args["jobs"]:
-                self.lives[job.id].sends.append(Ask(call, job))
+                self.lives[job.id].sends.append(Request(call, job))
         elif verb == "insert_child":
-            self.lives[args["child"].id].sends.append(Ask(call, args["child"]))
+            self.lives[args["child"].id].sends.append(Request(call, args["child"]))
         elif verb in _SETTLING:
             self._asked_to_settle(call)
         elif verb == "extend":
             for asked in args["extended"]:
-                self.lives[asked.id].extensions.setdefault(asked.attempt, []).append(Ask(call, asked))
+                self.lives[asked.id].extensions.setdefault(asked.attempt, []).append(Request(call, asked))
         else:
             self._busy(event.node, verb, args)
 
@@ -296,7 +296,7 @@ class RunState:
         args = call.invoked.args
         for key in ("completed", "failed", "released", "waiting"):
             for outcome in args.get(key, ()):
-                self.lives[outcome.id].outcomes.setdefault(outcome.attempt, []).append(Ask(call, outcome))
+                self.lives[outcome.id].outcomes.setdefault(outcome.attempt, []).append(Request(call, outcome))
 
     def _answered(self, event: Answered) -> None:
         call = self.calls.get(event.call)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import ExpiredJob
-    from zeke_sim.history.state import Ask, RunState
+    from zeke_sim.history.state import Request, RunState
 
 _CENTURY: Final = 36_500 * 86_400.0
 
@@ -85,38 +85,38 @@ def no_attempt_is_cut_short(event: Change, state: RunState) -> None:
     if rows is None:
         return
     before, _ = rows
-    for ask in outcomes(event, state):
-        if not isinstance(ask.what, Failed):
+    for request in outcomes(event, state):
+        if not isinstance(request.what, Failed):
             continue
-        kind = error_of(ask.what.output).get("type")
-        if kind not in {"Expired", "WorkerLost"} and ask.what.final is not RowState.EXPIRED:
+        kind = error_of(request.what.output).get("type")
+        if kind not in {"Expired", "WorkerLost"} and request.what.final is not RowState.EXPIRED:
             continue
         ruled = state.ruled_overdue.get((before.id, before.attempt), set())
         if kind == "WorkerLost":
             if "lease" not in ruled:
                 raise Broken(f"attempt {before.attempt} is called lost, and was not overdue", job=before.id)
         elif "deadline" not in ruled:
-            _up(ask, event, state)
+            _up(request, event, state)
 
 
-def _up(ask: Ask, event: Change, state: RunState) -> None:
+def _up(request: Request, event: Change, state: RunState) -> None:
     """Check that an attempt's deadline had passed on its worker's clock when the worker reported it."""
     row = event.before
     claim = None if row is None else state.lives[row.id].claims.get(row.attempt)
     if row is None or claim is None:
         return
-    said = ask.call.invoked.at
-    now = Ended(said, ask.call.invoked.node, "", row.id, row.attempt, "cancelled", None)
+    at = request.call.invoked.at
+    now = Ended(at, request.call.invoked.node, "", row.id, row.attempt, "cancelled", None)
     due = deadline(now, state, 1 / (1 + state.rules.drift))
-    if said < due - MOMENT.total_seconds():
+    if at < due - MOMENT.total_seconds():
         raise Broken(
-            f"attempt {row.attempt} is called expired at {said:.3f} s, and has time until {due:.3f} s",
+            f"attempt {row.attempt} is called expired at {at:.3f} s, and has time until {due:.3f} s",
             job=row.id,
             since=claim.at,
         )
 
 
-def _seconds(extension: Ask) -> float:
+def _seconds(extension: Request) -> float:
     what: Any = extension.what
     return what.seconds
 
@@ -135,13 +135,17 @@ def an_extension_counts_from_now(event: Change, state: RunState) -> None:
         values = f"{getattr(before, others[0])!r} became {getattr(after, others[0])!r}"
         raise Broken(f"while it ran {others[0]} {values}", job=after.id)
     causes = state.causes(event)
-    asks = [ask for ask in state.lives[after.id].extensions.get(after.attempt, ()) if ask.call in causes]
-    for ask in asks:
-        asked_on = after.started_on + timedelta(seconds=after.expire_in - _seconds(ask))
-        if state.stamped(asked_on, ask.call.invoked.at):
+    requests = [
+        request
+        for request in state.lives[after.id].extensions.get(after.attempt, ())
+        if request.call in causes
+    ]
+    for request in requests:
+        asked_on = after.started_on + timedelta(seconds=after.expire_in - _seconds(request))
+        if state.stamped(asked_on, request.call.invoked.at):
             return
-    if asks:
+    if requests:
         ends = after.started_on + timedelta(seconds=after.expire_in)
         raise Broken(
-            f"extended by {_seconds(asks[0])} s at {state.now}, and its deadline is {ends}", job=after.id
+            f"extended by {_seconds(requests[0])} s at {state.now}, and its deadline is {ends}", job=after.id
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Event
-    from zeke_sim.history.state import Ask, RunState
+    from zeke_sim.history.state import Request, RunState
 
 PROMPT: Final = 0.1
 """Seconds within which a running worker must react."""
@@ -195,7 +195,7 @@ def deadline(event: Ended, state: RunState, pace: float) -> float:
     return due
 
 
-def _moved(due: float, extension: Ask, pace: float) -> float:
+def _moved(due: float, extension: Request, pace: float) -> float:
     """Return a deadline after an extension, which counts from its request and takes effect when answered."""
     asked: Any = extension.what
     moved, answered = extension.call.invoked.at + asked.seconds * pace, extension.call.answered

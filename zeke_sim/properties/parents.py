@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_sim.history.events import Event, Image
-    from zeke_sim.history.state import Ask, RunState
+    from zeke_sim.history.state import Request, RunState
 
 _CREATED, _ACTIVE, _CANCELLED = RowState.CREATED, RowState.ACTIVE, RowState.CANCELLED
 
@@ -48,23 +48,23 @@ def a_wait_is_as_requested(event: Change, state: RunState) -> None:
     after = event.after
     if after is None or after.state is not _CREATED:
         return
-    asks = outcomes(event, state)
-    if not asks:
+    requests = outcomes(event, state)
+    if not requests:
         return
-    differences = [_difference(ask, after, state) for ask in asks]
+    differences = [_difference(request, after, state) for request in requests]
     if all(differences):
         raise Broken(differences[0] or "", job=after.id)
 
 
-def _difference(ask: Ask, after: Image, state: RunState) -> str | None:
+def _difference(request: Request, after: Image, state: RunState) -> str | None:
     """Describe how a row differs from the request; return None if it does not."""
-    what: Any = ask.what
+    what: Any = request.what
     awaited = state.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
     waited = None if awaited is None or awaited.state in FINAL else awaited.id
     if after.waits_for != waited:
         return f"it waits for {after.waits_for}, and should for {waited}"
     if waited is None:
-        at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, ask.call.invoked.at)
+        at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, request.call.invoked.at)
         return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
     if state.now is not None and after.start_after < state.now + FAR:
         return f"it waits for {waited}, and starts at {after.start_after}"

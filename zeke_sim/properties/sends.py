@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import NewJob
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Ask, Call, RunState
+    from zeke_sim.history.state import Call, Request, RunState
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _ROUNDING: Final = timedelta(microseconds=2)
@@ -44,24 +44,24 @@ def a_rolled_back_send_is_never_seen(event: Change, state: RunState) -> None:
     sends = state.lives[row.id].sends
     if not sends:
         raise Broken("the row exists without a send", job=row.id)
-    if not any(_may_be_seen(ask, state) for ask in sends):
-        told = ", ".join(_call_text(ask) for ask in sends)
+    if not any(_may_be_seen(request, state) for request in sends):
+        told = ", ".join(_call_text(request) for request in sends)
         raise Broken(f"the row exists, and its send is {told}", job=row.id, since=sends[0].call.invoked.at)
 
 
-def _may_be_seen(ask: Ask, state: RunState) -> bool:
-    if ask.call.outcome == "failed":
+def _may_be_seen(request: Request, state: RunState) -> bool:
+    if request.call.outcome == "failed":
         return False
-    if ask.call.invoked.transaction is None:
+    if request.call.invoked.transaction is None:
         return True
-    last = state.transactions[ask.call.invoked.transaction][-1]
+    last = state.transactions[request.call.invoked.transaction][-1]
     return last.invoked.verb == "commit" and last.outcome != "failed"
 
 
-def _call_text(ask: Ask) -> str:
-    if ask.call.outcome == "failed":
-        return f"call {ask.call.invoked.call}, which failed"
-    return f"transaction {ask.call.invoked.transaction}, which was not committed"
+def _call_text(request: Request) -> str:
+    if request.call.outcome == "failed":
+        return f"call {request.call.invoked.call}, which failed"
+    return f"transaction {request.call.invoked.transaction}, which was not committed"
 
 
 @holds("a row is what was sent", Change, steps=is_send)
@@ -75,8 +75,8 @@ def a_row_is_what_was_sent(event: Change, state: RunState) -> None:
         return
     sends = state.lives[row.id].sends
     causes = state.causes(event)
-    sends = [ask for ask in sends if ask.call in causes] if causes else sends
-    differences = [_difference(row, ask.what, ask.call, state) for ask in sends]
+    sends = [request for request in sends if request.call in causes] if causes else sends
+    differences = [_difference(row, request.what, request.call, state) for request in sends]
     if differences and all(differences):
         raise Broken(differences[0] or "", job=row.id)
 

@@ -15,7 +15,7 @@ from zeke_sim.properties.definition import holds, is_claim, is_end
 
 if TYPE_CHECKING:
     from zeke_sim.history.events import Image
-    from zeke_sim.history.state import Ask, RunState
+    from zeke_sim.history.state import Request, RunState
 
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
@@ -28,16 +28,16 @@ DOUBLINGS: Final = 16
 WAIT_MAX: Final = 2**31 - 1
 
 
-def outcomes(event: Change, state: RunState) -> list[Ask]:
+def outcomes(event: Change, state: RunState) -> list[Request]:
     """Return the settlements that may have made a change that ended an attempt."""
     before = event.before
     if before is None:
         return []
-    asks = state.lives[before.id].outcomes.get(before.attempt, [])
+    requests = state.lives[before.id].outcomes.get(before.attempt, [])
     causes = state.causes(event)
     if causes:
-        return [ask for ask in asks if ask.call in causes]
-    return [ask for ask in asks if ask.call.outcome != "failed"]
+        return [request for request in requests if request.call in causes]
+    return [request for request in requests if request.call.outcome != "failed"]
 
 
 def settled(event: Change) -> tuple[Image, Image] | None:
@@ -53,12 +53,14 @@ def a_settlement_is_of_the_current_attempt(event: Change, state: RunState) -> No
     if rows is None:
         return
     before, after = rows
-    asks = outcomes(event, state)
-    if any(_fits(ask.what, after) for ask in asks):
+    requests = outcomes(event, state)
+    if any(_fits(request.what, after) for request in requests):
         return
-    asked = ", ".join(described(ask.what) for ask in asks) or f"nothing for attempt {before.attempt}"
+    asked = (
+        ", ".join(described(request.what) for request in requests) or f"nothing for attempt {before.attempt}"
+    )
     others = [number for number in state.lives[after.id].outcomes if number != before.attempt]
-    if not asks and others:
+    if not requests and others:
         asked += f" (but for {', '.join(map(str, others))})"
     raise Broken(
         f"attempt {before.attempt} became {after.state} with output {after.output}; asked was {asked}",
@@ -155,16 +157,16 @@ def retries_wait_as_the_policy_says(event: Change, state: RunState) -> None:
         return
     before, after = rows
     low, high = _bounds(before)
-    for ask in outcomes(event, state):
-        wait = ask.what.retry_in if isinstance(ask.what, Failed) else None
+    for request in outcomes(event, state):
+        wait = request.what.retry_in if isinstance(request.what, Failed) else None
         if wait is None:
             continue
-        if not low <= wait <= high and error_of(ask.what.output).get("type") != "Retry":
+        if not low <= wait <= high and error_of(request.what.output).get("type") != "Retry":
             raise Broken(
                 f"retried in {wait} s, and after {before.retry_count} retries it is {low} to {high} s",
                 job=after.id,
             )
-        _starts_in(wait, after, ask.call.invoked.at, state)
+        _starts_in(wait, after, request.call.invoked.at, state)
 
 
 @holds("a snoozed job waits as requested", Change)
@@ -174,9 +176,9 @@ def a_snoozed_job_waits_as_requested(event: Change, state: RunState) -> None:
     if before is None or after is None or event.table != "job" or before.state is after.state:
         return
     if before.state is _ACTIVE and after.state is _CREATED:
-        for ask in outcomes(event, state):
-            if isinstance(ask.what, Released):
-                _starts_in(ask.what.delay, after, ask.call.invoked.at, state)
+        for request in outcomes(event, state):
+            if isinstance(request.what, Released):
+                _starts_in(request.what.delay, after, request.call.invoked.at, state)
     elif after.state is _CREATED or (after.state is _RETRY and before.state is not _ACTIVE):
         for call in state.causes(event):
             _starts_in(0.0, after, call.invoked.at, state)

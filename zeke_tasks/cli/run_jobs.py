@@ -55,7 +55,7 @@ INGEST_QUEUES: Final = ("ingest-source", "fetch-content", *ANALYSIS_QUEUES)
 ITEMS_EVERY: Final = 1.0
 """Seconds between two reads of the items while jobs run; each reads the items with all their content."""
 
-GRACE: Final = 2.0
+SHUTDOWN: Final = 2.0
 """Seconds that jobs may continue after the command's timeout."""
 
 
@@ -108,7 +108,7 @@ class JobRunner:
         found: list[Finding] = []
         # Without a visible display the items are not read.
         find = items if console is not None and not console.quiet else None
-        async with Worker(self.queue, tasks=sorted(tasks), schedules=False, shutdown_timeout=GRACE):
+        async with Worker(self.queue, tasks=sorted(tasks), schedules=False, shutdown_timeout=SHUTDOWN):
             with display(console or Console(quiet=True)) as shown:
                 look_at = self.queue.clock.monotonic()
                 async for jobs in follow(Family(self.queue, roots), self.queue, timeout):

@@ -53,13 +53,13 @@ class Children:
 
     Args:
         children: the processes.
-        tell: called with a message at each start and each unexpected exit.
+        report: called with a message at each start and each unexpected exit.
         clock: sleeps before a restart.
     """
 
-    def __init__(self, children: Sequence[Child], tell: Callable[[str], None], clock: Clock) -> None:
+    def __init__(self, children: Sequence[Child], report: Callable[[str], None], clock: Clock) -> None:
         self._children = children
-        self._tell = tell
+        self._report = report
         self._clock = clock
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._keepers: list[asyncio.Task[None]] = []
@@ -69,7 +69,7 @@ class Children:
         """Start every child."""
         for child in self._children:
             process = await self._start(child)
-            self._tell(f"{child.name} runs as pid {process.pid}")
+            self._report(f"{child.name} runs as pid {process.pid}")
             self._keepers.append(asyncio.create_task(self._keep(child, process)))
         return self
 
@@ -111,7 +111,7 @@ class Children:
             if self._stopping:
                 return
             ended, process = process.pid, await self._start(child)
-            self._tell(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
+            self._report(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
         await process.wait()
         said = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
         # The folder of the log may be deleted later, so the message includes the end of the log.

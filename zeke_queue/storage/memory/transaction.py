@@ -55,7 +55,7 @@ class MemoryTransaction(MemoryVerbs):
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
-        found = transitions.overdue(
+        found = transitions.expired(
             self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
         )
         for job in found:

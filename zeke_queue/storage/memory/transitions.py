@@ -276,7 +276,7 @@ def extend(scope: AutoCommit, now: datetime, extended: Sequence[Extended]) -> se
     return changed
 
 
-def overdue(
+def expired(
     scope: AutoCommit,
     now: datetime,
     workers: Mapping[UUID, WorkerInfo],

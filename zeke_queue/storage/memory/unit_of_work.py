@@ -80,9 +80,9 @@ class AutoCommit:
         """Store a new or changed row, and notify waiters."""
         self.tables.put_in(row)
         if self.notifier.has_waiters:
-            self.tell(row)
+            self.notify(row)
 
-    def tell(self, row: Row) -> None:
+    def notify(self, row: Row) -> None:
         """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
         self.notifier.job(row.id)
         if row.waits:
@@ -190,4 +190,4 @@ class UnitOfWork(AutoCommit):
         """Roll back: nothing was changed, but claims have skipped the rows, so wake sleepers."""
         for job_id in self._rows:
             if (row := self.tables.jobs.get(job_id)) is not None:
-                self._committed.tell(row)
+                self._committed.notify(row)
