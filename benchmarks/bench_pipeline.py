@@ -25,7 +25,7 @@ from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context
 from zeke_tasks.fetch import Fetched
-from zeke_tasks.fetch.parser_pool import Readers
+from zeke_tasks.fetch.parser_pool import ParserPool
 from zeke_tasks.store.model import NewSource, SourceType
 from zeke_tasks.store.postgres import PostgresRepository, migrate
 from zeke_tasks.stories.read import read_page
@@ -90,7 +90,7 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     web = _Web(20 if quick else 400)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     values: dict[str, list[float]] = {"pipeline": [], "reading alone": []}
-    async with Readers(processors) as readers:
+    async with ParserPool(processors) as readers:
         await _reading(web, readers, processors)  # each process loads its parsers first
         for measured in range(runs):
             for name in in_turn(list(values), measured):
@@ -108,7 +108,7 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     return [*figures.values(), both]
 
 
-async def _pipeline(dsn: str, web: _Web, readers: Readers) -> float:
+async def _pipeline(dsn: str, web: _Web, readers: ParserPool) -> float:
     clock = SystemClock()
     repository = PostgresRepository()
 
@@ -137,7 +137,7 @@ async def _pipeline(dsn: str, web: _Web, readers: Readers) -> float:
     return len(web.pages) / took
 
 
-async def _reading(web: _Web, readers: Readers, processors: int) -> float:
+async def _reading(web: _Web, readers: ParserPool, processors: int) -> float:
     now, waiting = SystemClock().now(), iter(web.pages)
 
     async def work() -> None:

@@ -1,4 +1,4 @@
-"""Article pages read per second: inline, and in the processes of `Readers`.
+"""Article pages read per second: inline, and in the processes of `ParserPool`.
 
 Beside it, in the same run and in turns: the extraction library alone, on top of which our reading has its
 cost, and lxml's parsing of the same pages, which is the least that reading HTML takes.
@@ -21,7 +21,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo.site import DemoSite, serve_directory
 from zeke_tasks.demo.site.site import BUSY_AT_FIRST
 from zeke_tasks.fetch import WebClient, WebOptions
-from zeke_tasks.fetch.parser_pool import Readers
+from zeke_tasks.fetch.parser_pool import ParserPool
 from zeke_tasks.stories.read import read_page
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ async def _measure(runs: int, rounds: int) -> list[Figure]:
     }
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
     values: dict[str, list[float]] = {name: [] for name in (*inline, "Readers")}
-    async with Readers(processors) as readers:
+    async with ParserPool(processors) as readers:
         await _read(pages, None, readers, now, processors)  # each process loads its parsers first
         for read in inline.values():
             await _read(pages, read, readers, now, processors)
@@ -88,7 +88,7 @@ def _ratios(figures: dict[str, Figure], processors: int) -> list[Figure]:
 async def _read(
     pages: Sequence[Fetched],
     inline: Callable[[Fetched], object] | None,
-    readers: Readers,
+    readers: ParserPool,
     now: datetime,
     processors: int,
 ) -> None:

@@ -13,7 +13,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.fetch import Permanent, Transient, WebClient
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
 from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.youtube.choose import open_youtube
@@ -53,7 +53,7 @@ async def read(
         return await compute(function, *args, **options)
     except Unreadable as error:
         raise Permanent(what, str(error)) from error
-    except ReaderKilled as error:
+    except ParserKilled as error:
         raise Transient(what, str(error)) from error
 
 
@@ -108,10 +108,10 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
     videos = YouTubeSettings.load()
     async with (
-        Readers() as readers,
+        ParserPool() as parsers,
         WebClient(options, clock=clock) as web,
-        open_ai(settings, clock, compute=readers) as ai,
+        open_ai(settings, clock, compute=parsers) as ai,
     ):
-        await readers.start()
+        await parsers.start()
         youtube = open_youtube(videos, web, clock)
-        yield Context(PostgresRepository(), web, clock, readers, ai, keywords=keywords, youtube=youtube)
+        yield Context(PostgresRepository(), web, clock, parsers, ai, keywords=keywords, youtube=youtube)

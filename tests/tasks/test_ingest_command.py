@@ -26,7 +26,7 @@ from zeke_tasks.cli.run_ingest import ingest
 from zeke_tasks.cli.run_jobs import INGEST_QUEUES, open_job_runner
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import AddressRefused, FeedError, UrlRefused, WebClient
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool
 from zeke_tasks.ingest.named import NamedServers
 from zeke_tasks.ingest.recognise import feed_of
 from zeke_tasks.payloads import FetchContent
@@ -215,14 +215,14 @@ async def test_local_failure_is_reported_and_everything_is_read_after_its_repair
 async def test_unreadable_page_is_reported_for_its_url_only(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = Readers.__call__
+    call = ParserPool.__call__
 
-    async def killed(readers: Readers, function: Callable[..., object], *args: object) -> object:
+    async def killed(readers: ParserPool, function: Callable[..., object], *args: object) -> object:
         if any(str(getattr(argument, "url", "")).endswith("/trees") for argument in args):
-            raise ReaderKilled("killed, for want of memory")
+            raise ParserKilled("killed, for want of memory")
         return await call(readers, function, *args)
 
-    monkeypatch.setattr(Readers, "__call__", killed)
+    monkeypatch.setattr(ParserPool, "__call__", killed)
     async with Site() as site:
         outcomes, found = await _ingest(settings, site.url("/trees"), site.url("/feed"))
     assert [outcome.error for outcome in outcomes] == ["killed, for want of memory", None]

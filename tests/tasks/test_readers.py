@@ -29,7 +29,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.system.subprocess_pool import Child, ChildEnded, Children
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.fetch import AddressRefused, Transient, articles, extract_article, feeds
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
 from zeke_tasks.store.model import HealthStatus, ItemStatus
 from zeke_tasks.stories import read
 from zeke_tasks.testing.web import ScriptedWeb, feed, page
@@ -42,20 +42,20 @@ FEED, PAGE, OTHER = "https://a.example/feed", "https://a.example/1", "https://a.
 
 
 @pytest.fixture
-async def readers() -> AsyncIterator[Readers]:
-    async with Readers(2, prepare=strange_reading.nothing) as readers:
+async def readers() -> AsyncIterator[ParserPool]:
+    async with ParserPool(2, prepare=strange_reading.nothing) as readers:
         yield readers
 
 
 async def test_reader_process_reads_real_pages_as_this_process_does(input_directory: Path) -> None:
     pages = [path.read_bytes() for path in sorted((input_directory / "pages").iterdir())]
-    async with Readers() as readers:
+    async with ParserPool() as readers:
         found = await asyncio.gather(*(readers(extract_article, body, PAGE) for body in pages))
     assert found == [extract_article(body, PAGE) for body in pages]
     assert all(found)
 
 
-async def test_errors_arrive_as_they_were_raised(readers: Readers) -> None:
+async def test_errors_arrive_as_they_were_raised(readers: ParserPool) -> None:
     with pytest.raises(Transient, match="busy") as transient:
         await readers(strange_reading.fail, "transient")
     assert vars(transient.value) == vars(Transient("https://a.example/", "busy", status=503, retry_after=7.0))
@@ -68,12 +68,12 @@ async def test_errors_arrive_as_they_were_raised(readers: Readers) -> None:
     assert "strange_reading.py" in json.loads(error_output(unknown.value))["traceback"]
 
 
-async def test_exit_in_a_reader_is_an_error_of_the_document(readers: Readers) -> None:
+async def test_exit_in_a_reader_is_an_error_of_the_document(readers: ParserPool) -> None:
     with pytest.raises(UsageError, match="SystemExit: 3"):
         await readers(strange_reading.stop_short, 3)
 
 
-async def test_value_that_cannot_be_pickled_is_an_error(readers: Readers) -> None:
+async def test_value_that_cannot_be_pickled_is_an_error(readers: ParserPool) -> None:
     with pytest.raises(UsageError, match="lambda"):
         await readers(lambda: None)
     with pytest.raises(UsageError, match="type lock"):
@@ -85,7 +85,7 @@ async def test_value_that_cannot_be_pickled_is_an_error(readers: Readers) -> Non
     assert await readers(strange_reading.where) != os.getpid()
 
 
-async def test_document_that_crashes_reader_twice_is_unreadable(readers: Readers) -> None:
+async def test_document_that_crashes_reader_twice_is_unreadable(readers: ParserPool) -> None:
     async def check(number: signal.Signals) -> None:
         ended, other = await asyncio.gather(
             readers(strange_reading.die, number), readers(strange_reading.where), return_exceptions=True
@@ -98,16 +98,16 @@ async def test_document_that_crashes_reader_twice_is_unreadable(readers: Readers
     await check_each_async([signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP], check)
 
 
-async def test_single_crash_of_a_reader_is_retried(readers: Readers, tmp_path: Path) -> None:
+async def test_single_crash_of_a_reader_is_retried(readers: ParserPool, tmp_path: Path) -> None:
     mark = tmp_path / "crashed"
     assert await readers(strange_reading.die_once, signal.SIGSEGV, str(mark)) != os.getpid()
     assert mark.exists()
 
 
 async def test_reader_killed_from_outside_is_not_an_error_of_the_document(
-    readers: Readers, tmp_path: Path
+    readers: ParserPool, tmp_path: Path
 ) -> None:
-    with pytest.raises(ReaderKilled, match="more memory"):
+    with pytest.raises(ParserKilled, match="more memory"):
         await readers(strange_reading.die, signal.SIGKILL)
     assert await readers(strange_reading.die_once, signal.SIGKILL, str(tmp_path / "killed")) != os.getpid()
     with pytest.raises(ChildEnded, match="exit code 3"):
@@ -115,18 +115,18 @@ async def test_reader_killed_from_outside_is_not_an_error_of_the_document(
 
 
 async def test_failed_start_of_a_reader_is_not_an_error_of_the_document() -> None:
-    async with Readers(1, prepare=strange_reading.break_off) as readers:
+    async with ParserPool(1, prepare=strange_reading.break_off) as readers:
         with pytest.raises(ChildEnded, match="SIGILL"):
             await readers(strange_reading.where)
         with pytest.raises(ChildEnded, match="SIGILL"):
             await readers.start()
-    async with Readers(1, prepare=partial(strange_reading.fail, "unknown")) as readers:
+    async with ParserPool(1, prepare=partial(strange_reading.fail, "unknown")) as readers:
         with pytest.raises(KeyError, match="bees"):
             await readers.start()
 
 
 async def test_document_over_the_cpu_limit_is_unreadable() -> None:
-    async with Readers(1, seconds=1.0, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, seconds=1.0, prepare=strange_reading.nothing) as readers:
         pid = await readers(strange_reading.where)
         with pytest.raises(Unreadable, match="more than 1 seconds of processor time"):
             await readers(strange_reading.spin)
@@ -136,7 +136,7 @@ async def test_document_over_the_cpu_limit_is_unreadable() -> None:
 
 async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    async with Readers(1, patience=0.5, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, patience=0.5, prepare=strange_reading.nothing) as readers:
         with pytest.raises(Unreadable, match=r"more than 0.5 seconds"):
             await readers(strange_reading.hang, str(mark))
     await until(lambda: not psutil.pid_exists(int(mark.read_text())))
@@ -144,7 +144,7 @@ async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
 
 async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    async with Readers(1, patience=1.0, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, patience=1.0, prepare=strange_reading.nothing) as readers:
         await readers.start()
         take = Children.child
 
@@ -160,7 +160,7 @@ async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pyt
 
 
 async def test_document_over_the_memory_limit_is_unreadable() -> None:
-    async with Readers(1, memory=1024**3, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, memory=1024**3, prepare=strange_reading.nothing) as readers:
         assert await readers(strange_reading.grow, 1024**2) == 1024**2
         with pytest.raises(Unreadable, match="more than 1024 MiB of memory"):
             await readers(strange_reading.grow, 2 * 1024**3)
@@ -168,7 +168,7 @@ async def test_document_over_the_memory_limit_is_unreadable() -> None:
 
 
 async def test_memory_limit_applies_to_each_document_separately() -> None:
-    async with Readers(2, memory=1024**3, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(2, memory=1024**3, prepare=strange_reading.nothing) as readers:
         kept = await asyncio.gather(*(readers(strange_reading.keep, 700 * 1024**2) for _ in range(2)))
         assert len(set(kept)) == 2
         assert await readers(strange_reading.grow, 500 * 1024**2) == 500 * 1024**2
@@ -178,10 +178,10 @@ async def test_lower_limit_of_the_system_is_respected() -> None:
     script = """
 import asyncio, resource
 from tests.tasks import strange_reading
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
 
 async def read():
-    async with Readers(1, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
         print(await readers(strange_reading.grow, 10))
         try:
             await readers(strange_reading.grow, 900 * 1024**2)
@@ -200,7 +200,7 @@ asyncio.run(read())
 
 async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    async with Readers(1, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
         reading = asyncio.create_task(readers(strange_reading.hang, str(mark)))
         await until(mark.exists)
         reading.cancel()
@@ -210,7 +210,7 @@ async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> 
 
 
 async def test_readers_end_with_their_context() -> None:
-    async with Readers(1, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
         pid = await readers(strange_reading.where)
         assert psutil.pid_exists(pid)
     assert not psutil.pid_exists(pid)
@@ -231,7 +231,7 @@ class Failing:
 
 @each(
     (Unreadable("the parsers crash on it"), ItemStatus.FAILED, 1, None),
-    (ReaderKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
+    (ParserKilled("it was killed"), ItemStatus.PENDING, 1, Retry),
     (ChildEnded(3), ItemStatus.PENDING, 0, ChildEnded),
 )
 async def test_unreadable_page_affects_only_its_item(
@@ -261,7 +261,7 @@ async def test_unreadable_page_affects_only_its_item(
 @each(
     (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
     # It counts against the feed, so that a feed that always fails this way is fetched less often.
-    (ReaderKilled("it was killed, with signal SIGKILL"), Retry),
+    (ParserKilled("it was killed, with signal SIGKILL"), Retry),
 )
 async def test_unreadable_feed_is_recorded(error: Exception, verdict: type[Exception]) -> None:
     in_memory = memory_domain()

@@ -12,7 +12,7 @@ from zeke_queue.model import JobQuery
 from zeke_queue.worker import Worker
 from zeke_tasks.demo.site import serve_directory
 from zeke_tasks.fetch import WebClient, WebOptions
-from zeke_tasks.fetch.parser_pool import Readers
+from zeke_tasks.fetch.parser_pool import ParserPool
 from zeke_tasks.store.model import HealthStatus, RawItem
 
 
@@ -22,7 +22,7 @@ async def test_every_feed_is_read_whole_and_once(on_postgres: Domain, input_dire
     jobs = Jobs(on_postgres)
     queue = jobs.worked()
     seen: list[dict[str, dict[str, RawItem]]] = []
-    async with serve_directory(input_directory) as server, Readers() as readers, WebClient(options) as web:
+    async with serve_directory(input_directory) as server, ParserPool() as readers, WebClient(options) as web:
         jobs.resources = replace(jobs.resources, web=web, compute=readers)
         sources = {name: await on_postgres.source(f"{server.base_url}/feeds/{name}") for name in names}
         for _ in range(2):

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 from zeke_queue.errors import SettingsError
 from zeke_tasks.ai.client import Embedded, Usage, to_embed
 from zeke_tasks.ai.errors import AIRejected, AIUnavailable
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, Unreadable
 
 if TYPE_CHECKING:
     from zeke_tasks.fetch.parser_pool import Compute
@@ -69,7 +69,7 @@ class WordLlama:
             vectors = await self._compute(embed_words, cut)
         except Unreadable as error:
             raise AIRejected(f"the text can't be embedded: {error}") from error
-        except ReaderKilled as error:
+        except ParserKilled as error:
             raise AIUnavailable(f"the embedding process was killed: {error}") from error
         return Embedded(tuple(vectors), MODEL, DIMENSIONS, Usage(MODEL, 0, 0, 0.0), stub=False)
 

@@ -11,7 +11,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import findings
 from zeke_tasks.cli.run_jobs import ANALYSIS_QUEUES, JobRunner, open_job_runner
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, Unreadable
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload
 from zeke_tasks.store.model import IDS, NewItem, NewSource, SourceType, item_id
@@ -98,7 +98,7 @@ async def _read(runner: JobRunner, path: Path) -> list[UploadedItem]:
     body = await asyncio.to_thread(_body, path)
     try:
         return await runner.context.compute(read_file, path.name, body, runner.queue.clock.now())
-    except (Unreadable, ReaderKilled) as error:
+    except (Unreadable, ParserKilled) as error:
         raise UsageError(f"{path.name}: {error}. Nothing was uploaded.") from error
 
 

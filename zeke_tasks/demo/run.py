@@ -83,9 +83,9 @@ class Demo:
                 Child(f"Worker {number}", command, server.directory / f"worker-{number}.log")
                 for number in range(1, self._workers + 1)
             ]
-            crew = await stack.enter_async_context(Children(children, self._say, self._clock))
+            processes = await stack.enter_async_context(Children(children, self._say, self._clock))
             await queue.trigger("ingest-pull", {"reason": "manual"})
-            found = await self._watch(queue, crew, sources)
+            found = await self._watch(queue, processes, sources)
             seen = await self._report(queue, found)
             if missing := _missing(site, found):
                 self._say(f"These pages did not become stories: {', '.join(missing)}")
@@ -111,7 +111,7 @@ class Demo:
             ]
         return [source.id for source in sources]
 
-    async def _watch(self, queue: Queue, crew: Children, sources: list[UUID]) -> list[Finding]:
+    async def _watch(self, queue: Queue, processes: Children, sources: list[UUID]) -> list[Finding]:
         """Show the progress until no job waits or runs; returns the items found."""
         with display(self._console) as shown:
             async with asyncio.timeout(LONGEST[self._ai.asks]):
@@ -123,7 +123,7 @@ class Demo:
                     shown.show(now)
                     if now.quiet:
                         return found
-                    crew.check()
+                    processes.check()
                     await self._clock.sleep(LOOK_EVERY)
 
     async def _report(self, queue: Queue, found: list[Finding]) -> list[StoryView]:

@@ -51,7 +51,7 @@ class Article:
 def extract_article(
     body: bytes, url: str, charset: str | None = None, *, now: datetime | None = None
 ) -> Article | None:
-    """Extract a page's article. Takes some 10 to 50 milliseconds; call it through `Readers`, not in threads.
+    """Extract a page's article. Takes 10 to 50 milliseconds; call it through `ParserPool`, not in threads.
 
     Args:
         body: the page, decompressed.

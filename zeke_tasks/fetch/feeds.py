@@ -39,7 +39,7 @@ _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
 def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
-    """Parse a feed. Takes milliseconds to a second; call it through `Readers`, not in threads.
+    """Parse a feed. Takes milliseconds to a second; call it through `ParserPool`, not in threads.
 
     Args:
         body: the document, decompressed.

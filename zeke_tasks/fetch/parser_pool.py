@@ -53,24 +53,24 @@ class Unreadable(ZekeError):
     """The parsers crash on the document, or need too much time or memory."""
 
 
-class ReaderKilled(ZekeError):
+class ParserKilled(ZekeError):
     """The process that parsed a document was killed twice, presumably by the system for lack of memory."""
 
 
 class Compute(Protocol):
-    """Runs a CPU-bound function that parses a document; implemented by `Readers`."""
+    """Runs a CPU-bound function that parses a document; implemented by `ParserPool`."""
 
     async def __call__(self, function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
         """Return the function's result, or raise its error.
 
         Raises:
             Unreadable: the parsers crash on the document or exceed their limits.
-            ReaderKilled: the process was killed, presumably for lack of memory.
+            ParserKilled: the process was killed, presumably for lack of memory.
         """
         ...
 
 
-class Readers:
+class ParserPool:
     """Runs functions in processes, each one call at a time. An async context manager.
 
     Args:
@@ -131,7 +131,7 @@ class Readers:
 
         Raises:
             Unreadable: it crashed or exceeded its limits, in two processes.
-            ReaderKilled: the processes were killed from outside, possibly for lack of memory.
+            ParserKilled: the processes were killed from outside, possibly for lack of memory.
             ChildEnded: a process exited on its own or can't be started, so this machine has a problem.
             UsageError: the function, an argument or the result can't be pickled.
             Exception: raised by the function, with the traceback of the other process as its cause.
@@ -139,7 +139,7 @@ class Readers:
         request = _pickled(function, args, options)
         try:
             answer = await self._ask(request, fresh=False)
-        except (Unreadable, ReaderKilled):
+        except (Unreadable, ParserKilled):
             answer = await self._ask(request, fresh=True)
         return cast("T", _result(answer))
 
@@ -173,7 +173,7 @@ class Readers:
         if number in _OF_CODE:
             return Unreadable(f"the parsers crash on it, with {ended.how}")
         if number == signal.SIGKILL:
-            return ReaderKilled(
+            return ParserKilled(
                 "the process that read it was killed, probably for lack of memory; give the "
                 "worker more memory"
             )

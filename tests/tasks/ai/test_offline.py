@@ -39,7 +39,7 @@ from zeke_tasks.ai import (
 from zeke_tasks.ai.openai import OpenAIClient
 from zeke_tasks.ai.wordllama import WordLlama, embed_words
 from zeke_tasks.context import inline
-from zeke_tasks.fetch.parser_pool import ReaderKilled, Readers, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
 
 STORY = (
     "Postgres 18 is released\n"
@@ -223,7 +223,7 @@ def _cosine(one: tuple[float, ...], other: tuple[float, ...]) -> float:
 
 
 async def test_embedding_in_reader_processes() -> None:
-    async with Readers(most=1) as readers:
+    async with ParserPool(most=1) as readers:
         embedded = await WordLlama(readers).embed(TEXTS)
     assert embedded.vectors == tuple(embed_words(TEXTS))
 
@@ -262,7 +262,7 @@ def test_loading_needs_no_network_and_leaves_logging_alone(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == [], "nothing is downloaded"
 
 
-@each((Unreadable("it takes too long"), AIRejected), (ReaderKilled("killed"), AIUnavailable))
+@each((Unreadable("it takes too long"), AIRejected), (ParserKilled("killed"), AIUnavailable))
 async def test_process_failures_are_ai_errors(met: Exception, expected: type[Exception]) -> None:
     async def compute(function: Callable[..., Any], /, *args: Any, **options: Any) -> NoReturn:
         raise met

@@ -18,7 +18,7 @@ from tests.tasks.pdfs import pdf
 from zeke_tasks.context import read
 from zeke_tasks.fetch import Fetched, PageError, Permanent
 from zeke_tasks.fetch import pdf as reading
-from zeke_tasks.fetch.parser_pool import Readers
+from zeke_tasks.fetch.parser_pool import ParserPool
 from zeke_tasks.fetch.pdf import Pdf, is_pdf, read_pdf
 from zeke_tasks.store.model import Kind
 from zeke_tasks.stories.keep import Reading
@@ -222,7 +222,7 @@ def mutated(changes: list[tuple[int, bytes]]) -> bytes:
     return bytes(body)
 
 
-async def outcome(readers: Readers, body: bytes) -> Reading | Permanent | None:
+async def outcome(readers: ParserPool, body: bytes) -> Reading | Permanent | None:
     try:
         return await read(readers, URL, read_page, page_of(body, "application/pdf"), START)
     except Permanent as error:
@@ -244,7 +244,7 @@ def drawn_bodies() -> list[bytes]:
 
 async def test_mutated_pdf_is_text_or_a_permanent_error() -> None:
     drawn = drawn_bodies()
-    async with Readers(2) as readers:
+    async with ParserPool(2) as readers:
         got = await asyncio.gather(*(outcome(readers, body) for body in drawn))
         whole = await outcome(readers, SAMPLE)
     assert len(got) == len(drawn) >= 50
