@@ -143,20 +143,20 @@ def replay_(
         from zeke_sim.report import as_json, html
         from zeke_sim.report.failure import Failure
 
-        given, scenario = _read(plan)
+        loaded, scenario = _read(plan)
         page = page or plan.with_suffix(".html")
         _writable(None, ("--html", page))
-        outcome = replay(given, scenario)
+        outcome = replay(loaded, scenario)
         if trace:
             for event in outcome.events:
                 typer.echo(as_json.line(event))
-        differs = divergence(outcome, replay(given, scenario))
+        differs = divergence(outcome, replay(loaded, scenario))
         if differs is not None:
             typer.secho(f"The two runs of this plan differ: {differs}", err=True)
             raise typer.Exit(BROKEN)
         if outcome.violation is None:
             typer.echo(f"No violation: {_counted(outcome)}, identical in both runs")
-            _report_unused_decisions(given, outcome)
+            _report_unused_decisions(loaded, outcome)
             return
         failure = Failure(Shrunk.given(outcome, replays=2), f"zeke sim replay {plan}", str(page))
         page.write_text(html.page(failure), encoding="utf-8")
@@ -178,9 +178,9 @@ def shrink(
     with _usage_errors():
         from zeke_sim.experiment.replay import replay
 
-        given, scenario = _read(plan)
+        loaded, scenario = _read(plan)
         _writable(folder, ("--emit-test", emit_test))
-        outcome = replay(given, scenario)
+        outcome = replay(loaded, scenario)
         if outcome.violation is None:
             typer.secho(f"{plan}: no property is violated, so there is nothing to shrink", err=True)
             raise typer.Exit(MISUSED)
@@ -319,9 +319,9 @@ def _screen(failure: Failure) -> str:
     return text.screen(failure, colour=sys.stdout.isatty())
 
 
-def _report_unused_decisions(given: Plan, outcome: Outcome) -> None:
+def _report_unused_decisions(loaded: Plan, outcome: Outcome) -> None:
     """Print the decisions of a plan that were never used, as after a change of its scenario."""
-    all_of_them = given.decisions or {}
+    all_of_them = loaded.decisions or {}
     left = [address for address in all_of_them if address not in (outcome.plan.decisions or {})]
     if left:
         shown = ", ".join(left[:UNUSED_SHOWN]) + (" …" if len(left) > UNUSED_SHOWN else "")

@@ -87,11 +87,11 @@ def _failures_in_one_line(ctx: Any) -> Generator[None]:
         print_error(error, options_of(ctx))
         raise typer.Exit(WRONG if isinstance(error, UsageError) else FAILED) from error
     except Exception as error:
-        said = _driver_error(error) or _output_error(error)
-        if said is None:
+        known = _driver_error(error) or _output_error(error)
+        if known is None:
             raise
-        print_error(said, options_of(ctx))
-        raise typer.Exit(WRONG if isinstance(said, UsageError) else FAILED) from error
+        print_error(known, options_of(ctx))
+        raise typer.Exit(WRONG if isinstance(known, UsageError) else FAILED) from error
 
 
 def parted(args: list[str]) -> tuple[list[str], list[str]]:
@@ -122,10 +122,10 @@ def _usage_errors_as_json(ctx: Any) -> Generator[None]:
         yield
     except Exception as error:
         # The name and module of typer's exception vary between its versions.
-        told: Any = getattr(error, "format_message", None)
-        if told is None or not options_of(ctx).json:
+        message: Any = getattr(error, "format_message", None)
+        if message is None or not options_of(ctx).json:
             raise
-        print_error(UsageError(told() or "Missing command."), options_of(ctx))
+        print_error(UsageError(message() or "Missing command."), options_of(ctx))
         raise typer.Exit(WRONG) from error
 
 
@@ -143,12 +143,12 @@ def _driver_error(error: Exception) -> ZekeError | None:
     psycopg: Any = sys.modules.get("psycopg")
     if psycopg is None or not isinstance(error, psycopg.Error):
         return None
-    said = str(error).strip().partition("\n")[0]
+    message = str(error).strip().partition("\n")[0]
     if isinstance(error, psycopg.ProgrammingError) and getattr(error, "sqlstate", None) is None:
         return SettingsError(
-            f"DATABASE_PRIMARY_URL: must be a DSN, got an error: {said}. Write postgresql://user@host:5432/name"
+            f"DATABASE_PRIMARY_URL: must be a DSN, got an error: {message}. Write postgresql://user@host:5432/name"
         )
-    return ZekeError(f"The database refused the statement: {said}")
+    return ZekeError(f"The database refused the statement: {message}")
 
 
 def _output_error(error: Exception) -> ZekeError | None:

@@ -72,8 +72,8 @@ class Options:
         from zeke_queue.core.names import schema_name
         from zeke_queue.system.settings import Settings
 
-        given: dict[str, Any] = {"database_primary_url": self.database, "jobs_schema": self.schema, **more}
-        settings = Settings.load(**{name: value for name, value in given.items() if value is not None})
+        values: dict[str, Any] = {"database_primary_url": self.database, "jobs_schema": self.schema, **more}
+        settings = Settings.load(**{name: value for name, value in values.items() if value is not None})
         # An invalid name is a usage error, so report it before the database is used.
         schema_name(settings.jobs_schema)
         return settings
@@ -183,15 +183,15 @@ def parse_json(text: str | None, name: str) -> Any:
     """
     if text is None:
         return None
-    given: str = text
+    values: str = text
     advice = """Quote it for the shell, as in '{"itemId": "123"}'."""
     if text == "-":
         name, advice = f"{name} on standard input", 'Write a JSON value, as {"itemId": "123"}.'
-        given = sys.stdin.read()
-    if not given.strip():
+        values = sys.stdin.read()
+    if not values.strip():
         raise InvalidOptionError(f"{name} is empty. {advice}")
     try:
-        return json.loads(given)
+        return json.loads(values)
     except ValueError as error:
         raise InvalidOptionError(f"{name} is not valid JSON: {error}. {advice}") from None
     except RecursionError:

@@ -72,10 +72,10 @@ def error_record(type_: str, message: str, traceback: str | None = None, **extra
 
 def shown(value: object) -> str:
     """Return a value's ``repr`` for a message, in about one line, for any value."""
-    said = _guarded(lambda: repr(value))
-    if said is None:  # its own code raises, or it is an integer of more digits than Python prints
+    text = _guarded(lambda: repr(value))
+    if text is None:  # its own code raises, or it is an integer of more digits than Python prints
         return f"<{type(value).__name__}>"
-    return said if len(said) <= SHOWN_MAX else f"{said[:SHOWN_MAX]}…"
+    return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 
 def _text(message: object) -> str:
@@ -90,8 +90,8 @@ def _type_name(exc: BaseException) -> str:
 
 
 def _message(exc: BaseException) -> str:
-    said = _guarded(lambda: str(exc))
-    return said if said is not None else f"<{type(exc).__name__}, text not available>"
+    text = _guarded(lambda: str(exc))
+    return text if text is not None else f"<{type(exc).__name__}, text not available>"
 
 
 def _traceback(exc: BaseException) -> str:

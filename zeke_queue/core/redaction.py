@@ -17,7 +17,7 @@ ROOTS: Final = ("payload", "output", "error", "log")
 _WHOLE: Final = ("error", "log")
 
 
-def check_rules(given: object) -> tuple[str, ...]:
+def check_rules(value: object) -> tuple[str, ...]:
     """Return the rules of a task, each a path such as ``payload``, ``payload.card`` or ``output.*.token``.
 
     A part ``*`` stands for every member of an object and every item of a list. ``error`` and ``log`` are
@@ -26,12 +26,12 @@ def check_rules(given: object) -> tuple[str, ...]:
     Raises:
         InvalidOptionError: a rule is not such a path.
     """
-    if isinstance(given, str) or not isinstance(given, Iterable):
+    if isinstance(value, str) or not isinstance(value, Iterable):
         raise InvalidOptionError(
-            f"redact: must be a list of paths, got {shown(given)}; pass one such as ['payload.password']"
+            f"redact: must be a list of paths, got {shown(value)}; pass one such as ['payload.password']"
         )
     rules: list[str] = []
-    for rule in cast("Iterable[object]", given):
+    for rule in cast("Iterable[object]", value):
         root, *rest = rule.split(".") if isinstance(rule, str) else [""]
         if root not in ROOTS or not all(rest) or (rest and root in _WHOLE):
             raise InvalidOptionError(
@@ -60,13 +60,13 @@ def redact(value: Any, rules: tuple[str, ...], root: str) -> Any:
     return value
 
 
-def restored(given: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[Any, list[str]]:
+def restored(value: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[Any, list[str]]:
     """Return a JSON value in which replacements of hidden values are undone from the original.
 
     So a client that reads a value, changes a visible part, and writes it back, loses no hidden part.
 
     Args:
-        given: a value as ``redact`` returns it, or any other.
+        value: a value as ``redact`` returns it, or any other.
         kept: the original value; None for none.
         root: the root of the value in the rules.
 
@@ -78,8 +78,8 @@ def restored(given: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[
     for rule in rules:
         first, *path = rule.split(".")
         if first == root:
-            given = _with(given, kept, path, root, missing)
-    return given, missing
+            value = _with(value, kept, path, root, missing)
+    return value, missing
 
 
 _NOTHING: Final = object()

@@ -58,29 +58,29 @@ def read(stored: object) -> OptionLayer:
         raise InvalidOptionError(
             f"options: must be a JSON object, got {type(stored).__name__}; store one such as {{}}"
         )
-    said = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
-    ours = OptionLayer(**{name: value for name, value in said.items() if name in _OURS})
-    return merge(ours, _read_theirs(said))
+    options = {name: value for name, value in cast("Mapping[str, Any]", stored).items() if value is not None}
+    ours = OptionLayer(**{name: value for name, value in options.items() if name in _OURS})
+    return merge(ours, _read_theirs(options))
 
 
-def _read_theirs(said: Mapping[str, Any]) -> OptionLayer:
-    slot = "debounce" if said.get("singletonNextSlot") else "throttle"
+def _read_theirs(options: Mapping[str, Any]) -> OptionLayer:
+    slot = "debounce" if options.get("singletonNextSlot") else "throttle"
     return OptionLayer(
-        **{ours: said[theirs] for theirs, ours in _SAME.items() if theirs in said},
-        expire_in=_seconds(said, _EXPIRY),
+        **{ours: options[theirs] for theirs, ours in _SAME.items() if theirs in options},
+        expire_in=_seconds(options, _EXPIRY),
         # A slot of length 0 means no slot.
-        **{slot: _seconds({name: value for name, value in said.items() if value != 0}, _SLOT)},
+        **{slot: _seconds({name: value for name, value in options.items() if value != 0}, _SLOT)},
     )
 
 
-def _seconds(said: Mapping[str, Any], units: Mapping[str, int]) -> Any:
+def _seconds(options: Mapping[str, Any], units: Mapping[str, int]) -> Any:
     """Return the first of these durations in seconds.
 
     A non-number is returned unchanged, and refused later.
     """
     for name, unit in units.items():
-        if name in said:
-            value = said[name]
+        if name in options:
+            value = options[name]
             is_number = isinstance(value, int | float) and not isinstance(value, bool)
             return value * unit if is_number else value
     return None

@@ -98,26 +98,26 @@ def check_query(query: object) -> JobQuery:
     return replace(query, names=names, status=status, opaque=opaque, ids=ids, without=without)
 
 
-def _names(field: str, given: object) -> tuple[str, ...]:
-    names = _several(field, given)
+def _names(field: str, value: object) -> tuple[str, ...]:
+    names = _several(field, value)
     for name in names:
         if not isinstance(name, str) or not jsonb.is_kept(name):
             raise InvalidOptionError(f"{field}: must be names of queues, got {shown(name)}")
     return names
 
 
-def _ids(given: object) -> tuple[UUID, ...] | None:
-    if given is None:
+def _ids(value: object) -> tuple[UUID, ...] | None:
+    if value is None:
         return None
-    ids = _several("ids", given)
+    ids = _several("ids", value)
     for job_id in ids:
         if not isinstance(job_id, UUID):
             raise InvalidOptionError(f"ids: must be UUIDs of jobs, got {shown(job_id)}")
     return ids
 
 
-def _carried(given: object) -> tuple[str, ...]:
-    parts = _several("without", given)
+def _carried(value: object) -> tuple[str, ...]:
+    parts = _several("without", value)
     for part in parts:
         if part not in CARRIED:
             raise InvalidOptionError(f"without: must be some of {', '.join(CARRIED)}, got {shown(part)}")
@@ -126,14 +126,14 @@ def _carried(given: object) -> tuple[str, ...]:
 
 def _check_created(query: JobQuery) -> None:
     for field in ("created_from", "created_to"):
-        given: object = getattr(query, field)
-        if given is None:
+        value: object = getattr(query, field)
+        if value is None:
             continue
-        if not isinstance(given, datetime):
-            raise InvalidOptionError(f"{field}: must be an aware datetime, got {shown(given)}")
-        if given.utcoffset() is None:
+        if not isinstance(value, datetime):
+            raise InvalidOptionError(f"{field}: must be an aware datetime, got {shown(value)}")
+        if value.utcoffset() is None:
             raise InvalidOptionError(
-                f"{field}: must be an aware datetime, got {shown(given)}; pass one with tzinfo=UTC"
+                f"{field}: must be an aware datetime, got {shown(value)}; pass one with tzinfo=UTC"
             )
     since, until = query.created_from, query.created_to
     if since is not None and until is not None and since >= until:
@@ -149,10 +149,10 @@ def _check_text(text: object) -> None:
         raise InvalidOptionError(f"text: must have 1 to {TEXT_MAX} characters, got {len(text)}")
 
 
-def _several(field: str, given: object) -> tuple[Any, ...]:
-    if isinstance(given, str) or not isinstance(given, Iterable):
-        raise InvalidOptionError(f"{field}: must be a sequence, got {shown(given)}; pass a tuple")
-    return tuple(cast("Iterable[Any]", given))
+def _several(field: str, value: object) -> tuple[Any, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidOptionError(f"{field}: must be a sequence, got {shown(value)}; pass a tuple")
+    return tuple(cast("Iterable[Any]", value))
 
 
 def _status(value: Any) -> JobStatus:

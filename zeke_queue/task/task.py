@@ -92,8 +92,8 @@ class Task(Generic[P, R]):
         self.name = queue_name(name)
         self.aliases = tuple(queue_name(alias) for alias in _sequence(aliases))
         own = dict(options or {})
-        given = own.get("singleton_key")
-        self.key = cast("Callable[[Any], str | None] | None", given if callable(given) else None)
+        value = own.get("singleton_key")
+        self.key = cast("Callable[[Any], str | None] | None", value if callable(value) else None)
         if self.key is not None:
             del own["singleton_key"]
         self.layer = merge(layer(own, OPTIONS_OF_A_TASK), defaults or OptionLayer())
@@ -365,23 +365,23 @@ def _extras(schema: Any) -> set[str]:
     return found
 
 
-def check_description(given: object) -> str | None:
+def check_description(value: object) -> str | None:
     """Return the description of a task or a schedule.
 
     Raises:
         InvalidOptionError: it is not text that Postgres can store.
     """
-    if given is None:
+    if value is None:
         return None
-    if not isinstance(given, str):
+    if not isinstance(value, str):
         raise InvalidOptionError(
-            f"description: must be a string, got {shown(given)}; pass a line for readers, or leave it out"
+            f"description: must be a string, got {shown(value)}; pass a line for readers, or leave it out"
         )
-    if not jsonb.is_kept(given):
+    if not jsonb.is_kept(value):
         raise InvalidOptionError(
-            f"description: must not contain a NUL character or half of a surrogate pair, got {shown(given)}"
+            f"description: must not contain a NUL character or half of a surrogate pair, got {shown(value)}"
         )
-    return given
+    return value
 
 
 def _sequence(aliases: object) -> Sequence[str]:

@@ -62,20 +62,20 @@ class Plan:
             SimulationError: the text is not a valid plan.
         """
         try:
-            given = json.loads(text)
-            version = given["version"]
+            fields = json.loads(text)
+            version = fields["version"]
             if version != VERSION:
                 raise SimulationError(
                     f"{name}: version: must be {VERSION}, got {value_shown(version)}, which names other"
                     " faults and storage methods; find the failure again with `zeke sim run` or pytest"
                 )
-            _check(given)
+            _check(fields)
             return cls(
-                given["scenario"],
-                given["seed"],
-                given.get("strategy", "given"),
-                Knobs.from_json(given["knobs"]),
-                given["decisions"],
+                fields["scenario"],
+                fields["seed"],
+                fields.get("strategy", "given"),
+                Knobs.from_json(fields["knobs"]),
+                fields["decisions"],
             )
         except KeyError as error:
             raise SimulationError(
@@ -102,9 +102,9 @@ class Plan:
         return cls.loads(text, str(path))
 
 
-def _check(given: Any) -> None:
+def _check(fields: Any) -> None:
     """Check the types of a plan's values."""
-    scenario, seed, decisions = given["scenario"], given["seed"], given["decisions"]
+    scenario, seed, decisions = fields["scenario"], fields["seed"], fields["decisions"]
     if not isinstance(scenario, str):
         raise ValueError(f"scenario: must be a name, got {scenario!r}")  # noqa: TRY004 - reported like the others
     if not isinstance(seed, int):

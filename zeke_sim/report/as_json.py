@@ -40,24 +40,24 @@ def value(of: object) -> Any:
     """
     match of:
         case None | bool() | str() if not isinstance(of, Enum):
-            told: Any = of
+            shown: Any = of
         case Enum():
-            told = value(of.value)
+            shown = value(of.value)
         case int():
-            told = int(of)
+            shown = int(of)
         case float():
-            told = of if math.isfinite(of) else str(of)
+            shown = of if math.isfinite(of) else str(of)
         case UUID() | BaseException():
-            told = str(of) if isinstance(of, UUID) else f"{type(of).__name__}: {of}"
+            shown = str(of) if isinstance(of, UUID) else f"{type(of).__name__}: {of}"
         case datetime() | date():
-            told = of.isoformat()
+            shown = of.isoformat()
         case timedelta():
-            told = of.total_seconds()
+            shown = of.total_seconds()
         case bytes() | bytearray():
-            told = of.decode("utf-8", "backslashreplace")
+            shown = of.decode("utf-8", "backslashreplace")
         case _:
-            told = _compound(of)
-    return told
+            shown = _compound(of)
+    return shown
 
 
 def _compound(of: object) -> Any:
@@ -104,28 +104,28 @@ def event(of: history.Event) -> dict[str, Any]:
     kind = kind_of(type(of))
     if isinstance(of, history.Change):
         return {"kind": kind, **_change(of)}
-    told = {name: value(getattr(of, name)) for name in of._fields}
+    shown = {name: value(getattr(of, name)) for name in of._fields}
     if isinstance(of, history.Fault):
-        told["fault"] = told.pop("kind")
-    return {"kind": kind, **told}
+        shown["fault"] = shown.pop("kind")
+    return {"kind": kind, **shown}
 
 
 def _change(of: history.Change) -> dict[str, Any]:
     row = of.after or of.before
-    told: dict[str, Any] = {"at": of.at, "now": value(of.now), "table": of.table, "call": of.call}
-    told |= {"commit": of.commit}
+    shown: dict[str, Any] = {"at": of.at, "now": value(of.now), "table": of.table, "call": of.call}
+    shown |= {"commit": of.commit}
     if row is None:
-        return told
-    told |= {"job": value(row.id), "task": row.name, "attempt": row.attempt}
-    told["state"] = value(row.state) if of.after else None
+        return shown
+    shown |= {"job": value(row.id), "task": row.name, "attempt": row.attempt}
+    shown["state"] = value(row.state) if of.after else None
     if of.before is None or of.after is None:
         columns = {name: value(getattr(row, name)) for name in row._fields}
-        told["row"] = {name: column for name, column in columns.items() if column is not None}
-        return told
+        shown["row"] = {name: column for name, column in columns.items() if column is not None}
+        return shown
     differing = [name for name in row._fields if getattr(of.before, name) != getattr(of.after, name)]
-    told["was"] = {name: value(getattr(of.before, name)) for name in differing}
-    told["set"] = {name: value(getattr(of.after, name)) for name in differing}
-    return told
+    shown["was"] = {name: value(getattr(of.before, name)) for name in differing}
+    shown["set"] = {name: value(getattr(of.after, name)) for name in differing}
+    return shown
 
 
 def events(of: Iterable[history.Event]) -> list[dict[str, Any]]:
@@ -155,20 +155,20 @@ def line(of: history.Event) -> str:
     """Format an event in one line, without its time and node, with abbreviated UUIDs."""
     match of:
         case history.Invoked(verb=verb, args=args):
-            told = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
+            shown = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
         case history.Answered(verb=verb, outcome=outcome, result=result):
-            told = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
+            shown = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
         case history.Began() | history.Ended() | history.Effect() | history.Notified():
-            told = _handler_line(of)
+            shown = _handler_line(of)
         case history.Lived(what=what):
-            told = what
+            shown = what
         case history.Fault(address=address, kind=kind, until=until):
-            told = f"{kind} at {address}{'' if until is None else f', until {until:.3f} s'}"
+            shown = f"{kind} at {address}{'' if until is None else f', until {until:.3f} s'}"
         case history.Phase(phase=phase):
-            told = f"phase {phase} begins"
+            shown = f"phase {phase} begins"
         case _:
-            told = _row_line(of)
-    return _clipped(told)
+            shown = _row_line(of)
+    return _clipped(shown)
 
 
 def _handler_line(of: history.Began | history.Ended | history.Effect | history.Notified) -> str:
@@ -176,8 +176,8 @@ def _handler_line(of: history.Began | history.Ended | history.Effect | history.N
         case history.Began(task=task, job=job, attempt=attempt):
             return f"{task} {short(job)} begins attempt {attempt}"
         case history.Ended(task=task, job=job, attempt=attempt, how=how, value=result):
-            told = "" if result is None else f" {_brief(result)}"
-            return f"{task} {short(job)} attempt {attempt} {how}{told}"
+            shown = "" if result is None else f" {_brief(result)}"
+            return f"{task} {short(job)} attempt {attempt} {how}{shown}"
         case history.Effect(job=job, key=key, alive=alive):
             whose = "" if job is None else f" of {short(job)}"
             return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
@@ -210,8 +210,8 @@ def _change_line(of: history.Change) -> str:
     if of.after is None:
         return f"{of.table} − {name} {row.state.value}"  # noqa: RUF001 - a minus sign, as wide as the plus
     if of.before.state == of.after.state and of.before.attempt == of.after.attempt:
-        told = event(of)["set"]
-        return f"{name} {row.state.value}: " + ", ".join(f"{k} = {_brief(v)}" for k, v in told.items())
+        shown = event(of)["set"]
+        return f"{name} {row.state.value}: " + ", ".join(f"{k} = {_brief(v)}" for k, v in shown.items())
     attempt = f", attempt {row.attempt}"
     return f"{name} {of.before.state.value} → {row.state.value}{attempt}"
 
@@ -220,24 +220,24 @@ def _brief(of: object) -> str:
     """Format a value briefly: UUIDs abbreviated, objects as in Python but without quotes around keys."""
     match of:
         case UUID():
-            told = short(of)
+            shown = short(of)
         case None:
-            told = "none"
+            shown = "none"
         case Enum():
-            told = _brief(of.value)
+            shown = _brief(of.value)
         case str():
-            told = of
+            shown = of
         case Mapping():
             table = cast("Mapping[object, object]", of)
-            told = "{" + ", ".join(f"{_brief(k)}: {_brief(v)}" for k, v in table.items()) + "}"
+            shown = "{" + ", ".join(f"{_brief(k)}: {_brief(v)}" for k, v in table.items()) + "}"
         case _ if (named := _record(of)) is not None:
-            told = f"{type(of).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in named)})"
+            shown = f"{type(of).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in named)})"
         case Sequence() | AbstractSet() if not isinstance(of, (bytes, bytearray)):
             items = [_brief(item) for item in cast("Iterable[object]", of)]
-            told = f"[{', '.join(sorted(items) if isinstance(of, AbstractSet) else items)}]"
+            shown = f"[{', '.join(sorted(items) if isinstance(of, AbstractSet) else items)}]"
         case _:
-            told = str(value(of))
-    return _clipped(told)
+            shown = str(value(of))
+    return _clipped(shown)
 
 
 def _clipped(text: str) -> str:

@@ -53,11 +53,11 @@ class Failure:
         """Return the result of shrinking, such as ``214 decisions → 3, in 4.1 s, replayed 3 times``."""
         shrunk, left, actions = self.shrunk, len(self.decisions), len(self.outcome.actions)
         if shrunk.seconds is None:
-            told = f"{left} decision{'' if left == 1 else 's'}, not shrunk"
+            text = f"{left} decision{'' if left == 1 else 's'}, not shrunk"
         else:
-            told = f"{shrunk.before} decision{'' if shrunk.before == 1 else 's'} → {left}"
+            text = f"{shrunk.before} decision{'' if shrunk.before == 1 else 's'} → {left}"
             if left_out := len(self.outcome.plan.decisions or {}) - left:
-                told += f", {actions} actions → {actions - left_out}"
-            told += f", in {shrunk.seconds:.1f} s"
+                text += f", {actions} actions → {actions - left_out}"
+            text += f", in {shrunk.seconds:.1f} s"
         times = {0: "not replayed", 1: "replayed once", 2: "replayed twice"}
-        return f"{told}, {times.get(shrunk.replays, f'replayed {shrunk.replays} times')}"
+        return f"{text}, {times.get(shrunk.replays, f'replayed {shrunk.replays} times')}"

@@ -70,10 +70,10 @@ def page(failure: Failure) -> str:
 def _errors(failure: Failure) -> str:
     """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
-    told = [str(error) for error in found[:ERRORS]]
-    if len(found) > len(told):
-        told.append(f"and {len(found) - len(told)} more jobs")
-    items = "".join(f"<li>{escape(line)}</li>" for line in told)
+    lines = [str(error) for error in found[:ERRORS]]
+    if len(found) > len(lines):
+        lines.append(f"and {len(found) - len(lines)} more jobs")
+    items = "".join(f"<li>{escape(line)}</li>" for line in lines)
     return f'<ul class="errors" aria-label="Errors of jobs">{items}</ul>' if items else ""
 
 
@@ -155,11 +155,11 @@ def _knots(failure: Failure, story: Story) -> list[list[float]]:
 def _decisions(failure: Failure, story: Story) -> list[dict[str, Any]]:
     """List the plan's decisions in order; those that are faults in the history refer to their events."""
     first = {mark.address: mark.first for mark in reversed(story.faults)}
-    told = [
+    lines = [
         {"address": address, "text": decided(decision), "first": first.get(address)}
         for address, decision in failure.decisions.items()
     ]
-    return sorted(told, key=lambda one: math.inf if one["first"] is None else one["first"])
+    return sorted(lines, key=lambda one: math.inf if one["first"] is None else one["first"])
 
 
 def _time(time: float) -> float:

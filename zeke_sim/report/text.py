@@ -110,10 +110,10 @@ def _head(failure: Failure, story: Story) -> list[Text]:
 def _errors(failure: Failure) -> list[Text]:
     """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
-    told = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
-    if len(found) > len(told):
-        told.append(f"and {len(found) - len(told)} more jobs, on the page")
-    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(told)]
+    text = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
+    if len(found) > len(text):
+        text.append(f"and {len(found) - len(text)} more jobs, on the page")
+    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(text)]
 
 
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
@@ -131,13 +131,13 @@ def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
     for number, (address, decision) in enumerate(shown):
         mark = at.get(address)
         letter = LETTERS[len(moments)] if mark else "·"
-        told = f"{address}: {decided(decision)}"
+        text = f"{address}: {decided(decision)}"
         if mark:
             moments.append(_Moment(letter, mark.node, mark.since))
-            told += "" if ", at " in told else f", at {_seconds(mark.since)}"
+            text += "" if ", at " in text else f", at {_seconds(mark.since)}"
         label = "faults" if number == 0 else ""
         lines.append(
-            _line("  ", (f"{label:8}", "label"), (letter, "mark"), (" " + _fit(told, COLUMNS - 12), ""))
+            _line("  ", (f"{label:8}", "label"), (letter, "mark"), (" " + _fit(text, COLUMNS - 12), ""))
         )
     if len(ranked) > len(shown):
         lines.append(_labelled("", f"and {len(ranked) - len(shown)} more, in the plan"))
@@ -146,11 +146,11 @@ def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
 
 def decided(decision: object) -> str:
     """Format a decision of a plan: ``latency 0.4``; ``kill, at 3.2, back 1.0``; ``w2``."""
-    told = value(decision)
-    if not isinstance(told, Mapping):
-        return str(told)
+    text = value(decision)
+    if not isinstance(text, Mapping):
+        return str(text)
     parts: list[str] = []
-    for name, item in cast("Mapping[str, object]", told).items():
+    for name, item in cast("Mapping[str, object]", text).items():
         if isinstance(item, bool):
             parts.append(name if item else f"not {name}")
         else:
@@ -169,9 +169,9 @@ def _timeline(failure: Failure, story: Story, moments: Sequence[_Moment], room: 
         name = f"  {_fit(track, NAME - 3)}".ljust(NAME)
         lines.append(_line((name, "bold"), *_styled(_track(failure, story, track, moments, scale))))
     since, at = scale.column(failure.violation.since), scale.column(failure.violation.at)
-    told = f"broken at {_seconds(failure.violation.at)}"
+    text = f"broken at {_seconds(failure.violation.at)}"
     bar = " " * since + ("╰" + "─" * (at - since - 1) if at > since else "") + "▲"
-    bar = f"{bar} {told}" if at + 3 + len(told) <= WIDTH else _before(bar, told, since)
+    bar = f"{bar} {text}" if at + 3 + len(text) <= WIDTH else _before(bar, text, since)
     quiet = len(story.tracks) - len(shown)
     lines.append(_line(" " * NAME, (bar, "bad")))
     if len(tracks) > len(shown):
@@ -185,11 +185,11 @@ def _timeline(failure: Failure, story: Story, moments: Sequence[_Moment], room: 
     return lines
 
 
-def _before(bar: str, told: str, since: int) -> str:
+def _before(bar: str, text: str, since: int) -> str:
     """Write a label before the bar, or inside it if there is no room before."""
-    if since > len(told):
-        return bar[: since - len(told) - 1] + told + bar[since - 1 :]
-    return bar[: since + 2] + " " + told + " " + bar[since + 4 + len(told) :]
+    if since > len(text):
+        return bar[: since - len(text) - 1] + text + bar[since - 1 :]
+    return bar[: since + 2] + " " + text + " " + bar[since + 4 + len(text) :]
 
 
 class _Scale:
@@ -320,8 +320,8 @@ def _styled(cells: str) -> list[tuple[str, str]]:
     ]
 
 
-def _labelled(label: str, told: str, style: str = "") -> Text:
-    return _line("  ", (f"{label:8}", "label"), (_fit(told, COLUMNS - 10), style))
+def _labelled(label: str, text: str, style: str = "") -> Text:
+    return _line("  ", (f"{label:8}", "label"), (_fit(text, COLUMNS - 10), style))
 
 
 def _line(*parts: str | tuple[str, str]) -> Text:

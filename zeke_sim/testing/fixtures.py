@@ -66,15 +66,15 @@ def catalog_of(request: pytest.FixtureRequest) -> Catalog[Any]:
     return checked_catalog(request.getfixturevalue("zeke_catalog")) if found is None else found
 
 
-def checked_catalog(given: object) -> Catalog[Any]:
+def checked_catalog(value: object) -> Catalog[Any]:
     """Return the value if it is a catalog; otherwise fail the test with its description."""
-    if inspect.iscoroutine(given) or inspect.isasyncgen(given):
-        if inspect.iscoroutine(given):
-            given.close()
+    if inspect.iscoroutine(value) or inspect.isasyncgen(value):
+        if inspect.iscoroutine(value):
+            value.close()
         wrong("zeke_catalog: the fixture is async; define it with def, and return the catalog")
-    if not isinstance(given, Catalog):
-        wrong(f"zeke_catalog: must be a Catalog, got {shown(given)}")
-    return cast("Catalog[Any]", given)
+    if not isinstance(value, Catalog):
+        wrong(f"zeke_catalog: must be a Catalog, got {shown(value)}")
+    return cast("Catalog[Any]", value)
 
 
 def _from_marker(request: pytest.FixtureRequest) -> Catalog[Any] | None:
@@ -140,32 +140,32 @@ def _checked(
     )
 
 
-def checked_start(given: Any) -> datetime:
+def checked_start(value: Any) -> datetime:
     """Return a start time.
 
     Raises:
         UsageError: the value is not an aware datetime or its text.
     """
-    when = given
-    if isinstance(given, str):
+    when = value
+    if isinstance(value, str):
         try:
-            when = datetime.fromisoformat(given)
+            when = datetime.fromisoformat(value)
         except ValueError as error:
             raise UsageError(
                 f"start: must be a datetime, or text such as 2026-03-28T22:00:00+00:00: {error}"
             ) from None
     if not isinstance(when, datetime) or when.tzinfo is None:
-        raise UsageError(f"start: must be an aware datetime, or text with a time zone, got {shown(given)}")
+        raise UsageError(f"start: must be an aware datetime, or text with a time zone, got {shown(value)}")
     return when
 
 
-def checked_allowed(given: Any) -> tuple[str, ...]:
+def checked_allowed(value: Any) -> tuple[str, ...]:
     """Return the outside resources that handlers may use.
 
     Raises:
         UsageError: a resource is unknown.
     """
-    several = (given,) if isinstance(given, str) else tuple(given)
+    several = (value,) if isinstance(value, str) else tuple(value)
     for one in several:
         if one not in ADVICE:
             raise UsageError(f"allow: must be some of {', '.join(ADVICE)}, got {shown(one)}")
@@ -178,8 +178,8 @@ def backend_of(request: pytest.FixtureRequest) -> Backend:
     if marker is None:
         return Memory()
     if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in {"memory", "postgres"}:
-        given = ", ".join(map(shown, marker.args)) or "nothing"
-        wrong(f"zeke_backend: must be 'memory' or 'postgres', got {given}")
+        value = ", ".join(map(shown, marker.args)) or "nothing"
+        wrong(f"zeke_backend: must be 'memory' or 'postgres', got {value}")
     if marker.args[0] == "memory":
         return Memory()
     from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - tests in memory do not load the driver

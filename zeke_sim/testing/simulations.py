@@ -80,11 +80,11 @@ class Simulations:
         """
         checked_count("seeds", seeds)
         request = self._request
-        given = catalog_of(request) if catalog is None else checked_catalog(catalog)
+        checked = catalog_of(request) if catalog is None else checked_catalog(catalog)
         number = request.config.getoption("--zeke-seeds") or seeds
         made = Simulation(
             world_options({"days": PHASE / DAY, **worlds}, "seeds", "start"),
-            given,
+            checked,
             range(start, start + number),
             request,
         )
@@ -233,20 +233,20 @@ def named(name: str) -> tuple[Property, ...]:
     raise UsageError(f"check: no property has the name {name!r}; {hint} There are: {', '.join(every)}")
 
 
-def span(given: str | timedelta | float) -> float:
+def span(value: str | timedelta | float) -> float:
     """Return a duration in seconds.
 
     Raises:
         UsageError: the value is not a duration.
     """
-    if isinstance(given, timedelta):
-        return given.total_seconds()
-    if isinstance(given, str):
-        parts = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", given.strip())
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, str):
+        parts = re.fullmatch(r"(\d+(?:\.\d+)?) (second|minute|hour|day|week)s?", value.strip())
         if parts is not None:
             return float(parts[1]) * _UNITS[parts[2]]
-    elif given > 0:
-        return float(given)
+    elif value > 0:
+        return float(value)
     raise UsageError(
-        f"within: must be a duration such as '2 days', seconds, or a timedelta, got {shown(given)}"
+        f"within: must be a duration such as '2 days', seconds, or a timedelta, got {shown(value)}"
     )

@@ -108,19 +108,19 @@ async def _pages(rows: Rows, uploads: Mapping[UUID, Upload], pending: Sequence[U
 def _uploads(payload: IngestFromUpload) -> dict[UUID, Upload]:
     """Return the items by row id; of several with the same identity the first counts."""
     uploads: dict[UUID, Upload] = {}
-    for given in payload.items:
-        upload = _upload(given)
+    for uploaded in payload.items:
+        upload = _upload(uploaded)
         uploads.setdefault(item_id(payload.source_id, upload.item.external_id), upload)
     return uploads
 
 
-def _upload(given: UploadedItem) -> Upload:
-    text, url, refused = printable(given.text or "").strip(), None, None
-    if given.url:
+def _upload(uploaded: UploadedItem) -> Upload:
+    text, url, refused = printable(uploaded.text or "").strip(), None, None
+    if uploaded.url:
         try:
-            url = place_of(given.url)
+            url = place_of(uploaded.url)
         except UrlRefused as error:
             refused = str(error)
-    title = one_line(given.title or "") or None
-    item = NewItem(external_id=given.external_id, url=url, title=title, metadata=given.metadata or {})
+    title = one_line(uploaded.title or "") or None
+    item = NewItem(external_id=uploaded.external_id, url=url, title=title, metadata=uploaded.metadata or {})
     return Upload(item, text, refused)

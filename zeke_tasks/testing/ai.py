@@ -107,8 +107,10 @@ class ScriptedAI:
             AIError: it was prepared, or the prepared answer does not fit the form.
         """
         text = to_ask(text)
-        said = await self._next(prompt.name, text)
-        value = await _by_itself(prompt, text, answer) if said is None else _in_form(prompt, said, answer)
+        scripted = await self._next(prompt.name, text)
+        value = (
+            await _by_itself(prompt, text, answer) if scripted is None else _in_form(prompt, scripted, answer)
+        )
         return Answer(value, self._usage(text, len(value.model_dump_json())), stub=self._stub)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
@@ -119,10 +121,10 @@ class ScriptedAI:
         """
         vectors: list[tuple[float, ...]] = []
         for text in to_embed(texts):
-            said = await self._next(EMBED, text)
-            if said is not None and not isinstance(said, Sequence):
-                raise TypeError(f"embed was put {type(said).__name__}; put numbers, or an error")
-            vectors.append(_vector(text) if said is None else tuple(said))
+            scripted = await self._next(EMBED, text)
+            if scripted is not None and not isinstance(scripted, Sequence):
+                raise TypeError(f"embed was put {type(scripted).__name__}; put numbers, or an error")
+            vectors.append(_vector(text) if scripted is None else tuple(scripted))
         usage = self._usage("".join(texts), 0)
         return Embedded(tuple(vectors), self._model, len(vectors[0]), usage, stub=self._stub)
 
@@ -135,25 +137,25 @@ class ScriptedAI:
         line = next((one for one in self._lines.get(what, []) if one.about in text), None)
         if line is None:
             return None
-        said = line.answers.pop(0) if len(line.answers) > 1 else line.answers[0]
-        if callable(said):
-            said = said(text)
-        if isinstance(said, Exception):
-            raise said
-        return said
+        scripted = line.answers.pop(0) if len(line.answers) > 1 else line.answers[0]
+        if callable(scripted):
+            scripted = scripted(text)
+        if isinstance(scripted, Exception):
+            raise scripted
+        return scripted
 
     def _usage(self, text: str, written: int) -> Usage:
         return Usage(self._model, len(text) // _TOKEN, written // _TOKEN, 0.0)
 
 
-def _in_form(prompt: Prompt, said: Said, form: type[M]) -> M:
-    if isinstance(said, form):
-        return said
-    if not isinstance(said, Mapping):
-        given = type(said).__name__
+def _in_form(prompt: Prompt, scripted: Said, form: type[M]) -> M:
+    if isinstance(scripted, form):
+        return scripted
+    if not isinstance(scripted, Mapping):
+        given = type(scripted).__name__
         raise TypeError(f"{prompt.name} was put {given}; put a {form.__name__}, its fields, or an error")
     try:
-        return form.model_validate(said)
+        return form.model_validate(scripted)
     except ValueError as error:
         raise AIMalformed(f"the answer does not have the form of {form.__name__}: {error}") from error
 

@@ -352,17 +352,19 @@ async def _working_conninfo(dsn: str, *, options: bool) -> tuple[str, Mapping[st
         The parameters, and the values that the sent settings have by default.
     """
     with translated():
-        given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-        given.setdefault("connect_timeout", _CONNECT_SECONDS)
-        given.setdefault("application_name", "zeke")
+        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+        parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
+        parameters.setdefault("application_name", "zeke")
         # Detect a silently lost server within a minute, also on a connection that only listens.
-        given.setdefault("keepalives_idle", "30")
-        given.setdefault("keepalives_interval", "10")
-        given.setdefault("keepalives_count", "3")
-        given.setdefault("tcp_user_timeout", "60000")
-        given["client_encoding"] = "utf8"
-        plain = make_conninfo(**given)
-        fitted = make_conninfo(**{**given, "options": f"{given.get('options', '')} {OPTIONS}".strip()})
+        parameters.setdefault("keepalives_idle", "30")
+        parameters.setdefault("keepalives_interval", "10")
+        parameters.setdefault("keepalives_count", "3")
+        parameters.setdefault("tcp_user_timeout", "60000")
+        parameters["client_encoding"] = "utf8"
+        plain = make_conninfo(**parameters)
+        fitted = make_conninfo(
+            **{**parameters, "options": f"{parameters.get('options', '')} {OPTIONS}".strip()}
+        )
         async with await AsyncConnection.connect(plain, autocommit=True) as connection:
             check_server(connection.info.server_version)
             if not options:

@@ -76,43 +76,43 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         state: its SQLSTATE, if it is not in psycopg's place.
     """
     state = str(state or getattr(error, "sqlstate", None) or "")
-    said = str(error).strip().partition("\n")[0]
+    message = str(error).strip().partition("\n")[0]
     if state == "42501":
         named = re.search(r"role \"([^\"]+)\"", str(error))
         role = f"Role {named[1]!r}" if named else "The role"
-        return PermissionDeniedError(f"{role} lacks a right: {said}. {_grant(said)}")
+        return PermissionDeniedError(f"{role} lacks a right: {message}. {_grant(message)}")
     if state in _MISSING:
-        named = _NAMED_SCHEMA.search(said)
+        named = _NAMED_SCHEMA.search(message)
         schema = named and (named[1] or named[2])
         return SchemaVersionError(
-            f"The tables differ from the expected ones: {said}. {how_to_migrate(schema)}"
+            f"The tables differ from the expected ones: {message}. {how_to_migrate(schema)}"
         )
-    unavailable = _why_unavailable(error, state, said)
+    unavailable = _why_unavailable(error, state, message)
     return None if unavailable is None else StorageUnavailableError(unavailable)
 
 
-def _why_unavailable(error: Exception, state: str, said: str) -> str | None:
+def _why_unavailable(error: Exception, state: str, message: str) -> str | None:
     if state in ("28000", "28P01"):
-        return f"The database refuses this login: {said}. Check user and password"
+        return f"The database refuses this login: {message}. Check user and password"
     if state in _CUT:
         return (
-            f"The database cut a statement short: {said}. If it happens again, check statement_timeout,"
+            f"The database cut a statement short: {message}. If it happens again, check statement_timeout,"
             " lock_timeout and similar settings of this role and database, and which session holds a lock"
         )
     if state == _READ_ONLY:
         return (
-            f"The database is read-only here: {said}. It is a standby, or the transaction was begun read"
+            f"The database is read-only here: {message}. It is a standby, or the transaction was begun read"
             " only; check that DATABASE_PRIMARY_URL names the primary"
         )
     if isinstance(error, PoolTimeout | TooManyRequests):
         return (
-            f"No connection to the database was free in time: {said}. Check that the server answers, and"
+            f"No connection to the database was free in time: {message}. Check that the server answers, and"
             " that JOBS_POOL_MAX suffices for all concurrent calls"
         )
     if state.startswith(_GONE) or (not state and _broke(error)):
         return (
-            f"The database can't be reached: {said or type(error).__name__}. Check that the server runs and"
-            " admits this host and user, and that DATABASE_PRIMARY_URL names it"
+            f"The database can't be reached: {message or type(error).__name__}. Check that the server runs"
+            " and admits this host and user, and that DATABASE_PRIMARY_URL names it"
         )
     return None
 
@@ -172,9 +172,9 @@ def _wrong_option(error: Exception) -> SettingsError | None:
     )
 
 
-def _grant(said: str) -> str:
+def _grant(message: str) -> str:
     """Return how to grant the right named in a server's message."""
-    refused = _REFUSED.search(said)
+    refused = _REFUSED.search(message)
     if refused and refused[1] == "database":
         return (
             f"For `zeke migrate`, as the database's owner: grant create on database {refused[2]} to that"

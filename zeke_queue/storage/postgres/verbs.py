@@ -96,9 +96,9 @@ class PostgresVerbs:
         else:
             changed = await self._settle(Outcomes(completed, failed, released))
         if repeated and len(changed) < number:
-            asked = Outcomes(completed, failed, released).parameters()
+            wanted = Outcomes(completed, failed, released).parameters()
             # An earlier try may have ended a job without resuming its parent.
-            changed |= await self._woken_for(await self._runner.run("settled_before", asked))
+            changed |= await self._woken_for(await self._runner.run("settled_before", wanted))
         return changed
 
     async def _settle(self, outcomes: Outcomes) -> set[UUID]:
@@ -142,13 +142,13 @@ class PostgresVerbs:
         cancelled.
         """
         cancelled: set[UUID] = set()
-        asked = list(ids)
-        while asked:
-            await self._lock_in_order(asked)
-            these = await self._ids("cancel", {"ids": asked})
+        wanted = list(ids)
+        while wanted:
+            await self._lock_in_order(wanted)
+            these = await self._ids("cancel", {"ids": wanted})
             cancelled |= these
             found = await self._runner.run("children", {"ids": list(these)}) if these else []
-            asked = [row[0] for row in found]
+            wanted = [row[0] for row in found]
         return cancelled
 
     async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:

@@ -197,29 +197,29 @@ async def _holds(request: PageRequest, job: Job) -> list[str]:
 def _log_and_progress(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> dict[str, Any]:
     """Return the log and the latest progress of a job."""
     lines = [(event, _whole(request.parts.presenter.event(job.name, event))) for event in events]
-    progress = [said for event, said in lines if event.kind == "progress"]
+    progress = [data for event, data in lines if event.kind == "progress"]
     return {
-        "lines": [(event, said, _more(said)) for event, said in lines if event.kind == "log"],
+        "lines": [(event, data, _more(data)) for event, data in lines if event.kind == "log"],
         "progress": progress[-1] if progress else None,
         "seq": events[-1].seq if events else 0,
     }
 
 
-def _whole(said: Mapping[str, Any]) -> dict[str, Any]:
+def _whole(data: Mapping[str, Any]) -> dict[str, Any]:
     """Return a line's content with all displayed fields present, even if another program wrote it."""
-    value = said.get("value")
+    value = data.get("value")
     is_share = isinstance(value, int | float) and not isinstance(value, bool)
     return {
-        **said,
-        "level": str(said.get("level") or "info"),
-        "message": said.get("message"),
+        **data,
+        "level": str(data.get("level") or "info"),
+        "message": data.get("message"),
         "value": min(1.0, max(0.0, value)) if is_share and value is not None else None,
     }
 
 
-def _more(said: dict[str, Any]) -> str:
+def _more(data: dict[str, Any]) -> str:
     """Return a log line's fields other than its level and message."""
-    more = {name: value for name, value in said.items() if name not in ("level", "message", "value")}
+    more = {name: value for name, value in data.items() if name not in ("level", "message", "value")}
     return formatting.excerpt(more) if more else ""
 
 
@@ -232,11 +232,11 @@ def timeline(request: PageRequest, job: Job, now: datetime) -> list[Moment]:
 
     For failed attempts, only the end is known; for the last attempt, the start too.
     """
-    told: list[tuple[str, str, datetime, datetime | None, Any, UUID | None]] = [
+    moments: list[tuple[str, str, datetime, datetime | None, Any, UUID | None]] = [
         ("created", "Created", job.created_on, None, None, None)
     ]
     if (job.start_after - job.created_on).total_seconds() > 1 and job.start_after <= max(now, job.created_on):
-        told.append(("due", "Due again" if job.history else "Due", job.start_after, None, None, None))
+        moments.append(("due", "Due again" if job.history else "Due", job.start_after, None, None, None))
     for attempt in job.history:
         is_last = attempt.attempt == job.attempt and job.started_on is not None
         begin = job.started_on if is_last and job.started_on else attempt.at
@@ -244,17 +244,17 @@ def timeline(request: PageRequest, job: Job, now: datetime) -> list[Moment]:
             f"Attempt {attempt.attempt} {'expired' if attempt.row_state is RowState.EXPIRED else 'failed'}"
         )
         error = request.parts.presenter.error(job, attempt)
-        told.append(("failed", title, begin, attempt.at, error, attempt.worker))
+        moments.append(("failed", title, begin, attempt.at, error, attempt.worker))
     if job.started_on is not None and job.attempt not in {attempt.attempt for attempt in job.history}:
         kind = "active" if job.row_state is RowState.ACTIVE else job.row_state.value
         end = now if job.row_state is RowState.ACTIVE else job.completed_on
         title = f"Attempt {job.attempt} {_BECAME.get(job.row_state, 'was released')}"
-        told.append((kind, title, job.started_on, end, None, job.worker))
+        moments.append((kind, title, job.started_on, end, None, job.worker))
     elif job.row_state is RowState.CANCELLED and job.completed_on is not None:
-        told.append(("cancelled", "Cancelled", job.completed_on, None, None, None))
-    told.sort(key=lambda moment: moment[2])
-    first = min(moment[2] for moment in told)
-    last = max(moment[3] or moment[2] for moment in told)
+        moments.append(("cancelled", "Cancelled", job.completed_on, None, None, None))
+    moments.sort(key=lambda moment: moment[2])
+    first = min(moment[2] for moment in moments)
+    last = max(moment[3] or moment[2] for moment in moments)
     scale = _WIDTH / max((last - first).total_seconds(), 1e-3)
     return [
         Moment(
@@ -267,7 +267,7 @@ def timeline(request: PageRequest, job: Job, now: datetime) -> list[Moment]:
             worker=worker,
             error=error,
         )
-        for kind, title, begin, end, error, worker in told
+        for kind, title, begin, end, error, worker in moments
     ]
 
 
@@ -313,11 +313,11 @@ def _lines(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> list[S
 
     A browser that reconnects sends the id of its last event.
     """
-    said = _log_and_progress(request, job, events)
+    data = _log_and_progress(request, job, events)
     drawn = {
         event.seq: ("log", request.draw("_log_line.html", event=event, said=line, more=more))
-        for event, line, more in said["lines"]
+        for event, line, more in data["lines"]
     }
     if (last := max((event.seq for event in events if event.kind == "progress"), default=None)) is not None:
-        drawn[last] = ("progress", request.draw("_progress.html", **said))
+        drawn[last] = ("progress", request.draw("_progress.html", **data))
     return [ServerEvent(*drawn[seq], str(seq)) for seq in sorted(drawn)]

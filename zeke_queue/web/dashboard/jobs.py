@@ -32,27 +32,27 @@ MOST_AT_ONCE: Final = 1000
 
 async def jobs(request: PageRequest) -> Response:
     """Show a page of jobs."""
-    asked = list_query.read(request.asked, request.request.query_params.getlist)
-    return await _page(request, asked)
+    filters = list_query.read(request.asked, request.request.query_params.getlist)
+    return await _page(request, filters)
 
 
 async def _page(
-    request: PageRequest, asked: ListQuery, *, status: int = 200, wrong: str | None = None
+    request: PageRequest, filters: ListQuery, *, status: int = 200, wrong: str | None = None
 ) -> Response:
     try:
-        found, last = await page_of(request.parts, asked.job_query())
+        found, last = await page_of(request.parts, filters.job_query())
     except JobNotFoundError:
         raise ApiError(404, "The job before this page was purged; start at the first page") from None
     names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
-    if asked.task:
-        names.add(asked.task)
+    if filters.task:
+        names.add(filters.task)
     return request.page(
         "jobs.html",
         status=status,
         wrong=wrong,
-        asked=asked,
+        filters=filters,
         jobs=[(job, request.parts.presenter.data(job), request.parts.presenter.output(job)) for job in found],
-        next_cursor=None if last is None else asked.cursor_after(last),
+        next_cursor=None if last is None else filters.cursor_after(last),
         tasks=sorted(names),
         statuses=list(JobStatus),
         columns=list_query.COLUMNS,
@@ -64,17 +64,17 @@ async def _page(
 
 async def confirm(request: PageRequest) -> Response:
     """Ask for confirmation of an action on these jobs."""
-    asked = list_query.read(request.field, request.fields)
+    filters = list_query.read(request.field, request.fields)
     action = _action(request)
     every = request.field("every") == "1"
-    found = await _chosen(request, asked, every=every)
+    found = await _chosen(request, filters, every=every)
     if not found:
         return await _page(
-            request, asked, status=422, wrong="Select jobs first: tick them, or select all that match"
+            request, filters, status=422, wrong="Select jobs first: tick them, or select all that match"
         )
     return request.page(
         "confirm.html",
-        asked=asked,
+        filters=filters,
         action=action,
         done=ACTIONS[action],
         every=every,
@@ -86,9 +86,9 @@ async def confirm(request: PageRequest) -> Response:
 
 async def change(request: PageRequest) -> Response:
     """Cancel, retry or resume the selected jobs, and report the result."""
-    asked = list_query.read(request.field, request.fields)
+    filters = list_query.read(request.field, request.fields)
     action = _action(request)
-    found = await _chosen(request, asked, every=False)
+    found = await _chosen(request, filters, every=False)
     ids = [job.id for job in found]
     storage = request.parts.storage
     verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[action]
@@ -99,7 +99,7 @@ async def change(request: PageRequest) -> Response:
         action, len(ids) - len(left), len(changed - set(ids)), [_why(action, after.get(i)) for i in left]
     )
     return request.go(
-        request.url("jobs", **asked.query()), note, kind="done" if changed or not ids else "wrong"
+        request.url("jobs", **filters.query()), note, kind="done" if changed or not ids else "wrong"
     )
 
 
@@ -118,10 +118,10 @@ def _action(request: PageRequest) -> str:
     return action
 
 
-async def _chosen(request: PageRequest, asked: ListQuery, *, every: bool) -> list[Job]:
+async def _chosen(request: PageRequest, filters: ListQuery, *, every: bool) -> list[Job]:
     """Return the selected jobs, or the newest that match, without payloads and outputs."""
     if every:
-        query = replace(asked.whole().job_query(MOST_AT_ONCE), without=CARRIED)
+        query = replace(filters.whole().job_query(MOST_AT_ONCE), without=CARRIED)
         return (await page_of(request.parts, query))[0]
     ids: list[UUID] = []
     for text in [*request.fields("id"), *request.field("ids").split()][:MOST_AT_ONCE]:

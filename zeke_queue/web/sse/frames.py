@@ -52,9 +52,9 @@ def event(name: str, data: str, seen: str | None = None) -> bytes:
     >>> event("close", "complete", "x1")
     b'id: x1\nevent: close\ndata: complete\n\n'
     """
-    said = "".join(f"data: {line}\n" for line in _BREAK.split(data))
+    lines = "".join(f"data: {line}\n" for line in _BREAK.split(data))
     known = "" if seen is None else f"id: {seen}\n"
-    return f"{known}event: {name}\n{said}\n".encode()
+    return f"{known}event: {name}\n{lines}\n".encode()
 
 
 def comment(text: str) -> bytes:
@@ -69,8 +69,8 @@ def retry(seconds: float) -> bytes:
 
 def encode_event_id(job_id: UUID, seen: Seen) -> str:
     """Encode the id of a job's event."""
-    said = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
-    return base64.urlsafe_b64encode(said + _digest(job_id, said)).decode().rstrip("=")
+    packed = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
+    return base64.urlsafe_b64encode(packed + _digest(job_id, packed)).decode().rstrip("=")
 
 
 def decode_event_id(job_id: UUID, text: str | None) -> Seen | None:
@@ -81,14 +81,14 @@ def decode_event_id(job_id: UUID, text: str | None) -> Seen | None:
         raw = base64.urlsafe_b64decode(text.encode("ascii") + b"=" * (-len(text) % 4))
     except (binascii.Error, ValueError):
         return None
-    said, digest = raw[: _SEEN.size], raw[_SEEN.size :]
-    if len(said) != _SEEN.size or not hmac.compare_digest(digest, _digest(job_id, said)):
+    packed, digest = raw[: _SEEN.size], raw[_SEEN.size :]
+    if len(packed) != _SEEN.size or not hmac.compare_digest(digest, _digest(job_id, packed)):
         return None
-    version, attempt, status, seq = _SEEN.unpack(said)
+    version, attempt, status, seq = _SEEN.unpack(packed)
     if version != _VERSION or status >= len(_STATUSES) or seq >= 2**63:
         return None
     return Seen(attempt, _STATUSES[status], seq)
 
 
-def _digest(job_id: UUID, said: bytes) -> bytes:
-    return hashlib.blake2s(said, digest_size=_SEAL, key=job_id.bytes).digest()
+def _digest(job_id: UUID, packed: bytes) -> bytes:
+    return hashlib.blake2s(packed, digest_size=_SEAL, key=job_id.bytes).digest()

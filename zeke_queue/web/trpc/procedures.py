@@ -109,16 +109,16 @@ class Asking:
         return permitted(self._caller, scope)
 
 
-async def trigger(asking: Asking, given: Any) -> dict[str, Any]:
+async def trigger(asking: Asking, value: Any) -> dict[str, Any]:
     """``trigger.trigger {taskId, payload}``: send a job; answers as ``POST /trigger``."""
     caller = await asking.caller(Scope.TRIGGER)
-    asked = _read(Trigger, given)
-    return await _send(asking, caller, asked.task_id, asked.payload)
+    request = _read(Trigger, value)
+    return await _send(asking, caller, request.task_id, request.payload)
 
 
-async def run(asking: Asking, given: Any) -> dict[str, Any]:
+async def run(asking: Asking, value: Any) -> dict[str, Any]:
     """``trigger.run {runId}``: get a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
-    run_id = _read(WhichRun, given).run_id
+    run_id = _read(WhichRun, value).run_id
     missing = f"Job run {shown(run_id)} not found"
     job = await asking.api.queue.get(parse_id(run_id, missing))
     if job is None:
@@ -126,28 +126,28 @@ async def run(asking: Asking, given: Any) -> dict[str, Any]:
     return asking.api.presenter.run(job).model_dump(by_alias=True)
 
 
-async def ingest_url(asking: Asking, given: Any) -> dict[str, Any]:
+async def ingest_url(asking: Asking, value: Any) -> dict[str, Any]:
     """``trigger.ingestUrl {url, priority}``: ingest a web page."""
     caller = await asking.caller(Scope.TRIGGER)
-    asked = _read(IngestUrl, given)
+    request = _read(IngestUrl, value)
     _check_served(asking, "trigger.ingestUrl", INGEST_URL_TASK)
-    return await _send(asking, caller, INGEST_URL_TASK, asked.model_dump(by_alias=True))
+    return await _send(asking, caller, INGEST_URL_TASK, request.model_dump(by_alias=True))
 
 
-async def run_playbook(asking: Asking, given: Any) -> dict[str, Any]:
+async def run_playbook(asking: Asking, value: Any) -> dict[str, Any]:
     """``trigger.runPlaybook {playbookId, context?}``: run a playbook of the caller's team."""
     caller = await asking.caller(Scope.TRIGGER)
     if caller.team_id is None:
         raise TrpcError(Code.FORBIDDEN, "Team context required")
-    asked = _read(RunPlaybook, given)
+    request = _read(RunPlaybook, value)
     _check_served(asking, "trigger.runPlaybook", RUN_PLAYBOOK_TASK)
     payload: dict[str, Any] = {
-        "playbookId": str(asked.playbook_id),
+        "playbookId": str(request.playbook_id),
         "teamId": str(caller.team_id),
         "triggerSource": "api",
     }
-    if asked.context is not None:
-        payload["metadata"] = asked.context
+    if request.context is not None:
+        payload["metadata"] = request.context
     return await _send(asking, caller, RUN_PLAYBOOK_TASK, payload)
 
 
@@ -193,10 +193,10 @@ def _check_served(asking: Asking, path: str, task: str) -> None:
         )
 
 
-def _read(model: type[M], given: Any) -> M:
+def _read(model: type[M], value: Any) -> M:
     """Validate an input with a model."""
     try:
-        return model.model_validate({} if given is None else given)
+        return model.model_validate({} if value is None else value)
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False, include_input=False)
     fields = [

@@ -227,10 +227,10 @@ def _map(value: Any) -> dict[Any, Any]:
 
 
 def _error(value: Any) -> dict[str, Any]:
-    given = cast("dict[str, Any]", value)
-    _text(given["name"])
-    _text(given["message"])
-    return given
+    mapping = cast("dict[str, Any]", value)
+    _text(mapping["name"])
+    _text(mapping["message"])
+    return mapping
 
 
 _CONVERTERS: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -286,11 +286,11 @@ def _written(value: Any) -> tuple[Any, _Tree]:
 def _written_container(value: Any) -> tuple[Any, _Tree]:
     kind: str | None = None
     if isinstance(value, Mapping):
-        given = cast("Mapping[Any, Any]", value)
-        if all(isinstance(key, str) for key in given):
-            json, below = _members(given.items())
+        mapping = cast("Mapping[Any, Any]", value)
+        if all(isinstance(key, str) for key in mapping):
+            json, below = _members(mapping.items())
             return json, below or None
-        kind, members = "map", [[key, member] for key, member in given.items()]
+        kind, members = "map", [[key, member] for key, member in mapping.items()]
     elif isinstance(value, set | frozenset):
         kind, members = "set", sorted(cast("set[Any]", value), key=repr)
     elif isinstance(value, list | tuple):
