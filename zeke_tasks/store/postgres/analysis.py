@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from psycopg.types.json import Jsonb
 
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Overlay, Spending
-from zeke_tasks.store.postgres.session import Session
+from zeke_tasks.store.postgres.runner import StatementRunner
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.analysis import Analysis, Brief
 
 
-class PostgresAnalysis(Session):
+class PostgresAnalysis(StatementRunner):
     """The methods on overlays, embeddings and AI usage."""
 
     async def put_analysis(self, story_id: UUID, analysis: Analysis) -> bool:

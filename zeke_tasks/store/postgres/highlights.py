@@ -8,7 +8,7 @@ from psycopg.types.json import Jsonb
 
 from zeke_queue.core import jsonb
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
-from zeke_tasks.store.postgres.session import Session
+from zeke_tasks.store.postgres.runner import StatementRunner
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.highlights import NewHighlight
 
 
-class PostgresHighlights(Session):
+class PostgresHighlights(StatementRunner):
     """The methods on highlights."""
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.core import jsonb
 from zeke_tasks.store.model import Content, ItemStatus, Kind, RawItem, item_id
-from zeke_tasks.store.postgres.session import Session, message
+from zeke_tasks.store.postgres.runner import StatementRunner, message
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import NewItem
 
 
-class PostgresItems(Session):
+class PostgresItems(StatementRunner):
     """The methods on raw items and contents."""
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:

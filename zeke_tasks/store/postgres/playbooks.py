@@ -18,7 +18,7 @@ from zeke_tasks.store.playbooks import (
     TriggerSource,
     require_end,
 )
-from zeke_tasks.store.postgres.session import Session, message
+from zeke_tasks.store.postgres.runner import StatementRunner, message
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.playbooks import NewRun
 
 
-class PostgresPlaybooks(Session):
+class PostgresPlaybooks(StatementRunner):
     """The methods on playbooks, runs and events."""
 
     async def put_playbook(self, playbook: Playbook) -> None:

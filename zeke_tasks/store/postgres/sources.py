@@ -8,8 +8,8 @@ from psycopg import errors
 from psycopg.types.json import Jsonb
 
 from zeke_tasks.store.model import URL_CHARACTERS, Health, HealthStatus, Source, SourceType
-from zeke_tasks.store.postgres.session import Session
-from zeke_tasks.store.postgres.session import message as cut
+from zeke_tasks.store.postgres.runner import StatementRunner
+from zeke_tasks.store.postgres.runner import message as cut
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import NewSource
 
 
-class PostgresSources(Session):
+class PostgresSources(StatementRunner):
     """The methods on sources."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name

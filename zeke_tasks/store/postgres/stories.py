@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_tasks.store.model import Content, storable
-from zeke_tasks.store.postgres.session import Session
-from zeke_tasks.store.postgres.session import story as as_story
+from zeke_tasks.store.postgres.runner import StatementRunner
+from zeke_tasks.store.postgres.runner import story as as_story
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import NewStory, Story
 
 
-class PostgresStories(Session):
+class PostgresStories(StatementRunner):
     """The methods on stories themselves."""
 
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_tasks.store.highlights import ReadingState, TeamHighlight, TeamStory
-from zeke_tasks.store.postgres.session import Session
+from zeke_tasks.store.postgres.runner import StatementRunner
 
 if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
 
-class PostgresTeams(Session):
+class PostgresTeams(StatementRunner):
     """The methods on teams."""
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from psycopg import AsyncConnection
 
 
-class Session:
+class StatementRunner:
     """Runs statements in one transaction.
 
     Args:
