@@ -254,6 +254,7 @@ MUTANTS = (
         "if key.startswith(_SINGLETON_QUEUE) else RowState.COMPLETED\n",
         "if key else RowState.COMPLETED\n",
         "A job that runs does not keep its singleton key.",
+        where=("unique",),
     ),
     Mutant(
         "completed-frees-its-slot",
@@ -269,6 +270,7 @@ MUTANTS = (
         "        return Hold(RANK[RowState.EXPIRED], name, slot, key)\n",
         "        return Hold(len(RANK), name, slot, key)\n",
         "A job that failed, expired or was cancelled keeps its throttle slot from others.",
+        where=("unique",),
     ),
     Mutant(
         "new-job-ousts-the-holder",
@@ -285,6 +287,7 @@ MUTANTS = (
         "            other = None\n"
         "        if other is None:\n",
         "A send with the key or slot of a waiting job cancels that job.",
+        where=("unique",),
     ),
     Mutant(
         "insert-replaces",
@@ -363,6 +366,7 @@ MUTANTS = (
         "        if row is None or state is None or _conflict_of(scope, row, state) is not None:\n",
         "        if row is None or state is None:\n",
         "A job is requeued by a user although another has its singleton key or slot.",
+        where=("unique",),
     ),
     Mutant(
         "revived-without-room",

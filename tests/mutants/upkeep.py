@@ -21,6 +21,7 @@ MUTANTS = (
         "        opened.rollback()\n",
         "        opened.commit()\n",
         "Jobs of a transaction that was rolled back are there.",
+        where=("transactions",),
     ),
     Mutant(
         "rollback-keeps-locks",
@@ -122,6 +123,7 @@ MUTANTS = (
         "        self.events.pop(row.id, None)\n",
         "        self.events.clear()\n",
         "The progress and log lines of all jobs go when one job is purged.",
+        where=("cancel",),
     ),
     Mutant(
         "archived-not-found",
@@ -181,6 +183,7 @@ MUTANTS = (
         "(before.cron, before.zone) != (schedule.cron, schedule.zone)",
         "before.cron != schedule.cron",
         "A schedule whose zone is edited serves the next tick by the old one.",
+        where=("cron",),
     ),
     Mutant(
         "any-edit-starts-anew",
@@ -210,6 +213,7 @@ MUTANTS = (
         "            if plan is None or plan.declared != definition:\n",
         "            if plan is None or plan.schedule != definition:\n",
         "An edit of a schedule at run time is gone when the next worker starts.",
+        where=("cron",),
     ),
     Mutant(
         "redeploy-ends-pauses",

@@ -68,6 +68,7 @@ MUTANTS = (
         "        if gone:\n",
         "        if len(gone) > 1:\n",
         "A worker continues a job although its heartbeat showed that it was cancelled or lost.",
+        where=("limits",),
     ),
     Mutant(
         "beat-drops-new-claims",
