@@ -114,12 +114,6 @@ async def test_key_is_revoked_once(storage: Storage, clock: FrozenClock) -> None
     assert await storage.access.keys() == [stored(key, revoked_on=revoked_on), stored(other)]
 
 
-async def test_unknown_key_is_not_revoked(storage: Storage) -> None:
-    await storage.access.create_key(new_key())
-    assert not await storage.access.revoke_key(UUID(int=99))
-    assert await good(storage, new_key())
-
-
 USES = [(0.0, False), (59.999999, False), (60.0, True)]
 """Seconds between two uses, and whether the second one is stored."""
 

@@ -255,9 +255,3 @@ async def test_slot_freed_and_taken_in_one_transaction_changes_its_holder(jobs: 
         new = await jobs.send(within=transaction, singleton_key="anna")
     assert await jobs.storage.find_conflicts([jobs.new(singleton_key="anna")]) == [new]
     assert await jobs.refused(singleton_key="anna")
-
-
-async def test_empty_transaction_commits(storage: Storage) -> None:
-    async with storage.transaction():
-        pass
-    assert await storage.queue_stats() == []

@@ -16,6 +16,7 @@ import pytest
 
 from tests.cases import check_each, check_each_async
 from tests.runtime.workers import crunching
+from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.model import RowState
 from zeke_queue.system.clock import SystemClock
@@ -23,6 +24,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Retry
 from zeke_queue.worker.executors.processes import Processes
 from zeke_queue.worker.executors.threads import Threads
+from zeke_queue.worker.state import RECANCEL_INTERVAL
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
@@ -343,3 +345,25 @@ async def test_process_ignores_interrupts_of_the_terminal(tmp_path: Path) -> Non
         process.send_signal(signal.SIGTERM)
         await SystemClock().sleep(0.05)
         assert process.is_running()
+
+
+async def test_thread_past_its_deadline_is_logged(place: Place) -> None:
+    """It occupies its slot, and a worker whose slots are all occupied would otherwise seem idle."""
+    go = threading.Event()
+
+    @place.catalog.task("endless", expire_in=60, retry_limit=0)
+    def endless() -> None:
+        go.wait()
+
+    with logged() as lines:
+        async with place.working(lease=1000, heartbeat_interval=RECANCEL_INTERVAL):
+            job_id = await place.send(endless)
+            await until(lambda: place.active("endless"))
+            await turns()
+            place.clock.advance(60)
+            await turns()
+            assert "cancellation_ignored" not in lines.messages
+            place.clock.advance(RECANCEL_INTERVAL)
+            await until(lambda: "cancellation_ignored" in lines.messages)
+            go.set()
+            await until(lambda: place.state(job_id) is RowState.EXPIRED)

@@ -49,15 +49,6 @@ async def test_jobs_are_listed_newest_first_and_counted_by_state(queue: Queue, j
 # Cancelling
 
 
-@on_both_storages
-async def test_waiting_or_running_job_is_cancelled(queue: Queue, jobs: Driver) -> None:
-    waiting = await jobs.send("clean", delay=60)
-    running = await jobs.running("clean")
-    for job_id in (waiting, running.id):
-        assert await queue.cancel(job_id) is True
-        assert await state(queue, job_id) is RowState.CANCELLED
-
-
 async def test_ended_job_is_not_cancelled(queue: Queue, jobs: Driver) -> None:
     assert await queue.cancel(await jobs.ended(RowState.COMPLETED)) is False
 

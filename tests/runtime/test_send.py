@@ -11,7 +11,6 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import START, FrozenClock
-from tests.conformance.driver import Driver
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog
 from tests.runtime.conftest import QueueOn
@@ -62,20 +61,6 @@ async def test_task_is_accepted_itself_by_name_or_by_alias(queue: Queue) -> None
         assert (await stored(queue, (await queue.send(which, {"to": "ann"})).id)).name == "mail"
 
 
-async def test_parent_and_meta_are_kept(queue: Queue) -> None:
-    parent = (await queue.send("clean")).id
-    job = await stored(queue, (await queue.send("clean", parent=parent, meta={"trace": "t-1"})).id)
-    assert job.parent == parent
-    assert job.meta == {"trace": "t-1"}
-
-
-@on_both_storages
-async def test_external_task_takes_any_json(queue: Queue) -> None:
-    job = await stored(queue, (await queue.send("elsewhere", [1, {"a": None}], external=True)).id)
-    assert job.name == "elsewhere"
-    assert job.data == [1, {"a": None}]
-
-
 async def test_task_of_the_catalog_is_validated_even_with_external(queue: Queue) -> None:
     with pytest.raises(PayloadValidationError):
         await queue.send("mail", {"copies": 2}, external=True)
@@ -93,11 +78,6 @@ async def test_job_is_delayed_by_seconds_or_a_timedelta_or_to_an_instant(queue: 
     later = timedelta(seconds=90)
     cases = [("delay", 90), ("delay", 90.0), ("delay", later), ("start_at", START + later)]
     await check_each_async(cases, check)
-
-
-async def test_job_without_delay_is_due_at_once(queue: Queue, jobs: Driver) -> None:
-    sent = (await queue.send("clean")).id
-    assert (await jobs.claim_one("clean")).id == sent
 
 
 # Which option wins
@@ -199,12 +179,6 @@ async def test_second_debounced_job_takes_the_next_slot_and_a_third_is_refused(
         START + timedelta(seconds=20),
         START + timedelta(seconds=60),
     ]
-
-
-async def test_trigger_returns_a_run_of_the_job(queue: Queue) -> None:
-    run = await queue.trigger("post", {"to": "ann"})
-    assert run.task == "mail"
-    assert (await run.job()).id == run.id
 
 
 @on_both_storages

@@ -84,17 +84,6 @@ async def test_one_signal_waits_for_running_jobs(queue: Queue, dsn: str, number:
     assert (job.row_state, job.output) == (COMPLETED, "done")
 
 
-async def test_second_signal_releases_jobs_at_once(queue: Queue, dsn: str) -> None:
-    job_id = await sent(queue, "endless")
-    async with started(dsn) as worker:
-        await worker.begins(job_id)
-        worker.signal(signal.SIGTERM)
-        worker.signal(signal.SIGINT)
-        assert await worker.ended() == 0
-    job = await stored(queue, job_id)
-    assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
-
-
 async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "deaf")
     async with started(dsn) as worker:

@@ -51,14 +51,6 @@ async def test_result_of_a_handler_is_the_output() -> None:
     await check_each_async(cases, check)
 
 
-async def test_payload_is_passed_as_the_annotated_model(place: Place) -> None:
-    @place.catalog.task("take")
-    async def take(payload: Item) -> int:
-        return payload.item_id
-
-    assert (await place.run_one(take, {"itemId": 7})).output == 7
-
-
 async def test_result_without_json_form_fails_without_a_retry() -> None:
     async def check(result: Any) -> None:
         place = Place()

@@ -421,3 +421,19 @@ async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: P
     await place.drain()
     job = await place.job(job_id)
     assert (job.row_state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])
+
+
+COMPLETED = RowState.COMPLETED
+
+
+async def test_slot_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:
+    work = Handler(place)
+    work.go.set()
+    async with place.working(concurrency=1):
+        await until(place.asleep)
+        told = place.storage.late["set_idle"] = asyncio.Event()
+        first, second = await place.send(work.task), await place.send(work.task)
+        await until(lambda: place.state(first) is COMPLETED)
+        await turns()
+        told.set()
+        await until(lambda: place.state(second) is COMPLETED)

@@ -47,28 +47,6 @@ def lines(path: Path) -> list[str]:
     return path.read_text(encoding="utf-8").split() if path.exists() else []
 
 
-async def test_change_of_the_code_restarts_the_process_gracefully(tmp_path: Path) -> None:
-    code, log = tmp_path / "code", tmp_path / "log"
-    code.mkdir()
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT, encoding="utf-8")
-    serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [code]))
-    await until(lambda: lines(log) == ["started"])
-
-    def changed() -> bool:
-        # Repeat this, since the first change may precede the watching.
-        (code / "tasks.py").write_text(f"# {len(lines(log))}", encoding="utf-8")
-        return lines(log)[:3] == ["started", "ended", "started"]
-
-    await until(changed)
-    async with asyncio.timeout(PATIENCE):
-        while not serving.done():
-            signal.raise_signal(signal.SIGTERM)
-            await asyncio.wait([serving], timeout=0.05)
-    assert serving.result() == 0
-    assert lines(log)[-1] == "ended"
-
-
 async def test_missing_watchfiles_is_an_error_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "watchfiles", None)
     with pytest.raises(UsageError, match=r'pip install "\.\[reload\]"'):

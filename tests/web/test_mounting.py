@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,7 +13,7 @@ from tests.clocks import FrozenClock
 from tests.web.conftest import Web
 from tests.web.live.tab import Tab
 from zeke_queue.client.queue import Queue
-from zeke_queue.web import WebSettings, close_app, create_app
+from zeke_queue.web import WebSettings, create_app
 
 
 async def test_api_works_beneath_a_mount(queue: Queue, clock: FrozenClock) -> None:
@@ -47,24 +45,3 @@ async def test_api_works_beneath_a_mount(queue: Queue, clock: FrozenClock) -> No
 
     hosts = {"FastAPI": (fast, "/background"), "Starlette": (Starlette(routes=[Mount("/a/b", api)]), "/a/b")}
     await check_each_async(hosts, check)
-
-
-async def test_end_of_a_hosts_lifespan_ends_the_streams(call: Web, queue: Queue, clock: FrozenClock) -> None:
-    @asynccontextmanager
-    async def lifespan(host: FastAPI) -> AsyncIterator[None]:
-        jobs = create_app(queue, WebSettings())
-        host.mount("/background", jobs)
-        yield
-        await close_app(jobs)
-
-    host = FastAPI(lifespan=lifespan)
-    job_id = await call.trigger("break")
-    async with AsyncExitStack() as begun:
-        await begun.enter_async_context(host.router.lifespan_context(host))
-        async with Tab(host, f"/background/jobs/stream/{job_id}", clock=clock) as tab:
-            await tab.until(lambda tab: tab.statuses == ["QUEUED"])
-            assert not tab.ended
-            await begun.aclose()
-            await tab.rest()
-            assert tab.ended
-            assert tab.named("close", "timeout", "error") == []

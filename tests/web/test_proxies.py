@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Mapping
 from typing import Any
 
 import httpx2
 import pytest
 
-from tests.cases import check_each_async
+from tests.cases import check_each, check_each_async
 from tests.conformance.driver import soon
 from tests.web.conftest import shop_catalog
 from zeke_queue.client.queue import Queue
@@ -17,7 +18,7 @@ from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
-from zeke_queue.web.server import ApiServer
+from zeke_queue.web.server import ApiServer, listen
 
 FORWARDED = {"x-forwarded-for": "198.51.100.7, 203.0.113.9", "x-forwarded-proto": "https"}
 """A proxy appends its peer; entries before it may come from any caller."""
@@ -77,3 +78,15 @@ async def test_only_trusted_proxies_name_the_caller(monkeypatch: pytest.MonkeyPa
         ("127.0.0.1", {}, plain),
     ]
     await check_each_async(cases, check)
+
+
+def test_accepted_connections_have_no_delay() -> None:
+    """An answer in two pieces would wait for the client's acknowledgement of the first one."""
+
+    def check(host: str) -> None:
+        with listen(host, 0) as server, socket.create_connection(server.getsockname()[:2]):
+            accepted, _ = server.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    check_each(["127.0.0.1", "::1"], check)
