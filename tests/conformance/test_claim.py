@@ -80,11 +80,8 @@ async def test_claim_limit_applies_across_queues(jobs: Driver) -> None:
     for priority in (1, 5, 3):
         await jobs.send("a", priority=priority)
         await jobs.send("b", priority=priority + 1)
-    assert [(job.name, job.priority) for job in await jobs.claim("a", "b", limit=3)] == [
-        ("b", 6),
-        ("a", 5),
-        ("b", 4),
-    ]
+    expected = [("b", 6), ("a", 5), ("b", 4)]
+    assert [(job.name, job.priority) for job in await jobs.claim("a", "b", limit=3)] == expected
 
 
 async def test_claim_respects_the_capacity_of_each_queue(storage: Storage, jobs: Driver) -> None:

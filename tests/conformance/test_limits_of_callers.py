@@ -20,13 +20,11 @@ async def test_window_admits_calls_up_to_its_limit(storage: Storage, clock: Froz
     clock.advance(15.5)
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=2, resets_in=44.5)
     for _ in range(3):
-        assert await storage.access.acquire("key", 2, 60.0) == RateLimit(
-            allowed=False, count=2, resets_in=44.5
-        )
+        expected = RateLimit(allowed=False, count=2, resets_in=44.5)
+        assert await storage.access.acquire("key", 2, 60.0) == expected
     clock.advance(44.499999)
-    assert await storage.access.acquire("key", 2, 60.0) == RateLimit(
-        allowed=False, count=2, resets_in=0.000001
-    )
+    expected = RateLimit(allowed=False, count=2, resets_in=0.000001)
+    assert await storage.access.acquire("key", 2, 60.0) == expected
     clock.advance(0.000001)
     assert await storage.access.acquire("key", 2, 60.0) == RateLimit(allowed=True, count=1, resets_in=60.0)
 

@@ -53,9 +53,8 @@ async def test_worker_without_heartbeat_loses_its_jobs(storage: Storage, jobs: D
     jobs.clock.advance(15)
     assert await lock_expired(storage, 100) == []
     jobs.clock.advance(0.5)
-    assert [(job.id, job.reason, job.worker) for job in await lock_expired(storage, 100)] == [
-        (lost.id, "lease", ANNA)
-    ]
+    expected = [(lost.id, "lease", ANNA)]
+    assert [(job.id, job.reason, job.worker) for job in await lock_expired(storage, 100)] == expected
 
 
 async def test_heartbeat_renews_the_lease(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
@@ -161,9 +160,8 @@ async def test_job_fetched_by_pgboss_has_a_deadline_and_no_lease(jobs: Driver, p
     jobs.clock.advance(900)
     assert await lock_expired(jobs.storage, 100) == []
     jobs.clock.advance(1)
-    assert [(late.id, late.reason, late.worker) for late in await lock_expired(jobs.storage, 100)] == [
-        (job.id, "deadline", None)
-    ]
+    expected = [(job.id, "deadline", None)]
+    assert [(late.id, late.reason, late.worker) for late in await lock_expired(jobs.storage, 100)] == expected
 
 
 @pytest.mark.parametrize("years", [300_000, -300_000])

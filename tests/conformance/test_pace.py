@@ -37,9 +37,8 @@ async def test_buckets_are_aligned_and_the_last_one_contains_now(
     storage: Storage, clock: FrozenClock
 ) -> None:
     clock.advance(61.5)
-    assert await storage.throughput((), 121, 60) == [
-        nothing(START + timedelta(seconds=60 * number)) for number in (-1, 0, 1)
-    ]
+    expected = [nothing(START + timedelta(seconds=60 * number)) for number in (-1, 0, 1)]
+    assert await storage.throughput((), 121, 60) == expected
 
 
 async def test_job_counts_in_the_bucket_of_its_end(storage: Storage, jobs: Driver) -> None:

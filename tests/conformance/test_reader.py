@@ -38,10 +38,8 @@ async def test_jobs_are_returned_by_id_live_or_archived(storage: Storage, jobs: 
     await storage.archive(0, 100)
     live, unknown = await jobs.send(), jobs.new_id()
     found = await storage.get([live, archived, unknown])
-    assert {job_id: job.row_state for job_id, job in found.items()} == {
-        live: RowState.CREATED,
-        archived: RowState.COMPLETED,
-    }
+    expected = {live: RowState.CREATED, archived: RowState.COMPLETED}
+    assert {job_id: job.row_state for job_id, job in found.items()} == expected
     assert await storage.get([]) == {}
 
 
@@ -274,10 +272,8 @@ async def test_text_search_in_opaque_queues_covers_id_and_key_only(storage: Stor
     inside = await jobs.ended(RowState.COMPLETED, data='"hunter2"')
     hidden = await jobs.ended(RowState.COMPLETED, "post", data='"hunter2"')
     by_key = await jobs.ended(RowState.COMPLETED, "post", singleton_key="hunter2")
-    assert set(await found_both(storage, jobs.clock, text="hunter2", opaque=("post", "other"))) == {
-        inside,
-        by_key,
-    }
+    expected = {inside, by_key}
+    assert set(await found_both(storage, jobs.clock, text="hunter2", opaque=("post", "other"))) == expected
     by_id = (await storage.find(JobQuery(text=str(hidden), opaque=("post",), archived=True))).jobs
     assert [job.id for job in by_id] == [hidden]
 

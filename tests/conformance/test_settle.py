@@ -110,12 +110,8 @@ async def test_outcomes_of_every_kind_settle_in_one_call(storage: Storage, jobs:
         released=[Released(d.id, 1)],
     )
     assert changed == {a.id, b.id, c.id, d.id}
-    assert await jobs.states([a.id, b.id, c.id, d.id]) == [
-        RowState.COMPLETED,
-        RowState.RETRY,
-        RowState.FAILED,
-        RowState.CREATED,
-    ]
+    expected = [RowState.COMPLETED, RowState.RETRY, RowState.FAILED, RowState.CREATED]
+    assert await jobs.states([a.id, b.id, c.id, d.id]) == expected
 
 
 async def test_unknown_job_is_not_settled(storage: Storage, jobs: Driver) -> None:

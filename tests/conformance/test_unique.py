@@ -200,12 +200,8 @@ async def test_defect_1_rest_of_the_batch_is_settled(jobs: Driver, poisoned: tup
         released=[Released(snoozed.id, 1, 9.0)],
     )
     assert changed == {done.id, failing.id, failure.id, snoozed.id}
-    assert await jobs.states([done.id, failing.id, failure.id, snoozed.id]) == [
-        RowState.COMPLETED,
-        RowState.RETRY,
-        RowState.FAILED,
-        RowState.CREATED,
-    ]
+    expected = [RowState.COMPLETED, RowState.RETRY, RowState.FAILED, RowState.CREATED]
+    assert await jobs.states([done.id, failing.id, failure.id, snoozed.id]) == expected
 
 
 async def test_defect_1_job_whose_slot_is_taken_does_not_stop_the_sweep(

@@ -28,3 +28,7 @@ def mail_catalog() -> Catalog:
         """Tidy up."""
 
     return catalog
+
+
+async def nothing() -> None:
+    """Do nothing, as a task that a test needs for its name alone."""

@@ -59,12 +59,6 @@ async def test_exception_of_a_clock_is_raised() -> None:
         await wait(Broken(), asyncio.get_running_loop().create_future(), 5.0)
 
 
-def test_wait_in_a_simulation_ends_with_the_time(loop: VirtualLoop) -> None:
-    clock = VirtualClock(loop, datetime(2026, 1, 5, tzinfo=UTC))
-    loop.run_until_complete(wait(clock, loop.create_future(), 5.0))
-    assert loop.time() == 5.0
-
-
 def test_wait_in_a_simulation_ends_with_its_future_and_leaves_no_timer(loop: VirtualLoop) -> None:
     waiter: asyncio.Future[None] = loop.create_future()
     loop.call_later(2.0, waiter.set_result, None)

@@ -58,6 +58,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
         assert variable in str(caught.value)
         assert hint in str(caught.value)
 
+    dsn, days = "DATABASE_PRIMARY_URL", "less than or equal"
     cases = [
         ("JOBS_CRON_TZ", "Mars/Base", "Europe/Berlin"),
         ("JOBS_CONCURRENCY", "many", "integer"),
@@ -66,11 +67,10 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
         ("JOBS_POLL_INTERVAL", "-1", "greater than 0"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),
         ("LOG_LEVEL", "loud", "'debug'"),
-        ("DATABASE_PRIMARY_URL", "postgresql+psycopg://u@h/d", "postgresql://"),
-        ("DATABASE_PRIMARY_URL", "mysql://u@h/d", "postgresql://"),
-        ("DATABASE_PRIMARY_URL", "zeke", "dbname="),
-        ("JOBS_ARCHIVE_AFTER", "inf", "less than or equal"),
-        ("JOBS_DELETE_AFTER", "1e300", "less than or equal"),
+        *((dsn, value, "postgresql://") for value in ("postgresql+psycopg://u@h/d", "mysql://u@h/d")),
+        (dsn, "zeke", "dbname="),
+        ("JOBS_ARCHIVE_AFTER", "inf", days),
+        ("JOBS_DELETE_AFTER", "1e300", days),
         ("JOBS_POOL_MAX", "1", "greater than or equal to 2"),
     ]
     check_each(cases, check)

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import pytest
 
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.errors import UsageError
@@ -31,9 +32,7 @@ def place() -> Place:
     async def work() -> str:
         return "done"
 
-    @catalog.task("tick")
-    async def tick() -> None: ...
-
+    catalog.task("tick")(nothing)
     catalog.schedule("each-minute", "* * * * *", task="tick")
     return Place(catalog)
 
@@ -155,7 +154,7 @@ async def test_duty_that_no_live_worker_has_is_reported_once(place: Place) -> No
 
 async def test_schedules_are_missed_only_where_the_catalog_has_some() -> None:
     place = Place()
-    place.catalog.task("work")(_nothing)
+    place.catalog.task("work")(nothing)
     assert await warnings(place, {}, [], 300) == 1
 
 
@@ -198,6 +197,3 @@ async def test_sweep_that_hangs_is_cancelled(place: Place, monkeypatch: pytest.M
     async with asyncio.timeout(PATIENCE):
         await running
     assert place.clock.now() - began < timedelta(minutes=1)
-
-
-async def _nothing() -> None: ...

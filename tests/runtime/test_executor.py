@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers import crunching
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import Place, turns, until
@@ -62,8 +63,7 @@ async def test_sync_handler_fails_like_any_other(place: Place) -> None:
 
 
 async def test_sync_handler_reaches_the_loop_through_its_job(place: Place) -> None:
-    @place.catalog.task("child")
-    async def child() -> None: ...
+    child = place.catalog.task("child")(nothing)
 
     @place.catalog.task("parent")
     def parent(job: JobContext) -> str:
@@ -98,9 +98,7 @@ async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_droppe
         saw_cancellation.append(job.cancelled)
         return "late"
 
-    @place.catalog.task("other")
-    async def other() -> None: ...
-
+    other = place.catalog.task("other")(nothing)
     async with place.working(concurrency=1) as worker:
         job_id = await place.send(block)
         await until(started.is_set)
@@ -261,10 +259,8 @@ async def test_crash_of_a_process_fails_only_its_job() -> None:
         others = [await place.send("crunch", {"what": "sum"}) for _ in range(3)]
         await place.drain(concurrency=2, processes=Processes(2))
         job = await place.job(crash)
-        assert (job.row_state, job.output["type"]) == (
-            FAILED,
-            "zeke_queue.worker.executors.executor.ProcessCrashed",
-        )
+        expected = (FAILED, "zeke_queue.worker.executors.executor.ProcessCrashed")
+        assert (job.row_state, job.output["type"]) == expected
         assert how in job.output["message"]
         assert [(await place.job(job_id)).output for job_id in others] == [499500] * 3
 
@@ -283,19 +279,6 @@ async def test_processes_are_reused_within_their_limit() -> None:
     pids = {(await place.job(job_id)).output["pid"] for job_id in sent}
     assert len(pids) == 1
     assert not psutil.pid_exists(pids.pop())
-
-
-async def test_process_that_died_idle_fails_no_job() -> None:
-    place = Place(crunching.catalog)
-    async with place.working(processes=Processes(1)) as worker:
-        first = await place.send("crunch", {"what": "tell"})
-        await worker.drain()
-        child = psutil.Process((await place.job(first)).output["pid"])
-        child.kill()
-        await until(lambda: not child.is_running())
-        second = await place.send("crunch", {"what": "sum"})
-        await worker.drain()
-    assert (await place.job(second)).output == 499500
 
 
 async def hanging(place: Place, path: Path, **options: Any) -> tuple[Any, psutil.Process]:

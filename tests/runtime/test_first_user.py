@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.cases import check_each_async
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.place import Place, turns
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError
@@ -116,9 +117,7 @@ async def test_worker_takes_its_concurrency_from_the_settings() -> None:
 def test_worker_takes_its_other_options_from_the_settings() -> None:
     catalog = Catalog()
 
-    @catalog.task("work")
-    async def work() -> None: ...
-
+    catalog.task("work")(nothing)
     settings = Settings(
         jobs_poll_interval=3, jobs_lease=40, jobs_heartbeat_interval=7, jobs_shutdown_timeout=9
     )

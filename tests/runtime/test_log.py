@@ -15,6 +15,7 @@ from pydantic import BaseModel, model_serializer
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.place import Place
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system import logging as log
@@ -157,11 +158,8 @@ def test_structlog_and_logging_lines_of_the_application_look_the_same() -> None:
         logging.getLogger("app").exception("broke")
     first, second, third = lines(stream)
     assert (first["message"], first["a"]) == ("from structlog", 1)
-    assert (second["message"], second["level"], second["logger"]) == (
-        "from logging at 100%",
-        "warning",
-        "app.part",
-    )
+    expected = ("from logging at 100%", "warning", "app.part")
+    assert (second["message"], second["level"], second["logger"]) == expected
     assert "LookupError: gone" in third["exception"]
 
 
@@ -243,13 +241,10 @@ def told(stream: StringIO, message: str, *fields: str) -> list[dict[str, Any]]:
 async def test_worker_logs_its_tasks_and_each_job(place: Place) -> None:
     stream = configured()
 
-    @place.catalog.task("work", aliases=["labour"])
-    async def work() -> None: ...
-
+    work = place.catalog.task("work", aliases=["labour"])(nothing)
     job = await place.run_one(work)
-    assert told(stream, "worker_started", "tasks", "queues", "concurrency") == [
-        {"tasks": ["work"], "queues": ["work", "labour"], "concurrency": 10}
-    ]
+    expected = [{"tasks": ["work"], "queues": ["work", "labour"], "concurrency": 10}]
+    assert told(stream, "worker_started", "tasks", "queues", "concurrency") == expected
     expected = {"taskId": "work", "jobId": str(job.id), "attempt": 1}
     assert told(stream, "job_started", *expected) == [expected]
     assert told(stream, "job_completed", *expected, "durationMs") == [{**expected, "durationMs": 0.0}]
@@ -301,9 +296,8 @@ async def test_lines_of_a_handler_name_its_job(place: Place) -> None:
         job.logger.info("half way", done=3)
 
     job = await place.run_one(work)
-    assert told(stream, "half way", "taskId", "jobId", "attempt", "done") == [
-        {"taskId": "work", "jobId": str(job.id), "attempt": 1, "done": 3}
-    ]
+    expected = [{"taskId": "work", "jobId": str(job.id), "attempt": 1, "done": 3}]
+    assert told(stream, "half way", "taskId", "jobId", "attempt", "done") == expected
 
 
 def test_silenced_runtime_writes_nothing_until_the_block_ends() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
-from tests.runtime.catalogs import mail_catalog
+from tests.runtime.catalogs import mail_catalog, nothing
 from tests.runtime.conftest import QueueOn
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -112,17 +112,12 @@ async def test_limit_of_a_task_is_divided_among_its_queues(queue_on: QueueOn) ->
     async def check(limit: int | None, own: int | None) -> None:
         catalog = Catalog()
 
-        @catalog.task("new", aliases=["old", "older"], concurrency_limit=limit)
-        async def new() -> None: ...
-
+        catalog.task("new", aliases=["old", "older"], concurrency_limit=limit)(nothing)
         queue = queue_on(catalog)
         await parts_of(queue).declare()
         share = None if limit is None else 1
-        assert await parts_of(queue).storage.queues() == [
-            QueueSettings("new", own),
-            QueueSettings("old", share),
-            QueueSettings("older", share),
-        ]
+        expected = [QueueSettings("new", own), QueueSettings("old", share), QueueSettings("older", share)]
+        assert await parts_of(queue).storage.queues() == expected
 
     await check_each_async([(None, None), (3, 1), (10, 8)], check)
 
@@ -130,9 +125,7 @@ async def test_limit_of_a_task_is_divided_among_its_queues(queue_on: QueueOn) ->
 async def test_limit_below_the_number_of_queues_is_refused(queue_on: QueueOn) -> None:
     catalog = Catalog()
 
-    @catalog.task("new", aliases=["old"], concurrency_limit=1)
-    async def new() -> None: ...
-
+    catalog.task("new", aliases=["old"], concurrency_limit=1)(nothing)
     queue = queue_on(catalog)
     with pytest.raises(InvalidOptionError, match=r"'new'.*at least 2"):
         await parts_of(queue).declare()

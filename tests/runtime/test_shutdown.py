@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
@@ -347,9 +348,7 @@ async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch
     def broken(*_: object) -> None:
         raise ZeroDivisionError
 
-    @place.catalog.task("work")
-    async def work() -> None: ...
-
+    work = place.catalog.task("work")(nothing)
     monkeypatch.setattr(ServedQueue, "measure", broken)
     await place.send(work)
     place.hurry()

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.runtime.catalogs import mail_catalog
+from tests.runtime.catalogs import mail_catalog, nothing
 from tests.runtime.conftest import QueueOn
 from tests.runtime.test_send import Impatient, stored
 from zeke_queue.client.queue import Queue
@@ -36,9 +36,7 @@ async def test_options_of_a_task_apply_to_sends_and_ticks(queue_on: QueueOn, clo
     @catalog.task("parcel", singleton_key=lambda parcel: parcel.to or None, priority=4)
     async def parcel(payload: Parcel) -> None: ...
 
-    @catalog.task("sweep", throttle=60)
-    async def sweep() -> None: ...
-
+    sweep = catalog.task("sweep", throttle=60)(nothing)
     queue = queue_on(catalog)
     first = await queue.send(parcel, Parcel(to="ann"))
     job = await stored(queue, first.id)
@@ -170,11 +168,8 @@ async def test_computed_keys_apply_to_every_way_to_send(queue_on: QueueOn) -> No
             await transaction.trigger(parcel, Parcel(to="ann"))
     await send_job(queue, "parcel", {"to": "cid", "unknown": 1})
     assert (await run.job()).singleton_key == "ann"
-    assert sorted(str(job.singleton_key) for job in (await queue.find(JobQuery())).jobs) == [
-        "ann",
-        "bea",
-        "cid",
-    ]
+    expected = ["ann", "bea", "cid"]
+    assert sorted(str(job.singleton_key) for job in (await queue.find(JobQuery())).jobs) == expected
 
 
 async def test_error_of_a_key_function_names_task_and_error(queue_on: QueueOn) -> None:

@@ -18,6 +18,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.conformance.storages import on_both_storages, on_postgres
+from tests.runtime.catalogs import nothing
 from zeke_queue.client import open_transactions
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -315,9 +316,7 @@ async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: 
     async def parent(job: JobContext) -> str:
         return str((await job.send("child")).id)
 
-    @catalog.task("child")
-    async def child() -> None: ...
-
+    catalog.task("child")(nothing)
     blocks: dict[str, tuple[object, ...]] = {}
 
     async def record(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
@@ -354,9 +353,7 @@ async def test_handler_with_an_open_transaction_changes_jobs_through_it(clock: F
                 refused[name] = str(caught.value).partition(" ")[0]
             await transaction.send("child")
 
-    @catalog.task("child")
-    async def child() -> None: ...
-
+    catalog.task("child")(nothing)
     queue = Queue(catalog, MemoryStorage(clock), clock=clock)
     run = await queue.send(parent)
     async with Worker(queue) as worker:

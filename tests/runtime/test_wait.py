@@ -43,6 +43,14 @@ async def next_of(changes: News) -> JobStatus:
     return job.status
 
 
+@asynccontextmanager
+async def watching(queue: Queue, job_id: UUID, first: JobStatus = JobStatus.QUEUED) -> AsyncIterator[News]:
+    """Watch a job during the block, after its first status."""
+    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
+        assert await next_of(changes) is first
+        yield changes
+
+
 async def rest_of(changes: News) -> list[JobStatus]:
     async def collect() -> list[JobStatus]:
         return [job.status async for job in changes if isinstance(job, Job)]
@@ -197,8 +205,7 @@ async def test_requeued_job_is_not_taken_for_ended(watched: Queue, odd: Odd, clo
 @on_both_storages
 async def test_closing_the_queue_fails_its_watchers(queue: Queue, jobs: Driver) -> None:
     job_id = await jobs.send()
-    async with aclosing(parts_of(queue).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
+    async with watching(queue, job_id) as changes:
         await queue.close()
         with pytest.raises(StorageUnavailableError, match="closed"):
             await soon(anext(changes))
@@ -294,8 +301,7 @@ async def test_lost_notification_only_delays_a_change(
 ) -> None:
     jobs = Driver(odd, clock)
     job_id = await jobs.send()
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
+    async with watching(watched, job_id) as changes:
         monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own notification
         await watched.cancel(job_id)
         coming = asyncio.ensure_future(next_of(changes))
@@ -333,8 +339,7 @@ async def test_query_that_returns_an_earlier_stage_reports_no_change(
     before = await odd.get([job_id])
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before, before]
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.EXECUTING
+    async with watching(watched, job_id, JobStatus.EXECUTING) as changes:
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
         assert not coming.done()
@@ -351,8 +356,7 @@ async def test_query_that_returns_an_earlier_end_ends_nothing(
     await odd.retry([job_id])
     claimed = await jobs.claim_one()
     odd.answers = [await odd.get([job_id]), before]
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.EXECUTING
+    async with watching(watched, job_id, JobStatus.EXECUTING) as changes:
         coming = asyncio.ensure_future(next_of(changes))
         await until(lambda: not odd.answers, clock, 0.1)
         await jobs.complete(claimed)
@@ -363,8 +367,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
     watched: Queue, odd: Odd, clock: FrozenClock
 ) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
+    async with watching(watched, job_id) as changes:
         odd.answers = [{}]
         coming = asyncio.ensure_future(next_of(changes))
         await until(coming.done, clock)
@@ -374,8 +377,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
 
 async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
+    async with watching(watched, job_id) as changes:
         coming = asyncio.ensure_future(next_of(changes))
         odd.away = True
         await odd.cancel([job_id])
@@ -390,8 +392,7 @@ async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: Froze
 
 async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
-    async with aclosing(parts_of(watched).runs.watch(job_id)) as changes:
-        assert await next_of(changes) is JobStatus.QUEUED
+    async with watching(watched, job_id) as changes:
         coming = asyncio.ensure_future(next_of(changes))
         for second in range(300):
             odd.away = second % 60 < 40

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from tests.cases import check_each_async
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, JobFailedError, LeaseLostError, UsageError
@@ -81,8 +82,7 @@ async def test_children_run_concurrently_and_each_outcome_is_returned(place: Pla
 async def test_child_is_sent_once_over_all_attempts_of_its_parent(place: Place) -> None:
     sent: list[UUID] = []
 
-    @place.catalog.task("child")
-    async def child() -> None: ...
+    child = place.catalog.task("child")(nothing)
 
     @place.catalog.task("parent", retry_delay=0)
     async def parent(job: JobContext) -> None:
@@ -137,10 +137,8 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
         raise Wait(job.id)
 
     job = await place.run_one(narcissus)
-    assert (job.row_state, job.output["message"]) == (
-        RowState.FAILED,
-        "The job waits for itself, which would never end",
-    )
+    expected = (RowState.FAILED, "The job waits for itself, which would never end")
+    assert (job.row_state, job.output["message"]) == expected
 
 
 async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> None:
@@ -253,8 +251,7 @@ async def test_id_and_parent_of_a_child_cannot_be_set() -> None:
     async def check(option: str) -> None:
         place = Place()
 
-        @place.catalog.task("child")
-        async def child() -> None: ...
+        child = place.catalog.task("child")(nothing)
 
         @place.catalog.task("parent", retry_limit=0)
         async def parent(job: JobContext) -> None:
@@ -284,8 +281,7 @@ async def test_wait_may_leave_a_task_group(place: Place) -> None:
 
 
 async def test_wait_beside_an_error_is_an_error(place: Place) -> None:
-    @place.catalog.task("part")
-    async def part() -> None: ...
+    part = place.catalog.task("part")(nothing)
 
     @place.catalog.task("whole", retry_limit=0)
     async def whole(job: JobContext) -> None:

@@ -182,11 +182,8 @@ async def test_fail_ends_the_job_without_a_retry(place: Place) -> None:
         raise Fail("the account is closed")
 
     job = await place.run_one(never)
-    assert (job.row_state, job.output["type"], job.output["message"]) == (
-        FAILED,
-        "Fail",
-        "the account is closed",
-    )
+    expected = (FAILED, "Fail", "the account is closed")
+    assert (job.row_state, job.output["type"], job.output["message"]) == expected
 
 
 async def test_snoozed_job_returns_without_using_a_retry(place: Place) -> None:

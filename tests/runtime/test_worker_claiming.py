@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.cases import check_each
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.handler import Handler
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.core.poll_backoff import IDLE_LADDER
@@ -67,10 +68,8 @@ async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> 
     async with place.working() as one, place.working() as other:
         await asyncio.gather(one.drain(), other.drain())
     assert most == 2
-    assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == {
-        "limited": {COMPLETED: 20},
-        "free": {COMPLETED: 20},
-    }
+    expected = {"limited": {COMPLETED: 20}, "free": {COMPLETED: 20}}
+    assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == expected
 
 
 async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place: Place) -> None:
@@ -103,8 +102,8 @@ async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place
 
 
 async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:
-    place.catalog.task("video", aliases=["film"])(_nothing)
-    place.catalog.task("mail")(_nothing)
+    place.catalog.task("video", aliases=["film"])(nothing)
+    place.catalog.task("mail")(nothing)
 
     def check(options: Any, error: type[UsageError], text: str) -> None:
         with pytest.raises(error, match=text):
@@ -129,8 +128,7 @@ async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:
 async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> None:
     go = asyncio.Event()
 
-    @place.catalog.task("quick")
-    async def quick() -> None: ...
+    quick = place.catalog.task("quick")(nothing)
 
     @place.catalog.task("limited", concurrency_limit=5)
     async def limited() -> None:
@@ -227,12 +225,8 @@ async def test_jobs_in_the_queue_of_an_alias_are_run(place: Place) -> None:
 
 
 async def test_worker_serves_only_its_queues(place: Place) -> None:
-    @place.catalog.task("mine", aliases=["my-alias"])
-    async def mine() -> None: ...
-
-    @place.catalog.task("others")
-    async def others() -> None: ...
-
+    mine = place.catalog.task("mine", aliases=["my-alias"])(nothing)
+    others = place.catalog.task("others")(nothing)
     sent = [await place.send(mine), await place.send(others)]
     await place.drain(tasks=["my-alias"])
     assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CREATED]
@@ -241,7 +235,7 @@ async def test_worker_serves_only_its_queues(place: Place) -> None:
 def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
     with pytest.raises(UsageError, match="no tasks"):
         Worker(place.queue)
-    place.catalog.task("work")(_nothing)
+    place.catalog.task("work")(nothing)
     with pytest.raises(UnknownTaskError):
         Worker(place.queue, tasks=["nowhere"])
     for wrong in (
@@ -256,14 +250,14 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
 
 
 async def test_running_worker_can_not_be_started_again(place: Place) -> None:
-    place.catalog.task("work")(_nothing)
+    place.catalog.task("work")(nothing)
     async with place.working() as worker:
         with pytest.raises(UsageError, match="already running"):
             await worker.run()
 
 
 async def test_each_start_of_a_worker_has_a_new_id(place: Place) -> None:
-    place.catalog.task("work")(_nothing)
+    place.catalog.task("work")(nothing)
     worker = place.worker()
     seen = []
     for _ in range(2):
@@ -274,16 +268,11 @@ async def test_each_start_of_a_worker_has_a_new_id(place: Place) -> None:
     assert worker.id is None
 
 
-async def _nothing() -> None: ...
-
-
 # Waking up
 
 
 async def test_idle_worker_runs_a_job_as_soon_as_it_is_sent(place: Place) -> None:
-    @place.catalog.task("work")
-    async def work() -> None: ...
-
+    work = place.catalog.task("work")(nothing)
     async with place.working(poll_interval=1000):
         await until(place.asleep)
         job_id = await place.send(work)
@@ -292,9 +281,7 @@ async def test_idle_worker_runs_a_job_as_soon_as_it_is_sent(place: Place) -> Non
 
 
 async def test_idle_worker_finds_a_delayed_job_when_it_polls(place: Place) -> None:
-    @place.catalog.task("work")
-    async def work() -> None: ...
-
+    work = place.catalog.task("work")(nothing)
     async with place.working(poll_interval=60):
         await until(place.asleep)
         job_id = await place.send(work, delay=30)

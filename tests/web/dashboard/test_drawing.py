@@ -24,11 +24,8 @@ from zeke_queue.web.dashboard.renderer import parameters
 
 def test_bars_are_stacked_and_small_ones_visible() -> None:
     drawn = charts.bars([[("a", 50), ("b", 25)], [("a", 0), ("b", 0.001)]], ["one", "two"], 100)
-    assert [(bar.kind, bar.y, bar.height, bar.says) for bar in drawn] == [
-        ("a", 60.0, 60.0, "one"),
-        ("b", 30.0, 30.0, "one"),
-        ("b", 118.5, 1.5, "two"),
-    ]
+    expected = [("a", 60.0, 60.0, "one"), ("b", 30.0, 30.0, "one"), ("b", 118.5, 1.5, "two")]
+    assert [(bar.kind, bar.y, bar.height, bar.says) for bar in drawn] == expected
 
 
 def test_line_breaks_where_values_are_missing() -> None:
