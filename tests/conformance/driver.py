@@ -90,10 +90,7 @@ class Driver:
         final: Any = RowState.FAILED,
         **how: Any,
     ) -> bool:
-        """Fail a job, permanently unless ``retry_in`` is given.
-
-        Return whether the attempt was still current.
-        """
+        """Fail a job, for good without ``retry_in``; return whether the attempt was still current."""
         failed = Failed(job.id, job.attempt, retry_in, output, final)
         return await self.storage.settle(failed=[failed], **how) == {job.id}
 

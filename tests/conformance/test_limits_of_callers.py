@@ -96,8 +96,7 @@ async def test_windows_of_others_are_deleted_a_minute_after_their_end(
         await storage.access.acquire("new", 1, 30.0)
         assert await callers_known(request) == ["new", *others]
 
-    cases = [(0.0, "old"), (59.999999, "old"), (60.0,), (600.0,)]
-    await check_each_async(cases, check)
+    await check_each_async([(0.0, "old"), (59.999999, "old"), (60.0,), (600.0,)], check)
 
 
 async def test_call_deletes_at_most_the_ten_oldest_windows(

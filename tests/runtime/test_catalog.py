@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -169,32 +170,15 @@ def test_schedule_has_its_validated_payload_and_the_default_zone() -> None:
     def pull(payload: Pull) -> None:
         """Pull the feeds."""
 
-    catalog.schedule(
-        "nightly",
-        "0 3 * * *",
-        task=pull,
-        payload={"reason": "night"},
-        timezone="Europe/Paris",
-        catch_up="skip",
-    )
+    paris = {"timezone": "Europe/Paris", "payload": {"reason": "night"}}
+    catalog.schedule("nightly", "0 3 * * *", task=pull, catch_up="skip", **paris)
+
+    common: dict[str, Any] = {"task": "pull", "description": "Pull the feeds."}
+    day = Schedule(name="pull", cron="*/5 * * * *", zone="America/New_York", **common)
+    night = Schedule(name="nightly", cron="0 3 * * *", zone="Europe/Paris", catch_up=CatchUp.SKIP, **common)
     assert catalog.stored_schedules("America/New_York") == [
-        Schedule(
-            "pull",
-            "*/5 * * * *",
-            "pull",
-            "America/New_York",
-            '{"reason":"schedule"}',
-            description="Pull the feeds.",
-        ),
-        Schedule(
-            "nightly",
-            "0 3 * * *",
-            "pull",
-            "Europe/Paris",
-            '{"reason":"night"}',
-            catch_up=CatchUp.SKIP,
-            description="Pull the feeds.",
-        ),
+        replace(day, data='{"reason":"schedule"}'),
+        replace(night, data='{"reason":"night"}'),
     ]
 
 

@@ -12,9 +12,10 @@ from uuid import UUID
 
 import pytest
 
+from tests.conformance.driver import soon
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers.handler import logged
-from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import UsageError
 from zeke_queue.model import QueueCapacity, RowState, WorkerInfo
 from zeke_queue.task.catalog import Catalog
@@ -185,8 +186,7 @@ async def test_sweep_under_way_ends_before_the_worker(place: Place, monkeypatch:
     running = await stopped_during_a_sweep(place, monkeypatch, archive)
     await turns()
     go.set()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert done == ["archived"]
 
 
@@ -194,6 +194,5 @@ async def test_sweep_that_hangs_is_cancelled(place: Place, monkeypatch: pytest.M
     began = place.clock.now()
     running = await stopped_during_a_sweep(place, monkeypatch, asyncio.Event().wait)
     place.hurry()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert place.clock.now() - began < timedelta(minutes=1)

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.cases import check_each, check_each_async
+from tests.conformance.driver import soon
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers import crunching
 from tests.runtime.workers.handler import logged
@@ -134,8 +135,7 @@ async def test_threads_are_reused_with_a_copy_of_the_context() -> None:
 
 async def test_each_concurrent_call_has_a_thread() -> None:
     threads, barrier = Threads(), threading.Barrier(5)
-    async with asyncio.timeout(20):
-        await asyncio.gather(*(threads.run(barrier.wait) for _ in range(5)))
+    await soon(asyncio.gather(*(threads.run(barrier.wait) for _ in range(5))))
     threads.close()
 
 
@@ -146,8 +146,7 @@ async def test_threads_busy_at_the_close_are_not_reused() -> None:
     threads.close()
     go.set()
     assert await busy
-    async with asyncio.timeout(20):
-        assert await threads.run(lambda: "ran") == "ran"
+    assert await soon(threads.run(lambda: "ran")) == "ran"
     threads.close()
 
 
@@ -161,8 +160,7 @@ async def test_call_without_a_thread_is_not_made_later(monkeypatch: pytest.Monke
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="can't start new thread"):
             await threads.run(lambda: made.append("first"))
-    async with asyncio.timeout(20):
-        await threads.run(lambda: made.append("second"))
+    await soon(threads.run(lambda: made.append("second")))
     assert made == ["second"]
     threads.close()
 

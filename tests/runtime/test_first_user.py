@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
-
-import pytest
 
 from tests.cases import check_each_async
 from tests.runtime.catalogs import nothing
-from tests.runtime.workers.place import Place, turns
+from tests.runtime.workers.place import Place
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -88,45 +84,26 @@ async def test_traceback_begins_with_the_handler() -> None:
     await check_each_async([(fails, "fails"), (fails_in_a_thread, "fails_in_a_thread")], check)
 
 
-async def test_worker_takes_its_concurrency_from_the_settings() -> None:
-    running: list[int] = []
-    most: list[int] = []
+def test_worker_takes_its_options_from_the_settings() -> None:
     catalog = Catalog()
-
-    @catalog.task("work")
-    async def work() -> None:
-        running.append(1)
-        most.append(len(running))
-        await turns(3)
-        running.pop()
-
-    async def check(worker: Callable[[Queue], Worker], expected: int) -> None:
-        most.clear()
-        async with Queue.in_memory(catalog, settings=Settings(jobs_concurrency=2)) as queue:
-            for _ in range(8):
-                await queue.send(work)
-            await worker(queue).drain()
-        assert max(most) == expected
-
-    await check_each_async([(Worker, 2), (lambda queue: Worker(queue, concurrency=3), 3)], check)
-    async with Queue.in_memory(catalog) as queue:
-        with pytest.raises(InvalidOptionError, match=r"concurrency.*got -1"):
-            Worker(queue, concurrency=-1)
-
-
-def test_worker_takes_its_other_options_from_the_settings() -> None:
-    catalog = Catalog()
-
     catalog.task("work")(nothing)
-    settings = Settings(
-        jobs_poll_interval=3, jobs_lease=40, jobs_heartbeat_interval=7, jobs_shutdown_timeout=9
+    queue = Queue(
+        catalog,
+        MemoryStorage(SystemClock()),
+        settings=Settings(
+            jobs_concurrency=2,
+            jobs_poll_interval=3,
+            jobs_lease=40,
+            jobs_heartbeat_interval=7,
+            jobs_shutdown_timeout=9,
+        ),
     )
-    queue = Queue(catalog, MemoryStorage(SystemClock()), settings=settings)
 
     def options(worker: Worker) -> tuple[float, ...]:
         config = worker._config
-        return config.poll_interval, config.lease, config.heartbeat_interval, config.shutdown_timeout
+        times = (config.poll_interval, config.lease, config.heartbeat_interval, config.shutdown_timeout)
+        return config.concurrency, *times
 
-    assert options(Worker(queue)) == (3, 40, 7, 9)
-    own = Worker(queue, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)
-    assert options(own) == (1, 20, 2, 0)
+    assert options(Worker(queue)) == (2, 3, 40, 7, 9)
+    own = Worker(queue, concurrency=3, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)
+    assert options(own) == (3, 1, 20, 2, 0)

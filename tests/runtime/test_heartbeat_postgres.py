@@ -10,6 +10,7 @@ from typing import Literal
 import psycopg
 import pytest
 
+from tests.conformance.driver import soon
 from tests.runtime.workers.place import PATIENCE
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
@@ -58,8 +59,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     async with Worker(queue, concurrency=20, poll_interval=0.2, heartbeat_interval=1) as worker:
         await half.wait()
         await asyncio.to_thread(server.restart, mode)
-        async with asyncio.timeout(PATIENCE):
-            await worker.drain()
+        await soon(worker.drain())
     jobs = (await storage.get([job_id for job_id in sent if job_id is not None])).values()
     assert {(job.row_state, job.retry_count) for job in jobs} == {(RowState.COMPLETED, 0)}
     assert sorted(job.output for job in jobs) == list(range(JOBS))

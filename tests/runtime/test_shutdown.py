@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
+from tests.conformance.driver import soon
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
@@ -314,8 +315,7 @@ async def test_worker_stopped_before_its_start_ends() -> None:
             how(worker)
         assert (slow.running, place.state(job_id)) == (0, CREATED)
         slow.go.set()
-        async with asyncio.timeout(PATIENCE):
-            await worker.drain()  # a stop is of one run, and the next one is another
+        await soon(worker.drain())  # a stop is of one run, and the next one is another
         assert place.state(job_id) is COMPLETED
         place.stop_hurrying()
 
@@ -327,8 +327,7 @@ async def test_worker_stopped_before_its_start_drains_nothing(place: Place) -> N
     job_id = await place.send(slow.task)
     worker = place.worker()
     worker.stop()
-    async with asyncio.timeout(PATIENCE):
-        await worker.drain()
+    await soon(worker.drain())
     assert place.state(job_id) is CREATED
 
 

@@ -12,9 +12,10 @@ from io import StringIO
 
 import pytest
 
+from tests.conformance.driver import soon
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Handler
-from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
@@ -59,8 +60,7 @@ async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -
     assert (duty.cancelled, running.done()) == (0, False)
     signal.raise_signal(signal.SIGTERM)
     place.hurry()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert (duty.cancelled, place.state(job_id)) == (1, RowState.CREATED)
 
 
@@ -72,8 +72,7 @@ async def test_exception_of_a_cancelled_loop_is_raised(place: Place) -> None:
     await turns()
     signal.raise_signal(signal.SIGINT)
     with pytest.raises(LookupError, match="half done"):
-        async with asyncio.timeout(PATIENCE):
-            await running
+        await soon(running)
 
 
 async def test_second_signal_ends_a_worker_whose_resources_do_not_open() -> None:
@@ -97,8 +96,7 @@ async def test_second_signal_ends_a_worker_whose_resources_do_not_open() -> None
     await turns()
     assert not running.done()
     signal.raise_signal(signal.SIGTERM)
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert closed == ["what was open"]
 
 
@@ -148,8 +146,7 @@ async def test_run_worker_works_until_a_signal_and_leaves_the_next_one_to_the_sy
     await turns()
     assert not running.done(), "its job has time"
     work.go.set()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert place.state(job_id) is RowState.COMPLETED
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

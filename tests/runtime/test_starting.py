@@ -9,7 +9,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from tests.conformance.driver import soon
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import SettingsError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.memory import Snapshot
@@ -82,8 +83,7 @@ async def test_worker_with_duties_that_fails_to_start_stores_nothing(place: Plac
     assert nothing_is_stored(place)
     door.opens.set()
     with pytest.raises(SettingsError, match="KEY is not set"):
-        async with asyncio.timeout(PATIENCE):
-            await running
+        await soon(running)
     assert nothing_is_stored(place)
 
 
@@ -98,8 +98,7 @@ async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Pl
     assert len(beside.workers) == 1
     signal.raise_signal(signal.SIGTERM)
     place.hurry()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
 
 
 async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Place, door: Door) -> None:
@@ -112,7 +111,6 @@ async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Pl
     await turns()
     door.opens.set()
     place.hurry()
-    async with asyncio.timeout(PATIENCE):
-        await running
+    await soon(running)
     assert not beside.begun
     assert nothing_is_stored(place)

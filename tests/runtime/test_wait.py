@@ -375,21 +375,6 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
             coming.result()
 
 
-async def test_short_outage_is_waited_out(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
-    job_id = await Driver(odd, clock).send()
-    async with watching(watched, job_id) as changes:
-        coming = asyncio.ensure_future(next_of(changes))
-        odd.away = True
-        await odd.cancel([job_id])
-        for _ in range(20):
-            clock.advance(1)
-            await turns(10)
-        assert not coming.done()
-        odd.away = False
-        await until(coming.done, clock)
-        assert coming.result() is JobStatus.CANCELLED
-
-
 async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     job_id = await Driver(odd, clock).send()
     async with watching(watched, job_id) as changes:

@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+from tests.conformance.driver import soon
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.errors import UsageError
 from zeke_queue.worker import reload
@@ -109,8 +110,7 @@ async def test_closed_terminal_ends_the_process(tmp_path: Path, changes: Changes
         serving = asyncio.ensure_future(serve_reloading([sys.executable, str(script), str(log)], [tmp_path]))
         await until(lambda: lines(log) == ["started"])
         signal.raise_signal(signal.SIGHUP)
-        async with asyncio.timeout(PATIENCE):
-            assert await serving == 0
+        assert await soon(serving) == 0
     finally:
         signal.signal(signal.SIGHUP, before)
     assert lines(log) == ["started", "ended"]

@@ -43,13 +43,7 @@ async def turns(number: int = 50) -> None:
 
 
 class Place:
-    """The environment of a test of the worker.
-
-    Args:
-        catalog: the tasks.
-        clock: the clock of queue, worker and storage.
-        storage: memory by default.
-    """
+    """The environment of a test of the worker, in memory unless it is given a storage."""
 
     def __init__(
         self, catalog: Catalog | None = None, clock: FrozenClock | None = None, storage: Any = None

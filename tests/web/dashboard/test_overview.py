@@ -25,15 +25,7 @@ TIMES = [(1.0, 4.0), (2.0, 5.0), (3.0, 9.0)]
 
 @dataclass
 class Seen:
-    """A chart as a page shows it.
-
-    Attributes:
-        figures: what its figures are, beside its title.
-        legend: figures by name.
-        drawn: the values of each kind of bar or line, left to right, read off the drawing.
-        summary: its description for screen readers.
-        bars: the titles of its bars.
-    """
+    """A chart as a page shows it; ``drawn`` has the values of each kind of bar or line, left to right."""
 
     figures: str
     legend: dict[str, str]

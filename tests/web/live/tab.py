@@ -30,17 +30,9 @@ class Tab:
     """One request for a stream.
 
     Args:
-        app: the application.
-        path: of the stream.
-        query: the query string.
         slow: whether to take nothing before ``read_on``.
         clock: advanced if nothing arrives for a while; None in tests that advance it themselves.
-        method: of the request.
         headers: of the request, with underscores.
-
-    Attributes:
-        text: all that was sent.
-        ended: whether the answer was sent to its end.
     """
 
     def __init__(
