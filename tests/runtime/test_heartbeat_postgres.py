@@ -7,11 +7,9 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
-import psycopg
 import pytest
 
 from tests.conformance.driver import soon
-from tests.runtime.workers.place import PATIENCE
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
@@ -66,27 +64,4 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     assert set(ran) == set(range(JOBS))
     # Jobs of a claim whose answer was lost are released before they start.
     assert set(ran.values()) == {1}
-    await queue.close()
-
-
-async def test_worker_continues_after_all_its_connections_were_closed(
-    server: EmbeddedPostgres, storage: PostgresStorage
-) -> None:
-    catalog = Catalog()
-
-    @catalog.task("again")
-    async def again(n: int) -> int:
-        return n
-
-    queue = Queue(catalog, storage, settings=Settings.load())
-    async with Worker(queue, poll_interval=0.2) as worker:
-        for round_ in range(3):
-            async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as admin:
-                await admin.execute(
-                    "select pg_terminate_backend(pid) from pg_stat_activity"
-                    " where pid <> pg_backend_pid() and datname = current_database()"
-                )
-            run = await queue.trigger(again, round_)
-            assert await run.result(timeout=PATIENCE) == round_
-        assert worker.id is not None
     await queue.close()

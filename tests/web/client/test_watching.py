@@ -122,61 +122,6 @@ async def test_job_is_followed_to_its_end(place: Place) -> None:
     assert lines == [("info", "begun", {"number": 1}), ("warning", "going on", {})]
 
 
-class Cut(httpx2.AsyncByteStream):
-    """The body of a stream, cut off within the event after a number of events."""
-
-    def __init__(self, body: Any, events: int) -> None:
-        self._body = body
-        self._left = events
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        async for piece in self._body:
-            for event in piece.split(b"\n\n"):
-                if b"event:" in event:
-                    if not self._left:
-                        yield event[:20]
-                        raise httpx2.ReadError("the connection was reset")
-                    self._left -= 1
-                if event:
-                    yield event + b"\n\n"
-
-    async def aclose(self) -> None:
-        await self._body.aclose()
-
-
-class CutWay(httpx2.AsyncHTTPTransport):
-    """A transport that cuts off each stream after a number of events."""
-
-    def __init__(self, events: int) -> None:
-        super().__init__()
-        self._events = events
-        self.seen: list[str | None] = []
-
-    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        response = await super().handle_async_request(request)
-        if "/jobs/stream/" in request.url.path:
-            self.seen.append(request.headers.get("last-event-id"))
-            assert len(self.seen) < 50, "it gets nowhere"
-            response.stream = Cut(response.stream, self._events)
-        return response
-
-
-@on_both
-async def test_lost_connection_resumes_where_it_was_lost(place: Place) -> None:
-    place.go_on.set()
-    way = CutWay(events=1)
-    async with place.serving(), JobsClient(place.url, transport=way, clock=Hasty()) as jobs:
-        sent = await jobs.trigger("stepwise")
-        assert await jobs.result(sent.id) == {"answer": 42}
-        way.seen.clear()
-        seen: list[Any] = [update async for update in jobs.watch(sent.id)]
-    assert sorted(one.message for one in seen[:-1]) == ["begun", "going on", "half"]
-    assert seen[-1].output == {"answer": 42}
-    assert way.seen[0] is None
-    assert None not in way.seen[1:]
-    assert len(way.seen) == 4
-
-
 async def test_stream_that_timed_out_is_opened_again(place: Place) -> None:
     async with place.serving(api_stream_timeout=0.05) as server, JobsClient(place.url, clock=Hasty()) as jobs:
         sent = await jobs.trigger("stepwise")
