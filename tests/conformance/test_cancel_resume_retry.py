@@ -91,6 +91,7 @@ async def test_failed_or_expired_job_is_retried_at_once(storage: Storage, jobs: 
         job = await jobs.look(job_id)
         assert (job.row_state, job.start_after, job.completed_on) == (RowState.RETRY, jobs.clock.now(), None)
         assert (job.worker, job.keep_until) == (None, jobs.clock.now() + CENTURY)
+        assert (job.output["message"], len(job.history)) == ("boom", 1)
         again = await jobs.claim_one(end.value)
         assert (again.id, again.attempt, again.retry_count) == (job_id, 2, 1)
 
@@ -104,13 +105,6 @@ async def test_retry_by_hand_raises_an_exhausted_retry_limit(storage: Storage, j
     )
     await storage.retry([exhausted, fresh])
     assert [(await jobs.look(job_id)).retry_limit for job_id in (exhausted, fresh)] == [1, 5]
-
-
-async def test_retry_by_hand_keeps_the_history(storage: Storage, jobs: Driver) -> None:
-    job_id = await jobs.ended(RowState.FAILED)
-    await storage.retry([job_id])
-    job = await jobs.look(job_id)
-    assert (job.output["message"], len(job.history)) == ("boom", 1)
 
 
 async def test_only_failed_and_expired_jobs_are_retried_by_hand(storage: Storage, jobs: Driver) -> None:

@@ -93,25 +93,19 @@ async def test_claim_skips_jobs_locked_by_a_transaction(storage: Storage, jobs: 
     await check_each_async(cases, check)
 
 
-async def test_commit_callbacks_run_in_order(storage: Storage, jobs: Driver) -> None:
+async def test_callbacks_run_in_order_at_the_commit_and_in_reverse_at_the_rollback(
+    storage: Storage, jobs: Driver
+) -> None:
     told: list[str] = []
-    async with storage.transaction() as transaction:
-        transaction.on_commit(lambda: told.append("first"))
-        transaction.on_commit(lambda: told.append("second"))
-        transaction.on_rollback(lambda: told.append("undone"))
-        await jobs.send(within=transaction)
-        assert told == []
-    assert told == ["first", "second"]
-
-
-async def test_rollback_callbacks_run_in_reverse_order(storage: Storage, jobs: Driver) -> None:
-    told: list[str] = []
-    async with rolled_back(storage) as transaction:
-        transaction.on_commit(lambda: told.append("applied"))
-        transaction.on_rollback(lambda: told.append("first"))
-        transaction.on_rollback(lambda: told.append("second"))
-        await jobs.send(within=transaction)
-    assert told == ["second", "first"]
+    for opening in (storage.transaction(), rolled_back(storage)):
+        before = [*told]
+        async with opening as transaction:
+            for word in ("first", "second"):
+                transaction.on_commit(lambda word=word: told.append(f"{word} done"))
+                transaction.on_rollback(lambda word=word: told.append(f"{word} undone"))
+            await jobs.send(within=transaction)
+            assert told == before
+    assert told == ["first done", "second done", "second undone", "first undone"]
 
 
 async def test_cancelled_transaction_is_rolled_back(storage: Storage, jobs: Driver) -> None:
