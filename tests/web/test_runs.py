@@ -150,13 +150,14 @@ async def test_invalid_filter_is_rejected_by_its_name(call: Web) -> None:
         "limit": [0, 201, "x"],
         "status": ["DONE"],
         "parent": ["123"],
-        "text": ["", "x" * 201, "\u0000"],
+        "text": ["", "x" * 201],
         "createdFrom": ["9999-12-31T23:59:59-23:59"],
         "createdTo": ["0.5", "0001-01-01T00:00:00+23:59", "-1700000000"],
         "state": ["failed"],
         "archived": ["perhaps"],
     }
     await check_each_async([(name, value) for name, values in wrong.items() for value in values], check)
+    assert (await call("GET", "/trigger/runs", params={"text": "\u0000"})).status_code == 422
 
 
 @on_both_storages
