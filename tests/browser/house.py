@@ -10,6 +10,9 @@ import threading
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
+from playwright.sync_api import Page as BrowserPage
+from playwright.sync_api import expect
+
 from tests.browser.press import UNSERVED, Press, press_catalog
 from tests.conformance.driver import Driver
 from zeke_queue.client.parts import parts_of
@@ -38,14 +41,20 @@ SOON: Final = 60.0
 
 SESSION: Final = 3_600.0
 
-# Records the state of the page's stream. Wait until it is open, since only an open stream can be cut.
-STREAM: Final = """() => {
+# Records the state of the page's stream.
+_STREAM: Final = """() => {
   const root = document.documentElement;
   const source = htmx.find("[sse-connect]")["htmx-internal-data"].sseEventSource;
   const opens = () => { root.dataset.stream = "open"; };
   if (source.readyState === EventSource.OPEN) opens(); else source.addEventListener("open", opens);
   document.addEventListener("htmx:sseError", () => { root.dataset.stream = "lost"; });
 }"""
+
+
+def stream_opens(page: BrowserPage) -> None:
+    """Wait until a page's stream is open, since only an open one can be cut."""
+    page.evaluate(_STREAM)
+    expect(page.locator("html")).to_have_attribute("data-stream", "open")
 
 
 class House:

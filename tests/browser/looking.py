@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from axe_playwright_python.sync_playwright import Axe
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import FloatRect, Locator, Page
 
 PHONE: Final[dict[str, Any]] = {
     "viewport": {"width": 360, "height": 740},
@@ -35,6 +35,12 @@ WIDER: Final = """() => {
   return wider;
 }"""
 """Elements that stick out of the window, or whose text does, and that can't be scrolled to within another."""
+
+
+def box(place: Locator) -> FloatRect:
+    found = place.bounding_box()
+    assert found is not None
+    return found
 
 
 def faults(page: Page) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
+from tests.browser.looking import box
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
@@ -17,12 +18,6 @@ if TYPE_CHECKING:
 
 COLUMNS = ("created", "started", "ended", "took", "attempt", "priority", "key", "payload", "output")
 AT_END = "log => log.scrollHeight - log.scrollTop - log.clientHeight < 2"
-
-
-def top(place: Locator) -> float:
-    box = place.bounding_box()
-    assert box is not None
-    return box["y"]
 
 
 def test_focused_row_stays_and_keeps_the_focus(house: House, page: Page) -> None:
@@ -57,11 +52,11 @@ def test_rows_of_a_changed_list_stay_while_jobs_are_selected(
     page.goto("jobs")
     page.get_by_role("checkbox", name="Select parcel").check()
     expect(page.locator("#chosen")).to_have_text("1 selected")
-    place = top(page.locator("#live"))
+    place = box(page.locator("#live"))["y"]
     house.send("parcel")
     expect(page.get_by_role("button", name="Show the changes")).to_be_visible()
     expect(page.locator("#said")).to_have_text("The list has changed")
-    assert top(page.locator("#live")) == place
+    assert box(page.locator("#live"))["y"] == place
 
 
 def test_scrolled_table_stays_scrolled_and_scrolls_by_keyboard(house: House, visits: Visits) -> None:

@@ -154,9 +154,7 @@ def test_colours_follow_the_system_of_the_reader(visits: Visits, wanted: str, da
     assert (brightness(page) < 80) is not dark
 
 
-def test_chosen_theme_persists_and_is_set_before_the_first_paint(
-    visits: Visits,
-) -> None:
+def test_chosen_theme_persists_and_is_set_before_the_first_paint(visits: Visits) -> None:
     page = visits.somebody(color_scheme="light")
     page.add_init_script(EARLIEST)
     page.goto("")

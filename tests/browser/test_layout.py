@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.looking import LOOKS, PHONE
+from tests.browser.looking import LOOKS, PHONE, box
 
 if TYPE_CHECKING:
-    from playwright.sync_api import FloatRect
-
     from tests.browser.conftest import Visits
     from tests.browser.house import House
 
@@ -27,12 +25,6 @@ TEXT = """(element, words) => {
   return [];
 }"""
 """The position of text within an element: a box for each line."""
-
-
-def box(place: Locator) -> FloatRect:
-    found = place.bounding_box()
-    assert found is not None
-    return found
 
 
 def boxes(places: Locator) -> list[dict[str, float]]:

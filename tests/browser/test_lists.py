@@ -170,13 +170,6 @@ def test_selected_failed_jobs_are_retried_and_the_others_reported(house: House, 
     expect(page.locator("#jobs [data-state=completed]")).to_have_count(3)
 
 
-def test_bulk_button_without_a_selection_explains_itself(house: House, page: Page) -> None:
-    house.send("parcel")
-    page.goto("jobs")
-    page.get_by_role("button", name="Cancel…").click()
-    expect(page.get_by_role("alert")).to_contain_text("Select jobs first")
-
-
 def test_jobs_of_a_paused_queue_wait_until_it_is_resumed(house: House, page: Page) -> None:
     house.work()
     page.goto("queues")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looking import PHONE
+from tests.browser.looking import PHONE, box
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visits
@@ -45,13 +45,11 @@ def test_changed_list_shows_a_note_without_moving_rows(house: House, visits: Vis
     row = page.locator("#jobs tbody tr").first
     page.get_by_role("checkbox", name="Select parcel").check()
     expect(page.locator("#chosen")).to_have_text("1 selected")
-    above, there = page.locator(".bulk").bounding_box(), row.bounding_box()
-    assert above
-    assert there
+    above, there = box(page.locator(".bulk")), box(row)
     assert there["y"] - above["y"] - above["height"] < 40  # absent parts take no space
     house.send("parcel")
     expect(page.locator("#stale")).to_be_in_viewport(ratio=1)
-    assert row.bounding_box() == there
+    assert box(row) == there
     page.get_by_role("button", name="Show the changes").click()
     expect(page.locator("#jobs tbody tr")).to_have_count(2)
 
@@ -72,9 +70,7 @@ def test_copy_button_is_beside_its_id(house: House, visits: Visits) -> None:
     page.goto(f"jobs/{house.send('parcel')}")
     button = page.get_by_role("button", name="Copy the id")
     expect(button).to_be_visible()
-    text, copy = page.locator("#job-id").bounding_box(), button.bounding_box()
-    assert text is not None
-    assert copy is not None
+    text, copy = box(page.locator("#job-id")), box(button)
     assert copy["x"] >= text["x"] + text["width"]
     # The id itself is on one line.
     assert text["height"] < copy["height"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from playwright.sync_api import Page, expect
 
-from tests.browser.house import STREAM
+from tests.browser.house import stream_opens
 
 if TYPE_CHECKING:
     import pytest
@@ -128,8 +128,7 @@ def test_job_purged_while_shown_is_reported(house: House, page: Page) -> None:
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
     expect(page.locator("#state .badge").first).to_have_attribute("data-state", "created")
-    page.evaluate(STREAM)
-    expect(page.locator("html")).to_have_attribute("data-stream", "open")
+    stream_opens(page)
     house.purge(job_id)
     expect(page.locator("#lost")).to_contain_text("The job was purged")
 

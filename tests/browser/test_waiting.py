@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.house import STREAM
+from tests.browser.house import stream_opens
+from tests.browser.looking import box
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from playwright.sync_api import Route
 
     from tests.browser.conftest import Visits
     from tests.browser.house import House
+
+
+def of_htmx(page: Page, addresses: str, handle: Callable[[Route], None]) -> None:
+    """Handle the requests of scripts to some addresses; those of pages go on."""
+    page.route(
+        addresses, lambda route: handle(route) if "hx-request" in route.request.headers else route.continue_()
+    )
 
 
 @pytest.fixture
@@ -33,8 +43,7 @@ def test_lost_connection_is_reported_within_four_seconds(house: House, stopped: 
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}" if path == "job" else path)
-    page.evaluate(STREAM)
-    expect(page.locator("html")).to_have_attribute("data-stream", "open")
+    stream_opens(page)
     house.leave()
     expect(page.locator("html")).to_have_attribute("data-stream", "lost")
     banner = page.locator("#lost")
@@ -85,15 +94,12 @@ def test_note_over_a_list_moves_no_row_and_is_gone_after_back(house: House, stop
     row.get_by_role("button", name="Pause").click()
     note = page.locator("#note")
     expect(note).to_have_text("parcel is paused: waiting jobs are not started, running jobs continue")
-    place = page.locator("#live").bounding_box()
-    assert place is not None
+    place = box(page.locator("#live"))["y"]
     house.do(parts_of(house.queue).storage.pause_queue("parcel", paused=False))
     expect(row.get_by_role("button", name="Pause")).to_be_visible()
     page.clock.run_for(60_000)
     expect(note).to_be_visible()
-    now = page.locator("#live").bounding_box()
-    assert now is not None
-    assert now["y"] == place["y"]
+    assert box(page.locator("#live"))["y"] == place
     page.get_by_role("link", name="Workers").click()
     expect(page.get_by_role("heading", name="Workers", exact=True)).to_be_visible()
     page.go_back()
@@ -104,14 +110,7 @@ def test_note_over_a_list_moves_no_row_and_is_gone_after_back(house: House, stop
 def test_loading_is_indicated_until_it_ends(house: House, page: Page) -> None:
     held: list[Route] = []
     lets = False
-
-    def hold(route: Route) -> None:
-        if "hx-request" in route.request.headers and not lets:
-            held.append(route)
-        else:
-            route.continue_()
-
-    page.route("**/dashboard/queues", hold)
+    of_htmx(page, "**/dashboard/queues", lambda route: route.continue_() if lets else held.append(route))
     page.goto("queues")
     loading, live = page.get_by_role("progressbar", name="Loading"), page.locator("#live")
     # The first word of a stream counts as a change.
@@ -128,10 +127,7 @@ def test_loading_bar_ends_although_its_element_was_removed(house: House, stopped
     page = stopped
     job_id = house.send("parcel")
     held: list[Route] = []
-    page.route(
-        "**/*",
-        lambda route: held.append(route) if "hx-request" in route.request.headers else route.continue_(),
-    )
+    of_htmx(page, "**/*", held.append)
     page.goto(f"jobs/{job_id}")
     loading = page.get_by_role("progressbar", name="Loading")
     for _ in range(60):  # redrawn parts restart their counters of seconds
@@ -151,8 +147,7 @@ def test_note_about_a_purged_job_survives_later_requests(house: House, stopped: 
     page = stopped
     job_id = house.send("parcel")
     page.goto(f"jobs/{job_id}")
-    page.evaluate(STREAM)
-    expect(page.locator("html")).to_have_attribute("data-stream", "open")
+    stream_opens(page)
     house.purge(job_id)
     told = "The job was purged. This page shows its last state."
     expect(page.locator("#lost-why")).to_have_text(told)
@@ -166,13 +161,7 @@ def test_note_about_a_purged_job_survives_later_requests(house: House, stopped: 
 
 
 def test_error_response_is_reported(house: House, page: Page) -> None:
-    def fail(route: Route) -> None:
-        if "hx-request" in route.request.headers:
-            route.fulfill(status=500)
-        else:
-            route.continue_()
-
-    page.route("**/dashboard/queues", fail)
+    of_htmx(page, "**/dashboard/queues", lambda route: route.fulfill(status=500))
     page.goto("queues")
     expect(page.locator("#lost-why")).to_have_text(
         "The server answered with 500. This page may be out of date."
