@@ -72,7 +72,7 @@ def _landing() -> list[str]:
     """Return pytest's options that leave out what `nox -s nightly` runs by turns."""
     keep = (
         "tests/postgres/test_plans.py",
-        "tests/postgres/test_plans_of_looks.py",
+        "tests/postgres/test_plans_of_lists.py",
         "tests/postgres/test_plans_of_overviews.py",
         "tests/postgres/test_plans_of_places.py",
         "tests/postgres/test_plans_of_priorities.py",

@@ -108,7 +108,7 @@ class Visits:
         self.watch.over(context)
         return context.new_page()
 
-    def somebody(self, *scopes: Scope, name: str = "Ada", **how: Any) -> Page:
+    def user(self, *scopes: Scope, name: str = "Ada", **how: Any) -> Page:
         """Open a window for a user signed in with a key, by default with all scopes."""
         page = self.stranger(**how)
         key, _ = self._house.key(*scopes, name=name)
@@ -142,4 +142,4 @@ def furnished(databases: Databases, no_settings: None) -> Iterator[tuple[House, 
 @pytest.fixture
 def page(visits: Visits) -> Page:
     """A window of a user with all scopes."""
-    return visits.somebody()
+    return visits.user()

@@ -21,7 +21,7 @@ from playwright.async_api import async_playwright
 from pydantic import BaseModel
 
 from tests.browser.chromium import FLAGS, find
-from tests.browser.looking import PHONE
+from tests.browser.devices import PHONE
 from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver

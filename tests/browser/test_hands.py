@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import box
+from tests.browser.devices import box
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def test_button_in_a_list_keeps_the_focus(house: House, page: Page) -> None:
 def test_rows_of_a_changed_list_stay_while_jobs_are_selected(
     house: House, visits: Visits, width: int
 ) -> None:
-    page = visits.somebody(viewport={"width": width, "height": 800})
+    page = visits.user(viewport={"width": width, "height": 800})
     house.send("parcel")
     page.goto("jobs")
     page.get_by_role("checkbox", name="Select parcel").check()
@@ -60,7 +60,7 @@ def test_rows_of_a_changed_list_stay_while_jobs_are_selected(
 
 
 def test_scrolled_table_stays_scrolled_and_scrolls_by_keyboard(house: House, visits: Visits) -> None:
-    page = visits.somebody(viewport={"width": 900, "height": 800})
+    page = visits.user(viewport={"width": 900, "height": 800})
     house.send("letter", {"to": "Bert" * 40})
     page.goto("jobs?" + "&".join(f"column={name}" for name in COLUMNS))
     table = page.get_by_role("region", name="Jobs")
@@ -119,7 +119,7 @@ def without_details_content(route: Route) -> None:
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_filters_can_be_used_without_details_content(visits: Visits, *, scripts: bool) -> None:
-    page = visits.somebody(java_script_enabled=scripts, viewport={"width": 700, "height": 800})
+    page = visits.user(java_script_enabled=scripts, viewport={"width": 700, "height": 800})
     page.add_init_script("CSS.supports = () => false")
     page.route("**/app.*css*", without_details_content)
     page.goto("jobs")

@@ -117,7 +117,7 @@ def test_running_job_is_cancelled_after_confirmation(house: House, page: Page) -
 
 
 def test_id_is_copied(house: House, visits: Visits) -> None:
-    page = visits.somebody(permissions=["clipboard-read", "clipboard-write"])
+    page = visits.user(permissions=["clipboard-read", "clipboard-write"])
     job_id = house.send("letter", {"to": "Bert"})
     page.goto(f"jobs/{job_id}")
     page.get_by_role("button", name="Copy the id").click()

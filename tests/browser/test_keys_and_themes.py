@@ -147,7 +147,7 @@ def test_job_is_sent_by_keyboard_only(house: House, page: Page) -> None:
 
 @pytest.mark.parametrize(("wanted", "dark"), [("light", False), ("dark", True)])
 def test_colours_follow_the_system_of_the_reader(visits: Visits, wanted: str, dark: bool) -> None:  # noqa: FBT001
-    page = visits.somebody(color_scheme=wanted)
+    page = visits.user(color_scheme=wanted)
     page.goto("")
     assert (brightness(page) < 80) is dark
     page.emulate_media(color_scheme="light" if dark else "dark")
@@ -155,7 +155,7 @@ def test_colours_follow_the_system_of_the_reader(visits: Visits, wanted: str, da
 
 
 def test_chosen_theme_persists_and_is_set_before_the_first_paint(visits: Visits) -> None:
-    page = visits.somebody(color_scheme="light")
+    page = visits.user(color_scheme="light")
     page.add_init_script(EARLIEST)
     page.goto("")
     page.get_by_role("button", name="Dark").click()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.looking import LOOKS, PHONE, box
+from tests.browser.devices import DEVICES, PHONE, box
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visits
@@ -99,7 +99,7 @@ def test_only_scrolling_pages_reserve_space_for_the_scrollbar(visits: Visits, pa
 
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_browser_without_light_dark_shows_light_colours(visits: Visits, look: str) -> None:
-    page = visits.somebody(**LOOKS[look])
+    page = visits.user(**DEVICES[look])
 
     def older(route: Route) -> None:
         answer = route.fetch()
@@ -118,7 +118,7 @@ def test_browser_without_light_dark_shows_light_colours(visits: Visits, look: st
 def test_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: Visits) -> None:
     for name, paused in (("morning-letter", False), ("evening-letter", True)):
         house.do(house.queue.schedules.put(name, "0 7 * * *", task="parcel", paused=paused))
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     unmoved(page, "schedules")
     for card in page.locator(".schedule").all():
         buttons = boxes(card.locator("form button, form .button"))
@@ -129,7 +129,7 @@ def test_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: 
 def test_timezone_wraps_between_its_parts_beside_unbroken_ticks(house: House, visits: Visits) -> None:
     zone = "America/Argentina/Buenos_Aires"
     house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     unmoved(page, "schedules")
     for place in page.locator(".schedule th, .schedule dd").filter(has_text=zone).all():
         for part in ("America", "Argentina", "Buenos_Aires"):
@@ -141,7 +141,7 @@ def test_timezone_wraps_between_its_parts_beside_unbroken_ticks(house: House, vi
 
 def test_times_of_a_job_are_indented_and_durations_unbroken(house: House, visits: Visits) -> None:
     house.work()
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     page.set_viewport_size({"width": 300, "height": 700})
     job_id = house.send("letter", {"to": "Bert"})
     house.ended(job_id)

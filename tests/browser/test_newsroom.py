@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visits
+from tests.browser.devices import DEVICES, WIDER, faults
 from tests.browser.house import House
-from tests.browser.looking import LOOKS, WIDER, faults
 from tests.browser.test_strangers import HOSTILE
 from tests.tasks.domain import Domain
 from tests.tasks.store.test_analysis import BRIEF, MODELS
@@ -58,10 +58,10 @@ async def _fill(house: House) -> Any:
     return story.id
 
 
-@pytest.mark.parametrize("look", LOOKS)
+@pytest.mark.parametrize("look", DEVICES)
 def test_newsroom_page_is_accessible(newsroom: Newsroom, look: str) -> None:
     visits, places = newsroom
-    page = visits.somebody(**LOOKS[look])
+    page = visits.user(**DEVICES[look])
     for place in places:
         page.goto(place)
         expect(page.locator("h1")).to_have_count(1)
@@ -72,7 +72,7 @@ def test_newsroom_page_is_accessible(newsroom: Newsroom, look: str) -> None:
 
 def test_source_is_paused_and_resumed_by_its_button(newsroom: Newsroom) -> None:
     visits, places = newsroom
-    page = visits.somebody()
+    page = visits.user()
     page.goto(places[0])
     row = page.locator("[data-source]").filter(has_text="A feed")
     row.get_by_role("button", name="Pause").click()

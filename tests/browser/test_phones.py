@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.looking import PHONE, box
+from tests.browser.devices import PHONE, box
 
 if TYPE_CHECKING:
     from tests.browser.conftest import Visits
@@ -19,7 +19,7 @@ def test_filters_are_collapsed_on_a_phone_and_show_their_values(
     house: House, visits: Visits, *, scripts: bool
 ) -> None:
     house.send("parcel")
-    page = visits.somebody(**PHONE, java_script_enabled=scripts)
+    page = visits.user(**PHONE, java_script_enabled=scripts)
     page.goto("jobs")
     expect(page.locator("#jobs tbody tr").first).to_be_in_viewport()
     field = page.get_by_label("Contains")
@@ -33,14 +33,14 @@ def test_filters_are_collapsed_on_a_phone_and_show_their_values(
 
 
 def test_invalid_filter_is_shown_on_a_phone(house: House, visits: Visits) -> None:
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     page.goto("jobs?from=yesterday")
     expect(page.locator("#wrong-from")).to_be_visible()
 
 
 def test_changed_list_shows_a_note_without_moving_rows(house: House, visits: Visits) -> None:
     house.send("parcel")
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     page.goto("jobs")
     row = page.locator("#jobs tbody tr").first
     page.get_by_role("checkbox", name="Select parcel").check()
@@ -56,7 +56,7 @@ def test_changed_list_shows_a_note_without_moving_rows(house: House, visits: Vis
 
 @pytest.mark.parametrize("scripts", [True, False])
 def test_filters_are_visible_on_a_desktop(house: House, visits: Visits, *, scripts: bool) -> None:
-    page = visits.somebody(java_script_enabled=scripts)
+    page = visits.user(java_script_enabled=scripts)
     page.goto("jobs")
     expect(page.get_by_label("Contains")).to_be_visible()
     expect(page.get_by_text("Filters")).to_be_hidden()
@@ -66,7 +66,7 @@ def test_filters_are_visible_on_a_desktop(house: House, visits: Visits, *, scrip
 
 
 def test_copy_button_is_beside_its_id(house: House, visits: Visits) -> None:
-    page = visits.somebody(**PHONE)
+    page = visits.user(**PHONE)
     page.goto(f"jobs/{house.send('parcel')}")
     button = page.get_by_role("button", name="Copy the id")
     expect(button).to_be_visible()

@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.looking import PHONE, WIDER
+from tests.browser.devices import PHONE, WIDER
 from zeke_queue.storage.access import Scope
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_read_scope_shows_everything_and_disables_changes(house: House, visits: 
     failed, running = house.send("page"), house.send("book")
     house.ended(failed)
     house.do(house.queue.schedules.put("daily", "0 7 * * *", task="page"))
-    page = visits.somebody(Scope.READ, name="Rita")
+    page = visits.user(Scope.READ, name="Rita")
     buttons = {
         f"jobs/{failed}": ["Retry", "Send again…"],
         f"jobs/{running}": ["Cancel", "Send again…"],
@@ -49,7 +49,7 @@ def test_read_scope_shows_everything_and_disables_changes(house: House, visits: 
 
 
 def test_trigger_scope_sends_but_changes_nothing_else(house: House, visits: Visits) -> None:
-    page = visits.somebody(Scope.TRIGGER, name="Sam")
+    page = visits.user(Scope.TRIGGER, name="Sam")
     page.goto("trigger?task=letter")
     page.get_by_label("Payload, as JSON").fill('{"to": "Bert"}')
     page.get_by_role("button", name="Send", exact=True).click()
@@ -134,7 +134,7 @@ def test_foreign_text_runs_no_script_and_breaks_no_page(
     house: House, visits: Visits, hostile: list[str], device: str
 ) -> None:
     how = PHONE if device == "phone" else {"viewport": {"width": 1280, "height": 800}}
-    page = visits.somebody(name=HOSTILE[:100], **how)
+    page = visits.user(name=HOSTILE[:100], **how)
     for path in hostile:
         page.goto(path)
         expect(page.get_by_role("heading", level=1)).to_be_visible()
@@ -170,7 +170,7 @@ def test_text_after_direction_overrides_is_shown_in_order(house: House, page: Pa
 
 
 def test_hostile_text_of_a_stream_runs_no_script(house: House, visits: Visits) -> None:
-    page = visits.somebody()
+    page = visits.user()
     job_id = house.send("words", {"text": HOSTILE, "fail": True})
     page.goto(f"jobs/{job_id}")
     house.work()

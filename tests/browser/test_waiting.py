@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.devices import box
 from tests.browser.house import stream_opens
-from tests.browser.looking import box
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,7 @@ def test_copy_button_gets_its_name_back(house: House, stopped: Page) -> None:
 
 @pytest.mark.parametrize(("wanted", "moves"), [("reduce", False), ("no-preference", True)])
 def test_loading_bar_respects_reduced_motion(visits: Visits, *, wanted: str, moves: bool) -> None:
-    page = visits.somebody(reduced_motion=wanted)
+    page = visits.user(reduced_motion=wanted)
     page.goto("queues")
     names = page.evaluate("getComputedStyle(document.getElementById('loading')).animationName")
     assert ("along" in names) == moves

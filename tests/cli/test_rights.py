@@ -14,7 +14,7 @@ from zeke_queue.errors import SettingsError
 from zeke_queue.storage.postgres import migrate
 
 LETTER = '{"to": "ann"}'
-LOOKS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
+READS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
 
 Grant = Callable[[str], None]
 
@@ -43,7 +43,7 @@ def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(zeke: Zek
             command = [job_id if word == "ID" else word for word in look]
             assert reader.json(*command) == zeke.json(*command)
 
-        check_each(LOOKS, check)
+        check_each(READS, check)
         for command in (("send", "mail", LETTER, *SHOP), ("queue", "pause", "mail")):
             said = reader.fails(*command, code=1)
             assert "lacks the right insert on pgboss.job" in said
@@ -62,7 +62,7 @@ def test_role_without_permissions_gets_the_grants_for_reading(zeke: Zeke) -> Non
             zeke.sql(said.partition("As the tables' owner: ")[2])
             assert "lacks" not in reader(*command).output
 
-    check_each(LOOKS, check)
+    check_each(READS, check)
 
 
 def test_role_without_permissions_gets_the_grants_for_the_api(

@@ -57,7 +57,7 @@ Seen = dict[Op, frozenset[str]]
 MOVES_MAX = 20_000
 """An order is found after some dozens; a search that is longer has to be heard of."""
 
-LOOKS = ("limited_queues", "ready", "known", "settled_before", "children", "cancelled_along")
+READS = ("limited_queues", "ready", "known", "settled_before", "children", "cancelled_along")
 """Statements of a verb that only read."""
 
 BY_ROW = ("settle", "cancel", "resume", "retry", "extend", "insert", HOLD)
@@ -400,11 +400,11 @@ def _wakes_later(op: Op) -> bool:
 def _likely_tick(move: Move) -> int:
     """Return when a move was made, if no freedom was used: it only sets the order of attempts."""
     op = move.op
-    telling = [tick for name, tick in zip(op.statements, op.ended, strict=False) if name not in LOOKS]
+    timed = [tick for name, tick in zip(op.statements, op.ended, strict=False) if name not in READS]
     if move.kind == "take":
         claims = [tick for name, tick in zip(op.statements, op.ended, strict=False) if name == "claim"]
         return claims[-1 - move.part] if move.part < len(claims) else op.end
-    return telling[-1] if telling else op.end
+    return timed[-1] if timed else op.end
 
 
 def _rows_of(op: Op) -> list[tuple[tuple[Any, ...], Any]]:

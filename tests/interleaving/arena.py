@@ -12,7 +12,7 @@ from tests.conformance.planting import EMPTY
 from tests.interleaving.allowed import Search, World
 from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Chooser, Ran, Scheduler, told
-from tests.interleaving.waking import Ear, never_woken
+from tests.interleaving.wakeups import Ear, never_woken
 from tests.model.pair import every_row
 
 if TYPE_CHECKING:
@@ -23,9 +23,19 @@ if TYPE_CHECKING:
 CLIENTS_MAX = 4
 
 _SKIP = ("claim", "lock_expired", "archive", "lock_due_schedules", "resume_waiting")
-_LOOK = ("ready", "limited_queues", "known", "settled_before", "find_conflicts", "now", "count", "lag", "get")
+_READS = (
+    "ready",
+    "limited_queues",
+    "known",
+    "settled_before",
+    "find_conflicts",
+    "now",
+    "count",
+    "lag",
+    "get",
+)
 _FAMILY = ("children", "cancelled_along")
-NEVER_WAIT = frozenset((*_SKIP, *_LOOK, *_FAMILY))
+NEVER_WAIT = frozenset((*_SKIP, *_READS, *_FAMILY))
 """Statements that no other client keeps waiting, whatever it has locked."""
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.interleaving.gate import Gate
-    from tests.interleaving.waking import Ear
+    from tests.interleaving.wakeups import Ear
     from zeke_queue.model import Claimed
     from zeke_queue.storage.postgres import PostgresStorage
 

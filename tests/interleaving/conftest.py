@@ -76,6 +76,6 @@ def seeds(request: pytest.FixtureRequest, part: int) -> range:
 
 
 @pytest.fixture
-def telling(request: pytest.FixtureRequest) -> bool:
+def shows_steps(request: pytest.FixtureRequest) -> bool:
     """Return whether one seed was requested, whose steps are then shown."""
     return asked(request.config).only is not None

@@ -267,14 +267,14 @@ MUTANTS: Final = (
         "sql/lock_expired.sql",
         "for update of job skip locked\n",
         "",
-        races("against-the-supervisor"),
+        races("against-maintenance"),
     ),
     Mutant(
         "overdue without SKIP LOCKED",
         "sql/lock_expired.sql",
         "for update of job skip locked\n",
         "for update of job\n",
-        races("against-the-supervisor"),
+        races("against-maintenance"),
     ),
     Mutant(
         "archive without SKIP LOCKED",

@@ -20,7 +20,7 @@ from tests.interleaving.brake import Brake
 from tests.interleaving.client import Client
 from tests.interleaving.gate import Gate, gated_storage
 from tests.interleaving.history import History
-from tests.interleaving.waking import Ear
+from tests.interleaving.wakeups import Ear
 from zeke_queue.system.entropy import SeededEntropy
 
 if TYPE_CHECKING:

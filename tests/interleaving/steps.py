@@ -69,8 +69,8 @@ class SettleClaimed:
 
 
 @dataclass(frozen=True)
-class GiveBack:
-    """The steps of a supervisor: lock expired jobs and release them, in one transaction."""
+class ReleaseExpired:
+    """The steps of maintenance: lock expired jobs and release them, in one transaction."""
 
     limit: int = 10
     ending: Ending = "retry"
@@ -84,7 +84,7 @@ class GiveBack:
 
 
 @dataclass(frozen=True)
-class ServeTicks:
+class RecordTicks:
     """The steps of a scheduler, in one transaction: lock due schedules, send a job for each, record it."""
 
     limit: int = 10

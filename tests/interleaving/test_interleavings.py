@@ -8,10 +8,10 @@ import pytest
 
 from tests.interleaving.arena import failure
 from tests.interleaving.conftest import PLANS
-from tests.interleaving.drawing import drawn
 from tests.interleaving.families import FAMILIES
 from tests.interleaving.scheduler import Drawn, Planned
 from tests.interleaving.scripts import CLASSICS
+from tests.interleaving.seeded_scripts import drawn
 
 if TYPE_CHECKING:
     from tests.interleaving.arena import Arena
@@ -42,11 +42,11 @@ async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script)
 
 
 async def test_memory_allows_every_outcome_of_drawn_scripts(
-    arena: Arena, seeds: range, *, telling: bool
+    arena: Arena, seeds: range, *, shows_steps: bool
 ) -> None:
     for seed in seeds:
         script = drawn(seed)
         played = await arena.play(script, Drawn(seed, undone=UNDONE * (seed % 2), braked=BRAKED))
         told = failure(script, played, f"again: pytest tests/interleaving --interleaving-seed {seed}")
         assert played.wrong is None, told
-        assert not telling, told
+        assert not shows_steps, told

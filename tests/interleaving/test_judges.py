@@ -14,7 +14,7 @@ from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Drawn
 from tests.interleaving.scripts import B, begun, by_ids, claim, hold, insert, job, job_id, limit, settle
 from tests.interleaving.steps import Script, Transaction
-from tests.interleaving.waking import never_woken
+from tests.interleaving.wakeups import never_woken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

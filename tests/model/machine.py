@@ -12,7 +12,7 @@ from hypothesis.stateful import Bundle, initialize, invariant, multiple, rule
 
 from tests.clocks import START
 from tests.model import strategies as draw
-from tests.model.callers import CallersMachine
+from tests.model.api import CallersMachine
 from tests.model.pair import Pair, Step
 from zeke_queue.model import FINAL, Extended, Failed, Job, NewJob, QueueCapacity, RowState, Waiting
 

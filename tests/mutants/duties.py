@@ -7,8 +7,8 @@ from tests.mutants.patching import Mutant
 RESCUER = "zeke_queue.maintenance.rescuer"
 MAINTENANCE = "zeke_queue.maintenance.runner"
 SCHEDULER = "zeke_queue.maintenance.scheduler"
-EVENTS = "zeke_queue.watch.job_watcher"
-FOLLOWER = "zeke_queue.watch.subscription"
+JOB_WATCHER = "zeke_queue.watch.job_watcher"
+SUBSCRIPTION = "zeke_queue.watch.subscription"
 
 DUTIES = "zeke_queue.worker.duties"
 
@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         "only-the-first-watcher-is-told",
-        FOLLOWER,
+        SUBSCRIPTION,
         "            for subscription in list(self.subscriptions):\n",
         "            for subscription in list(self.subscriptions)[:1]:\n",
         "Of two waiters for a job in one process the second waits forever.",
@@ -159,7 +159,7 @@ MUTANTS = (
     ),
     Mutant(
         "watch-ends-in-an-outage",
-        EVENTS,
+        JOB_WATCHER,
         "if now - one.away_since >= OUTAGE_TIMEOUT]",
         "if now - one.away_since >= 0]",
         "Waiters for a job fail after a short outage of the storage.",
@@ -167,7 +167,7 @@ MUTANTS = (
     ),
     Mutant(
         "told-again-after-an-outage",
-        EVENTS,
+        JOB_WATCHER,
         "            watched.away_since = min(now, watched.away_since)\n",
         "            watched.latest, watched.away_since = None, min(now, watched.away_since)\n"
         "            [setattr(one, '_status', None) for one in watched.subscriptions]\n",
@@ -175,8 +175,8 @@ MUTANTS = (
         where=("watch",),
     ),
     Mutant(
-        "watch-looks-once",
-        FOLLOWER,
+        "watch-reads-once",
+        SUBSCRIPTION,
         "        pause = POLL_INTERVALS[min(self.unchanged, len(POLL_INTERVALS) - 1)]\n",
         "        pause = dict(enumerate(POLL_INTERVALS)).get(self.unchanged, 86_400.0)\n",
         "A waiter for a job that misses the notification of its end waits for a day.",
@@ -184,7 +184,7 @@ MUTANTS = (
     ),
     Mutant(
         "watch-not-looked-at-when-told",
-        EVENTS,
+        JOB_WATCHER,
         "[*fresh, *rung, *self._due(along=bool(fresh or rung))]",
         "[*fresh, *self._due(along=bool(fresh or rung))]",
         "A notification of a job takes effect only with the next regular read.",
@@ -192,7 +192,7 @@ MUTANTS = (
     ),
     Mutant(
         "watch-of-newcomers-forgotten",
-        EVENTS,
+        JOB_WATCHER,
         "                await watch.add(list(fresh))\n",
         "                await watch.add(list(fresh) if len(fresh) == len(self._watched) else [])\n",
         "A new waiter for a job gets no notifications while others wait for other jobs.",
@@ -200,7 +200,7 @@ MUTANTS = (
     ),
     Mutant(
         "watch-ends-with-the-first-who-leaves",
-        EVENTS,
+        JOB_WATCHER,
         "        if not watched.subscriptions:\n",
         "        if watched.subscriptions or not watched.subscriptions:\n",
         "Of two waiters for a job in one process the second waits forever after the first has left.",

@@ -11,7 +11,7 @@ ROWS = "zeke_queue.storage.memory.rows"
 TRANSITIONS = "zeke_queue.storage.memory.transitions"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 CLAIMS = "zeke_queue.worker.claims"
-HEART = "zeke_queue.worker.heartbeat"
+HEARTBEAT = "zeke_queue.worker.heartbeat"
 LOOPS = "zeke_queue.worker.loops"
 NODE = "zeke_sim.world.node"
 
@@ -56,7 +56,7 @@ PLANTED: Final = (
     ),
     Mutant(
         "given-up-before-the-deadline",
-        HEART,
+        HEARTBEAT,
         "        gone = self._state.missing(before, answer)\n",
         "        now = self._clock.monotonic()\n"
         "        late = {job.claimed.id for job in before if 0 < job.deadline - now < 1}\n"

@@ -10,8 +10,8 @@ VERBS = "zeke_queue.storage.memory.verbs"
 LOCKS = "zeke_queue.storage.memory.locks"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 SCHEDULES = "zeke_queue.storage.memory.schedules"
-SCOPE = "zeke_queue.storage.memory.unit_of_work"
-WAKING = "zeke_queue.storage.notifier"
+UNIT_OF_WORK = "zeke_queue.storage.memory.unit_of_work"
+NOTIFIER = "zeke_queue.storage.notifier"
 READER = "zeke_queue.storage.memory.reader"
 
 MUTANTS = (
@@ -68,7 +68,7 @@ MUTANTS = (
     ),
     Mutant(
         "sent-before-the-commit",
-        SCOPE,
+        UNIT_OF_WORK,
         "        self._rows[row.id] = row\n",
         "        if row.id not in self._tables.jobs:\n"
         "            self._tables.put_in(row)\n"
@@ -118,7 +118,7 @@ MUTANTS = (
         "Archived jobs are deleted in half of the time.",
     ),
     Mutant(
-        "purge-clears-all-notes",
+        "purge-clears-all-events",
         TABLES,
         "        self.events.pop(row.id, None)\n",
         "        self.events.clear()\n",
@@ -148,7 +148,7 @@ MUTANTS = (
     ),
     Mutant(
         "no-wake-up",
-        SCOPE,
+        UNIT_OF_WORK,
         "            if row.start_after <= self.clock.now():\n"
         "                self.notifier.queue(row.name)\n",
         "            pass\n",
@@ -156,7 +156,7 @@ MUTANTS = (
     ),
     Mutant(
         "only-one-sleeper-wakes",
-        WAKING,
+        NOTIFIER,
         "        for waiter, names in self._sleepers.pop(name, {}).items():\n",
         "        for waiter, names in list(self._sleepers.get(name, {}).items())[:1]:\n",
         "A job wakes the worker that fell asleep first, even if it has ended.",

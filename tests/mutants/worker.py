@@ -6,9 +6,9 @@ from tests.mutants.patching import Mutant
 
 LOOPS = "zeke_queue.worker.loops"
 STATE = "zeke_queue.worker.state"
-HEART = "zeke_queue.worker.heartbeat"
+HEARTBEAT = "zeke_queue.worker.heartbeat"
 CLAIMS = "zeke_queue.worker.claims"
-LANES = "zeke_queue.worker.coroutine_pool"
+COROUTINE_POOL = "zeke_queue.worker.coroutine_pool"
 OUTCOMES = "zeke_queue.worker.outcomes"
 LIFECYCLE = "zeke_queue.worker.lifecycle"
 HEALTH = "zeke_queue.worker.storage_health"
@@ -64,7 +64,7 @@ MUTANTS = (
     ),
     Mutant(
         "beat-ignores-what-is-gone",
-        HEART,
+        HEARTBEAT,
         "        if gone:\n",
         "        if len(gone) > 1:\n",
         "A worker continues a job although its heartbeat showed that it was cancelled or lost.",
@@ -72,7 +72,7 @@ MUTANTS = (
     ),
     Mutant(
         "beat-drops-new-claims",
-        HEART,
+        HEARTBEAT,
         "        before = self._state.unsettled()\n"
         "        answer = await self._storage.heartbeat(self._info)\n",
         "        answer = await self._storage.heartbeat(self._info)\n"
@@ -82,7 +82,7 @@ MUTANTS = (
     ),
     Mutant(
         "lease-from-the-answer",
-        HEART,
+        HEARTBEAT,
         "max(self._state.alive_until, sent_at + self._info.lease)\n",
         "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
@@ -90,14 +90,14 @@ MUTANTS = (
     ),
     Mutant(
         "doubt-gives-back-everything",
-        HEART,
+        HEARTBEAT,
         "for i, attempt in answer.items() if known.get(i) != attempt]",
         "for i, attempt in answer.items()]",
         "A worker whose claim had no answer also releases the jobs that it runs.",
     ),
     Mutant(
-        "heart-stops-in-an-outage",
-        HEART,
+        "heartbeats-stop-in-an-outage",
+        HEARTBEAT,
         "                failures = 0 if heartbeat.result() else failures + 1\n",
         "                if not heartbeat.result():\n                    return\n"
         "                failures = 0\n",
@@ -119,8 +119,8 @@ MUTANTS = (
         "The handler of a cancelled, lost or expired job continues, and occupies its slot.",
     ),
     Mutant(
-        "interrupted-lane-lost",
-        LANES,
+        "interrupted-pool-task-lost",
+        COROUTINE_POOL,
         "                self._renew(slot)\n",
         "                if not task.cancelling():\n                    self._renew(slot)\n",
         "A worker loses a slot each time a handler is interrupted, until none is left.",
@@ -183,7 +183,7 @@ MUTANTS = (
         where=("shutdown",),
     ),
     Mutant(
-        "no-grace",
+        "no-shutdown-timeout",
         STATE,
         '                ("run", timeout),\n',
         '                ("run", 0.0),\n',
@@ -293,7 +293,7 @@ MUTANTS = (
         where=("shutdown",),
     ),
     Mutant(
-        "notes-dropped-in-an-outage",
+        "events-dropped-in-an-outage",
         "zeke_queue.worker.progress",
         "            self._refused = events[-WAITING_MAX:]\n",
         "",

@@ -39,7 +39,7 @@ from zeke_tasks.testing.web import ScriptedWeb
 OFTEN: Final = 6 * 3600.0
 """Seconds between two checks for failures."""
 
-LOOK: Final = 30.0
+POLL_INTERVAL: Final = 30.0
 """Seconds between two checks at the end, when no faults remain and only started work is left."""
 
 ROUNDS: Final = 2
@@ -48,7 +48,7 @@ ROUNDS: Final = 2
 A page that fails as often as a job retries succeeds at the second.
 """
 
-LOOKS: Final = 400
+POLLS: Final = 400
 """After how many of those all must be done."""
 
 PULLS: Final = ("ingest-pull", "ingest-pull-youtube")
@@ -155,11 +155,11 @@ class NewsroomApp:
         await through_faults(lambda: self._check(node))
 
     async def _until_it_rests(self, node: Node) -> None:
-        for _ in range(LOOKS):
-            await node.world.database_clock.sleep(LOOK)
+        for _ in range(POLLS):
+            await node.world.database_clock.sleep(POLL_INTERVAL)
             if not await through_faults(lambda: self._retry(node)) and await self._rests(node):
                 return
-        raise Violation("work comes to rest", f"not after {LOOKS} looks", at=node.world.time())
+        raise Violation("work comes to rest", f"not after {POLLS} polls", at=node.world.time())
 
     async def _retry(self, node: Node) -> int:
         """Retry failed jobs, except repeated or hopeless ones; return their number."""

@@ -15,7 +15,7 @@ from zeke_queue.storage.postgres.statements import statement
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from tests.postgres.sending import Connection
+    from tests.postgres.many_jobs import Connection
 
 
 Node = dict[str, Any]

@@ -11,7 +11,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules
-from tests.postgres.sending import BERT, Connection, Sender
+from tests.postgres.many_jobs import BERT, Connection, Sender
 from tests.tidy import ROOT
 from zeke_queue.model import Completed, Schedule
 from zeke_queue.storage.postgres import PostgresStorage

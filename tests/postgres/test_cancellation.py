@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from psycopg.pq import TransactionStatus
 
+from tests.postgres.many_jobs import ANNA, Sender
 from tests.postgres.opening import opened
-from tests.postgres.sending import ANNA, Sender
 from zeke_queue.model import Completed, JobQuery, QueueCapacity, QueueSettings, Released
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock

@@ -10,7 +10,7 @@ import pytest
 from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from tests.postgres.sending import Connection, Sender
+from tests.postgres.many_jobs import Connection, Sender
 from zeke_queue.errors import (
     PermissionDeniedError,
     SchemaVersionError,

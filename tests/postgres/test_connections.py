@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.opening import opened
-from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage

@@ -14,7 +14,7 @@ from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
-    from tests.postgres.sending import Connection, Sender
+    from tests.postgres.many_jobs import Connection, Sender
 
 
 CANCEL_WHO_WAITS = (

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_scoped_session, async_ses
 
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
-from tests.postgres.sending import ANNA, Sender
+from tests.postgres.many_jobs import ANNA, Sender
 from tests.postgres.sqlalchemy_url import url
 from zeke_queue.errors import UsageError
 from zeke_queue.model import Failed, RowState

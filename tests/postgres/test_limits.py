@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.postgres.sending import ANNA, BERT, Connection, Sender
+from tests.postgres.many_jobs import ANNA, BERT, Connection, Sender
 from zeke_queue.model import QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage
 

@@ -12,8 +12,8 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.postgres.many_jobs import BERT, Sender
 from tests.postgres.opening import Opened, opened
-from tests.postgres.sending import BERT, Sender
 from zeke_queue.model import Released
 from zeke_queue.storage.postgres import PostgresStorage
 

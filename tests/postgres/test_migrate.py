@@ -12,8 +12,8 @@ from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
+from tests.postgres.many_jobs import ANNA, BERT, Connection
 from tests.postgres.pgboss9 import STATEMENTS
-from tests.postgres.sending import ANNA, BERT, Connection
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.model import (
     Extended,

@@ -9,8 +9,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.opening import opened
-from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock

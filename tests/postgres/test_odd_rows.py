@@ -17,7 +17,7 @@ from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.model import JobQuery, Schedule
 
 if TYPE_CHECKING:
-    from tests.postgres.sending import Connection, Sender
+    from tests.postgres.many_jobs import Connection, Sender
     from zeke_queue.storage.postgres import PostgresStorage
 
 

@@ -16,7 +16,7 @@ import pytest
 from tests.cases import check_each
 from tests.postgres import explaining
 from tests.postgres.explaining import Plan, connect, prepare
-from tests.postgres.sending import ANNA, Connection, Sender
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
 from zeke_queue.storage.postgres.claims import Mark, claim_parameters

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.postgres.sending import Connection
+    from tests.postgres.many_jobs import Connection
 
 
 ENDED = """

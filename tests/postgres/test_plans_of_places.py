@@ -13,7 +13,7 @@ from tests.postgres.explaining import Plan, connect, explain
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres.sending import Connection
+    from tests.postgres.many_jobs import Connection
 
 
 QUEUE_KEY = "__pgboss__singleton_queue"

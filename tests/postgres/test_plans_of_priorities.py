@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.postgres.explaining import connect, explain
-from tests.postgres.sending import ANNA, Connection, Sender
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.claims import claim_parameters

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.pooler import pooled
-from tests.postgres.sending import ANNA, Connection, Sender
 from zeke_queue.model import (
     Completed,
     Failed,

@@ -12,7 +12,7 @@ from zeke_queue.storage.postgres.retention import BAD_ROWS
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from tests.postgres.sending import Connection, Sender
+    from tests.postgres.many_jobs import Connection, Sender
     from zeke_queue.storage.postgres import PostgresStorage
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from tests.postgres.sending import ANNA, Connection, Sender
+from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import Failed, JobQuery, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock

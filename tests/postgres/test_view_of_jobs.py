@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, LiteralString
 import psycopg
 import pytest
 
-from tests.postgres.sending import Connection
+from tests.postgres.many_jobs import Connection
 from zeke_queue.model import STATUS_OF, RowState
 from zeke_queue.storage.postgres import migrate
 

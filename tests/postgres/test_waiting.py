@@ -14,8 +14,8 @@ import uvloop
 from psycopg import AsyncConnection
 from psycopg.pq import PipelineStatus, TransactionStatus
 
+from tests.postgres.many_jobs import Sender
 from tests.postgres.opening import opened
-from tests.postgres.sending import Sender
 from zeke_queue.storage.postgres.waiting import WaitingConnection
 from zeke_queue.system.clock import SystemClock
 

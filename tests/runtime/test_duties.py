@@ -127,7 +127,7 @@ async def test_each_duty_is_stored_with_the_worker(place: Place) -> None:
             (info,) = await place.storage.workers()
             assert (info.id, info.duties) == (worker.id, duties)
             worker.stop()
-        place.stop_hurrying()
+        place.stop_advancing()
 
 
 async def warnings(place: Place, worker: dict[str, Any], others: list[WorkerInfo], seconds: int) -> int:
@@ -138,7 +138,7 @@ async def warnings(place: Place, worker: dict[str, Any], others: list[WorkerInfo
                 for other in others:
                     await place.storage.heartbeat(other)
                 await place.advance(1, 5)
-        place.stop_hurrying()
+        place.stop_advancing()
         return lines.messages.count("duty_missing")
 
 
@@ -193,6 +193,6 @@ async def test_sweep_under_way_ends_before_the_worker(place: Place, monkeypatch:
 async def test_sweep_that_hangs_is_cancelled(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     began = place.clock.now()
     running = await stopped_during_a_sweep(place, monkeypatch, asyncio.Event().wait)
-    place.hurry()
+    place.keep_advancing()
     await soon(running)
     assert place.clock.now() - began < timedelta(minutes=1)

@@ -92,7 +92,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
         # No worker took the job in the meantime, so the worker still finds it as its own, and releases it.
         place.storage.mend()
         work.go.set()
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: place.state(job_id) is COMPLETED)
         await worker.drain()
     job = await place.job(job_id)
@@ -132,7 +132,7 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
         await until(lambda: work.cancelled)  # the lease has ended meanwhile
         work.go.set()
         answer.set()
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: [place.state(job_id) for job_id in (running, lost)] == [COMPLETED] * 2)
 
 
@@ -173,7 +173,7 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
         await turns()
         assert lines.messages.count("lease_ended") == 1
         place.storage.mend()
-        place.hurry()
+        place.keep_advancing()
         job_id = await place.send(work.task)
         await until(lambda: place.state(job_id) is COMPLETED)
     assert lines.messages.count("lease_ended") == 1
@@ -200,7 +200,7 @@ async def test_worker_waits_for_an_unavailable_storage_at_its_start(place: Place
     work.go.set()
     job_id = await place.send(work.task)
     place.storage.cut_all()
-    place.hurry()
+    place.keep_advancing()
     running = asyncio.ensure_future(place.drain())
     await until(lambda: place.storage.calls.count("declare") > 3)
     place.storage.mend()
@@ -223,7 +223,7 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
     work = Handler(place, retry_limit=5)
     work.go.set()
     sent = [await place.send(work.task) for _ in range(3)]
-    place.hurry()
+    place.keep_advancing()
     await place.drain()
     assert [(await place.job(job_id)).output for job_id in sent] == ["done"] * 3
     assert sorted(work.finished) == sorted(sent)

@@ -30,11 +30,11 @@ COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTI
 class Slow:
     """A task whose jobs run until they are released."""
 
-    def __init__(self, place: Place, *, deaf: bool = False, **options: Any) -> None:
+    def __init__(self, place: Place, *, ignores_cancel: bool = False, **options: Any) -> None:
         self.running = 0
         self.cancelled = 0
         self.go = asyncio.Event()
-        self.deaf = deaf
+        self.ignores_cancel = ignores_cancel
         self.task: Any = place.catalog.task("slow", **options)(self._run)
 
     async def _run(self) -> str:
@@ -44,7 +44,7 @@ class Slow:
                 await self.go.wait()
             except asyncio.CancelledError:
                 self.cancelled += 1
-                if not self.deaf:
+                if not self.ignores_cancel:
                     raise
             else:
                 return "done"
@@ -55,10 +55,13 @@ def start(worker: Worker) -> asyncio.Task[None]:
 
 
 async def begun(
-    place: Place, *, shutdown_timeout: float = 30, deaf: bool = False, **options: Any
+    place: Place, *, shutdown_timeout: float = 30, ignores_cancel: bool = False, **options: Any
 ) -> tuple[Slow, Worker, asyncio.Task[None], UUID]:
     """Start a worker, and wait until it runs its only job."""
-    slow, worker = Slow(place, deaf=deaf, **options), place.worker(shutdown_timeout=shutdown_timeout)
+    slow, worker = (
+        Slow(place, ignores_cancel=ignores_cancel, **options),
+        place.worker(shutdown_timeout=shutdown_timeout),
+    )
     running, job_id = start(worker), await place.send(slow.task)
     await until(lambda: slow.running)
     return slow, worker, running, job_id
@@ -116,7 +119,7 @@ async def test_handler_that_returns_after_its_cancellation_has_completed(place: 
     await until(lambda: place.state(job_id) is ACTIVE)
     await turns()
     worker.stop()
-    place.hurry()
+    place.keep_advancing()
     await running
     assert (await place.job(job_id)).output == "half done"
 
@@ -132,7 +135,7 @@ async def test_abort_skips_the_grace(place: Place) -> None:
 
 
 async def test_abort_ends_the_wait_for_cancelled_handlers(place: Place) -> None:
-    slow, worker, running, job_id = await begun(place, deaf=True, shutdown_timeout=0)
+    slow, worker, running, job_id = await begun(place, ignores_cancel=True, shutdown_timeout=0)
     worker.stop()
     await until(lambda: slow.cancelled)
     worker.stop(immediately=True)
@@ -189,9 +192,9 @@ async def test_cancelled_shutdown_leaves_no_tasks_behind(place: Place) -> None:
 
 
 async def test_handler_that_ignores_its_cancellation_does_not_delay_the_end(place: Place) -> None:
-    slow, worker, running, job_id = await begun(place, deaf=True, shutdown_timeout=0)
+    slow, worker, running, job_id = await begun(place, ignores_cancel=True, shutdown_timeout=0)
     worker.stop()
-    place.hurry()
+    place.keep_advancing()
     await running
     assert (await place.job(job_id)).row_state is CREATED
     assert worker.stuck == 1
@@ -216,7 +219,7 @@ async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) ->
     await until(lambda: place.state(job_id) is ACTIVE)
     await turns()
     worker.stop()
-    place.hurry()
+    place.keep_advancing()
     await running
     assert (await place.job(job_id)).row_state is CREATED
     go.set()
@@ -260,7 +263,7 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place:
     worker.stop()
     await turns()
     place.storage.mend()
-    place.hurry()
+    place.keep_advancing()
     await running
     job = await place.job(job_id)
     assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
@@ -271,7 +274,7 @@ async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> Non
     place.storage.cut_all()
     slow.go.set()
     worker.stop()
-    place.hurry()
+    place.keep_advancing()
     await running
 
 
@@ -309,7 +312,7 @@ async def test_worker_stopped_before_its_start_ends() -> None:
         worker = place.worker()
         running = start(worker)
         how(worker)
-        place.hurry()
+        place.keep_advancing()
         async with asyncio.timeout(PATIENCE):
             await running
             how(worker)
@@ -317,7 +320,7 @@ async def test_worker_stopped_before_its_start_ends() -> None:
         slow.go.set()
         await soon(worker.drain())  # a stop is of one run, and the next one is another
         assert place.state(job_id) is COMPLETED
-        place.stop_hurrying()
+        place.stop_advancing()
 
     await check_each_async({"stop": Worker.stop, "at once": partial(Worker.stop, immediately=True)}, check)
 
@@ -338,7 +341,7 @@ async def test_bug_in_a_part_of_the_worker_is_raised(place: Place) -> None:
     slow, _, running = await idle(place)
     place.storage.real.claim = broken
     await place.send(slow.task)
-    place.hurry()
+    place.keep_advancing()
     with pytest.raises(ZeroDivisionError):
         await running
 
@@ -350,7 +353,7 @@ async def test_bug_in_a_pool_task_is_raised_and_logged(place: Place, monkeypatch
     work = place.catalog.task("work")(nothing)
     monkeypatch.setattr(ServedQueue, "measure", broken)
     await place.send(work)
-    place.hurry()
+    place.keep_advancing()
     with logged() as lines, pytest.raises(ZeroDivisionError):
         await start(place.worker())
     assert "worker_part_failed" in lines.messages
@@ -383,10 +386,10 @@ async def test_worker_may_be_cancelled_at_any_moment() -> None:
         running = start(place.worker())
         await turns(moment)
         running.cancel()
-        place.hurry()
+        place.keep_advancing()
         with pytest.raises(asyncio.CancelledError):
             await running
-        place.stop_hurrying()
+        place.stop_advancing()
         assert await place.storage.workers() == [], moment
         assert place.state(job_id) in (CREATED, COMPLETED), moment
 
@@ -394,12 +397,12 @@ async def test_worker_may_be_cancelled_at_any_moment() -> None:
 async def test_job_past_its_deadline_expires_though_its_handler_never_ends(place: Place) -> None:
     """Otherwise each worker that ends would pass it to the next one without using a retry."""
     slow, worker, running, job_id = await begun(
-        place, deaf=True, expire_in=60, retry_limit=0, shutdown_timeout=0
+        place, ignores_cancel=True, expire_in=60, retry_limit=0, shutdown_timeout=0
     )
     place.clock.advance(60)
     await until(lambda: slow.cancelled)
     worker.stop()
-    place.hurry()
+    place.keep_advancing()
     await running
     slow.go.set()
     await turns()

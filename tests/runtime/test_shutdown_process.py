@@ -85,7 +85,7 @@ async def test_one_signal_waits_for_running_jobs(queue: Queue, dsn: str, number:
 
 
 async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Queue, dsn: str) -> None:
-    job_id = await sent(queue, "deaf")
+    job_id = await sent(queue, "ignores-cancel")
     async with started(dsn) as worker:
         await worker.begins(job_id)
         worker.signal(signal.SIGTERM)

@@ -59,7 +59,7 @@ async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -
     await turns()
     assert (duty.cancelled, running.done()) == (0, False)
     signal.raise_signal(signal.SIGTERM)
-    place.hurry()
+    place.keep_advancing()
     await soon(running)
     assert (duty.cancelled, place.state(job_id)) == (1, RowState.CREATED)
 
@@ -113,8 +113,8 @@ async def test_stuck_process_ends_though_its_output_is_closed(
 ) -> None:
     started, go, codes = asyncio.Event(), asyncio.Event(), []
 
-    @place.catalog.task("deaf")
-    async def deaf() -> None:
+    @place.catalog.task("ignores-cancel")
+    async def ignores_cancel() -> None:
         started.set()
         while not go.is_set():
             try:
@@ -127,11 +127,11 @@ async def test_stuck_process_ends_though_its_output_is_closed(
         stream.close()
     monkeypatch.setattr(sys, "stdout", stream)
     monkeypatch.setattr(os, "_exit", codes.append)
-    await place.send(deaf)
+    await place.send(ignores_cancel)
     running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=0)))
     await started.wait()
     signal.raise_signal(signal.SIGTERM)
-    place.hurry()
+    place.keep_advancing()
     await asyncio.wait([running])
     go.set()
     await running

@@ -97,7 +97,7 @@ async def test_loops_beside_a_worker_start_once_its_resources_are_open(place: Pl
     await until(lambda: beside.begun)
     assert len(beside.workers) == 1
     signal.raise_signal(signal.SIGTERM)
-    place.hurry()
+    place.keep_advancing()
     await soon(running)
 
 
@@ -110,7 +110,7 @@ async def test_worker_stopped_before_its_resources_open_stores_nothing(place: Pl
     signal.raise_signal(signal.SIGTERM)
     await turns()
     door.opens.set()
-    place.hurry()
+    place.keep_advancing()
     await soon(running)
     assert not beside.begun
     assert nothing_is_stored(place)

@@ -161,9 +161,9 @@ async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> No
         await until(lambda: place.active("child"))
         await until(lambda: place.state(job_id) is RowState.CREATED)
         assert await place.queue.cancel(job_id)
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: stopped)
-        place.stop_hurrying()
+        place.stop_advancing()
     assert stopped == ["CancelledError"]
 
 
@@ -196,14 +196,14 @@ async def test_wait_with_a_lost_answer_is_repeated(place: Place) -> None:
         await until(lambda: faulty.calls.count("suspend") > 0)
         assert place.state(job_id) is RowState.CREATED
         faulty.mend()
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: place.state(job_id) is RowState.COMPLETED)
-        place.stop_hurrying()
+        place.stop_advancing()
     job = await place.job(job_id)
     assert (job.output, job.retry_count, job.history) == (1, 0, ())
 
 
-async def test_supervisor_resumes_a_parent_that_was_not_woken(
+async def test_maintenance_resumes_a_parent_that_was_not_woken(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @place.catalog.task("child")

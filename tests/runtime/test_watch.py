@@ -249,7 +249,7 @@ class Life:
             self.readers[number % len(self.readers)].toggle()
         elif action == "away":
             self.away.away = not self.away.away
-        elif action == "deaf":
+        elif action == "lost wake-up":
             lost = self.away.notifier.job == self.tell
             self.away.notifier.job = (lambda job_id: None) if lost else self.tell
         elif action == "wait":
@@ -358,7 +358,7 @@ class Reading:
 
 READERS = 4
 OFTEN = ("turn", "wait", "claim", "note", "read")
-SELDOM = ("retry", "release", "pause", "away", "deaf")
+SELDOM = ("retry", "release", "pause", "away", "lost wake-up")
 ACTIONS = (*OFTEN * 4, *SELDOM * 2, "complete", "fail")
 STEPS = st.lists(st.tuples(st.sampled_from(ACTIONS), st.integers(0, 7)), min_size=50, max_size=100)
 

@@ -146,8 +146,8 @@ async def test_handler_that_ignores_its_cancellation_is_cancelled_again_and_logg
 ) -> None:
     asked = 0
 
-    @place.catalog.task("deaf", expire_in=60, retry_limit=0)
-    async def deaf() -> None:
+    @place.catalog.task("ignores-cancel", expire_in=60, retry_limit=0)
+    async def ignores_cancel() -> None:
         nonlocal asked
         while asked < 3:
             try:
@@ -156,7 +156,7 @@ async def test_handler_that_ignores_its_cancellation_is_cancelled_again_and_logg
                 asked += 1
 
     async with place.working(lease=1000, heartbeat_interval=10) as worker:
-        job_id = await place.send(deaf)
+        job_id = await place.send(ignores_cancel)
         await until(lambda: place.state(job_id) is ACTIVE)
         await turns()
         for times in (1, 2, 3):

@@ -44,7 +44,7 @@ class Storm:
         self.rough = rough
         self.clock = FrozenClock()
         self.place = Place(clock=self.clock, storage=Faulty(self.clock))
-        self.supervisor = Maintenance(parts_of(self.place.queue))
+        self.maintenance = Maintenance(parts_of(self.place.queue))
         self.workers: list[tuple[Worker, asyncio.Task[None]]] = []
         self.sent: list[UUID] = []
         self.cancelled: set[UUID] = set()
@@ -121,7 +121,7 @@ class Storm:
             await turns(4)
             self.clock.advance(0.1)
             if number % 50 == 0:
-                await self.supervisor.sweep()
+                await self.maintenance.sweep()
         assert condition()
 
     async def rage(self) -> None:

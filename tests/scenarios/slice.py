@@ -57,10 +57,10 @@ RSS: Final = "application/rss+xml"
 STUBBORN: Final = 6
 """Maximum requests that a page fails: more than the attempts of the job that reads it."""
 
-LOOK: Final = 5.0
+POLL_INTERVAL: Final = 5.0
 """Seconds between two checks of the users that retry failed jobs."""
 
-LOOKS: Final = 200
+POLLS: Final = 200
 """After how many of them all must be done."""
 
 Trouble = Literal["busy", "silent", "broken", "moved"]
@@ -240,11 +240,11 @@ class Site:
         await through_faults(lambda: self._check(node))
 
     async def _until_it_rests(self, node: Node) -> None:
-        for _ in range(LOOKS):
+        for _ in range(POLLS):
             if await through_faults(lambda: self._rests(node)) and node.world.time() >= PHASE:
                 return
-            await asyncio.sleep(LOOK)
-        raise Violation("work comes to rest", f"not after {LOOKS} looks", at=node.world.time())
+            await asyncio.sleep(POLL_INTERVAL)
+        raise Violation("work comes to rest", f"not after {POLLS} polls", at=node.world.time())
 
     async def _rests(self, node: Node) -> bool:
         """Retry failed jobs that read pages; return True if there were none.

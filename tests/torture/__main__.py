@@ -10,7 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.torture import judging
+from tests.torture import merged_history
 from tests.torture.chaos import KINDS
 from tests.torture.cluster import Cluster
 from tests.torture.running import Outcome, Run, say
@@ -82,21 +82,21 @@ def tell(outcome: Outcome) -> None:
 
 def tell_verdict(folder: Path) -> bool:
     """Check a history and report the result; return whether all properties hold."""
-    events = judging.put_together(folder)
-    if never := judging.never(events):
+    events = merged_history.put_together(folder)
+    if never := merged_history.never(events):
         say(f"Steps that no job took: {', '.join(never)}")
-    violation = judging.judge(events, judging.rules(folder))
+    violation = merged_history.judge(events, merged_history.rules(folder))
     if violation is None:
         say("All properties hold.")
         return True
     say(f"FAILED: {violation.rule}: {violation.text}")
     say(
         f"Between {violation.since:.3f} s and {violation.at:.3f} s,"
-        f" seed {judging.about(folder)['seed']}, history in {folder}"
+        f" seed {merged_history.about(folder)['seed']}, history in {folder}"
     )
     if violation.job is not None:
         say(f"The life of job {violation.job}:")
-        for line in judging.life(events, violation):
+        for line in merged_history.life(events, violation):
             say(line)
     return False
 

@@ -95,7 +95,7 @@ class Run:
     async def run(self) -> Outcome:
         """Run everything; all started processes have ended afterwards, even after an error."""
         decoding = asyncio.ensure_future(self._decoder.run())
-        telling = asyncio.ensure_future(self._tell())
+        progress = asyncio.ensure_future(self._tell())
         try:
             async with AsyncExitStack() as stack:
                 await self._set_up(stack)
@@ -107,9 +107,9 @@ class Run:
                 self._begin("end")
                 await self._dismiss()
         finally:
-            for task in (decoding, telling):
+            for task in (decoding, progress):
                 task.cancel()
-            await asyncio.gather(decoding, telling, return_exceptions=True)
+            await asyncio.gather(decoding, progress, return_exceptions=True)
         await self._decoder.read_to_the_end()
         self._decoder.close()
         moved = (self._clock.now() - self._began).total_seconds() - (self._clock.monotonic() - self._epoch)

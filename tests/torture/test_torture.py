@@ -6,7 +6,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
-from tests.torture import chaos, judging
+from tests.torture import chaos, merged_history
 from tests.torture.recording import dumps
 from tests.torture.samples import JOB, JOB_TEXT, NOW
 from zeke_sim.history.events import Began, Change, Ended, Fault, Lived, Violation
@@ -45,13 +45,16 @@ def test_records_of_processes_are_merged_with_the_commits_by_time(tmp_path: Path
     (tmp_path / "schedule.jsonl").write_text("{}\n")
     began, ended = Began(2.0, "w1", "a", JOB, 1), Ended(4.0, "w1", "a", JOB, 1, "returned", {"a": 1})
     (tmp_path / "w1.jsonl").write_text(f"{dumps(began)}\n{dumps(ended)}\n")
-    assert [type(one) for one in judging.read(tmp_path)] == [Change, Began, Change, Ended]
-    assert judging.rules(tmp_path).lease == 3.0
-    w1, *_ = put_together = judging.put_together(tmp_path)
+    assert [type(one) for one in merged_history.read(tmp_path)] == [Change, Began, Change, Ended]
+    assert merged_history.rules(tmp_path).lease == 3.0
+    w1, *_ = put_together = merged_history.put_together(tmp_path)
     assert (len(put_together), type(w1)) == (4, Change), "nobody lived, as far as is known"
     with (tmp_path / "w1.jsonl").open("a") as file:
         file.write(f"{dumps(Lived(0.5, 'w1', 'started'))}\n")
-    freeze, *_ = judging.put_together(tmp_path)
+    freeze, *_ = merged_history.put_together(tmp_path)
     assert freeze == Fault(0.0, "w1", "w1/freeze", "freeze", None), "it may stand still at any time"
     broken = Violation("a rule", "a text", job=JOB, at=4.0)
-    assert judging.life(judging.read(tmp_path), broken)[1] == "    2.000  w1       a 000001 begins attempt 1"
+    assert (
+        merged_history.life(merged_history.read(tmp_path), broken)[1]
+        == "    2.000  w1       a 000001 begins attempt 1"
+    )

@@ -72,7 +72,7 @@ class Place:
 
     async def _end(self, worker: Worker) -> None:
         worker.stop(immediately=True)
-        self.hurry()
+        self.keep_advancing()
 
     async def advance(self, times: int, seconds: float = 1) -> None:
         """Advance time in steps, and yield some turns of the loop after each."""
@@ -80,14 +80,14 @@ class Place:
             self.clock.advance(seconds)
             await turns()
 
-    def hurry(self) -> None:
+    def keep_advancing(self) -> None:
         """Advance time with each turn of the loop, so that all waits for it end."""
-        self._hurrying = asyncio.ensure_future(self._hurry())
+        self._advancing = asyncio.ensure_future(self._advance_steadily())
 
-    def stop_hurrying(self) -> None:
-        self._hurrying.cancel()
+    def stop_advancing(self) -> None:
+        self._advancing.cancel()
 
-    async def _hurry(self) -> None:
+    async def _advance_steadily(self) -> None:
         while True:
             await SystemClock().sleep(0.001)
             self.clock.advance(0.25)

@@ -40,8 +40,8 @@ async def endless(job: JobContext) -> None:
         await asyncio.Event().wait()
 
 
-@catalog.task("deaf")
-async def deaf(job: JobContext) -> None:
+@catalog.task("ignores-cancel")
+async def ignores_cancel(job: JobContext) -> None:
     """Never end at all."""
     say(job)
     while True:

@@ -31,9 +31,9 @@ from zeke_queue.web.access.guard import Caller
 from zeke_queue.web.sse import EventStreams, ServerEvent
 from zeke_queue.web.sse.stream import SEND_TIMEOUT
 
-LOOKS = ("get", "events")
+READS = ("get", "events")
 ROUNDS = 12
-STATEMENTS = (*LOOKS, "watch", "unwatch")
+STATEMENTS = (*READS, "watch", "unwatch")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def asked(storage: Storage, monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(owner, name, counting)
 
     if isinstance(storage, MemoryStorage):
-        for name in LOOKS:
+        for name in READS:
             counted(storage, name)
     else:
         counted(storage._pool, "run")  # type: ignore[attr-defined]

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visits
-from tests.browser.looking import LOOKS, WIDER, faults
+from tests.browser.devices import DEVICES, WIDER, faults
 from tests.cases import check_each
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterato
     """A window for each device and colour scheme, and the addresses of pages."""
     house, places = furnished
     visits = Visits(chromium, house)
-    yield {name: visits.somebody(**how) for name, how in LOOKS.items()}, places, visits
+    yield {name: visits.user(**how) for name, how in DEVICES.items()}, places, visits
     visits.close()
 
 
@@ -40,7 +40,7 @@ def test_axe_finds_no_fault_in_any_page(sight: Sight) -> None:
         expect(page.locator("h1")).to_have_count(1)
         assert faults(page) == []
 
-    check_each(product(LOOKS, places), check)
+    check_each(product(DEVICES, places), check)
 
 
 @pytest.mark.parametrize("look", ["light", "dark-phone"])
@@ -73,7 +73,7 @@ def test_axe_finds_no_violation_in_the_sign_in_page(sight: Sight) -> None:
     _, _, visits = sight
 
     def check(look: str) -> None:
-        page = visits.stranger(**LOOKS[look])
+        page = visits.stranger(**DEVICES[look])
         page.goto("sign-in")
         assert faults(page) == []
         page.get_by_label("API key").fill("mid_1")

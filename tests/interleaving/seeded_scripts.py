@@ -27,9 +27,9 @@ from tests.interleaving.steps import (
     Do,
     Ending,
     FallAsleep,
-    GiveBack,
+    RecordTicks,
+    ReleaseExpired,
     Script,
-    ServeTicks,
     SettleClaimed,
     Transaction,
 )
@@ -151,8 +151,8 @@ class _Drawing:
 
     def _run_time(self) -> list[Step]:
         chance = self._chance
-        supervisor = GiveBack(chance.choice((1, 10)), chance.choice(("retry", "expire")))
-        return [chance.choice((supervisor, supervisor, ServeTicks(chance.choice((1, 10)))))]
+        maintenance = ReleaseExpired(chance.choice((1, 10)), chance.choice(("retry", "expire")))
+        return [chance.choice((maintenance, maintenance, RecordTicks(chance.choice((1, 10)))))]
 
     def _tend(self) -> list[Step]:
         chance = self._chance

@@ -59,7 +59,7 @@ async def test_more_children_than_one_page_has_are_found() -> None:
     async with Queue.in_memory(catalog) as queue:
         run = await queue.trigger(many, 1001)
         await Worker(queue).drain()
-        assert len(await Family(queue, [run.id]).look()) == 1002
+        assert len(await Family(queue, [run.id]).read()) == 1002
 
 
 async def test_job_that_waits_for_its_child_is_followed() -> None:
@@ -98,6 +98,6 @@ async def test_jobs_are_counted_by_queue_and_state() -> None:
     async with Queue.in_memory(catalog) as queue:
         run = await queue.trigger(tree, 1)
         await Worker(queue).drain()
-        jobs = await Family(queue, [run.id]).look()
+        jobs = await Family(queue, [run.id]).read()
     (stats,) = counts_of(jobs)
     assert (stats.name, dict(stats.row_counts)) == ("tree", {RowState.COMPLETED: 3})

@@ -286,7 +286,7 @@ async def test_idle_worker_finds_a_delayed_job_when_it_polls(place: Place) -> No
         await until(place.asleep)
         job_id = await place.send(work, delay=30)
         sent = place.clock.monotonic()
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: place.state(job_id) is COMPLETED)
         assert place.clock.monotonic() - sent < 600
 
@@ -332,7 +332,7 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(place: Place) -> None:
         work.go.set()
         await until(lambda: place.state(job_id) is COMPLETED)
         before = len(place.storage.calls)
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: "claim" in place.storage.calls[before:])
         place.storage.mend()
         await until(place.asleep)
@@ -347,7 +347,7 @@ async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
         await place.storage.real.deregister(worker.id)
         await place.advance(15)
         place.storage.mend()
-        place.hurry()
+        place.keep_advancing()
         await until(place.asleep)
 
 
@@ -384,7 +384,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
         await turns()
         assert work.started == []
         place.storage.mend()
-        place.hurry()
+        place.keep_advancing()
         await until(lambda: place.state(job_id) is COMPLETED)
     assert (await place.job(job_id)).attempt == 2
 
@@ -404,7 +404,7 @@ async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: P
     work = Handler(place)
     work.go.set()
     job_id = await place.send(work.task)
-    place.hurry()
+    place.keep_advancing()
     await place.drain()
     job = await place.job(job_id)
     assert (job.row_state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])

@@ -27,7 +27,7 @@ class Script:
     """What a job does: how often it yields, and how it handles cancellation."""
 
     waits: int = 0
-    deaf: bool = False
+    ignores_cancel: bool = False
     cancels_itself: bool = False
     within_timeout: bool = False
     meets: asyncio.Barrier | None = None
@@ -45,7 +45,7 @@ SCRIPTS = st.builds(
     Script,
     meets=st.none(),
     waits=st.integers(0, 4),
-    deaf=st.booleans(),
+    ignores_cancel=st.booleans(),
     cancels_itself=st.sampled_from([False, False, True]),
     within_timeout=st.sampled_from([False, False, True]),
 )
@@ -98,7 +98,7 @@ class Stage:
             try:
                 await SystemClock().sleep(0)
             except asyncio.CancelledError:
-                if not script.deaf:
+                if not script.ignores_cancel:
                     raise
                 seen.cancelled += 1
 

@@ -21,7 +21,7 @@ import pytest
 
 from tests.cases import check_each_async, each
 from tests.runtime.workers.place import until
-from tests.tasks import strange_reading
+from tests.tasks import strange_documents
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs
 from zeke_queue.core.failure import error_output
@@ -43,7 +43,7 @@ FEED, PAGE, OTHER = "https://a.example/feed", "https://a.example/1", "https://a.
 
 @pytest.fixture
 async def readers() -> AsyncIterator[ParserPool]:
-    async with ParserPool(2, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(2, prepare=strange_documents.nothing) as readers:
         yield readers
 
 
@@ -57,50 +57,50 @@ async def test_reader_process_reads_real_pages_as_this_process_does(input_direct
 
 async def test_errors_arrive_as_they_were_raised(readers: ParserPool) -> None:
     with pytest.raises(Transient, match="busy") as transient:
-        await readers(strange_reading.fail, "transient")
+        await readers(strange_documents.fail, "transient")
     assert vars(transient.value) == vars(Transient("https://a.example/", "busy", status=503, retry_after=7.0))
     with pytest.raises(AddressRefused, match=r"10\.0\.0\.1") as refused:
-        await readers(strange_reading.fail, "refused")
+        await readers(strange_documents.fail, "refused")
     assert refused.value.address == "10.0.0.1"
     with pytest.raises(KeyError, match="bees") as unknown:
-        await readers(strange_reading.fail, "unknown")
+        await readers(strange_documents.fail, "unknown")
     # The job's history shows where in the other process it was.
-    assert "strange_reading.py" in json.loads(error_output(unknown.value))["traceback"]
+    assert "strange_documents.py" in json.loads(error_output(unknown.value))["traceback"]
 
 
 async def test_exit_in_a_reader_is_an_error_of_the_document(readers: ParserPool) -> None:
     with pytest.raises(UsageError, match="SystemExit: 3"):
-        await readers(strange_reading.stop_short, 3)
+        await readers(strange_documents.stop_short, 3)
 
 
 async def test_value_that_cannot_be_pickled_is_an_error(readers: ParserPool) -> None:
     with pytest.raises(UsageError, match="lambda"):
         await readers(lambda: None)
     with pytest.raises(UsageError, match="type lock"):
-        await readers(strange_reading.strange)
+        await readers(strange_documents.strange)
     with pytest.raises(UsageError, match="Odd: this and that"):
-        await readers(strange_reading.fail, "odd")
+        await readers(strange_documents.fail, "odd")
     with pytest.raises(UsageError, match="main module"):
-        await readers(types.FunctionType(strange_reading.nothing.__code__, {"__name__": "__main__"}))
-    assert await readers(strange_reading.where) != os.getpid()
+        await readers(types.FunctionType(strange_documents.nothing.__code__, {"__name__": "__main__"}))
+    assert await readers(strange_documents.where) != os.getpid()
 
 
 async def test_document_that_crashes_reader_twice_is_unreadable(readers: ParserPool) -> None:
     async def check(number: signal.Signals) -> None:
         ended, other = await asyncio.gather(
-            readers(strange_reading.die, number), readers(strange_reading.where), return_exceptions=True
+            readers(strange_documents.die, number), readers(strange_documents.where), return_exceptions=True
         )
         assert isinstance(ended, Unreadable)
         assert number.name in str(ended)
         assert isinstance(other, int)
-        assert await readers(strange_reading.where) != os.getpid()
+        assert await readers(strange_documents.where) != os.getpid()
 
     await check_each_async([signal.SIGSEGV, signal.SIGABRT, signal.SIGTRAP], check)
 
 
 async def test_single_crash_of_a_reader_is_retried(readers: ParserPool, tmp_path: Path) -> None:
     mark = tmp_path / "crashed"
-    assert await readers(strange_reading.die_once, signal.SIGSEGV, str(mark)) != os.getpid()
+    assert await readers(strange_documents.die_once, signal.SIGSEGV, str(mark)) != os.getpid()
     assert mark.exists()
 
 
@@ -108,43 +108,43 @@ async def test_reader_killed_from_outside_is_not_an_error_of_the_document(
     readers: ParserPool, tmp_path: Path
 ) -> None:
     with pytest.raises(ParserKilled, match="more memory"):
-        await readers(strange_reading.die, signal.SIGKILL)
-    assert await readers(strange_reading.die_once, signal.SIGKILL, str(tmp_path / "killed")) != os.getpid()
+        await readers(strange_documents.die, signal.SIGKILL)
+    assert await readers(strange_documents.die_once, signal.SIGKILL, str(tmp_path / "killed")) != os.getpid()
     with pytest.raises(ChildEnded, match="exit code 3"):
-        await readers(strange_reading.leave, 3)
+        await readers(strange_documents.leave, 3)
 
 
 async def test_failed_start_of_a_reader_is_not_an_error_of_the_document() -> None:
-    async with ParserPool(1, prepare=strange_reading.break_off) as readers:
+    async with ParserPool(1, prepare=strange_documents.break_off) as readers:
         with pytest.raises(ChildEnded, match="SIGILL"):
-            await readers(strange_reading.where)
+            await readers(strange_documents.where)
         with pytest.raises(ChildEnded, match="SIGILL"):
             await readers.start()
-    async with ParserPool(1, prepare=partial(strange_reading.fail, "unknown")) as readers:
+    async with ParserPool(1, prepare=partial(strange_documents.fail, "unknown")) as readers:
         with pytest.raises(KeyError, match="bees"):
             await readers.start()
 
 
 async def test_document_over_the_cpu_limit_is_unreadable() -> None:
-    async with ParserPool(1, seconds=1.0, prepare=strange_reading.nothing) as readers:
-        pid = await readers(strange_reading.where)
+    async with ParserPool(1, seconds=1.0, prepare=strange_documents.nothing) as readers:
+        pid = await readers(strange_documents.where)
         with pytest.raises(Unreadable, match="more than 1 seconds of processor time"):
-            await readers(strange_reading.spin)
+            await readers(strange_documents.spin)
         await until(lambda: not psutil.pid_exists(pid))
-        assert await readers(strange_reading.where) != pid
+        assert await readers(strange_documents.where) != pid
 
 
 async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    async with ParserPool(1, patience=0.5, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, patience=0.5, prepare=strange_documents.nothing) as readers:
         with pytest.raises(Unreadable, match=r"more than 0.5 seconds"):
-            await readers(strange_reading.hang, str(mark))
+            await readers(strange_documents.hang, str(mark))
     await until(lambda: not psutil.pid_exists(int(mark.read_text())))
 
 
 async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
-    async with ParserPool(1, patience=1.0, prepare=strange_reading.nothing) as readers:
+    async with ParserPool(1, patience=1.0, prepare=strange_documents.nothing) as readers:
         await readers.start()
         take = Children.child
 
@@ -156,35 +156,35 @@ async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pyt
                 yield child
 
         monkeypatch.setattr(Children, "child", taken_late)
-        assert await readers(strange_reading.where) != os.getpid()
+        assert await readers(strange_documents.where) != os.getpid()
 
 
 async def test_document_over_the_memory_limit_is_unreadable() -> None:
-    async with ParserPool(1, memory=1024**3, prepare=strange_reading.nothing) as readers:
-        assert await readers(strange_reading.grow, 1024**2) == 1024**2
+    async with ParserPool(1, memory=1024**3, prepare=strange_documents.nothing) as readers:
+        assert await readers(strange_documents.grow, 1024**2) == 1024**2
         with pytest.raises(Unreadable, match="more than 1024 MiB of memory"):
-            await readers(strange_reading.grow, 2 * 1024**3)
-        assert await readers(strange_reading.grow, 1024**2) == 1024**2
+            await readers(strange_documents.grow, 2 * 1024**3)
+        assert await readers(strange_documents.grow, 1024**2) == 1024**2
 
 
 async def test_memory_limit_applies_to_each_document_separately() -> None:
-    async with ParserPool(2, memory=1024**3, prepare=strange_reading.nothing) as readers:
-        kept = await asyncio.gather(*(readers(strange_reading.keep, 700 * 1024**2) for _ in range(2)))
+    async with ParserPool(2, memory=1024**3, prepare=strange_documents.nothing) as readers:
+        kept = await asyncio.gather(*(readers(strange_documents.keep, 700 * 1024**2) for _ in range(2)))
         assert len(set(kept)) == 2
-        assert await readers(strange_reading.grow, 500 * 1024**2) == 500 * 1024**2
+        assert await readers(strange_documents.grow, 500 * 1024**2) == 500 * 1024**2
 
 
 async def test_lower_limit_of_the_system_is_respected() -> None:
     script = """
 import asyncio, resource
-from tests.tasks import strange_reading
+from tests.tasks import strange_documents
 from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
 
 async def read():
-    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
-        print(await readers(strange_reading.grow, 10))
+    async with ParserPool(1, prepare=strange_documents.nothing) as readers:
+        print(await readers(strange_documents.grow, 10))
         try:
-            await readers(strange_reading.grow, 900 * 1024**2)
+            await readers(strange_documents.grow, 900 * 1024**2)
         except Unreadable as error:
             print(error)
 
@@ -200,8 +200,8 @@ asyncio.run(read())
 
 async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
-    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
-        reading = asyncio.create_task(readers(strange_reading.hang, str(mark)))
+    async with ParserPool(1, prepare=strange_documents.nothing) as readers:
+        reading = asyncio.create_task(readers(strange_documents.hang, str(mark)))
         await until(mark.exists)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -210,8 +210,8 @@ async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> 
 
 
 async def test_readers_end_with_their_context() -> None:
-    async with ParserPool(1, prepare=strange_reading.nothing) as readers:
-        pid = await readers(strange_reading.where)
+    async with ParserPool(1, prepare=strange_documents.nothing) as readers:
+        pid = await readers(strange_documents.where)
         assert psutil.pid_exists(pid)
     assert not psutil.pid_exists(pid)
 

@@ -107,17 +107,17 @@ async def test_backlog_of_many_batches_is_requeued_in_one_sweep(queue: Queue, jo
 async def test_ended_jobs_are_archived_and_archived_ones_purged_in_time(queue: Queue, jobs: Driver) -> None:
     ended = [await jobs.ended(state) for state in sorted(FINAL)]
     waiting = await jobs.send(delay=0)
-    supervisor = Maintenance(parts_of(queue), batch=3)
+    maintenance = Maintenance(parts_of(queue), batch=3)
 
     jobs.clock.advance(DAY - 1)
-    assert await supervisor.sweep() == MaintenanceResult()
+    assert await maintenance.sweep() == MaintenanceResult()
     jobs.clock.advance(2)
-    assert await supervisor.sweep() == MaintenanceResult(archived=4)
+    assert await maintenance.sweep() == MaintenanceResult(archived=4)
     assert all(job.archived_on for job in (await parts_of(queue).storage.get(ended)).values())
     jobs.clock.advance(7 * DAY - 5)
-    assert await supervisor.sweep() == MaintenanceResult()
+    assert await maintenance.sweep() == MaintenanceResult()
     jobs.clock.advance(10)
-    assert await supervisor.sweep() == MaintenanceResult(purged=4)
+    assert await maintenance.sweep() == MaintenanceResult(purged=4)
     assert list(await parts_of(queue).storage.get([*ended, waiting])) == [waiting]
 
 
@@ -134,7 +134,7 @@ async def test_retention_is_a_setting(queue: Queue, jobs: Driver, clock: FrozenC
 
 
 @on_both_storages
-async def test_concurrent_supervisors_requeue_each_job_once(queue: Queue, jobs: Driver) -> None:
+async def test_concurrent_maintenance_requeues_each_job_once(queue: Queue, jobs: Driver) -> None:
     ids = [await jobs.send() for _ in range(20)]
     await jobs.claim()
     jobs.clock.advance(1)
@@ -175,17 +175,17 @@ def broken(clock: FrozenClock) -> Broken:
 
 
 @pytest.fixture
-def supervised(broken: Broken, clock: FrozenClock) -> Queue:
+def maintained(broken: Broken, clock: FrozenClock) -> Queue:
     return Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
 
 
 async def test_row_that_can_not_be_settled_does_not_stop_the_others(
-    supervised: Queue, broken: Broken
+    maintained: Queue, broken: Broken
 ) -> None:
     ids = [await broken.jobs.send() for _ in range(16)]
     await broken.jobs.claim()
     broken.bad_rows = {ids[5]}
-    assert (await Maintenance(parts_of(supervised)).sweep()).reaped == 15
+    assert (await Maintenance(parts_of(maintained)).sweep()).reaped == 15
     states = await broken.jobs.states(ids)
     assert states.pop(5) is RowState.ACTIVE
     assert set(states) == {RowState.RETRY}
@@ -193,7 +193,7 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
 
 
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
-    supervised: Queue, broken: Broken
+    maintained: Queue, broken: Broken
 ) -> None:
     jobs = broken.jobs
     await jobs.ended(RowState.COMPLETED)
@@ -204,16 +204,16 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     jobs.clock.advance(1)  # the bad rows are the oldest, so each batch has them first
     await jobs.claim()
 
-    supervisor = Maintenance(parts_of(supervised), batch=2)
-    swept = await supervisor.sweep()
+    maintenance = Maintenance(parts_of(maintained), batch=2)
+    swept = await maintenance.sweep()
     assert (swept.reaped, swept.archived) == (5, 1)
     assert set(await jobs.states(good)) == {RowState.RETRY}
 
     tries = len(broken.sizes)
-    assert (await supervisor.sweep()).reaped == 0
+    assert (await maintenance.sweep()).reaped == 0
     assert 0 < len(broken.sizes) - tries <= tries
     broken.bad_rows = set()
-    assert (await supervisor.sweep()).reaped == 5
+    assert (await maintenance.sweep()).reaped == 5
 
 
 async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
@@ -231,16 +231,16 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
     await check_each_async([(what, error) for what in ("lock_expired", "settle") for error in errors], check)
 
 
-async def test_failed_duties_are_reported(supervised: Queue, broken: Broken) -> None:
+async def test_failed_duties_are_reported(maintained: Queue, broken: Broken) -> None:
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageError("no"))
-    assert (await Maintenance(parts_of(supervised)).sweep()).failed == ("rescue", "archive")
+    assert (await Maintenance(parts_of(maintained)).sweep()).failed == ("rescue", "archive")
 
 
 # The loop
 
 
-async def test_loop_sweeps_at_its_interval_until_it_is_stopped(supervised: Queue, broken: Broken) -> None:
-    async with running(Maintenance(parts_of(supervised), every=5)):
+async def test_loop_sweeps_at_its_interval_until_it_is_stopped(maintained: Queue, broken: Broken) -> None:
+    async with running(Maintenance(parts_of(maintained), every=5)):
         await turns()
         job = await broken.jobs.running()
         await pass_seconds(broken.jobs.clock, 4)
@@ -250,11 +250,11 @@ async def test_loop_sweeps_at_its_interval_until_it_is_stopped(supervised: Queue
 
 
 async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
-    supervised: Queue, broken: Broken
+    maintained: Queue, broken: Broken
 ) -> None:
     jobs = broken.jobs
     broken.broken = dict.fromkeys(["lock_expired", "archive"], StorageUnavailableError("away"))
-    async with running(Maintenance(parts_of(supervised), every=1)):
+    async with running(Maintenance(parts_of(maintained), every=1)):
         await pass_seconds(jobs.clock, 120)
         assert 5 <= broken.asked["lock_expired"] <= 12
         broken.broken = {}
@@ -264,10 +264,10 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
 
 
 async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
-    supervised: Queue, broken: Broken
+    maintained: Queue, broken: Broken
 ) -> None:
     broken.broken = {"archive": StorageError("a right is missing")}
-    async with running(Maintenance(parts_of(supervised), every=5)):
+    async with running(Maintenance(parts_of(maintained), every=5)):
         await pass_seconds(broken.jobs.clock, 120)
         assert 4 <= broken.asked["archive"] <= 8
         job = await broken.jobs.running()
@@ -276,10 +276,10 @@ async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
         assert (await broken.jobs.look(job.id)).row_state is RowState.RETRY
 
 
-async def test_loop_stopped_before_its_start_does_nothing(supervised: Queue) -> None:
-    supervisor = Maintenance(parts_of(supervised))
-    supervisor.stop()
-    await soon(supervisor.run())
+async def test_loop_stopped_before_its_start_does_nothing(maintained: Queue) -> None:
+    maintenance = Maintenance(parts_of(maintained))
+    maintenance.stop()
+    await soon(maintenance.run())
 
 
 # Whatever happens
@@ -296,7 +296,7 @@ def test_job_whose_workers_all_die_runs_its_retry_limit_plus_once(
         clock = FrozenClock()
         storage = MemoryStorage(clock)
         jobs = Driver(storage, clock)
-        supervisor = Maintenance(
+        maintenance = Maintenance(
             parts_of(Queue(mail_catalog(), storage, clock=clock, entropy=SeededEntropy(seed)))
         )
         ids = [
@@ -305,7 +305,7 @@ def test_job_whose_workers_all_die_runs_its_retry_limit_plus_once(
         ]
         for _ in range(5):
             await jobs.claim()
-            await supervisor.sweep()
+            await maintenance.sweep()
             clock.advance(1_000)
         for job_id, (limit, _, _) in zip(ids, policies, strict=True):
             job = await jobs.look(job_id)

@@ -14,7 +14,7 @@ PHONE: Final[dict[str, Any]] = {
     "has_touch": True,
     "is_mobile": True,
 }
-LOOKS: Final[dict[str, dict[str, Any]]] = {
+DEVICES: Final[dict[str, dict[str, Any]]] = {
     "light": {"color_scheme": "light"},
     "dark": {"color_scheme": "dark"},
     "light-phone": {"color_scheme": "light", **PHONE},

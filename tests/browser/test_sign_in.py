@@ -85,7 +85,7 @@ def test_session_of_a_revoked_key_redirects_to_sign_in_and_back(house: House, vi
 
 
 def test_session_that_expires_on_an_open_page_redirects_to_sign_in(house: House, visits: Visits) -> None:
-    page = visits.somebody()
+    page = visits.user()
     page.goto("queues")
     expect(page.get_by_role("heading", name="Queues")).to_be_visible()
     (token,) = [one.get("value", "") for one in page.context.cookies() if one.get("name") == COOKIE]

@@ -17,7 +17,7 @@ from zeke_queue.storage.postgres.reader import filter_parameters
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres.sending import Connection
+    from tests.postgres.many_jobs import Connection
 
 
 MANY = 20_000

@@ -9,10 +9,10 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each
-from tests.torture import judging
+from tests.torture import merged_history
 from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
-from tests.torture.judging import LEFT_OUT
+from tests.torture.merged_history import LEFT_OUT
 from tests.torture.tasks import options
 from zeke_queue.model import (
     Completed,
@@ -133,11 +133,11 @@ def test_settlement_belongs_to_a_call_that_requested_it() -> None:
 
 def test_answered_settlement_precedes_an_unanswered_one() -> None:
     verdict = Failed(JOB, 1, 1.0, '{"by": "k1"}')
-    supervisors = settle(1, (1, 1.5), verdict, result={JOB}, transaction=7)
+    maintenance = settle(1, (1, 1.5), verdict, result={JOB}, transaction=7)
     commit = call(2, "commit", {}, (1.6, 9), transaction=7, outcome="unknown")
     workers = settle(3, (1, 3), verdict._replace(retry_in=2.0), result={JOB})
     after = RETRY._replace(output='{"by": "k1"}', start_after=BEGAN + timedelta(seconds=3.9))
-    assert whose(change(2, ACTIVE, after), supervisors, commit, workers) == 3
+    assert whose(change(2, ACTIVE, after), maintenance, commit, workers) == 3
 
 
 def test_certain_settlement_precedes_a_possible_one() -> None:
@@ -257,7 +257,7 @@ def test_send_whose_slot_may_have_passed_has_no_time() -> None:
 
 
 def test_transitions_never_taken_are_named() -> None:
-    told = judging.never([change(1, None, ROW), change(2, ROW, ACTIVE), change(3, ACTIVE, DONE)])
+    told = merged_history.never([change(1, None, ROW), change(2, ROW, ACTIVE), change(3, ACTIVE, DONE)])
     assert "active to completed" not in told
     assert {"active to retry", "cancelled to created"} <= set(told)
     assert len(told) == len(STEPS) - 3
@@ -265,8 +265,11 @@ def test_transitions_never_taken_are_named() -> None:
 
 def test_history_that_breaks_a_property_is_rejected() -> None:
     rules = Rules()
-    assert judging.judge([change(1, None, ROW), change(2, ROW, DONE)], rules) is not None
-    assert str(judging.judge([], rules)) == "history: has no change of any job, so there is nothing to judge"
+    assert merged_history.judge([change(1, None, ROW), change(2, ROW, DONE)], rules) is not None
+    assert (
+        str(merged_history.judge([], rules))
+        == "history: has no change of any job, so there is nothing to judge"
+    )
 
 
 def test_send_that_stored_two_jobs_breaks_a_property() -> None:
@@ -277,7 +280,7 @@ def test_send_that_stored_two_jobs_breaks_a_property() -> None:
     ]
     made = [change(n + 0.1, None, row) for n, row in enumerate(rows, 1)]
     events: list[Event] = sorted([*made, *(e for some in sends for e in some)], key=lambda e: e.at)
-    checker = Checker(Rules(), properties=[judging.a_send_is_one_job])
+    checker = Checker(Rules(), properties=[merged_history.a_send_is_one_job])
     with pytest.raises(Violation, match="of send 5"):
         judge_all(checker, events)
 
@@ -287,7 +290,7 @@ def test_records_of_handlers_are_checked() -> None:
     meta = '{"schedule": "every-2", "tick": "2026-01-02T00:00:02+00:00"}'
     job = NewJob(JOB, "ticking", meta=meta, retry_limit=9, retry_delay=1)
     sent = call(1, "insert", {"jobs": (job,)}, (2, 3), result=[JOB])
-    checker = Checker(Rules(options=options()), properties=judging.PROPERTIES)
+    checker = Checker(Rules(options=options()), properties=merged_history.PROPERTIES)
     with pytest.raises(Violation, match="retry_limit 9, and its task says 2"):
         judge_all(checker, [ScheduleRow(1, BEGAN, "every-2", None, every), *sent])
 
