@@ -90,8 +90,8 @@ async def run_suite(checkout: Path, arguments: Sequence[str], dsn: str, mode: st
     with tempfile.TemporaryDirectory() as folder:
         report, path = Path(folder) / "report.json", f"{folder}/socket"
         env = {**os.environ, "ZEKE_MODE": mode, "ZEKE_SOCKET": path, "ZEKE_DATABASE": database}  # noqa: TID251 - Node is found by the machine's PATH
-        # Without its own settings: with them the first failure ends the run, and a test has 10 s, in which an
-        # index that we build concurrently may wait for the long statement of another test.
+        # Without its own settings: with them the first failure ends the run, and a test has 10 s, which is
+        # short for two tests side by side with our migrations on a slow machine.
         command = ["node_modules/.bin/mocha", "--no-package", "--parallel", "--jobs=2", "--timeout=30000"]
         command += [f"--require={HOOKS}", "--require=./test/hooks", "--reporter=json"]
         command += [f"--reporter-option=output={report}", *arguments]

@@ -182,7 +182,7 @@ class StorageMachine(CallersMachine):
         waiting += [Waiting(p.id, p.attempt, stranger) for p in parents[2:]]
         for step in order[:3]:
             if step in {"wait", "again"}:
-                self.pair.both("suspend", waiting, repeated=step == "repeated")
+                self.pair.both("suspend", waiting, repeated=step == "again")
             elif step == "cancel":
                 self.pair.both("cancel", [parent.id for parent in parents[:1]])
             else:

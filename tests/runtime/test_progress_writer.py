@@ -61,7 +61,7 @@ def unkeepable(storage: Faulty, *messages: str) -> None:
     storage.real.append_events = append_events
 
 
-async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes: ProgressWriter) -> None:
+async def test_lines_of_failed_writes_are_written_in_order(storage: Faulty, notes: ProgressWriter) -> None:
     real, tries, gate = storage.real.append_events, 0, asyncio.Event()
 
     async def append_events(events: Sequence[JobEvent]) -> None:
@@ -69,7 +69,7 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
         tries += 1
         if tries == 2:  # the flush, during which the time for another try passes
             await gate.wait()
-        if tries <= 2:
+        if tries <= 3:
             raise StorageUnavailableError("no way to note")
         await real(events)
 
@@ -77,11 +77,14 @@ async def test_lines_of_a_failed_flush_are_written_later(storage: Faulty, notes:
     say(notes, "one")
     await turns(5)
     flushing = asyncio.ensure_future(notes.flush())
+    await turns(1)
+    say(notes, "two")
     await until(lambda: notes._timer is None)
+    await turns(5)
     gate.set()
     await flushing
     await until(lambda: not notes.any)
-    assert (tries, await kept(storage)) == (3, ["one"])
+    assert (tries, await kept(storage)) == (4, ["one", "two"])
 
 
 async def test_line_that_the_storage_refuses_does_not_drop_others(

@@ -52,6 +52,7 @@ class ProgressWriter:
         self._counts: dict[UUID, int] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
+        self._one_write = asyncio.Lock()
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -119,17 +120,19 @@ class ProgressWriter:
             self._write_soon()
 
     async def _write(self) -> None:
-        events = [*self._refused, *self._waiting.values()]
-        dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
-        if dropped:
-            last = {event.job_id: event for event in events}
-            events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
-        self._refused, self._waiting, self._counts = [], {}, {}
-        try:
-            await self._append(events)
-        except StorageUnavailableError:
-            self._refused = events[-WAITING_MAX:]
-            self._rest()
+        # A flush may begin during a write in the background. If both fail, neither's events may be lost.
+        async with self._one_write:
+            events = [*self._refused, *self._waiting.values()]
+            dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
+            if dropped:
+                last = {event.job_id: event for event in events}
+                events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
+            self._refused, self._waiting, self._counts = [], {}, {}
+            try:
+                await self._append(events)
+            except StorageUnavailableError:
+                self._refused = events[-WAITING_MAX:]
+                self._rest()
 
     async def _append(self, events: Sequence[JobEvent]) -> None:
         """Append events to the storage; drop those that it refuses, and keep the others."""
