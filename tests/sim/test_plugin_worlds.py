@@ -369,7 +369,7 @@ def test_sync_workload_is_rejected() -> None:
 def test_properties_are_found_by_name() -> None:
     for name in (*TOGETHER, *(one.name for one in ALL)):
         assert named(name)
-    with pytest.raises(UsageError, match="no property has the name 'gravity'; There are: no job is lost"):
+    with pytest.raises(UsageError, match="no property has the name 'gravity'; pass one of these. There are: no job is lost"):
         named("gravity")
 
 
