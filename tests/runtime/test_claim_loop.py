@@ -111,6 +111,7 @@ async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:
 
     check_each(
         [
+            ({"task_concurrency": 3}, InvalidOptionError, "must be a dict of numbers by task, got 3"),
             ({"task_concurrency": {"nowhere": 1}}, UnknownTaskError, "nowhere"),
             (
                 {"task_concurrency": {"mail": 0}},

@@ -6,19 +6,21 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
-from contextvars import ContextVar
-from typing import Any
+from contextvars import Context, ContextVar
+from typing import Any, cast
 
 from tests.cases import check_each
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from zeke_queue.client.queue import Queue
+from zeke_queue.storage.access import Scope
 from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.web import WebSettings, close_app, create_app
+from zeke_queue.web.access.guard import AuthorizationCheck
 from zeke_queue.web.dashboard.sampler import USUAL, Sampler
 from zeke_queue.worker import Worker
 
@@ -69,6 +71,44 @@ async def test_shared_task_sees_no_variable_of_its_first_caller(clock: FrozenClo
         assert callers[verb] == {"none"}
 
     check_each(["append_events", "subscribe", "add", "get", "discard", "throughput", "queue_stats"], check)
+
+
+async def test_parts_and_handlers_of_a_worker_keep_its_caller_s_variables(clock: FrozenClock) -> None:
+    catalog, callers = Catalog(), defaultdict[str, set[str]](set)
+
+    @catalog.task("report")
+    async def report() -> str:
+        return CALLER.get()
+
+    async def record(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        callers[call.verb].add(CALLER.get())
+        return await do()
+
+    queue = Queue(catalog, forward(MemoryStorage(clock), record), clock=clock)
+    run = await queue.send(report)
+    callers.clear()
+    CALLER.set("owner")
+    async with Worker(queue) as worker:
+        await worker.drain()
+    assert await run.result() == "owner"
+
+    def check(verb: str) -> None:
+        assert callers[verb] == {"owner"}
+
+    check_each(["claim", "settle", "heartbeat"], check)
+
+
+async def test_authorization_is_checked_with_the_variables_of_its_request() -> None:
+    class Middleware:
+        async def require(self, _connection: object, _scope: object) -> None:
+            callers.append(CALLER.get())
+
+    callers: list[str] = []
+    for name in ("ada", "grace"):
+        CALLER.set(name)
+        check = AuthorizationCheck(cast("Any", Middleware()), cast("Any", None), Scope.READ, (name,))
+        assert await asyncio.create_task(check(), context=Context())
+    assert callers == ["ada", "grace"]
 
 
 async def test_listening_connection_sees_no_variable_of_its_first_caller() -> None:

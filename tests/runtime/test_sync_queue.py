@@ -77,6 +77,8 @@ def test_drain_runs_what_is_due_and_nothing_later(queue: SyncQueue) -> None:
     assert (due.result(timeout=0), later.status()) == ("Hello Ada", JobStatus.QUEUED)
     with pytest.raises(UsageError, match="concurrency: must be above 0 to drain"):
         drain(queue, concurrency=0)
+    with pytest.raises(UsageError, match="queue: must be a SyncQueue, got <zeke_queue"):
+        drain(catalog)  # type: ignore[arg-type]
 
 
 def test_refused_sends_name_the_holder(queue: SyncQueue) -> None:

@@ -154,6 +154,12 @@ def test_wrong_name(simulation):
     world.check("no job is lots")
 
 
+def test_effect_is_missing_in_a_world(simulation):
+    world = simulation(catalog, faults="none", seeds=1, properties=[zeke_sim.unique_effects("one letter")])
+    world.send("receipt", {"number": 7})
+    world.run()
+
+
 def test_checked_before_it_ran(simulation):
     simulation(catalog).check()
 
@@ -194,7 +200,7 @@ def test_worlds_without_violation_pass(pytester: pytest.Pytester) -> None:
 def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=12)
+    result.assert_outcomes(failed=12, passed=1, errors=1)
     said = result.stdout.str()
     assert re.search(r"  errors  refuse \w{6}, attempt 1: RuntimeError: the card is stolen\n", said)
     for expected in (
@@ -208,6 +214,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "it called but did not await zeke.send() at",
         "did not happen in any of 2 runs: pigs fly; run more seeds, or extend the workload",
         "did not happen in any of 2 runs: a call of zeke_sim.effect, which 'one receipt' needs",
+        "did not happen in any of 1 runs: a call of zeke_sim.effect, which 'one letter' needs",
         "process: must be one of w1, w2, w3, v1",
         "check: no property has the name 'no job is lots'; did you mean 'no job is lost'",
         "check: nothing has run yet; call run() first",
@@ -369,7 +376,7 @@ def test_sync_workload_is_rejected() -> None:
 def test_properties_are_found_by_name() -> None:
     for name in (*TOGETHER, *(one.name for one in ALL)):
         assert named(name)
-    with pytest.raises(UsageError, match="no property has the name 'gravity'; pass one of these. There are: no job is lost"):
+    with pytest.raises(UsageError, match=r"name 'gravity'; pass one of these\. There are: no job is lost"):
         named("gravity")
 
 

@@ -67,6 +67,18 @@ def test_no_notification_is_lost_by_waits_with_a_time_limit(steps: list[str]) ->
     asyncio.run(compare_with_a_flag(steps, timed=True))
 
 
+async def test_notification_survives_the_cancellation_of_the_wait_that_it_ended() -> None:
+    waiter = Waiter()
+    waiting = asyncio.ensure_future(waiter.wait())
+    await turns()
+    waiter.notify()
+    waiting.cancel()
+    await turns()
+    assert waiting.cancelled()
+    async with asyncio.timeout(5):
+        await waiter.wait()
+
+
 async def test_wait_of_zero_returns_whether_a_notification_is_pending() -> None:
     clock, waiter = FrozenClock(), Waiter()
     assert not await waiter.wait_for(0, clock)

@@ -258,7 +258,7 @@ class SyncQueue(SyncSender):
 
 
 def run_async(queue: SyncQueue, work: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine of the queue behind a ``SyncQueue``, however long it takes; for other packages."""
+    """Run a coroutine of the queue behind a ``SyncQueue``, however long it takes; for ``worker.drain``."""
     return queue._thread.run(work, None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
 

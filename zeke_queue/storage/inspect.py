@@ -157,6 +157,6 @@ async def require_schedule(admin: QueueAdmin, name: str) -> Schedule:
     """
     schedules = {one.name: one for one in await admin.schedules()}
     if name not in schedules:
-        hint = did_you_mean(name, sorted(schedules), "`zeke schedules` lists the schedules")
+        hint = did_you_mean(name, sorted(schedules), "queue.schedules.list() and `zeke schedules` list them")
         raise ScheduleNotFoundError(f"No schedule has the name {shown(name)}; {hint}")
     return schedules[name]

@@ -82,7 +82,8 @@ class ServedQueue:
     Attributes:
         task: the name of the task whose jobs it has.
         kind: where the task's handler runs.
-        limit: the task's concurrency limit; None for none.
+        limit: how many of its jobs the worker may hold: the lower of its limit for the task and the task's
+            concurrency limit; None for no limit.
         busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
     """

@@ -111,7 +111,7 @@ async def run_loop_until_signalled(running: Loop) -> None:
 
 @contextmanager
 def _handling_signals(stop: Callable[..., None]) -> Generator[None]:
-    """Call ``stop(again=False)`` at the first signal of the block, and ``stop(again=True)`` at the second."""
+    """Call ``stop(repeated=False)`` at the first signal, and ``stop(repeated=True)`` at the second."""
     loop = asyncio.get_running_loop()
     received: list[signal.Signals] = []
 

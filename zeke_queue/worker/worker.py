@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypedDict
 from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.client.sync_queue import run_async
+from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
@@ -36,12 +37,11 @@ from zeke_queue.worker.storage_health import StorageHealth
 from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from types import TracebackType
     from typing import Unpack
 
     from zeke_queue.client.queue import Queue
-    from zeke_queue.client.sync_queue import SyncQueue
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
@@ -404,6 +404,8 @@ def _limits(
     queue: Queue, served: Mapping[str, Task[Any, Any]], own: TaskConcurrency
 ) -> dict[str, int | None]:
     """Return how many jobs of each queue the worker may hold: the lower of its own and the task's limit."""
+    if not isinstance(own, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise InvalidOptionError(f"task_concurrency: must be a dict of numbers by task, got {shown(own)}")
     limits = {name: task.concurrency_limit for name, task in served.items()}
     for which, limit in own.items():
         task = queue.catalog.get(which)
@@ -426,8 +428,11 @@ def drain(queue: SyncQueue, **options: Unpack[WorkerOptions]) -> None:
         options: those of the worker.
 
     Raises:
-        UsageError: an event loop runs in this thread; or as for ``Worker.drain``.
+        UsageError: the queue is not a ``SyncQueue``; an event loop runs in this thread; or as for
+            ``Worker.drain``.
     """
+    if not isinstance(queue, SyncQueue):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+        raise UsageError(f"queue: must be a SyncQueue, got {shown(queue)}; await Worker(queue).drain()")
 
     async def run(inner: Queue) -> None:
         await Worker(inner, **options).drain()

@@ -358,14 +358,8 @@ def _made_test(
             hits,
         )
         number = request.config.getoption("--zeke-seeds") or seeds
-        replayed = SeededRuns(worlds, scenario, request).run(range(number))
-        never = [name for name, runs_with_it in hits.items() if not runs_with_it]
-        if never and not replayed:
-            pytest.fail(
-                f"did not happen in any of {number} runs: {', '.join(never)}; run more seeds, or extend the "
-                "workload",
-                pytrace=False,
-            )
+        if not SeededRuns(worlds, scenario, request).run(range(number)):
+            fail_if_never(hits, number)
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
@@ -377,6 +371,25 @@ def _made_test(
     setattr(simulated, SIMULATED, True)
     setattr(simulated, "pytestmark", list(getattr(workload, "pytestmark", [])))  # noqa: B010
     return simulated
+
+
+def fail_if_never(hits: Counter[str], runs: int) -> None:
+    """Fail the test if something that must happen in one of its runs at least did not.
+
+    Args:
+        hits: the number of runs in which each happened.
+        runs: the number of runs.
+
+    Raises:
+        Failed: one did not.
+    """
+    never = [name for name, happened in hits.items() if not happened]
+    if never:
+        pytest.fail(
+            f"did not happen in any of {runs} runs: {', '.join(never)}; run more seeds, or extend the "
+            "workload",
+            pytrace=False,
+        )
 
 
 class SeededRuns:

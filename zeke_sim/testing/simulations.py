@@ -16,7 +16,7 @@ from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
 from zeke_sim.properties.definition import holds
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
-from zeke_sim.testing.seeded_test import DAY, SeededRuns, checked_count, world_options
+from zeke_sim.testing.seeded_test import DAY, SeededRuns, checked_count, fail_if_never, world_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -166,7 +166,8 @@ class Simulation:
         if not self._ran:
             raise UsageError("check: nothing has run yet; call run() first")
         self._checked = True
-        self._run_all((*chosen, *self._worlds.checked(self._hits)[len(ALL) :]))
+        if not self._run_all((*chosen, *self._worlds.checked(self._hits)[len(ALL) :])):
+            fail_if_never(self._hits, len(self._seeds))
 
     def finish(self) -> None:
         """Check all properties if the test ran the world and checked none.
@@ -179,8 +180,10 @@ class Simulation:
         if self._ran and not self._checked:
             self.check()
 
-    def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> None:
-        SeededRuns(self._worlds, self._scenario(properties), self._request).run(self._seeds, shrinks=shrinks)
+    def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> bool:
+        return SeededRuns(self._worlds, self._scenario(properties), self._request).run(
+            self._seeds, shrinks=shrinks
+        )
 
     def _scenario(self, properties: Sequence[Property]) -> Scenario:
         scenario = self._worlds.scenario(self._request.node.nodeid, self._catalog, self._work, self._hits)

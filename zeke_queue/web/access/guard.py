@@ -11,6 +11,7 @@ import asyncio
 import hmac
 import ipaddress
 import re
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
@@ -288,11 +289,14 @@ class AuthorizationCheck:
     _connection: HTTPConnection = field(compare=False, repr=False)
     _scope: Scope
     shown: tuple[object, ...] = field(repr=False)
+    _context: Context = field(compare=False, repr=False, default_factory=copy_context)
 
     async def __call__(self) -> bool:
         """Return whether the caller is still authorized; True while the storage is unavailable."""
+        required = self._guard.require(self._connection, self._scope)
         try:
-            await self._guard.require(self._connection, self._scope)
+            # The application's authenticator may read variables that its middleware set for the request.
+            await asyncio.create_task(required, context=self._context.copy())
         except ApiError:
             return False
         except StorageUnavailableError:
