@@ -130,7 +130,16 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
         "partition_in",
         "restart",
     ): ("scheduler-ends-in-an-outage"),
-    ("hung", "late", "pool", "conflict", "pause"): "failure-without-fence",
+    (
+        "hung",
+        "late",
+        "pool",
+        "conflict",
+        "partition",
+        "partition_out",
+        "partition_in",
+        "pause",
+    ): "failure-without-fence",
     ("lost_wakeup",): "watch-reads-once",
     ("clock",): "sweeps-by-the-wall-clock",
 }
