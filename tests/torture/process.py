@@ -48,8 +48,8 @@ class Part:
         journal: the file in which it records its calls.
         epoch: the monotonic clock's time at which the run began.
         seed: the seed of its draws.
-        lease, poll, grace, sweep, archive_after, delete_after: seconds, as workers take them; heartbeats and
-            maintenance come each ``sweep``.
+        lease, poll, shutdown_timeout, sweep, archive_after, delete_after: seconds, as workers take them;
+            heartbeats and maintenance come each ``sweep``.
         pace: seconds between two things that a client does.
     """
 
@@ -63,7 +63,7 @@ class Part:
     seed: int
     lease: float = 2.0
     poll: float = 0.5
-    grace: float = 1.0
+    shutdown_timeout: float = 1.0
     sweep: float = 0.7
     archive_after: float = 6.0
     delete_after: float = 8.0
@@ -105,7 +105,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
             poll_interval=part.poll,
             lease=part.lease,
             heartbeat_interval=part.sweep,
-            shutdown_timeout=part.grace,
+            shutdown_timeout=part.shutdown_timeout,
         )
         if stopping.is_set():
             return

@@ -37,6 +37,9 @@ CAST: Final = {
 """The processes by name."""
 
 HARNESS: Final = "harness"
+
+RULES: Final = ("lease", "poll", "shutdown_timeout", "sweep", "archive_after", "delete_after")
+"""The options of a process that a history is judged by."""
 """Who heals everything, as a node of the history."""
 
 PATIENCE: Final = 120.0
@@ -85,10 +88,7 @@ class Run:
             "seed": seed,
             "seconds": seconds,
             "began": self._began.isoformat(),
-            "rules": {
-                name: getattr(example, name)
-                for name in ("lease", "poll", "grace", "sweep", "archive_after", "delete_after")
-            },
+            "rules": {name: getattr(example, name) for name in RULES},
         }
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
 from uuid import UUID
@@ -13,6 +14,8 @@ from tests.torture import merged_history
 from tests.torture.attributing import attributed
 from tests.torture.bounding import SEEN_AT_LAST, bounded
 from tests.torture.merged_history import LEFT_OUT
+from tests.torture.process import Part
+from tests.torture.running import RULES
 from tests.torture.tasks import options
 from zeke_queue.model import (
     Completed,
@@ -303,3 +306,8 @@ def judge_all(checker: Checker, events: list[Event]) -> None:
 def test_excluded_names_are_properties_with_reasons() -> None:
     assert set(LEFT_OUT) <= {one.name for one in ALL}
     assert all(LEFT_OUT.values())
+
+
+def test_options_that_a_history_is_judged_by_are_rules() -> None:
+    assert set(RULES) <= set(Rules._fields)
+    assert set(RULES) <= {field.name for field in fields(Part)}
