@@ -12,6 +12,7 @@ same choices may see the other order. Both are judged alike.
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import psycopg
@@ -39,11 +40,12 @@ _RUN_SECONDS = 60
 """Seconds after which a run hangs; it normally takes some hundredths of a second."""
 
 
-class Chooser:
-    """Says whose statement goes next."""
+class Chooser(ABC):
+    """Chooses the client whose statement goes next."""
 
+    @abstractmethod
     def __call__(self, standing: Sequence[int]) -> int:
-        raise NotImplementedError
+        """Return one of the clients that stand before a statement."""
 
     def undoes(self) -> bool:
         """Return whether the server undoes the transaction instead, if it may be."""

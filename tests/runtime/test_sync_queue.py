@@ -9,6 +9,7 @@ import threading
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, suppress
+from contextvars import Context, ContextVar
 from functools import partial
 from typing import Annotated, Any
 
@@ -32,6 +33,8 @@ from zeke_queue.client.queue_thread import QueueThread
 from zeke_queue.system.loop_thread import run_now
 from zeke_queue.worker import drain
 
+TENANT: ContextVar[str] = ContextVar("tenant", default="none")
+
 threads: list[int] = []
 
 
@@ -47,6 +50,11 @@ catalog = Catalog()
 @catalog.task("greet", singleton_key=lambda name: name)
 async def greet(name: Annotated[str, AfterValidator(seen)]) -> str:
     return f"Hello {name}"
+
+
+@catalog.task("tenant")
+async def tenant() -> str:
+    return TENANT.get()
 
 
 class Undone(Exception):
@@ -79,6 +87,16 @@ def test_drain_runs_what_is_due_and_nothing_later(queue: SyncQueue) -> None:
         drain(queue, concurrency=0)
     with pytest.raises(UsageError, match="queue: must be a SyncQueue, got <zeke_queue"):
         drain(catalog)  # type: ignore[arg-type]
+
+
+def test_drained_handlers_have_the_caller_s_context_variables(queue: SyncQueue) -> None:
+    def call() -> str:
+        TENANT.set("Ada")
+        run = queue.send(tenant)
+        drain(queue)
+        return run.result(timeout=0)
+
+    assert Context().run(call) == "Ada"
 
 
 def test_refused_sends_name_the_holder(queue: SyncQueue) -> None:
@@ -122,6 +140,7 @@ def test_calls_beside_an_open_transaction_are_refused_in_its_thread_only(queue: 
         "queue.resume": lambda: queue.resume(earlier.id),
         "queue.retry": lambda: queue.retry(earlier.id),
         "queue.transaction": lambda: queue.transaction().__enter__(),
+        "drain": lambda: drain(queue),
     }
 
     def check(name: str) -> None:
@@ -144,6 +163,7 @@ async def test_calls_are_refused_in_a_thread_in_which_a_loop_runs(queue: SyncQue
         lambda: queue.transaction().__enter__(),
         lambda: queue.transaction(connection).__enter__(),
         lambda: queue.get(run.id),
+        lambda: drain(queue),
         run.status,
         run.result,
     ]

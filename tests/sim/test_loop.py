@@ -6,6 +6,7 @@ import asyncio
 import gc
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
 
 import pytest
 
@@ -130,6 +131,15 @@ def test_task_killed_at_its_wake_up_is_cancelled_at_the_end() -> None:
     loop.leave()
     loop.close()
     assert ended == ["cancelled"]
+
+
+def test_task_may_be_created_in_its_creator_s_own_context(loop: VirtualLoop) -> None:
+    async def work() -> str:
+        return "done"
+
+    context = Context()
+    task = context.run(lambda: loop.create_task(work(), context=context))
+    assert loop.run_until_complete(task) == "done"
 
 
 def test_resumed_run_queue_runs_what_was_due(loop: VirtualLoop) -> None:

@@ -160,6 +160,16 @@ def test_effect_is_missing_in_a_world(simulation):
     world.run()
 
 
+@zeke_sim.test(
+    seeds=2,
+    faults="none",
+    properties=[zeke_sim.unique_effects("one parcel", key=lambda effect: None)],
+    **short,
+)
+async def test_other_effects_do_not_count(zeke):
+    await zeke.send("charge", {"number": 7})
+
+
 def test_checked_before_it_ran(simulation):
     simulation(catalog).check()
 
@@ -200,7 +210,7 @@ def test_worlds_without_violation_pass(pytester: pytest.Pytester) -> None:
 def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=12, passed=1, errors=1)
+    result.assert_outcomes(failed=13, passed=1, errors=1)
     said = result.stdout.str()
     assert re.search(r"  errors  refuse \w{6}, attempt 1: RuntimeError: the card is stolen\n", said)
     for expected in (
@@ -215,6 +225,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "did not happen in any of 2 runs: pigs fly; run more seeds, or extend the workload",
         "did not happen in any of 2 runs: a call of zeke_sim.effect, which 'one receipt' needs",
         "did not happen in any of 1 runs: a call of zeke_sim.effect, which 'one letter' needs",
+        "did not happen in any of 2 runs: a call of zeke_sim.effect, which 'one parcel' needs",
         "process: must be one of w1, w2, w3, v1",
         "check: no property has the name 'no job is lots'; did you mean 'no job is lost'",
         "check: nothing has run yet; call run() first",

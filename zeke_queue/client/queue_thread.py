@@ -15,6 +15,7 @@ from zeke_queue.system.loop_thread import LoopClosedError, LoopThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from contextlib import AbstractAsyncContextManager
+    from contextvars import Context
 
     from zeke_queue.client.parts import Parts
     from zeke_queue.client.queue import Queue
@@ -40,12 +41,19 @@ class QueueThread:
         self._closed = False
         self._processes: dict[int, _Process] = {}
 
-    def run(self, work: Callable[[Queue], Coroutine[Any, Any, T]], timeout: float | None = CALL_TIMEOUT) -> T:
+    def run(
+        self,
+        work: Callable[[Queue], Coroutine[Any, Any, T]],
+        timeout: float | None = CALL_TIMEOUT,
+        *,
+        context: Context | None = None,
+    ) -> T:
         """Run a coroutine of the queue, and block until it returns.
 
         Args:
             work: makes the coroutine.
             timeout: seconds to wait at most; None for as long as the coroutine needs.
+            context: holds the coroutine's variables; by default there are none.
 
         Raises:
             UsageError: an event loop runs in this thread, or the queue was closed.
@@ -54,7 +62,7 @@ class QueueThread:
         check_no_loop()
         thread = self._thread()
         try:
-            return thread.run(work(thread.value), timeout)
+            return thread.run(work(thread.value), timeout, context=context)
         except LoopClosedError:
             raise StorageUnavailableError("The queue was closed during the call") from None
         except TimeoutError:

@@ -8,6 +8,7 @@ another thread, and blocks its caller.
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, overload
 
@@ -258,8 +259,16 @@ class SyncQueue(SyncSender):
 
 
 def run_async(queue: SyncQueue, work: Callable[[Queue], Coroutine[Any, Any, T]]) -> T:
-    """Run a coroutine of the queue behind a ``SyncQueue``, however long it takes; for ``worker.drain``."""
-    return queue._thread.run(work, None)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
+    """Run a coroutine of the queue behind a ``SyncQueue``, however long it takes; for ``worker.drain``.
+
+    It has the caller's context variables.
+
+    Raises:
+        UsageError: a transaction of the queue is open, or an event loop runs in this thread.
+    """
+    open_transactions.check_outside(queue, "drain")
+    context = copy_context()
+    return queue._thread.run(work, None, context=context)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] - of this module
 
 
 def _here(work: Callable[[], Coroutine[Any, Any, T]], *, timeout: float | None = None) -> T:

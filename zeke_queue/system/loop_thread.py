@@ -58,7 +58,9 @@ class LoopThread(Generic[V]):
             self.close()
             raise
 
-    def run(self, work: Coroutine[Any, Any, R], timeout: float | None = None) -> R:
+    def run(
+        self, work: Coroutine[Any, Any, R], timeout: float | None = None, *, context: Context | None = None
+    ) -> R:
         """Run a coroutine on the loop, and block until it returns.
 
         A caller that is interrupted or times out cancels the coroutine.
@@ -66,6 +68,8 @@ class LoopThread(Generic[V]):
         Args:
             work: the coroutine.
             timeout: seconds to wait at most; None for as long as the coroutine needs.
+            context: holds its variables; by default there are none, since tasks that the coroutine starts
+                may outlive the caller.
 
         Raises:
             LoopClosedError: the loop was closed.
@@ -75,8 +79,7 @@ class LoopThread(Generic[V]):
             if self._closed:
                 work.close()
                 raise LoopClosedError
-            # In an empty context: tasks that the coroutine starts may outlive the caller and its variables.
-            done = Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
+            done = (context or Context()).run(asyncio.run_coroutine_threadsafe, work, self._loop)
         try:
             return done.result(timeout)
         except CancelledError:

@@ -174,8 +174,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         options.pop("eager_start", None)
         context: Context | None = options.get("context")
-        if context is not None and RUN_QUEUE not in context:
-            context.run(RUN_QUEUE.set, RUN_QUEUE.get())
+        run_queue = RUN_QUEUE.get()
+        # Without a run queue there is nothing to set, and the context may be the current one.
+        if context is not None and run_queue is not None and RUN_QUEUE not in context:
+            context.run(RUN_QUEUE.set, run_queue)
         task = asyncio.Task(coro, loop=self, **options)
         tasks = self._tasks
         tasks.append(task)

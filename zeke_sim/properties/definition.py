@@ -58,6 +58,7 @@ class Property(NamedTuple):
         check: raises ``Broken`` if the event violates it.
         verbs: limits calls and answers to these storage methods; empty for all.
         steps: limits row changes to these transitions; None for all.
+        tested: returns whether a run has tested the property so far; None if each of its events does.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Property(NamedTuple):
     check: Check
     verbs: tuple[str, ...] = ()
     steps: Callable[[Step], bool] | None = None
+    tested: Callable[[RunState], bool] | None = None
 
     @property
     def sentence(self) -> str:

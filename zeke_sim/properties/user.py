@@ -81,13 +81,17 @@ def unique_effects(
     Args:
         name: the property's name in reports.
         key: returns the identity of an effect, or None to ignore it; by default the effect's key.
+
+    A test of ``zeke_sim.test`` fails if the property ignored all effects of its runs, or there were none.
     """
+
+    def first_effects(state: RunState) -> dict[object, Effect]:
+        return state.of(f"effects {name}", dict[object, Effect])
 
     @holds(name, Effect)
     def check(event: Effect, state: RunState) -> None:
         which = event.key if key is None else key(event)
-        first = state.of(f"effects {name}", dict[object, Effect]).setdefault(which, event)
-        if which is not None and first is not event:
+        if which is not None and (first := first_effects(state).setdefault(which, event)) is not event:
             raise Broken(
                 f"{which!r} by attempt {event.attempt} on {event.node}, and by attempt {first.attempt} of job"
                 f" {first.job} on {first.node} at {first.at:.3f} s",
@@ -95,7 +99,10 @@ def unique_effects(
                 since=first.at,
             )
 
-    return check
+    def tested(state: RunState) -> bool:
+        return bool(first_effects(state))
+
+    return check._replace(tested=tested)
 
 
 def _evaluate(predicate: Predicate, state: RunState) -> bool:

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
+    from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.node import Node
@@ -182,7 +183,8 @@ class WorldOptions:
             checked.append(one)
             if one.events == (Effect,):
                 wanted = f"a call of zeke_sim.effect, which {one.name!r} needs"
-                checked.append(user_properties.sometimes(wanted, lambda _: True, hits, on=one.events))
+                tested = one.tested or _always
+                checked.append(user_properties.sometimes(wanted, tested, hits, on=one.events))
         return tuple(checked)
 
     def scenario(
@@ -246,6 +248,10 @@ def checked_count(name: str, number: object) -> None:
     """
     if type(number) is not int or number < 1:
         raise UsageError(f"{name}: must be 1 or more, got {value_shown(number)}")
+
+
+def _always(_state: RunState) -> bool:
+    return True
 
 
 def _check_properties(given: Any) -> None:
