@@ -31,7 +31,7 @@ IMPURE = frozenset({
 
 GLOSSARY_WORDS = [
     "archived", "attempt", "claim number", "concurrency limit", "deadline", "debounce", "fence", "lease",
-    "purged", "reap", "release", "retry limit", "singleton key", "slot", "snooze", "throttle", "tick",
+    "purged", "release", "rescue", "retry limit", "singleton key", "slot", "snooze", "throttle", "tick",
     "verdict",
 ]
 # fmt: on

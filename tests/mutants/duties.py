@@ -104,8 +104,8 @@ MUTANTS = (
         "scheduler-ends-in-an-outage",
         SCHEDULER,
         "                failures += 1\n"
-        '                self._log.warning("scheduler_waits", error=str(error))\n',
-        '                self._log.warning("scheduler_waits", error=str(error))\n'
+        '                self._log.warning("scheduler_retrying", error=str(error))\n',
+        '                self._log.warning("scheduler_retrying", error=str(error))\n'
         "                if not self._declared:\n                    return\n",
         "A scheduler that has stored no schedules yet ends after a short outage of the storage.",
         where=("deploy",),

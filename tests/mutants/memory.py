@@ -412,7 +412,7 @@ MUTANTS = (
         "The jobs of a dead worker are released only after twenty leases.",
     ),
     Mutant(
-        "living-workers-reaped",
+        "living-workers-rescued",
         TRANSITIONS,
         "not worker.is_alive(now)\n",
         'not worker.is_alive(now + __import__("datetime").timedelta(seconds=worker.lease / 2))\n',

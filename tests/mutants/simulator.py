@@ -69,7 +69,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "an acknowledged send is stored": "answers-in-another-order",
     "a refusal has a reason": "failed-keeps-its-slot",
     "reads tell the truth": "archived-not-found",
-    "nothing expires before its time": "living-workers-reaped",
+    "nothing expires before its time": "living-workers-rescued",
     "no attempt is cut short": "lost-called-expired",
     "an extension counts from now": "extensions-add-up",
     "no handler is interrupted without a reason": "given-up-before-the-deadline",

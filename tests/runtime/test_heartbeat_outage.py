@@ -185,7 +185,7 @@ async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropp
         job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"  # from here on it is silent
         await place.advance(16)
-        assert (await Maintenance(parts_of(place.queue)).sweep()).reaped == 1
+        assert (await Maintenance(parts_of(place.queue)).sweep()).rescued == 1
         place.storage.mend()
         work.go.set()
         async with place.working(**BEATING) as other:

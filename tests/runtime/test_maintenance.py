@@ -71,7 +71,7 @@ async def test_jobs_of_a_worker_without_heartbeat_are_retried(queue: Queue, jobs
     await jobs.heartbeat(BERT)
     kept = await jobs.running("clean", worker=BERT)
 
-    assert await Maintenance(parts_of(queue)).sweep() == MaintenanceResult(reaped=1)
+    assert await Maintenance(parts_of(queue)).sweep() == MaintenanceResult(rescued=1)
 
     assert (await jobs.look(lost.id)).row_state is RowState.RETRY
     assert (await jobs.look(kept.id)).row_state is RowState.ACTIVE
@@ -97,7 +97,7 @@ async def test_backlog_of_many_batches_is_requeued_in_one_sweep(queue: Queue, jo
     for _ in range(7):
         await jobs.send("mail")
     await jobs.claim()
-    assert await Maintenance(parts_of(queue), batch=2).sweep() == MaintenanceResult(reaped=7)
+    assert await Maintenance(parts_of(queue), batch=2).sweep() == MaintenanceResult(rescued=7)
 
 
 # What goes
@@ -139,7 +139,7 @@ async def test_concurrent_maintenance_requeues_each_job_once(queue: Queue, jobs:
     await jobs.claim()
     jobs.clock.advance(1)
     swept = await asyncio.gather(*(Maintenance(parts_of(queue), batch=3).sweep() for _ in range(4)))
-    assert sum(one.reaped for one in swept) == 20
+    assert sum(one.rescued for one in swept) == 20
     assert {len((await jobs.look(job_id)).history) for job_id in ids} == {1}
 
 
@@ -185,7 +185,7 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     ids = [await broken.jobs.send() for _ in range(16)]
     await broken.jobs.claim()
     broken.bad_rows = {ids[5]}
-    assert (await Maintenance(parts_of(maintained)).sweep()).reaped == 15
+    assert (await Maintenance(parts_of(maintained)).sweep()).rescued == 15
     states = await broken.jobs.states(ids)
     assert states.pop(5) is RowState.ACTIVE
     assert set(states) == {RowState.RETRY}
@@ -206,14 +206,14 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
 
     maintenance = Maintenance(parts_of(maintained), batch=2)
     swept = await maintenance.sweep()
-    assert (swept.reaped, swept.archived) == (5, 1)
+    assert (swept.rescued, swept.archived) == (5, 1)
     assert set(await jobs.states(good)) == {RowState.RETRY}
 
     tries = len(broken.sizes)
-    assert (await maintenance.sweep()).reaped == 0
+    assert (await maintenance.sweep()).rescued == 0
     assert 0 < len(broken.sizes) - tries <= tries
     broken.bad_rows = set()
-    assert (await maintenance.sweep()).reaped == 5
+    assert (await maintenance.sweep()).rescued == 5
 
 
 async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
@@ -225,7 +225,7 @@ async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
         await broken.jobs.running()
         broken.broken = {what: error}
         swept = await Maintenance(parts_of(queue)).sweep()
-        assert (swept.reaped, swept.archived) == (0, 1)
+        assert (swept.rescued, swept.archived) == (0, 1)
 
     errors = [StorageError("no"), StorageUnavailableError("away"), ZeroDivisionError()]
     await check_each_async([(what, error) for what in ("lock_expired", "settle") for error in errors], check)

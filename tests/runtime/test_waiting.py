@@ -224,7 +224,7 @@ async def test_maintenance_resumes_a_parent_that_was_not_woken(
         await place.drain()
     assert (await place.job(job_id)).row_state is RowState.CREATED
     swept = await Maintenance(parts_of(place.queue)).sweep()
-    assert (swept.woken, swept.failed) == (1, ())
+    assert (swept.resumed, swept.failed) == (1, ())
     await place.drain()
     assert (await place.job(job_id)).output == 7
 

@@ -87,7 +87,7 @@ def check_query(query: object) -> JobQuery:
     if most is not None and (type(most) is not int or not 1 <= most < 2**63):
         raise InvalidOptionError(f"bytes_max: must be a positive number of bytes, got {shown(most)}")
     limit: object = query.limit
-    if type(limit) is not int or abs(limit) > INT4_MAX:
+    if type(limit) is not int:
         raise InvalidOptionError(f"limit: must be an integer, got {shown(limit)}")
     check_uuid("parent", query.parent)
     check_uuid("before", query.before)

@@ -43,22 +43,22 @@ class MaintenanceResult:
 
     Attributes:
         expired: jobs past their deadline that were released or ended.
-        reaped: jobs of dead workers that were released or ended.
-        woken: jobs resumed because their child had ended without notifying them.
+        rescued: jobs of dead workers that were released or ended.
+        resumed: jobs resumed because their child had ended without notifying them.
         archived: ended jobs moved to the archive.
         purged: archived jobs deleted.
         failed: the duties that could not be completed; the log says why.
     """
 
     expired: int = 0
-    reaped: int = 0
-    woken: int = 0
+    rescued: int = 0
+    resumed: int = 0
     archived: int = 0
     purged: int = 0
     failed: tuple[str, ...] = ()
 
 
-class Parts(Protocol):
+class MaintenanceParts(Protocol):
     """The part of a queue that maintenance and cron need."""
 
     @property
@@ -104,7 +104,7 @@ class Maintenance:
 
     def __init__(
         self,
-        queue: Parts,
+        queue: MaintenanceParts,
         *,
         every: float = 5.0,
         archive_after: float | None = None,
@@ -146,7 +146,7 @@ class Maintenance:
         Args:
             duties: some of ``DUTIES``.
         """
-        given_back: list[ExpiredJob] = []
+        settled: list[ExpiredJob] = []
         moved = dict.fromkeys(DUTIES, 0)
         stuck: set[UUID] = set()
 
@@ -154,7 +154,7 @@ class Maintenance:
             match duty:
                 case "rescue":
                     rows, changed = await self._rescuer.rescue(self._batch, stuck)
-                    given_back.extend(changed)
+                    settled.extend(changed)
                     if len(stuck) >= STUCK_MAX:
                         return False
                 case "resume":
@@ -167,11 +167,11 @@ class Maintenance:
             return rows >= self._batch
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
-        expired = sum(job.reason == "deadline" for job in given_back)
+        expired = sum(job.reason == "deadline" for job in settled)
         return MaintenanceResult(
             expired=expired,
-            reaped=len(given_back) - expired,
-            woken=moved["resume"],
+            rescued=len(settled) - expired,
+            resumed=moved["resume"],
             archived=moved["archive"],
             purged=moved["purge"],
             failed=tuple(failed),

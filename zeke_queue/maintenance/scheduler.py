@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from zeke_queue.maintenance.runner import Parts
+    from zeke_queue.maintenance.runner import MaintenanceParts
     from zeke_queue.model import Schedule
     from zeke_queue.storage.jobs import Transaction
     from zeke_queue.task.prepare import PreparedJob
@@ -105,7 +105,7 @@ class Scheduler:
         behind: whether the last round left something due.
     """
 
-    def __init__(self, queue: Parts, *, every: float = 1.0, declared: bool = False) -> None:
+    def __init__(self, queue: MaintenanceParts, *, every: float = 1.0, declared: bool = False) -> None:
         self._queue = queue
         self._storage = queue.storage
         self._every = every
@@ -132,7 +132,7 @@ class Scheduler:
                 failures = 0
             except StorageUnavailableError as error:
                 failures += 1
-                self._log.warning("scheduler_waits", error=str(error))
+                self._log.warning("scheduler_retrying", error=str(error))
             except Exception as error:
                 if isinstance(error, UsageError) and not self._declared:
                     raise

@@ -82,7 +82,8 @@ class Jobs:
         """Send a job on behalf of a caller.
 
         Args:
-            caller: the caller; the request counts against its limit, even if it fails.
+            caller: the caller; the request counts against its limit even if it fails, unless the task
+                is unknown.
             task: a task of the catalog, or an alias.
             idempotency_key: a repeated key of the same caller returns the job of the first request.
 

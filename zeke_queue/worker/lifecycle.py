@@ -99,7 +99,7 @@ class Lifecycle:
         try:
             self.claims.stop()
             if jobs := len(self.shared.state.running):
-                log.get_logger().info("worker_stopping", jobs=jobs, shutdown_timeout=self.shutdown.timeout)
+                log.get_logger().info("worker_stopping", jobs=jobs, shutdownTimeout=self.shutdown.timeout)
             while (step := self.shutdown.next(self._alive(), clock.monotonic())) is not None:
                 actions, until = step
                 for action in actions:

@@ -32,6 +32,7 @@ async def serve_reloading(command: Sequence[str], paths: Sequence[Path]) -> int:
 
     Args:
         command: program and arguments; must end gracefully on SIGTERM.
+        paths: files and folders that are watched.
 
     Returns:
         The command's exit code after one of these signals.

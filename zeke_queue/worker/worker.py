@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
+from zeke_queue.core.options import check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
@@ -37,11 +38,11 @@ from zeke_queue.worker.storage_health import StorageHealth
 from zeke_queue.worker.watchdog import Watchdog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from types import TracebackType
     from typing import Unpack
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.core.options import Seconds
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.task import Task
@@ -49,6 +50,10 @@ if TYPE_CHECKING:
 
     # Tasks or their names; a mapping's keys are invariant, so a dict[str, int] would be no Mapping of both.
     TaskConcurrency = Mapping[Any, int]
+
+
+INTERVAL_MIN: Final = 0.001
+"""The shortest interval of polls and heartbeats, and the shortest lease, in seconds."""
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -74,10 +79,10 @@ class WorkerOptions(TypedDict, total=False):
     task_concurrency: TaskConcurrency | None
     maintenance: bool
     schedules: bool
-    poll_interval: float
-    lease: float
-    heartbeat_interval: float
-    shutdown_timeout: float
+    poll_interval: Seconds
+    lease: Seconds
+    heartbeat_interval: Seconds
+    shutdown_timeout: Seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +150,10 @@ class Worker:
         task_concurrency: TaskConcurrency | None = None,
         maintenance: bool = True,
         schedules: bool = True,
-        poll_interval: float | None = None,
-        lease: float | None = None,
-        heartbeat_interval: float | None = None,
-        shutdown_timeout: float | None = None,
+        poll_interval: Seconds | None = None,
+        lease: Seconds | None = None,
+        heartbeat_interval: Seconds | None = None,
+        shutdown_timeout: Seconds | None = None,
         clock: Clock | None = None,
         handler_clock: Clock | None = None,
         entropy: Entropy | None = None,
@@ -168,15 +173,14 @@ class Worker:
             raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
         if tasks is not None and not concurrency:
             raise UsageError("concurrency: must be above 0 where tasks are given, got 0")
-        for name, value in (("poll_interval", poll), ("lease", lease), ("heartbeat_interval", interval)):
-            if not value > 0:
-                raise InvalidOptionError(f"{name}: must be above 0 seconds, got {value!r}")
-        if not timeout >= 0:
-            raise InvalidOptionError(f"shutdown_timeout: must be 0 or more seconds, got {timeout!r}")
+        poll = check_seconds("poll_interval", poll, INTERVAL_MIN)
+        lease = check_seconds("lease", lease, INTERVAL_MIN)
+        interval = check_seconds("heartbeat_interval", interval, INTERVAL_MIN)
+        timeout = check_seconds("shutdown_timeout", timeout)
         if interval * 2 > lease:
             raise InvalidOptionError(
-                f"heartbeat_interval: {interval:g} s is more than half of the lease ({lease:g} s), so that"
-                " one late heartbeat would lose every job; lower it, or raise the lease"
+                f"heartbeat_interval: must be at most half of the lease ({lease:g} s), got {interval:g} s;"
+                " lower it, or raise the lease: one late heartbeat would lose every job"
             )
         served = _served(queue, tasks) if concurrency else {}
         limits = _limits(queue, served, task_concurrency or {})
@@ -396,6 +400,14 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
         )
     if chosen is None:
         return dict(catalog.served)
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+        raise InvalidOptionError(
+            f"tasks: must be a list of tasks or names, got {shown(chosen)}; pass one such as ['greet']"
+        )
+    if not chosen:
+        raise InvalidOptionError(
+            "tasks: must name a task, got none; leave it out to serve all, or pass concurrency=0"
+        )
     tasks = [catalog.get(one) for one in chosen]
     return {name: task for task in tasks for name in (task.name, *task.aliases)}
 

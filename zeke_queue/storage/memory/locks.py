@@ -11,7 +11,7 @@ import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from zeke_queue.errors import StorageError
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.uniqueness import Hold
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Locks:
                 meanwhile.
 
         Raises:
-            StorageError: a deadlock: the other transaction waits for this one.
+            StorageUnavailableError: a deadlock: the other transaction waits for this one.
         """
         while (other := self._other(wanted(), owner)) is not None:
             if owner is None:
@@ -75,7 +75,9 @@ class Locks:
             ahead: Owner | None = other
             while ahead is not None:
                 if ahead is owner:
-                    raise StorageError("Deadlock: two transactions wait for each other; try again")
+                    raise StorageUnavailableError(
+                        "The transaction was rolled back because of a conflict; repeat it: deadlock detected"
+                    )
                 ahead = ahead.waits_for
             owner.waits_for = other
             try:
