@@ -241,11 +241,11 @@ def coverage(
 
 
 def _processes(jobs: int | None, runs: int) -> int:
-    """Return the number of processes: two by default, unless one process would get all runs."""
+    """Return the number of processes: two by default for more than a few runs."""
     from zeke_queue.system.subprocess_pool import processors
-    from zeke_sim.experiment.driver import BATCH
+    from zeke_sim.experiment.driver import FEW
 
-    return jobs or (min(2, processors()) if runs > BATCH else 1)
+    return jobs or (min(2, processors()) if runs > FEW else 1)
 
 
 def _progress(runs: int) -> Callable[[Experiment], None]:

@@ -1,13 +1,17 @@
-"""A scenario with a property that is easily violated: that no answer to a claim is ever lost."""
+"""A scenario whose property is easily violated: no answer to a claim is lost; and one that raises."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from tests.scenarios import load
 from zeke_sim.history.events import Answered
 from zeke_sim.history.state import Broken, RunState
 from zeke_sim.properties import ALL, holds
+
+if TYPE_CHECKING:
+    from zeke_sim.world.faults import Knobs
 
 
 @holds("no claim is left unanswered", Answered)
@@ -21,3 +25,17 @@ def no_claim_is_left_unanswered(event: Answered, state: RunState) -> None:
 SCENARIO = replace(
     load("retries"), name="tests.sim.planted:SCENARIO", properties=(*ALL, no_claim_is_left_unanswered)
 )
+
+
+class WrongRatesError(Exception):
+    """An application's error that can't be sent to another process."""
+
+    def __init__(self, shop: str, reason: str) -> None:
+        super().__init__(f"rates of {shop} {reason}")
+
+
+def _wrong(_: Knobs) -> Knobs:
+    raise WrongRatesError("shop", "are wrong")
+
+
+WRONG = replace(SCENARIO, name="tests.sim.planted:WRONG", adjust=_wrong)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import itertools
 import json
 from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Self
 
 import pytest
 
@@ -202,16 +205,61 @@ def test_experiment_in_processes_finds_the_same() -> None:
     assert (there.runs, there.virtual) == (here.runs, here.virtual)
 
 
-def test_experiment_in_processes_reports_each_batch() -> None:
+def test_experiment_in_processes_reports_each_run() -> None:
     done: list[int] = []
     run_seeds(
         ["tests.scenarios.retries"],
         itertools.count(),
-        runs=2 * driver.BATCH,
+        runs=3,
         processes=2,
         on_run=lambda made: done.append(made.runs.total()),
     )
-    assert done == [driver.BATCH, 2 * driver.BATCH]
+    assert done == [1, 2, 3]
+
+
+class SlowFirstRun:
+    """A pool of processes whose first run has not ended, or was interrupted; the others end at once."""
+
+    error: BaseException | None = None
+
+    def __init__(self, *_: object, **__: object) -> None:
+        self.futures: list[Future[Any]] = []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.futures:
+            future.set_result(function(*arguments))
+        elif self.error is not None:
+            future.set_exception(self.error)
+        self.futures.append(future)
+        return future
+
+    def shutdown(self, **_: object) -> None:
+        pass
+
+
+def test_experiment_that_ends_early_takes_every_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "ProcessPoolExecutor", SlowFirstRun)
+    first = run_seeds([NAME], itertools.count()).failure
+    assert first is not None
+    for error in (None, KeyboardInterrupt()):
+        monkeypatch.setattr(SlowFirstRun, "error", error)
+        seeds = [first.plan.seed - 1, first.plan.seed, first.plan.seed + 1]
+        found = run_seeds([NAME], seeds, processes=2, timeout=0.001)
+        assert found.failure is not None
+        assert (found.failure.digest, found.interrupted) == (first.digest, error is not None)
+
+
+def test_error_of_a_run_in_another_process_is_reported() -> None:
+    text = r"seed 0 of tests\.sim\.planted:WRONG: WrongRatesError: rates of shop are wrong; run with --jobs 1"
+    with pytest.raises(SimulationError, match=text):
+        run_seeds(["tests.sim.planted:WRONG"], range(3), processes=2)
 
 
 def test_experiment_without_scenarios_is_rejected() -> None:

@@ -7,7 +7,8 @@ import multiprocessing
 import signal
 from collections import Counter, deque
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
@@ -23,13 +24,19 @@ from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.world.faults import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from concurrent.futures import Future
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
 
-BATCH: Final = 25
-"""Runs per process between reports."""
+    _Ended = tuple["Experiment", str | None, str]
+
+AHEAD: Final = 16
+"""Runs for each process that are submitted ahead of the first one that has not ended."""
+
+FEW: Final = 25
+"""Number of runs up to which the start of a second process takes longer than it saves."""
 
 MANY: Final = 10
 """Speed, in runs per CPU second, from which it is shown as such; below, as CPU seconds per run."""
@@ -117,29 +124,36 @@ def run_seeds(
         budget: limit of CPU seconds, in all processes together.
         timeout: limit of real seconds.
         processes: number of processes.
-        on_run: called with the results so far after each run, or after each batch of another process.
+        on_run: called with the results so far after each run.
 
     Raises:
-        SimulationError: no scenario is given, or one does not exist.
+        SimulationError: no scenario is given, one does not exist, or a run in another process raised an
+            error.
     """
     if not scenarios:
         raise SimulationError("scenarios: must name at least one, got none")
     experiment, watch = Experiment(), Stopwatch()
-    each = ((scenario, seed) for seed in seeds for scenario in scenarios)
-    each = itertools.islice(each, runs)
+
+    def take(part: Experiment) -> bool:
+        """Add the results of a run; return whether to go on."""
+        if experiment.failure is not None:
+            return False
+        experiment.merge(part)
+        experiment.real = watch.seconds
+        if on_run is not None:
+            on_run(experiment)
+        within_budget = budget is None or experiment.cpu < budget
+        return experiment.failure is None and within_budget and remaining() != 0
+
+    def remaining() -> float | None:
+        return None if timeout is None else max(0.0, timeout - watch.seconds)
+
+    each = itertools.islice(((scenario, seed) for seed in seeds for scenario in scenarios), runs)
     try:
-        with closing(_here(each) if processes == 1 else _in_processes(each, processes)) as parts:
-            for part in parts:
-                experiment.merge(part)
-                experiment.real = watch.seconds
-                if on_run is not None:
-                    on_run(experiment)
-                if (
-                    experiment.failure is not None
-                    or (budget is not None and experiment.cpu >= budget)
-                    or (timeout is not None and experiment.real >= timeout)
-                ):
-                    break
+        if processes == 1:
+            _here(each, take)
+        else:
+            _in_processes(each, processes, take, remaining)
     except KeyboardInterrupt:
         experiment.interrupted = True
     experiment.real = watch.seconds
@@ -154,50 +168,86 @@ def _run(scenario: str | Scenario, seed: int) -> Experiment:
     return part
 
 
-def _here(each: Iterable[tuple[str | Scenario, int]]) -> Generator[Experiment]:
+def _here(each: Iterable[tuple[str | Scenario, int]], take: Callable[[Experiment], bool]) -> None:
     with Interruptible() as interruption:
         for scenario, seed in each:
             part = _run(scenario, seed)
             interruption.check()
-            yield part
+            if not take(part):
+                return
 
 
-def _in_processes(each: Iterator[tuple[str | Scenario, int]], processes: int) -> Generator[Experiment]:
-    """Execute batches in processes, which end at once when the generator is closed.
+def _in_processes(
+    each: Iterable[tuple[str | Scenario, int]],
+    processes: int,
+    take: Callable[[Experiment], bool],
+    remaining: Callable[[], float | None],
+) -> None:
+    """Execute runs in processes, which are killed at the end.
 
-    Batches are yielded in order, so that the first failure is the same as in one process.
+    Results are taken in order, so that the first failure is the same as in one process. But an experiment
+    that ends early takes every result that it has.
+
+    Args:
+        take: takes a result; returns whether to go on.
+        remaining: returns how many seconds are left; None for no limit.
+
+    Raises:
+        SimulationError: a run raised an error, or a process ended.
     """
     names = ((scenario if isinstance(scenario, str) else scenario.name, seed) for scenario, seed in each)
-    batches = iter(lambda: list(itertools.islice(names, BATCH)), [])
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
+    running: deque[Future[_Ended]] = deque()
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
         try:
             with _interruption_blocked():
-                running = deque(pool.submit(_batch, one) for one in itertools.islice(batches, 2 * processes))
+                running.extend(
+                    pool.submit(_in_child, *one) for one in itertools.islice(names, AHEAD * processes)
+                )
             while running:
-                ended = running.popleft().result()
-                running.extend(pool.submit(_batch, one) for one in itertools.islice(batches, 1))
-                yield _received(*ended)
+                ended = running[0].result(remaining())
+                running.popleft()
+                running.extend(pool.submit(_in_child, *one) for one in itertools.islice(names, 1))
+                if not take(_received(*ended)):
+                    break
+        except TimeoutError:
+            pass
+        except BrokenProcessPool:
+            raise SimulationError(
+                "a process of the search ended, killed or out of memory; run with --jobs 1"
+            ) from None
         finally:
             for process in set(multiprocessing.active_children()) - others:
                 process.terminate()
             pool.shutdown(cancel_futures=True)
+            for future in running:
+                if future.done() and not future.cancelled() and future.exception() is None:
+                    take(_received(*future.result()))
 
 
-def _batch(each: Sequence[tuple[str, int]]) -> tuple[Experiment, str | None, str]:
-    """Execute runs up to the first failure; return the results, its plan and its violation."""
-    batch = Experiment()
-    for name, seed in each:
-        batch.merge(_run(name, seed))
-        if (failure := batch.failure) is not None:
-            # A history is large, and not all of it can be sent to another process.
-            return replace(batch, failure=None), failure.plan.dumps(), str(failure.violation)
-    return batch, None, ""
+def _in_child(name: str, seed: int) -> _Ended:
+    """Execute a run; return its results, and for a failure its plan and its violation.
+
+    Raises:
+        SimulationError: the run raised an error; others may not survive the way to another process.
+    """
+    try:
+        part = _run(name, seed)
+    except SimulationError as error:
+        raise SimulationError(str(error)) from error
+    except Exception as error:
+        raise SimulationError(
+            f"seed {seed} of {name}: {type(error).__name__}: {error}; run with --jobs 1 for the traceback"
+        ) from error
+    if (failure := part.failure) is None:
+        return part, None, ""
+    # A history is large, and not all of it can be sent to another process.
+    return replace(part, failure=None), failure.plan.dumps(), str(failure.violation)
 
 
-def _received(batch: Experiment, plan: str | None, broke: str) -> Experiment:
-    """Return the results of another process, whose failure is replayed in this one."""
+def _received(part: Experiment, plan: str | None, broke: str) -> Experiment:
+    """Return the results of a run in another process, whose failure is replayed in this one."""
     if plan is not None:
         outcome = replay(Plan.loads(plan))
         not_repeated = Violation(
@@ -206,8 +256,8 @@ def _received(batch: Experiment, plan: str | None, broke: str) -> Experiment:
             " random, or kept from one run to the next",
             at=outcome.seconds,
         )
-        batch.failure = replace(outcome, violation=outcome.violation or not_repeated)
-    return batch
+        part.failure = replace(outcome, violation=outcome.violation or not_repeated)
+    return part
 
 
 @contextmanager
