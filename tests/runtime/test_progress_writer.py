@@ -98,6 +98,27 @@ async def test_line_that_the_storage_refuses_does_not_drop_others(
     assert lines.messages == ["storage_error"] * 2
 
 
+async def test_lines_stored_before_an_outage_are_stored_once(
+    storage: Faulty, notes: ProgressWriter, lines: Lines
+) -> None:
+    unkeepable(storage, "bad")
+    real, calls = storage.real.append_events, 0
+
+    async def append_events(events: Sequence[JobEvent]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 3:  # all were refused together, and the first half was stored
+            raise StorageUnavailableError("no way to note")
+        await real(events)
+
+    storage.real.append_events = append_events
+    say(notes, "one", "two", "bad", "three")
+    await turns()
+    assert (calls, await kept(storage)) == (3, ["one", "two"])
+    await notes.flush()
+    assert await kept(storage) == ["one", "two", "three"]
+
+
 async def test_storage_that_refuses_all_lines_is_called_once(
     storage: Faulty, notes: ProgressWriter, lines: Lines
 ) -> None:

@@ -18,7 +18,7 @@ from zeke_queue.system.waiting import start_detached
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
     from uuid import UUID
 
     from zeke_queue.storage.jobs import JobStore
@@ -128,25 +128,25 @@ class ProgressWriter:
                 last = {event.job_id: event for event in events}
                 events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
             self._refused, self._waiting, self._counts = [], {}, {}
-            try:
-                await self._append(events)
-            except StorageUnavailableError:
-                self._refused = events[-WAITING_MAX:]
+            if unstored := await self._append(events):
+                self._refused = unstored[-WAITING_MAX:]
                 self._rest()
 
-    async def _append(self, events: Sequence[JobEvent]) -> None:
-        """Append events to the storage; drop those that it refuses, and keep the others."""
+    async def _append(self, events: list[JobEvent]) -> list[JobEvent]:
+        """Append events to the storage without those that it refuses; return what an outage left unstored."""
         try:
             await self._storage.append_events(events)
         except StorageUnavailableError:
-            raise
+            return events
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
                 log_refusal("append_events", error)
-                return
+                return []
             half = len(events) // 2
-            await self._append(events[:half])
-            await self._append(events[half:])
+            if unstored := await self._append(events[:half]):
+                return unstored + events[half:]
+            return await self._append(events[half:])
+        return []
 
 
 _OWN: Final = frozenset({"level", "message"})
