@@ -202,6 +202,7 @@ async def test_send_beside_an_open_transaction_is_refused(queue: Queue) -> None:
                 "retry": lambda: queue.retry(run.id),
                 "resume": lambda: queue.resume(run.id),
                 "trigger of a schedule": lambda: queue.schedules.trigger("daily"),
+                "drain": lambda: Worker(queue).drain(),
                 "another queue": lambda: same.send("clean"),
                 "gather in the block": lambda: asyncio.gather(queue.send("clean")),
                 "a thread": lambda: asyncio.to_thread(asyncio.run, queue.send("clean")),
@@ -328,7 +329,8 @@ async def test_worker_that_starts_inside_a_transaction_is_not_part_of_it(clock: 
     run = await queue.send(parent)
     with open_transactions.inside(storage):
         async with Worker(queue) as worker:
-            await worker.drain()
+            with open_transactions.outside():
+                await worker.drain()
             for verb in ("claim", "settle", "lock_expired", "wait_for_jobs"):
                 assert blocks[verb] == (), verb
     assert await run.result(0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
 from uuid import UUID
 
+from zeke_queue.client import open_transactions
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
@@ -245,10 +246,12 @@ class Worker:
         without maintenance and schedules.
 
         Raises:
-            UsageError: the worker's concurrency is 0.
+            UsageError: the worker's concurrency is 0, or a transaction of its storage is open, for which
+                handlers might wait forever.
         """
         if not self._config.concurrency:
             raise UsageError("concurrency: must be above 0 to drain, got 0")
+        open_transactions.check_outside(parts_of(self._queue).storage, "worker.drain")
         if self._lifecycle is not None:
             await self._lifecycle.until(self._lifecycle.claims.drained())
             return
