@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -100,6 +101,37 @@ async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place
             await asyncio.gather(one.drain(), other.drain())
     # The alias's queue, to which other programs send, has one place of each worker's limit.
     assert held == {"one": 2, "both": 6}
+
+
+async def test_limit_counts_a_cancelled_job_until_its_handler_ends(place: Place) -> None:
+    running: list[UUID] = []
+    go, cancelled, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @place.catalog.task("video")
+    async def video(job: JobContext) -> None:
+        running.append(job.id)
+        try:
+            await go.wait()
+        except asyncio.CancelledError:
+            cancelled.set()
+            raise
+        finally:
+            await cleaned.wait()
+            running.remove(job.id)
+
+    first, second = await place.send(video), await place.send(video)
+    async with place.working(task_concurrency={"video": 1}, lease=15, heartbeat_interval=5) as worker:
+        await until(lambda: running == [first])
+        await place.queue.cancel(first)
+        await place.advance(6)
+        await until(cancelled.is_set)
+        draining = asyncio.ensure_future(worker.drain())
+        await place.advance(3)
+        assert (running, draining.done()) == ([first], False)
+        go.set()
+        cleaned.set()
+        await draining
+        assert place.state(second) is COMPLETED
 
 
 async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:

@@ -240,7 +240,7 @@ class Machine(RuleBasedStateMachine):
         assert list(state.running) == self.running
         assert len(self.running) <= self.size
         assert [job for job in state.jobs if job.stage == WAITING] == sorted(state.ready, key=self.all.index)
-        busy = sum(job.queue.name == "limited" for job in state.jobs)
+        busy = sum(job.queue.name == "limited" for job in {*state.jobs, *state.running})
         queue = self.queues["limited"]
         assert busy == queue.busy
         assert busy <= (queue.limit or 0), "a limit holds in the worker already"
@@ -372,6 +372,27 @@ def test_lost_job_of_a_limited_task_frees_its_slot() -> None:
     assert state.claims.claim(state.load(), 0.0) is None
     assert state.lose(state.unsettled(), 0.0) == [WakeClaims()]
     assert state.claims.claim(state.load(), 0.0) is not None
+
+
+def test_lost_job_of_a_limited_task_counts_until_its_handler_ends() -> None:
+    state, job = running(limit=1)
+    assert state.lose([job], 0.0) == [Interrupt(job)]
+    assert state.claims.claim(state.load(), 0.0) is None
+    assert not state.holds_nothing(), "a drain waits for the jobs that the handler keeps waiting"
+    assert not state.ended(job, None)
+    assert state.drop(job), "the claim loop is woken"
+    assert state.claims.claim(state.load(), 0.0) is not None
+    assert state.holds_nothing()
+
+
+def test_abandoned_job_of_a_limited_task_counts_until_its_handler_ends() -> None:
+    state, job = running(limit=1)
+    state.abandon(lambda job: Released(job.claimed.id, 1))
+    state.settled(state.batch(10), 0.0)
+    assert job.queue.busy == 1
+    assert not state.ended(job, None)
+    state.drop(job)
+    assert job.queue.busy == 0
 
 
 def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:

@@ -84,7 +84,8 @@ class ServedQueue:
         kind: where the task's handler runs.
         limit: how many of its jobs the worker may hold: the lower of its limit for the task and the task's
             concurrency limit; None for no limit.
-        busy: how many of its jobs the worker holds, tracked only for tasks with a limit.
+        busy: how many of its jobs the worker holds or, though they are lost, still runs; tracked only for
+            tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
     """
 

@@ -215,7 +215,7 @@ class ClaimLoop(Part):
             await self._clock.sleep(0)
             await self._set_idle(idle=True)
             # Callers that ask during this claim may have sent jobs that it does not see.
-            holds_nothing, drains = not self._state.jobs, len(self._drains)
+            holds_nothing, drains = self._state.holds_nothing(), len(self._drains)
             claim = self._claims.claim(self._state.load(), self._clock.monotonic())
             if claim is None or await self._claim(claim):
                 self._claims.found()

@@ -223,14 +223,19 @@ class WorkerState:
         return True
 
     def drop(self, job: LeasedJob) -> bool:
-        """Forget a job that is lost; return whether to wake the claim loop, since a limit has room again."""
-        if job not in self.jobs:
-            return False
-        del self.jobs[job]
-        if job.queue.limit is None:
+        """Forget a job that is lost; return whether to wake the claim loop, since a limit has room again.
+
+        While its handler still runs, it counts for its task's limit: call this again once it has ``ended``.
+        """
+        self.jobs.pop(job, None)
+        if job.queue.limit is None or job in self.running:
             return False
         job.queue.busy -= 1
         return self.claims.freed()
+
+    def holds_nothing(self) -> bool:
+        """Return whether no job is held, and no handler of a lost one keeps others of its task waiting."""
+        return not self.jobs and all(job.queue.limit is None for job in self.running)
 
     def batch(self, most: int) -> list[LeasedJob]:
         """Return the next jobs whose outcomes to store, at most ``most``."""
@@ -243,7 +248,9 @@ class WorkerState:
         self.storing = 0
         freed = wake = False
         for job in batch:
-            if self.jobs.pop(job, 0) is None and job.queue.limit is not None:
+            held = self.jobs.pop(job, 0) is None
+            # An abandoned handler still runs; `drop` follows when it ends.
+            if held and job.queue.limit is not None and job not in self.running:
                 job.queue.busy -= 1
                 freed = True
             outcome = job.outcome
