@@ -1,4 +1,4 @@
-"""A worker on a Postgres that is restarted under it, politely and not."""
+"""A worker on a Postgres that is restarted, or that closes all connections."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Literal
 
+import psycopg
 import pytest
 
 from tests.conformance.driver import soon
+from tests.runtime.workers.place import PATIENCE
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
@@ -65,3 +67,43 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     # Jobs of a claim whose answer was lost are released before they start.
     assert set(ran.values()) == {1}
     await queue.close()
+
+
+async def test_idle_worker_is_notified_of_jobs_and_free_places_after_its_connections_were_closed(
+    server: EmbeddedPostgres, storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeke_queue.core.poll_backoff.IDLE_LADDER", ())  # so that no poll finds a job
+    catalog = Catalog()
+    go = asyncio.Event()
+
+    @catalog.task("single", concurrency_limit=1)
+    async def single(n: int) -> int:
+        return n
+
+    @catalog.task("beside")
+    async def beside() -> None:
+        await go.wait()
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with Worker(queue, poll_interval=1000) as worker:
+        await until_asleep(storage, worker)
+        assert await (await queue.trigger(single, 0)).result(timeout=PATIENCE) == 0
+        for n in range(1, 4):
+            async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as admin:
+                await admin.execute(
+                    "select pg_terminate_backend(pid) from pg_stat_activity"
+                    " where pid <> pg_backend_pid() and datname = current_database()"
+                )
+            assert await (await queue.trigger(single, n)).result(timeout=PATIENCE) == n
+        await queue.send(beside)
+        for n, run in enumerate(await queue.send_many([Send(single, n) for n in range(5)])):
+            assert await run.result(timeout=PATIENCE) == n
+        go.set()
+        await soon(worker.drain())
+    await queue.close()
+
+
+async def until_asleep(storage: PostgresStorage, worker: Worker) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not any(known.asleep for known in await storage.workers() if known.id == worker.id):
+            pass
