@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import (
     Driver,
@@ -176,11 +177,14 @@ async def test_schedule_created_by_hand_has_no_ticks(storage: Storage, clock: Fr
 
 
 async def test_edit_of_cron_or_timezone_resets_the_ticks(storage: Storage, clock: FrozenClock) -> None:
-    for edited in (replace(HOURLY, cron="5 * * * *"), replace(HOURLY, zone="Asia/Tokyo")):
+    async def check(edited: Schedule) -> None:
         await storage.put_schedule(HOURLY)
         await serve(storage, clock, next_in=3600)
         await storage.put_schedule(edited)
         assert await storage.schedules() == [edited]
+
+    cases = {"cron": replace(HOURLY, cron="5 * * * *"), "zone": replace(HOURLY, zone="Asia/Tokyo")}
+    await check_each_async(cases, check)
 
 
 async def test_other_edits_keep_the_ticks(storage: Storage, clock: FrozenClock) -> None:

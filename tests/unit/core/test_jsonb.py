@@ -197,9 +197,13 @@ def test_value_may_nest_as_deeply_as_pydantic_reads() -> None:
 
 
 def test_wide_value_is_not_refused_as_deep() -> None:
-    wide = [[10**5_000], *([n] for n in range(1_000))]
-    for value in (wide, wide[1:]):
-        assert loads(dumps(value)) == value
+    lists = [[n] for n in range(1_000)]
+    cases = {
+        "objects": [{"n": n} for n in range(1_000)],
+        "lists": lists,
+        "a long integer before lists": [[10**5_000], *lists],
+    }
+    check_gives(lambda value: loads(dumps(value)), {label: (value, value) for label, value in cases.items()})
     with pytest.raises(SerializationError, match="200 levels"):
         dumps([10**5_000, nested(DEPTH_MAX + 10)])
 
