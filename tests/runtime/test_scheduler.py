@@ -144,6 +144,7 @@ async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, sc
     for catch_up in policies:
         await queue.schedules.put(catch_up, "*/10 * * * *", task="clean", catch_up=CatchUp(catch_up))
     await scheduler.tick()
+    scheduler.restart()
     await scheduler.tick(65 * MINUTE)
     assert await ticks_by_schedule(queue) == {name: served for name, served in policies.items() if served}
     await scheduler.tick(5 * MINUTE)
@@ -155,6 +156,7 @@ async def test_ticks_missed_during_a_downtime_follow_the_policy(queue: Queue, sc
 async def test_more_ticks_than_one_batch_are_all_served(queue: Queue, scheduler: Ticking) -> None:
     await queue.schedules.put("clean", "* * * * * *", catch_up="all")
     await scheduler.tick()
+    scheduler.restart()
     assert len(await scheduler.tick(2_500)) == 2_500
 
 
@@ -200,6 +202,7 @@ async def test_more_schedules_than_one_batch_are_all_served(queue: Queue, schedu
     for number in range(120):
         await queue.schedules.put(f"clean-{number}", "* * * * *", task="clean")
     await scheduler.tick()
+    scheduler.restart()
     assert len(await scheduler.tick(MINUTE)) == 120
 
 

@@ -29,6 +29,10 @@ class Ticking:
         self.scheduler = Scheduler(self.parts)
         self.clock = clock
 
+    def restart(self) -> None:
+        """Replace the scheduler by a new one, which has seen no tick yet."""
+        self.scheduler = Scheduler(self.parts)
+
     async def tick(self, after: float = 0) -> list[UUID]:
         """Advance the clock, and serve the ticks that are due."""
         self.clock.advance(after)
