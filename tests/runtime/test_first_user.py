@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from tests.cases import check_each_async
+from tests.conformance.driver import soon
 from tests.runtime.catalogs import nothing
-from tests.runtime.workers.place import Place
+from tests.runtime.workers.place import Place, turns
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory import MemoryStorage
@@ -84,26 +86,45 @@ async def test_traceback_begins_with_the_handler() -> None:
     await check_each_async([(fails, "fails"), (fails_in_a_thread, "fails_in_a_thread")], check)
 
 
-def test_worker_takes_its_options_from_the_settings() -> None:
+async def test_worker_takes_its_concurrency_from_the_settings() -> None:
+    place, running, most = Place(), 0, 0
+
+    @place.catalog.task("work")
+    async def work() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await turns(3)
+        running -= 1
+
+    queue = Queue(place.catalog, place.storage, settings=Settings(jobs_concurrency=2))
+
+    async def check(options: Mapping[str, Any], expected: int) -> None:
+        nonlocal most
+        most = 0
+        for _ in range(8):
+            await queue.send(work)
+        await soon(Worker(queue, **options).drain())
+        assert most == expected
+
+    await check_each_async([({}, 2), ({"concurrency": 3}, 3)], check)
+
+
+def test_worker_takes_its_other_options_from_the_settings() -> None:
     catalog = Catalog()
     catalog.task("work")(nothing)
     queue = Queue(
         catalog,
         MemoryStorage(SystemClock()),
         settings=Settings(
-            jobs_concurrency=2,
-            jobs_poll_interval=3,
-            jobs_lease=40,
-            jobs_heartbeat_interval=7,
-            jobs_shutdown_timeout=9,
+            jobs_poll_interval=3, jobs_lease=40, jobs_heartbeat_interval=7, jobs_shutdown_timeout=9
         ),
     )
 
     def options(worker: Worker) -> tuple[float, ...]:
         config = worker._config
-        times = (config.poll_interval, config.lease, config.heartbeat_interval, config.shutdown_timeout)
-        return config.concurrency, *times
+        return config.poll_interval, config.lease, config.heartbeat_interval, config.shutdown_timeout
 
-    assert options(Worker(queue)) == (2, 3, 40, 7, 9)
-    own = Worker(queue, concurrency=3, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)
-    assert options(own) == (3, 1, 20, 2, 0)
+    assert options(Worker(queue)) == (3, 40, 7, 9)
+    own = Worker(queue, poll_interval=1, lease=20, heartbeat_interval=2, shutdown_timeout=0)
+    assert options(own) == (1, 20, 2, 0)
