@@ -10,7 +10,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.planting import Plant, PlantInMemory, PlantInPostgres
-from tests.conformance.storages import STORAGES, open_storage
+from tests.conformance.storages import FORWARDED, STORAGES, open_storage
 from zeke_queue.storage import Storage
 from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.memory import MemoryStorage
@@ -21,10 +21,10 @@ def clock() -> FrozenClock:
     return FrozenClock()
 
 
-@pytest.fixture(params=[*STORAGES, "forwarded"])
+@pytest.fixture(params=[*STORAGES, FORWARDED[0]])
 async def opened(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIterator[Storage]:
     """A storage with nothing in it; ``storage`` may forward to it."""
-    name = "memory" if request.param == "forwarded" else request.param
+    name = "memory" if request.param == FORWARDED[0] else request.param.removeprefix("forwarded ")
     async with open_storage(name, clock, request) as opened:
         yield opened
 
@@ -32,7 +32,7 @@ async def opened(request: pytest.FixtureRequest, clock: FrozenClock) -> AsyncIte
 @pytest.fixture
 def storage(opened: Storage, request: pytest.FixtureRequest) -> Storage:
     """The storage under test: direct, or behind two forwarders, through which each call is the same."""
-    forwarded = request.node.callspec.params["opened"] == "forwarded"
+    forwarded = request.node.callspec.params["opened"] in FORWARDED
     return forward(forward(opened, _directly), _directly) if forwarded else opened
 
 

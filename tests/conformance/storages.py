@@ -20,6 +20,12 @@ on_both_storages = pytest.mark.parametrize("storage", STORAGES, indirect=True)
 on_postgres = pytest.mark.parametrize("storage", ["postgres"], indirect=True)
 """Runs a test on Postgres alone."""
 
+FORWARDED = ("forwarded", "forwarded postgres")
+"""The names of storages behind forwarders: in memory, and on Postgres, which only marked tests run on."""
+
+also_forwarded_on_postgres = pytest.mark.parametrize("opened", [*STORAGES, *FORWARDED], indirect=True)
+"""Runs a test of ``tests/conformance`` on each storage, and behind forwarders on both."""
+
 
 @asynccontextmanager
 async def open_storage(

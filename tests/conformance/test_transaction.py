@@ -6,10 +6,12 @@ import asyncio
 from typing import Any
 
 import pytest
+from psycopg import AsyncConnection
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
+from tests.conformance.storages import FORWARDED, also_forwarded_on_postgres
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import Completed, Failed, JobQuery, Released, RowState
 from zeke_queue.storage import Storage
@@ -93,6 +95,21 @@ async def test_claim_skips_jobs_locked_by_a_transaction(storage: Storage, jobs: 
     await check_each_async(cases, check)
 
 
+@pytest.mark.parametrize("opened", FORWARDED[1:], indirect=True)
+async def test_given_connection_commits_or_rolls_back_what_a_transaction_on_it_sent(
+    storage: Storage, jobs: Driver, emptied_dsn: str
+) -> None:
+    async with await AsyncConnection.connect(emptied_dsn) as connection:
+        for end, stored in ((connection.rollback, 0), (connection.commit, 1)):
+            async with storage.transaction(connection) as transaction:
+                assert transaction.connection is connection
+                job_id = await jobs.send(within=transaction)
+            assert await storage.get([job_id]) == {}
+            await end()
+            assert len(await storage.get([job_id])) == stored
+
+
+@also_forwarded_on_postgres
 async def test_callbacks_run_in_order_at_the_commit_and_in_reverse_at_the_rollback(
     storage: Storage, jobs: Driver
 ) -> None:

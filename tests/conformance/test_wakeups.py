@@ -10,6 +10,7 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, is_kept_waiting, soon
+from tests.conformance.storages import also_forwarded_on_postgres
 from zeke_queue.model import QueueSettings
 from zeke_queue.storage import Storage
 
@@ -33,7 +34,7 @@ async def registered(jobs: Driver) -> None:
     await jobs.heartbeat(ANNA)
 
 
-pytestmark = pytest.mark.usefixtures("registered")
+pytestmark = [pytest.mark.usefixtures("registered"), also_forwarded_on_postgres]
 
 
 async def test_insert_wakes_a_worker_idle_on_its_queue(storage: Storage, jobs: Driver) -> None:
