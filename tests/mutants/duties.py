@@ -111,6 +111,16 @@ MUTANTS = (
         where=("deploy",),
     ),
     Mutant(
+        "declared-scheduler-ends-in-an-outage",
+        SCHEDULER,
+        "                failures += 1\n"
+        '                self._log.warning("scheduler_retrying", error=str(error))\n',
+        '                self._log.warning("scheduler_retrying", error=str(error))\n'
+        "                if self._declared:\n                    return\n",
+        "A scheduler that has stored its schedules ends after a short outage of the storage.",
+        where=("cron",),
+    ),
+    Mutant(
         "scheduler-goes-on",
         SCHEDULER,
         "        self._timer.stop()\n",
