@@ -455,9 +455,6 @@ async def test_jobs_of_a_claim_that_failed_halfway_are_released_and_run(place: P
     assert (job.row_state, job.attempt, work.finished) == (COMPLETED, 2, [job_id])
 
 
-COMPLETED = RowState.COMPLETED
-
-
 async def test_slot_freed_while_the_idle_flag_is_set_is_used(place: Place) -> None:
     work = Handler(place)
     work.go.set()

@@ -93,6 +93,8 @@ async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_ov
 
 
 class Away(MemoryStorage):
+    """A storage whose calls for schedules raise ``error`` while it is ``away``."""
+
     away = False
     error: Exception = StorageUnavailableError("the server is starting up")
 
@@ -110,6 +112,8 @@ class Away(MemoryStorage):
 
 
 class Slow(MemoryStorage):
+    """A storage whose transactions take 30 ms each."""
+
     def __init__(self, clock: FrozenClock) -> None:
         super().__init__(clock)
         self.clock = clock

@@ -23,8 +23,8 @@ from zeke_queue.worker import process_signals, run_until_signalled
 from zeke_queue.worker.process_signals import run_worker
 
 
-class Deaf:
-    """A loop beside a worker that is in the middle of something, and does not hear that it should stop."""
+class IgnoresStop:
+    """A loop beside a worker that only a cancellation ends."""
 
     def __init__(self) -> None:
         self.stopped = 0
@@ -41,7 +41,7 @@ class Deaf:
         self.stopped += 1
 
 
-class Broken(Deaf):
+class Broken(IgnoresStop):
     """A loop next to a worker, which fails when it is cancelled."""
 
     async def run(self) -> None:
@@ -52,7 +52,7 @@ class Broken(Deaf):
 
 
 async def test_second_signal_cancels_the_loops_beside_the_worker(place: Place) -> None:
-    work, duty = Handler(place), Deaf()
+    work, duty = Handler(place), IgnoresStop()
     running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [duty]))
     job_id = await work.begin()
     signal.raise_signal(signal.SIGTERM)
@@ -90,7 +90,7 @@ async def test_second_signal_ends_a_worker_whose_resources_do_not_open() -> None
 
     place = faulty_place(Catalog(resources=resources))
     Handler(place)
-    running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [Deaf()]))
+    running = asyncio.ensure_future(run_until_signalled(place.worker(shutdown_timeout=1000), [IgnoresStop()]))
     await opening.wait()
     signal.raise_signal(signal.SIGTERM)
     await turns()

@@ -254,12 +254,12 @@ def test_invalid_slug_of_a_page_is_rejected() -> None:
 
 STYLES = Path(zeke_queue.web.dashboard.__file__).parent / "static" / "app.css"
 
-ONLY_LOOKS = "Your key may only read: changes need the scope jobs.admin"
-SENDS_NONE = "Your key may not send jobs: that needs the scope jobs.trigger"
+READ_ONLY_REASON = "Your key may only read: changes need the scope jobs.admin"
+NO_TRIGGER_REASON = "Your key may not send jobs: that needs the scope jobs.trigger"
 
 
 def reasons(page: str) -> set[str]:
-    """Return why a page's buttons are off, each read where its aria-describedby points."""
+    """Return why a page's buttons are disabled, each read where its aria-describedby points."""
     off = re.findall(r"<button[^>]* disabled[^>]*>", page)
     assert off
     named = [re.search(r'aria-describedby="([\w-]+)"', button) for button in off]
@@ -269,7 +269,7 @@ def reasons(page: str) -> set[str]:
     return {texts[0] for texts in said.values()}
 
 
-async def test_page_says_why_its_buttons_are_off(
+async def test_page_gives_the_reason_for_its_disabled_buttons(
     reader: Browser, admin: Browser, jobs: Driver, queue: Queue
 ) -> None:
     await queue.schedules.put("daily", "0 7 * * *", task="twice")
@@ -282,12 +282,12 @@ async def test_page_says_why_its_buttons_are_off(
         assert "Your key may" not in await admin.see(path)
 
     cases = [
-        ("/queues", ONLY_LOOKS),
-        ("/schedules", ONLY_LOOKS),
-        ("/schedules/edit", ONLY_LOOKS),
-        ("/schedules/delete?name=daily", ONLY_LOOKS),
-        ("/trigger?task=mail", SENDS_NONE),
-        (f"/jobs/{job_id}", ONLY_LOOKS, SENDS_NONE),
+        ("/queues", READ_ONLY_REASON),
+        ("/schedules", READ_ONLY_REASON),
+        ("/schedules/edit", READ_ONLY_REASON),
+        ("/schedules/delete?name=daily", READ_ONLY_REASON),
+        ("/trigger?task=mail", NO_TRIGGER_REASON),
+        (f"/jobs/{job_id}", READ_ONLY_REASON, NO_TRIGGER_REASON),
     ]
     await check_each_async(cases, check)
 
