@@ -1,4 +1,4 @@
-"""A clock that is stopped until a test moves it."""
+"""Clocks for tests: one that is stopped until a test moves it, and one that never waits."""
 
 from __future__ import annotations
 
@@ -47,3 +47,16 @@ class FrozenClock:
             if not woken.done():
                 woken.set_result(None)
         return self._now
+
+
+class RecordingClock:
+    """A clock whose ``sleep`` returns at once and records the seconds in ``slept``."""
+
+    def __init__(self, clock: FrozenClock) -> None:
+        self.slept: list[float] = []
+        self.now = clock.now
+        self.monotonic = clock.monotonic
+
+    async def sleep(self, seconds: float) -> None:
+        """Record the seconds."""
+        self.slept.append(seconds)

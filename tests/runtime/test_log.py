@@ -11,11 +11,11 @@ from uuid import UUID
 
 import pytest
 import structlog
-from pydantic import BaseModel, model_serializer
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.catalogs import nothing
+from tests.runtime.odd_values import Unprintable, Unwritable
 from tests.runtime.workers.place import Place
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system import logging as log
@@ -73,17 +73,6 @@ def test_field_without_json_form_is_written_as_text() -> None:
     assert line["message"] == "odd\nline"
     assert line["number"] == "NaN"
     assert "object" in str(line["thing"])
-
-
-class Unprintable:
-    def __repr__(self) -> str:
-        raise ZeroDivisionError
-
-
-class Unwritable(BaseModel):
-    @model_serializer
-    def _write(self) -> dict[str, Any]:
-        raise ZeroDivisionError
 
 
 ODD: dict[str, dict[str, Any]] = {

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.runtime.test_log import Unprintable, Unwritable
+from tests.runtime.odd_values import Unprintable, Unwritable
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until

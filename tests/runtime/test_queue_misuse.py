@@ -15,6 +15,7 @@ from tests.cases import check_each_async
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.conftest import QueueOn
+from tests.runtime.odd_values import nested, wrong_values
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
     InvalidNameError,
@@ -32,18 +33,6 @@ from zeke_queue.task.task import Send
 NOON = datetime(2026, 1, 5, 12, 0, tzinfo=UTC)
 EASTWARD = timezone(timedelta(hours=5, minutes=30))
 SECRET = "postgresql://zeke:secret@localhost/zeke"
-
-
-def nested(depth: int) -> Any:
-    value: Any = 0
-    for _ in range(depth):
-        value = [value]
-    return value
-
-
-def wrong_values(table: dict[str, list[Any]]) -> dict[str, tuple[str, Any]]:
-    """Return a case for each value of each field; some values have no text that a label could show."""
-    return {f"{field} {n}": (field, value) for field, them in table.items() for n, value in enumerate(them)}
 
 
 HUGE = [10**5_000]

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
-from tests.clocks import START, FrozenClock
+from tests.clocks import START, FrozenClock, RecordingClock
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog, nothing
 from tests.runtime.conftest import QueueOn
@@ -258,24 +258,13 @@ class Flaky(MemoryStorage):
         raise StorageUnavailableError("the connection broke")
 
 
-class Impatient:
-    def __init__(self, clock: FrozenClock) -> None:
-        self._clock = clock
-        self.slept: list[float] = []
-        self.now = clock.now
-        self.monotonic = clock.monotonic
-
-    async def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-
-
 async def test_send_with_a_lost_answer_is_repeated_and_makes_one_job(clock: FrozenClock) -> None:
     async def check(done: bool) -> None:  # noqa: FBT001 - the row of a table
-        patience = Impatient(clock)
-        flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=patience)
+        recording = RecordingClock(clock)
+        flaky = Queue(mail_catalog(), Flaky(clock, 2, done=done), clock=recording)
         assert (await flaky.send("clean", singleton_key="k")).created
         assert await number_of_jobs(flaky) == 1
-        assert patience.slept == list(INSERT_WAITS)
+        assert recording.slept == list(INSERT_WAITS)
 
     await check_each_async({"lost before the insert": False, "lost after it": True}, check)
 
@@ -283,18 +272,18 @@ async def test_send_with_a_lost_answer_is_repeated_and_makes_one_job(clock: Froz
 async def test_only_the_first_try_under_a_generated_id_is_fresh(clock: FrozenClock) -> None:
     async def check(options: SendOptions) -> None:
         storage = Flaky(clock, 2, done=True)
-        await Queue(mail_catalog(), storage, clock=Impatient(clock)).send("clean", **options)
+        await Queue(mail_catalog(), storage, clock=RecordingClock(clock)).send("clean", **options)
         assert storage.fresh == ["id" not in options, False, False]
 
     await check_each_async([SendOptions(), SendOptions(priority=1), SendOptions(id=UUID(int=7))], check)
 
 
 async def test_send_fails_after_about_a_second_without_an_answer(clock: FrozenClock) -> None:
-    patience = Impatient(clock)
-    flaky = Queue(mail_catalog(), Flaky(clock, 9, done=False), clock=patience)
+    recording = RecordingClock(clock)
+    flaky = Queue(mail_catalog(), Flaky(clock, 9, done=False), clock=recording)
     with pytest.raises(StorageUnavailableError):
         await flaky.send("clean")
-    assert sum(patience.slept) == pytest.approx(1)
+    assert sum(recording.slept) == pytest.approx(1)
 
 
 async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn) -> None:

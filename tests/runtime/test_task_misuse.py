@@ -10,7 +10,7 @@ import pytest
 from pydantic import BaseModel, field_serializer
 
 from tests.cases import check_each
-from tests.runtime.test_queue_misuse import nested, wrong_values
+from tests.runtime.odd_values import nested, wrong_values
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_queue.task.catalog import Catalog

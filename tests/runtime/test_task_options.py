@@ -10,10 +10,10 @@ import pytest
 from pydantic import AfterValidator, BaseModel
 
 from tests.cases import check_each_async
-from tests.clocks import FrozenClock
+from tests.clocks import FrozenClock, RecordingClock
 from tests.runtime.catalogs import mail_catalog, nothing
 from tests.runtime.conftest import QueueOn
-from tests.runtime.test_send import Impatient, stored
+from tests.runtime.test_send import stored
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError, JobConflictError, StorageUnavailableError
 from zeke_queue.model import JobQuery, NewJob
@@ -120,7 +120,7 @@ async def test_holder_that_can_not_be_looked_up_is_an_unknown_one(
     clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     storage = MemoryStorage(clock)
-    queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
+    queue = Queue(mail_catalog(), storage, clock=RecordingClock(clock))
     await queue.send("clean", singleton_key="k")
     tries: list[int] = []
 
@@ -140,7 +140,7 @@ async def test_holder_that_can_not_be_looked_up_is_an_unknown_one(
 
 async def test_lookup_of_a_holder_is_repeated(clock: FrozenClock, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage(clock)
-    queue = Queue(mail_catalog(), storage, clock=Impatient(clock))
+    queue = Queue(mail_catalog(), storage, clock=RecordingClock(clock))
     first = await queue.send("clean", singleton_key="k")
     look_up, failures = storage.find_conflicts, [StorageUnavailableError("The database is away")]
 

@@ -16,7 +16,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, is_kept_waiting, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
-from tests.runtime.workers.place import turns
+from tests.runtime.workers.place import advance_until, turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import (
@@ -283,19 +283,6 @@ def watched(odd: Odd, clock: FrozenClock) -> Queue:
     return Queue(mail_catalog(), odd, clock=clock)
 
 
-async def until(condition: Any, clock: FrozenClock, step: float = 1.0) -> float:
-    """Advance the time until a condition holds; returns by how much."""
-    passed = 0.0
-    while not condition():
-        await turns(10)
-        if condition():
-            break
-        clock.advance(step)
-        passed += step
-        assert passed < 10_000
-    return passed
-
-
 async def test_lost_notification_only_delays_a_change(
     watched: Queue, odd: Odd, clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -305,7 +292,7 @@ async def test_lost_notification_only_delays_a_change(
         monkeypatch.setattr(odd._notifier, "job", lambda job_id: None)  # the storage's own notification
         await watched.cancel(job_id)
         coming = asyncio.ensure_future(next_of(changes))
-        delay = await until(coming.done, clock, 0.1)
+        delay = await advance_until(coming.done, clock, 0.1)
         assert coming.result() is JobStatus.CANCELLED
         assert delay <= 2.1
 
@@ -341,7 +328,7 @@ async def test_query_that_returns_an_earlier_stage_reports_no_change(
     odd.answers = [await odd.get([job_id]), before, before]
     async with watching(watched, job_id, JobStatus.EXECUTING) as changes:
         coming = asyncio.ensure_future(next_of(changes))
-        await until(lambda: not odd.answers, clock, 0.1)
+        await advance_until(lambda: not odd.answers, clock, 0.1)
         assert not coming.done()
         await jobs.complete(claimed)
         assert await soon(coming) is JobStatus.COMPLETED
@@ -358,7 +345,7 @@ async def test_query_that_returns_an_earlier_end_ends_nothing(
     odd.answers = [await odd.get([job_id]), before]
     async with watching(watched, job_id, JobStatus.EXECUTING) as changes:
         coming = asyncio.ensure_future(next_of(changes))
-        await until(lambda: not odd.answers, clock, 0.1)
+        await advance_until(lambda: not odd.answers, clock, 0.1)
         await jobs.complete(claimed)
         assert await soon(coming) is JobStatus.COMPLETED
 
@@ -370,7 +357,7 @@ async def test_job_deleted_while_it_is_watched_is_an_error(
     async with watching(watched, job_id) as changes:
         odd.answers = [{}]
         coming = asyncio.ensure_future(next_of(changes))
-        await until(coming.done, clock)
+        await advance_until(coming.done, clock)
         with pytest.raises(JobNotFoundError):
             coming.result()
 
@@ -386,14 +373,14 @@ async def test_short_outages_do_not_add_up(watched: Queue, odd: Odd, clock: Froz
         assert not coming.done()
         odd.away = False
         await odd.cancel([job_id])
-        await until(coming.done, clock)
+        await advance_until(coming.done, clock)
         assert coming.result() is JobStatus.CANCELLED
 
 
 async def test_long_outage_fails_the_result(watched: Queue, odd: Odd, clock: FrozenClock) -> None:
     odd.away = True
     waiting = asyncio.ensure_future(run_of(watched, NOBODY).result())
-    assert OUTAGE_TIMEOUT <= await until(waiting.done, clock) <= OUTAGE_TIMEOUT + 5
+    assert OUTAGE_TIMEOUT <= await advance_until(waiting.done, clock) <= OUTAGE_TIMEOUT + 5
     with pytest.raises(StorageUnavailableError):
         waiting.result()
 
@@ -409,7 +396,7 @@ async def test_timeout_ends_the_wait_while_the_storage_hangs(
 
     monkeypatch.setattr(odd, "get", hang)
     waiting = asyncio.ensure_future(run_of(watched, NOBODY).result(timeout=5))
-    assert await until(waiting.done, clock) == 5
+    assert await advance_until(waiting.done, clock) == 5
     with pytest.raises(ResultTimeoutError):
         waiting.result()
 
@@ -437,7 +424,7 @@ async def test_without_notifications_all_jobs_share_one_query_an_interval(
     assert sum(odd.looked_up) <= 300
     await odd.cancel(ids)
     coming = [asyncio.ensure_future(anext(one)) for one in watchers]
-    assert await until(lambda: all(one.done() for one in coming), clock, 0.1) <= 2.1
+    assert await advance_until(lambda: all(one.done() for one in coming), clock, 0.1) <= 2.1
     for one in watchers:
         await one.aclose()
 

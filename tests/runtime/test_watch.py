@@ -17,8 +17,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
-from tests.runtime.test_wait import until
-from tests.runtime.workers.place import turns
+from tests.runtime.workers.place import advance_until, turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import StorageUnavailableError
@@ -185,7 +184,7 @@ async def test_events_are_read_after_an_outage_though_the_end_is_known(
         await turns()
         assert not coming.done()
         away.away = False
-        await until(coming.done, clock, 0.5)
+        await advance_until(coming.done, clock, 0.5)
         assert coming.result() == ["log 1", "COMPLETED 1"]
 
 
@@ -200,7 +199,7 @@ async def test_long_outage_ends_a_watch_whose_events_are_unread(
         await turns()
         away.away = True
         coming = asyncio.ensure_future(rest(changes))
-        assert OUTAGE_TIMEOUT <= await until(coming.done, clock, 0.5) <= OUTAGE_TIMEOUT + 5
+        assert OUTAGE_TIMEOUT <= await advance_until(coming.done, clock, 0.5) <= OUTAGE_TIMEOUT + 5
         with pytest.raises(StorageUnavailableError):
             coming.result()
 
@@ -296,7 +295,7 @@ class Life:
         for reader in self.readers:
             reader.go_on()
         for reader in self.readers:
-            await until(reader.task.done, self.clock, 0.5)
+            await advance_until(reader.task.done, self.clock, 0.5)
             reader.task.result()
         await self.queue.close()
 

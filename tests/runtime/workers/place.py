@@ -42,6 +42,19 @@ async def turns(number: int = 50) -> None:
         await SystemClock().sleep(0)
 
 
+async def advance_until(condition: Callable[[], Any], clock: FrozenClock, step: float = 1.0) -> float:
+    """Advance the time until a condition holds; returns by how much."""
+    passed = 0.0
+    while not condition():
+        await turns(10)
+        if condition():
+            break
+        clock.advance(step)
+        passed += step
+        assert passed < 10_000
+    return passed
+
+
 class Place:
     """The environment of a test of the worker, in memory unless it is given a storage."""
 

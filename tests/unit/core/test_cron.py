@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cases import check_each
+from tests.unit.core.ticks import ticks_between
 from tests.unit.tables import check_refused
 from zeke_queue.core.cron import GRACE, Cron, due
 from zeke_queue.errors import InvalidOptionError, InvalidScheduleError
@@ -57,17 +58,6 @@ def looks(zone: str, count: int) -> st.SearchStrategy[list[datetime]]:
     seconds = st.lists(st.integers(-10_000, 10_000), min_size=2, max_size=count).map(sorted)
     around = st.sampled_from(changes.get(zone, [NOON]))
     return st.builds(lambda change, offsets: [change + s * SECOND for s in offsets], around, seconds)
-
-
-def ticks_between(cron: Cron, after: datetime, until: datetime) -> list[datetime]:
-    """Return the ticks in (after, until], by single steps."""
-    ticks: list[datetime] = []
-    tick = cron.next_after(after)
-    while tick is not None and tick <= until:
-        assert tick > (ticks[-1] if ticks else after)
-        ticks.append(tick)
-        tick = cron.next_after(tick)
-    return ticks
 
 
 @given(cron=crons, instant=instants)

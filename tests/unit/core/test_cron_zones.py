@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cases import check_each
-from tests.unit.core.test_cron import ticks_between
+from tests.unit.core.ticks import ticks_between
 from zeke_queue.core.cron import Cron
 
 MINUTE: Final = timedelta(minutes=1)
