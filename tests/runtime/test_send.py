@@ -14,6 +14,7 @@ from tests.clocks import START, FrozenClock, RecordingClock
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import Letter, mail_catalog, nothing
 from tests.runtime.conftest import QueueOn
+from tests.runtime.intercepted import Intercepted
 from zeke_queue.client.insert import INSERT_WAITS
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.options import JobOptions, SendOptions
@@ -300,6 +301,14 @@ async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn
         assert not (await queue.send(task, throttle=60, external=True)).created
 
     await check_each_async(["clean", "elsewhere"], check)
+
+
+async def test_refused_debounced_send_is_repeated_before_any_lookup(clock: FrozenClock) -> None:
+    place, verbs = Intercepted(clock), list[str]()
+    place.before = lambda call: verbs.append(call.verb)
+    queue = Queue(mail_catalog(), place.storage, clock=clock)
+    assert [(await queue.send("clean", debounce=60)).created for _ in range(2)] == [True, True]
+    assert verbs == ["insert"] * 3
 
 
 async def test_defaults_of_the_catalog_apply_to_external_tasks(queue_on: QueueOn) -> None:
