@@ -93,7 +93,7 @@ def test_api_can_be_served_with_the_extra_web_alone() -> None:
         "import sys\n"
         "sys.modules['httpx2'] = None\n"
         "import zeke_queue.web.server\n"
-        "from zeke_queue.api_client import Run, ServerAway\n"
+        "from zeke_queue.api_client import Run, ServerUnavailableError\n"
         "try:\n"
         "    from zeke_queue.api_client import JobsClient\n"
         "except ModuleNotFoundError as error:\n"

@@ -15,12 +15,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.api_client.errors import (
-    ApiRefused,
-    NotAllowed,
-    RateLimited,
-    RunFailed,
-    ServerAway,
-    Unauthorized,
+    ApiResponseError,
+    ForbiddenError,
+    RateLimitedError,
+    RunFailedError,
+    ServerUnavailableError,
+    UnauthorizedError,
 )
 from zeke_queue.api_client.model import (
     Event,
@@ -43,26 +43,26 @@ if TYPE_CHECKING:
     from zeke_queue.api_client.client import Filters, JobsClient
 
 __all__ = [
-    "ApiRefused",
+    "ApiResponseError",
     "Event",
     "FailedAttempt",
     "Filters",
+    "ForbiddenError",
     "JobsClient",
     "LogLine",
-    "NotAllowed",
     "Page",
     "Progress",
     "QueueInfo",
-    "RateLimited",
+    "RateLimitedError",
     "Run",
     "RunDetail",
-    "RunFailed",
+    "RunFailedError",
     "ScheduleInfo",
-    "ServerAway",
+    "ServerUnavailableError",
     "StatusChange",
     "TaskInfo",
     "Triggered",
-    "Unauthorized",
+    "UnauthorizedError",
     "Update",
     "WorkerInfo",
 ]

@@ -9,7 +9,7 @@ from uuid import UUID
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from zeke_queue.api_client import model
-from zeke_queue.api_client.errors import RunFailed
+from zeke_queue.api_client.errors import RunFailedError
 from zeke_queue.api_client.http import Http, answer
 from zeke_queue.api_client.watch import Watch
 from zeke_queue.errors import JobNotFoundError, ResultTimeoutError, SerializationError
@@ -69,7 +69,7 @@ class JobsClient:
         token: an API key; not needed on the server's own machine while there are no keys.
         timeout: seconds that the server may be silent within a request; streams have their own limit.
         transport: a transport in place of httpx2's own, for tests.
-        retries: how often such a request is repeated before ``ServerAway`` is raised.
+        retries: how often such a request is repeated before ``ServerUnavailableError`` is raised.
         clock: the clock of pauses and of ``result(timeout=)``.
         entropy: the source of idempotency keys.
 
@@ -131,7 +131,7 @@ class JobsClient:
             UnknownTaskError: the server has no such task.
             PayloadValidationError: the payload is invalid; ``fields`` says where.
             JobConflictError: a uniqueness rule refused the job; ``holder`` is the conflicting one.
-            RateLimited: the caller's limit is exhausted.
+            RateLimitedError: the caller's limit is exhausted.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         body = {"taskId": task} if payload is None else {"taskId": task, "payload": _json(payload)}
@@ -166,7 +166,7 @@ class JobsClient:
             **filters: see ``Filters``.
 
         Raises:
-            ApiRefused: a filter is invalid; ``fields`` says which.
+            ApiResponseError: a filter is invalid; ``fields`` says which.
         """
         task, status = filters.get("task", ()), filters.get("status", ())
         parent, text = filters.get("parent"), filters.get("text")
@@ -213,7 +213,7 @@ class JobsClient:
 
         Raises:
             JobNotFoundError: no job has this id.
-            ApiRefused: it has ended (409).
+            ApiResponseError: it has ended (409).
         """
         return await self._change(run_id, "cancel")
 
@@ -222,7 +222,7 @@ class JobsClient:
 
         Raises:
             JobNotFoundError: no job has this id.
-            ApiRefused: it has not failed, or is archived (409).
+            ApiResponseError: it has not failed, or is archived (409).
             JobConflictError: another job has taken its place.
         """
         return await self._change(run_id, "retry")
@@ -247,7 +247,7 @@ class JobsClient:
 
         Raises:
             JobNotFoundError: there is no such job, or it was deleted.
-            ServerAway: the server could not be reached for that long.
+            ServerUnavailableError: the server could not be reached for that long.
             ZekeError: see ``zeke_queue.api_client.errors``.
         """
         async for update in Watch(self._http, _uuid(run_id), patience).updates():
@@ -260,10 +260,10 @@ class JobsClient:
             timeout: seconds; None for no limit.
 
         Raises:
-            RunFailed: it failed or was cancelled.
+            RunFailedError: it failed or was cancelled.
             ResultTimeoutError: it did not end in time, and continues.
             JobNotFoundError: there is no such job, or it was deleted.
-            ServerAway: as for ``watch``.
+            ServerUnavailableError: as for ``watch``.
         """
         if timeout is None:
             return await self._end(run_id)
@@ -282,7 +282,7 @@ class JobsClient:
             if run.status is JobStatus.COMPLETED:
                 return run.output
             if run.ended:
-                raise RunFailed(run)
+                raise RunFailedError(run)
             # The job was requeued meanwhile.
 
     async def tasks(self) -> tuple[model.TaskInfo, ...]:
@@ -297,7 +297,7 @@ class JobsClient:
         """Stop claims from a queue; running jobs continue. Needs ``jobs.admin``.
 
         Raises:
-            ApiRefused: nothing has this name (404).
+            ApiResponseError: nothing has this name (404).
         """
         return await self._http.ask(model.QueueInfo, "POST", f"/queues/{_in_path(name)}/pause", repeat=True)
 
@@ -345,7 +345,7 @@ class JobsClient:
             paused: whether the schedule is stored without serving ticks for now.
 
         Raises:
-            ApiRefused: an argument is invalid (422).
+            ApiResponseError: an argument is invalid (422).
         """
         body = {
             "cron": cron,
@@ -380,7 +380,7 @@ class JobsClient:
         Raises:
             ScheduleNotFoundError: no schedule has this name.
             JobConflictError: a uniqueness rule of the schedule's options refused it.
-            RateLimited: the caller's limit is exhausted.
+            RateLimitedError: the caller's limit is exhausted.
         """
         return await self._http.ask(model.Triggered, "POST", f"{_schedule(name)}/run")
 

@@ -6,13 +6,15 @@
      ├── UnknownTaskError, PayloadValidationError, PayloadTooLargeError, JobConflictError,
      │   JobNotFoundError, ScheduleNotFoundError, ResultTimeoutError
      │                          as for ``Queue``, since code handles them the same way remotely
-     ├── RunFailed              the awaited job failed or was cancelled; ``run`` is that job
-     ├── ApiRefused             any other refusal: ``status``, ``message``, ``description``, ``fields``
-     │    ├── Unauthorized      401: no key, or an invalid one
-     │    ├── NotAllowed        403: the key lacks a scope
-     │    └── RateLimited       429: ``retry_after`` seconds
-     └── ServerAway             no answer, or that of a server that is temporarily unavailable; the effect
+     ├── RunFailedError         the awaited job failed or was cancelled; ``run`` is that job
+     ├── ApiResponseError       any other refusal: ``status``, ``message``, ``description``, ``fields``
+     │    ├── UnauthorizedError 401: no key, or an invalid one
+     │    ├── ForbiddenError    403: the key lacks a scope
+     │    └── RateLimitedError  429: ``retry_after`` seconds
+     └── ServerUnavailableError no answer, or that of a server that is temporarily unavailable; the effect
                                 of the request is unknown, and trying again later may help
+
+The server's ``zeke_queue.web.ApiError`` is another class: an authenticator raises it.
 """
 
 from __future__ import annotations
@@ -46,7 +48,7 @@ AWAY: Final = frozenset({502, 503, 504})
 _UNDER_PAYLOAD: Final = "payload."
 
 
-class RunFailed(ZekeError):
+class RunFailedError(ZekeError):
     """The awaited job failed or was cancelled.
 
     Attributes:
@@ -62,7 +64,7 @@ class RunFailed(ZekeError):
         super().__init__(f"Job {run.id} of {run.task_id!r} {ended}{why if ended == 'failed' else ''}")
 
 
-class ApiRefused(ZekeError):
+class ApiResponseError(ZekeError):
     """The server refused a request, or its answer can't be read.
 
     Attributes:
@@ -87,15 +89,15 @@ class ApiRefused(ZekeError):
         self.fields = fields
 
 
-class Unauthorized(ApiRefused):
+class UnauthorizedError(ApiResponseError):
     """The request has no key, or an invalid one."""
 
 
-class NotAllowed(ApiRefused):
+class ForbiddenError(ApiResponseError):
     """The key lacks a scope; ``description`` says which."""
 
 
-class RateLimited(ApiRefused):
+class RateLimitedError(ApiResponseError):
     """The caller's limit is exhausted.
 
     Attributes:
@@ -107,7 +109,7 @@ class RateLimited(ApiRefused):
         self.retry_after = retry_after
 
 
-class ServerAway(ZekeError):
+class ServerUnavailableError(ZekeError):
     """The server is unreachable or temporarily unavailable; the effect of the request is unknown."""
 
 
@@ -135,9 +137,9 @@ def refusal(response: httpx2.Response, *, task: str | None = None, about: UUID |
         return PayloadValidationError(task, tuple(paths))
     description = body.get("description")
     description = description if isinstance(description, str) else None
-    kind = {401: Unauthorized, 403: NotAllowed}.get(response.status_code, ApiRefused)
+    kind = {401: UnauthorizedError, 403: ForbiddenError}.get(response.status_code, ApiResponseError)
     if response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
-        return RateLimited(message, retry_after(response))
+        return RateLimitedError(message, retry_after(response))
     return kind(response.status_code, message, description=description, fields=fields)
 
 
@@ -167,9 +169,9 @@ def retry_after(response: httpx2.Response) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
-def unreadable(response: httpx2.Response, why: str) -> ApiRefused:
+def unreadable(response: httpx2.Response, why: str) -> ApiResponseError:
     """Return the error for an answer that is not from the API."""
-    return ApiRefused(
+    return ApiResponseError(
         response.status_code,
         f"The answer of {response.url.copy_with(query=None)} is not one of the jobs API; check base_url."
         f" {why}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from zeke_queue.api_client.errors import AWAY, ServerAway, refusal, retry_after, unreadable
+from zeke_queue.api_client.errors import AWAY, ServerUnavailableError, refusal, retry_after, unreadable
 from zeke_queue.errors import InvalidOptionError, SerializationError
 
 if TYPE_CHECKING:
@@ -146,13 +146,13 @@ class Http:
         """Wait before a retry; arguments as for ``pause_after``."""
         await self.clock.sleep(pause_after(failures, self._jitter.random(), first=first, asked=asked))
 
-    def away(self, why: httpx2.TransportError | httpx2.Response) -> ServerAway:
+    def away(self, why: httpx2.TransportError | httpx2.Response) -> ServerUnavailableError:
         """Return the error for a server without an answer of its own."""
         if isinstance(why, httpx2.Response):
             said = str(refusal(why))
-            return ServerAway(f"The server at {self.client.base_url} is unavailable: {said}")
+            return ServerUnavailableError(f"The server at {self.client.base_url} is unavailable: {said}")
         said = str(why) or type(why).__name__
-        error = ServerAway(f"The server at {self.client.base_url} can't be reached: {said}")
+        error = ServerUnavailableError(f"The server at {self.client.base_url} can't be reached: {said}")
         error.__cause__ = why
         return error
 
@@ -161,7 +161,7 @@ def answer(kind: type[A], response: httpx2.Response, **more: Any) -> A:
     """Return an answer as a value.
 
     Raises:
-        ApiRefused: it does not have this type.
+        ApiResponseError: it does not have this type.
     """
     try:
         body: object = response.json()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import httpx2
 from pydantic import ValidationError
 
-from zeke_queue.api_client.errors import AWAY, ServerAway, refusal, retry_after, unreadable
+from zeke_queue.api_client.errors import AWAY, ServerUnavailableError, refusal, retry_after, unreadable
 from zeke_queue.api_client.http import FIRST_PAUSE
 from zeke_queue.api_client.model import LogLine, Progress, Run, StatusChange
 from zeke_queue.errors import JobNotFoundError
@@ -56,7 +56,7 @@ class Watch:
             ZekeError: see ``JobsClient.watch``.
         """
         while True:
-            away: ServerAway | None = None
+            away: ServerUnavailableError | None = None
             asked: float | None = None
             try:
                 async for update in self._connection():
@@ -133,7 +133,9 @@ class Watch:
         said: Any = cast("dict[str, Any]", body).get("error") if isinstance(body, dict) else None
         if said in _GONE:
             return JobNotFoundError(str(said))
-        return _AwayError(ServerAway(f"The server ended the stream of job {self._run_id}: {said}"), None)
+        return _AwayError(
+            ServerUnavailableError(f"The server ended the stream of job {self._run_id}: {said}"), None
+        )
 
     async def _as_stored(self) -> StatusChange | None:
         """Return the stored final state of the job.
@@ -157,14 +159,14 @@ class Watch:
         self._failures = 0
         self._heard_at = self._http.clock.monotonic()
 
-    async def _pause(self, away: ServerAway | None, asked: float | None) -> None:
+    async def _pause(self, away: ServerUnavailableError | None, asked: float | None) -> None:
         """Wait before the next connection."""
         self._failures += 1
         silent = self._http.clock.monotonic() - self._heard_at
         # A server that never answered probably does not exist, so give up on it sooner.
         spent = silent >= self._patience if self._reached else self._failures > self._http.retries
         if spent:
-            raise away or ServerAway(
+            raise away or ServerUnavailableError(
                 f"The server ends each stream of job {self._run_id} at once; a proxy between may be why"
             )
         await self._http.pause(self._failures, first=self._first_pause, asked=asked)
@@ -173,7 +175,7 @@ class Watch:
 class _AwayError(Exception):
     """A stream that failed to open, or broke, for now."""
 
-    def __init__(self, away: ServerAway, asked: float | None) -> None:
+    def __init__(self, away: ServerUnavailableError, asked: float | None) -> None:
         super().__init__(str(away))
         self.away = away
         self.retry_after = asked

@@ -24,7 +24,14 @@ from zeke_queue import (
     PayloadValidationError,
     UnknownTaskError,
 )
-from zeke_queue.api_client import ApiRefused, JobsClient, NotAllowed, RateLimited, ServerAway, Unauthorized
+from zeke_queue.api_client import (
+    ApiResponseError,
+    ForbiddenError,
+    JobsClient,
+    RateLimitedError,
+    ServerUnavailableError,
+    UnauthorizedError,
+)
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import InvalidOptionError, ScheduleNotFoundError, SerializationError
 from zeke_queue.storage.access import Scope
@@ -106,7 +113,7 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
     assert await found(created_to=zone_later) == [first.id]
     assert await found(created_from=zone_later) == [second.id]
     assert await found(parent=NOBODY) == await found(archived=True) == []
-    with pytest.raises(ApiRefused) as refused:
+    with pytest.raises(ApiResponseError) as refused:
         await found(created_from=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is reported
     assert [field.path for field in refused.value.fields] == ["createdFrom"]
 
@@ -114,7 +121,7 @@ async def test_lists_are_filtered(jobs: JobsClient, call: Web, clock: FrozenCloc
 async def test_job_is_cancelled_resumed_and_retried(jobs: JobsClient, call: Web) -> None:
     sent = await jobs.trigger("break")
     assert (await jobs.cancel(sent.id)).status is JobStatus.CANCELLED
-    with pytest.raises(ApiRefused, match="it has ended") as refused:
+    with pytest.raises(ApiResponseError, match="it has ended") as refused:
         await jobs.cancel(sent.id)
     assert refused.value.status == 409
     assert (await jobs.resume(sent.id)).status is JobStatus.QUEUED
@@ -133,7 +140,7 @@ async def test_queues_tasks_and_workers_are_listed_and_queues_paused(jobs: JobsC
     assert "to" in tasks["mail"].payload_schema["properties"]
     assert (tasks["mail"].aliases, tasks["mail"].concurrency_limit) == (("old-mail",), 5)
     assert await jobs.workers() == ()
-    with pytest.raises(ApiRefused, match="Queue not found"):
+    with pytest.raises(ApiResponseError, match="Queue not found"):
         await jobs.pause_queue("a?b")
 
 
@@ -189,7 +196,7 @@ async def test_invalid_key_raises_unauthorized(client: Callable[..., JobsClient]
     for token in (None, WRONG):
         async with client(token) as jobs:
             for asked in (jobs.trigger("mail", MAIL), jobs.queues(), jobs.result(NOBODY)):
-                with pytest.raises(Unauthorized) as refused:
+                with pytest.raises(UnauthorizedError) as refused:
                     await asked
                 assert refused.value.status == 401
 
@@ -197,7 +204,7 @@ async def test_invalid_key_raises_unauthorized(client: Callable[..., JobsClient]
 async def test_missing_scope_is_named(client: Callable[..., JobsClient], call: Web) -> None:
     async with client(f"{await call.key(Scope.READ)}\n") as jobs:
         assert await jobs.schedules() == ()
-        with pytest.raises(NotAllowed, match=r"jobs\.trigger"):
+        with pytest.raises(ForbiddenError, match=r"jobs\.trigger"):
             await jobs.trigger("mail", MAIL)
 
 
@@ -207,7 +214,7 @@ async def test_exceeded_limit_says_when_to_retry(
     limited = call.with_app(WebSettings.load(api_trigger_limit=1, api_trigger_window=60))
     async with client(transport=httpx2.ASGITransport(limited.app, client=("127.0.0.1", 1))) as jobs:
         await jobs.trigger("mail", MAIL)
-        with pytest.raises(RateLimited) as refused:
+        with pytest.raises(RateLimitedError) as refused:
             await jobs.trigger("mail", MAIL)
         assert refused.value.retry_after is not None
         assert 0 < refused.value.retry_after <= 60
@@ -259,7 +266,7 @@ async def test_pauses_grow_and_follow_retry_after(jobs: JobsClient, way: Way, ha
 
 async def test_server_that_stays_away_raises(jobs: JobsClient, way: Way) -> None:
     way.meet(*[answer(503, {"error": "The database is unavailable"})] * 5)
-    with pytest.raises(ServerAway, match="The database is unavailable"):
+    with pytest.raises(ServerUnavailableError, match="The database is unavailable"):
         await jobs.queues()
     assert len(way.requests) == 5
 
@@ -268,7 +275,7 @@ async def test_unsafe_request_is_not_repeated(jobs: JobsClient, way: Way) -> Non
     for met in (answer(503), httpx2.ReadError("reset")):
         way.requests.clear()
         way.meet(met)
-        with pytest.raises(ServerAway):
+        with pytest.raises(ServerUnavailableError):
             await jobs.cancel(NOBODY)
         assert len(way.requests) == 1, met
 
@@ -282,7 +289,7 @@ async def test_request_that_was_not_sent_is_repeated(jobs: JobsClient, way: Way)
 async def test_answers_of_another_server_are_reported(jobs: JobsClient, way: Way) -> None:
     async def check(met: httpx2.Response, message: str) -> None:
         way.meet(met)
-        with pytest.raises(ApiRefused, match=message) as refused:
+        with pytest.raises(ApiResponseError, match=message) as refused:
             await jobs.run(NOBODY)
         assert refused.value.status == met.status_code
 

@@ -26,14 +26,14 @@ from zeke_queue import (
     Worker,
 )
 from zeke_queue.api_client import (
-    ApiRefused,
+    ApiResponseError,
     JobsClient,
     LogLine,
     Progress,
-    RunFailed,
-    ServerAway,
+    RunFailedError,
+    ServerUnavailableError,
     StatusChange,
-    Unauthorized,
+    UnauthorizedError,
 )
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.postgres import PostgresStorage
@@ -157,12 +157,12 @@ async def test_invalid_id_is_refused_by_result_without_a_timeout_too() -> None:
 async def test_result_of_a_failed_or_cancelled_job_raises(place: Place) -> None:
     async with place.serving(), JobsClient(place.url) as jobs:
         broken = await jobs.trigger("break")
-        with pytest.raises(RunFailed, match="failed: RuntimeError: the glass is broken") as failed:
+        with pytest.raises(RunFailedError, match="failed: RuntimeError: the glass is broken") as failed:
             await jobs.result(broken.id)
         assert (failed.value.run.id, failed.value.run.status) == (broken.id, JobStatus.FAILED)
         sent = await jobs.trigger("stepwise")
         await jobs.cancel(sent.id)
-        with pytest.raises(RunFailed, match=r"was cancelled$"):
+        with pytest.raises(RunFailedError, match=r"was cancelled$"):
             await jobs.result(sent.id, timeout=60)
 
 
@@ -191,7 +191,7 @@ async def test_watch_of_a_missing_job_or_without_a_key_raises(place: Place) -> N
         with pytest.raises(JobNotFoundError):
             await anext(jobs.watch(RUN))
         await Web(server.app, place.queue).key()
-        with pytest.raises(Unauthorized):
+        with pytest.raises(UnauthorizedError):
             await anext(jobs.watch(RUN))
 
 
@@ -309,7 +309,7 @@ async def test_client_reconnects_when_the_server_asks() -> None:
 
 async def test_server_that_never_answered_raises_soon() -> None:
     script = Script(*[httpx2.ConnectError("refused")] * 5)
-    with pytest.raises(ServerAway, match="refused"):
+    with pytest.raises(ServerUnavailableError, match="refused"):
         await script.said()
     assert len(script.way.requests) == 5
 
@@ -318,13 +318,13 @@ async def test_server_that_answered_is_retried_for_longer() -> None:
     script = Script(stream(status("QUEUED")), *[httpx2.ConnectError("refused")] * 20, stream(DONE))
     assert await script.said() == ["QUEUED", "COMPLETED"]
     script = Script(stream(status("QUEUED")), httpx2.ConnectError("refused"))
-    with pytest.raises(ServerAway):
+    with pytest.raises(ServerUnavailableError):
         await script.said(patience=0)
 
 
 async def test_response_other_than_a_stream_raises() -> None:
     async def check(met: httpx2.Response) -> None:
-        with pytest.raises(ApiRefused, match="check base_url"):
+        with pytest.raises(ApiResponseError, match="check base_url"):
             await Script(met).said()
 
     cases = {
