@@ -74,7 +74,7 @@ async def _pause(context: typer.Context, name: str, *, paused: bool, force: bool
     from zeke_queue.core.names import queue_name
 
     options = options_of(context)
-    checked = queue_name(name)
+    checked = queue_name(name, "NAME")
     async with open_queue(options) as queue:
         if not force:
             await _require_known(queue, checked, paused=paused)

@@ -146,6 +146,13 @@ class IntoTransaction:
 
 
 def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:
-    what = f"key {job.singleton_key!r}" if job.singleton_key is not None else "slot"
+    if job.singleton_key is not None:
+        what, instead = f"key {job.singleton_key!r}", "use another key"
+    else:
+        what, instead = "slot", "send in the next slot"
     by = "another job" if holder is None else f"job {holder}"
-    return JobConflictError(f"Task {job.name!r} was not sent: its {what} is held by {by}", holder, sent)
+    return JobConflictError(
+        f"Job of task {job.name!r} was not sent: {by} holds its {what}; wait for it, or {instead}",
+        holder,
+        sent,
+    )

@@ -185,7 +185,7 @@ class SyncQueue(SyncSender):
     @contextmanager
     def _joined(self, connection: object) -> Generator[SyncTransaction]:
         if self._schema is None:
-            raise UsageError("connection: the memory storage has none to join; omit it")
+            raise UsageError("connection: must be omitted with the memory storage, which has none to join")
         from zeke_queue.storage.postgres.sync_connection import join  # noqa: PLC0415 - not needed in memory
 
         joined = join(connection, self._schema)

@@ -262,7 +262,7 @@ def _zone_of(name: str) -> ZoneInfo:
     known = {zone.lower(): zone for zone in available_timezones() if not zone.startswith(_NOT_ZONES)}
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(known[zone] for zone in near)}?" if near else "try Europe/Berlin or UTC"
-    raise InvalidScheduleError(f"Zone {name!r} is not in the IANA database; {hint}")
+    raise InvalidScheduleError(f"timezone: must be an IANA time zone, got {name!r}; {hint}")
 
 
 def last_occurrence(schedule: Schedule) -> datetime | None:

@@ -158,25 +158,27 @@ def read(expr: str) -> Crontab:
 def _read(expr: str) -> Crontab:
     shown = repr(expr if len(expr) <= _EXPR_MAX else expr[:_EXPR_MAX] + "…")
     written = expr.split()
-    if len(expr) > _EXPR_MAX or (len(written) not in FIELDS and not expr.startswith("@")):
+    if len(expr) > _EXPR_MAX:
         raise InvalidScheduleError(
-            f"Cron expression {shown} has {len(written)} field{'' if len(written) == 1 else 's'}; give five "
-            "(minute, hour, day of month, month, day of week), or six, of which the last is seconds"
+            f"cron: must have at most {_EXPR_MAX} characters, got {len(expr)} in {shown}"
+        )
+    if len(written) not in FIELDS and not expr.startswith("@"):
+        raise InvalidScheduleError(
+            f"cron: must have 5 or 6 fields, got {len(written)} in {shown}; write minute, hour, day of "
+            "month, month and day of week, and optionally seconds"
         )
     if not expr.startswith("@") and _CHANCE.search(" ".join((*written[:2], *written[5:]))):
         raise InvalidScheduleError(
-            f"Cron expression {shown} has random times (H, R), which are not supported; write fixed times"
+            f"cron: must not have random values (H, R), got {shown}; write fixed times"
         )
     if len(written) in FIELDS and "w" in written[2].lower():
-        raise InvalidScheduleError(
-            f"Cron expression {shown} has a nearest weekday (W), which is not supported; write days"
-        )
+        raise InvalidScheduleError(f"cron: must not have a nearest weekday (W), got {shown}; write days")
     try:
         expanded, nth = croniter.expand(expr)
     except _UNREADABLE as error:
-        raise InvalidScheduleError(
-            f"Cron expression {shown} can't be read: {_culprit(written) or error}"
-        ) from None
+        culprit = None if expr.startswith("@") else _culprit(written)
+        what = culprit or f"must be an expression such as '*/5 * * * *', got {shown}: {error}"
+        raise InvalidScheduleError(f"cron: {what}") from None
     crontab = Crontab(
         days=_days(expanded, nth, shown),
         hours=_numbers(expanded[1], 24),
@@ -187,7 +189,7 @@ def _read(expr: str) -> Crontab:
         matching_days(crontab.days, first.year + y, m) for y in range(years) for m in crontab.days.months
     ):
         raise InvalidScheduleError(
-            f"Cron expression {shown} never fires: no month has such a day; change its day or month"
+            f"cron: must have a day that occurs, got {shown}, which never fires; change its day or month"
         )
     return crontab
 
@@ -197,7 +199,7 @@ def _seconds(expanded: list[Any]) -> tuple[int, ...]:
 
 
 def _culprit(written: list[str]) -> str | None:
-    """Return the first field that is invalid even if all others are ``*``."""
+    """Return the error of the first field that is invalid even if all others are ``*``."""
     for position, (name, (low, high)) in enumerate(zip(_FIELD_NAMES, croniter.RANGES, strict=False)):
         if position >= len(written):
             break
@@ -206,7 +208,7 @@ def _culprit(written: list[str]) -> str | None:
         try:
             croniter.expand(" ".join(alone))
         except _UNREADABLE:
-            return f"{name} {written[position]!r} must be {low} to {high}, a range, a list or a step"
+            return f"{name} must be {low} to {high}, a range, a list or a step, got {written[position]!r}"
     return None
 
 
@@ -219,8 +221,8 @@ def _days(expanded: list[Any], nth: Any, shown: str) -> Days:
     occurrences = {(int(weekday), -1 if n == "l" else int(n)) for weekday, ns in nth.items() for n in ns}
     if occurrences and "*" not in dom:
         raise InvalidScheduleError(
-            f"Cron expression {shown} has a day of the month and an n-th weekday, which is ambiguous; "
-            "split it into two schedules"
+            f"cron: must not have both a day of the month and an n-th weekday, got {shown}; split it into two"
+            " schedules"
         )
     return Days(
         months=_ALL_MONTHS if "*" in months else frozenset(months),

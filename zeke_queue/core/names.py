@@ -43,8 +43,12 @@ _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*", re.ASCII)
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
-def queue_name(name: str) -> str:
-    """Return the name if it is valid for a queue.
+def queue_name(name: str, field: str = "name") -> str:
+    """Return the name if it is valid for a queue, a task or a schedule.
+
+    Args:
+        name: the name.
+        field: the argument or option that the error names.
 
     Raises:
         InvalidNameError: it is not a string, empty, over 200 characters, has a character other than ASCII
@@ -54,23 +58,21 @@ def queue_name(name: str) -> str:
     >>> queue_name("ingest-pull")
     'ingest-pull'
     """
-    if _QUEUE.fullmatch(_text(name, "Queue")) is None:
+    if not _text(name, field):
+        raise InvalidNameError(f"{field}: must not be empty")
+    if _QUEUE.fullmatch(name) is None:
         raise InvalidNameError(
-            f"Queue name {shown(name)} is invalid: "
-            + (
-                "it is empty"
-                if not name
-                else "use ASCII letters, digits and _ . : / @ + -, beginning with a letter, a digit or _"
-            )
+            f"{field}: must be ASCII letters, digits and _ . : / @ + -, beginning with a letter, a digit or _,"
+            f" got {shown(name)}"
         )
     if len(name) > QUEUE_NAME_MAX:
         raise InvalidNameError(
-            f"Queue name {shown(name)} has {len(name)} characters; at most {QUEUE_NAME_MAX} are allowed"
+            f"{field}: must have at most {QUEUE_NAME_MAX} characters, got {len(name)} in {shown(name)}"
         )
     for prefix in RESERVED_PREFIXES:
         if name.startswith(prefix):
             raise InvalidNameError(
-                f"Queue name {shown(name)} begins with {prefix!r}, which pg-boss reserves; choose another"
+                f"{field}: must not begin with {prefix!r}, which pg-boss reserves, got {shown(name)}"
             )
     return name
 
@@ -88,24 +90,24 @@ def schema_name(name: str) -> str:
     >>> schema_name("PgBoss")
     'pgboss'
     """
-    folded = _text(name, "Schema").lower()
+    folded = _text(name, "schema").lower()
     if len(name) > SCHEMA_NAME_MAX or not name.isascii() or _SCHEMA.fullmatch(folded) is None:
         raise InvalidNameError(
-            f"Schema name {shown(name)} is invalid: use 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, "
-            "beginning with a letter or _"
+            f"schema: must be 1 to {SCHEMA_NAME_MAX} ASCII letters, digits and _, beginning with a letter or"
+            f" _, got {shown(name)}"
         )
     if folded.startswith("pg_"):
         raise InvalidNameError(
-            f"Schema name {shown(name)} begins with 'pg_', which Postgres reserves; choose another"
+            f"schema: must not begin with 'pg_', which Postgres reserves, got {shown(name)}"
         )
     if folded in RESERVED_WORDS:
-        raise InvalidNameError(f"Schema name {shown(name)} is a reserved word of SQL; choose another")
+        raise InvalidNameError(f"schema: must not be a reserved word of SQL, got {shown(name)}")
     return folded
 
 
-def _text(name: object, what: str) -> str:
+def _text(name: object, field: str) -> str:
     if not isinstance(name, str):
-        raise InvalidNameError(f"{what} name {shown(name)} must be a string, got {type(name).__name__}")
+        raise InvalidNameError(f"{field}: must be a string, got {shown(name)}")
     return name
 
 

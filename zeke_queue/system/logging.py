@@ -99,9 +99,9 @@ def configure_logging(
         InvalidOptionError: the format or the level is unknown.
     """
     if format not in {"auto", "json", "text"}:
-        raise InvalidOptionError(f"log format: {format!r} is unknown; give auto, json or text")
+        raise InvalidOptionError(f"format: must be auto, json or text, got {format!r}")
     if level.lower() not in LEVELS:
-        raise InvalidOptionError(f"log level: {level!r} is unknown; give one of {', '.join(LEVELS)}")
+        raise InvalidOptionError(f"level: must be one of {', '.join(LEVELS)}, got {level!r}")
     setup = _make_setup(format, LEVELS[level.lower()], stream, clock or SystemClock())
     _current[0] = setup
     structlog.configure(

@@ -38,7 +38,7 @@ _DATABASE_MISSING: Final = (
     "DATABASE_PRIMARY_URL is not set. Set it to the Postgres that stores the jobs, for instance"
     " DATABASE_PRIMARY_URL=postgresql://user:password@host:5432/dbname."
     " To try things out without a database of your own, run `zeke demo`, or pass --embedded"
-    " to any command of zeke: it then uses a private one, which keeps its data."
+    " to any command of zeke: it then uses a private one, which keeps its data"
 )
 
 
@@ -118,12 +118,15 @@ class Settings(Variables):
         settings = super().load(**values)
         if settings.jobs_heartbeat_interval * 2 > settings.jobs_lease:
             raise SettingsError(
-                f"JOBS_HEARTBEAT_INTERVAL ({settings.jobs_heartbeat_interval:g} s) is more than half of"
-                f" JOBS_LEASE ({settings.jobs_lease:g} s), so that one late heartbeat would lose every job:"
-                " lower JOBS_HEARTBEAT_INTERVAL or raise JOBS_LEASE"
+                "JOBS_HEARTBEAT_INTERVAL: must be at most half of the lease"
+                f" ({settings.jobs_lease:g} s), got {settings.jobs_heartbeat_interval:g} s; lower it, or"
+                " raise JOBS_LEASE"
             )
         if settings.jobs_pool_min > settings.jobs_pool_max:
-            raise SettingsError("JOBS_POOL_MIN is above JOBS_POOL_MAX: lower the one or raise the other")
+            raise SettingsError(
+                f"JOBS_POOL_MIN: must be at most JOBS_POOL_MAX ({settings.jobs_pool_max}), got"
+                f" {settings.jobs_pool_min}; lower it, or raise JOBS_POOL_MAX"
+            )
         return settings
 
     def require_database(self) -> str:

@@ -164,7 +164,7 @@ class JobFactory:
         except UnknownTaskError:
             if not external or not isinstance(task, str):
                 raise
-            return None, queue_name(task), self._any_json(task, payload), self._external
+            return None, queue_name(task, "task"), self._any_json(task, payload), self._external
         value = found.validate(payload, strict=strict)
         return found, found.name, found.encode(value), self._keyed(found, value)
 

@@ -90,7 +90,7 @@ class Task(Generic[P, R]):
     ) -> None:
         self.handler = handler
         self.name = queue_name(name)
-        self.aliases = tuple(queue_name(alias) for alias in _sequence(aliases))
+        self.aliases = tuple(queue_name(alias, "aliases") for alias in _sequence(aliases))
         own = dict(options or {})
         value = own.get("singleton_key")
         self.key = cast("Callable[[Any], str | None] | None", value if callable(value) else None)

@@ -101,7 +101,8 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
         yield
     except (InvalidOptionError, InvalidNameError, InvalidScheduleError, UnknownTaskError) as error:
         named, _, why = str(error).partition(": ")
-        if named in ScheduleEdit.model_fields:  # the error names its field itself
+        named = "zone" if named == "timezone" else named
+        if named == field or named in ScheduleEdit.model_fields:  # the error names its field itself
             field, message = named, why
         else:
             message = str(error)

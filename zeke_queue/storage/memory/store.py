@@ -97,7 +97,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
     def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[MemoryTransaction]:
         """Open a transaction; in memory there are no connections to join."""
         if connection is not None:
-            raise UsageError("connection: the memory storage has none to join; omit it")
+            raise UsageError("connection: must be omitted with the memory storage, which has none to join")
         return transaction(self._tables, self._direct, self._locks, self._clock)
 
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:

@@ -218,7 +218,7 @@ def _wrong_times(written: Written) -> dict[str, str]:
     try:
         Cron.parse(written.cron, written.zone)
     except InvalidScheduleError as error:
-        return {"cron": str(error)}
+        return {"cron": _message(error)}
     return {}
 
 
@@ -237,7 +237,8 @@ def _field_of(error: UsageError) -> str:
 def _message(error: UsageError) -> str:
     if isinstance(error, PayloadValidationError):
         return "; ".join(f"{field.path}: {field.message}" for field in error.fields)
-    return str(error)
+    named, _, why = str(error).partition(": ")
+    return f"{why[0].upper()}{why[1:]}" if why and named == _field_of(error) else str(error)
 
 
 def _form(
