@@ -58,7 +58,7 @@ def verdict(error: Exception, job: Job | None = None) -> Signal | None:
         case AIRateLimited():
             seconds = AI_WAIT if error.retry_after is None else max(error.retry_after, AI_WAIT_MIN)
             if job is not None:
-                job.logger.warning("AI put off", reason=error.reason, seconds=round(seconds, 3))
+                job.logger.warning("AI call postponed", reason=error.reason, seconds=round(seconds, 3))
             return Snooze(seconds)
         case AIRefused() | AIMalformed():
             again = job is None or job.retry_count < AI_BAD_ANSWERS

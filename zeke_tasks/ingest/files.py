@@ -61,7 +61,8 @@ def read_file(name: str, body: bytes, now: datetime) -> list[UploadedItem]:
     text = text.strip()
     if not text:
         raise UsageError(f"{name} {_why_without_text(body, ending)}. Nothing was uploaded.")
-    # The id is the hash of the text, so the same text under another file name is the same item.
+    # The id is the hash of the document as written, so the same document under another file name is the same
+    # item.
     return [UploadedItem(external_id=content_hash(written), title=title[:TITLE_CHARACTERS], text=text)]
 
 

@@ -51,7 +51,7 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         known = await _known(rows, named.item_id)
     told = {"new": named.new, "status": known["status"], "priority": payload.priority}
     requested_by = str(payload.requested_by) if payload.requested_by else None
-    job.logger.info("page taken in", url=without_secrets(known["url"]), requestedBy=requested_by, **told)
+    job.logger.info("page ingested", url=without_secrets(known["url"]), requestedBy=requested_by, **told)
     return {**known, "new": named.new}
 
 

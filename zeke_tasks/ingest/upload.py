@@ -80,7 +80,7 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
         "items": dict(Counter(item.status.value for item in items)),
     }
     uploaded_by = str(payload.uploaded_by) if payload.uploaded_by else None
-    job.logger.info("upload taken in", sourceId=str(payload.source_id), uploadedBy=uploaded_by, **told)
+    job.logger.info("upload ingested", sourceId=str(payload.source_id), uploadedBy=uploaded_by, **told)
     unreadable = [
         {"externalId": item.external_id, "status": item.status.value, "error": item.error}
         for item in items

@@ -147,7 +147,7 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
     try:
         reading = await reads(item)
     except NotYet as reason:
-        job.logger.info("item put off", **about, reason=str(reason))
+        job.logger.info("item postponed", **about, reason=str(reason))
         return reason if isinstance(reason, Later) else None
     except Permanent as error:
         await _settle(job, item, ItemStatus.FAILED, str(error))

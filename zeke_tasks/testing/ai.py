@@ -109,7 +109,9 @@ class ScriptedAI:
         text = to_ask(text)
         scripted = await self._next(prompt.name, text)
         value = (
-            await _by_itself(prompt, text, answer) if scripted is None else _in_form(prompt, scripted, answer)
+            await _default_answer(prompt, text, answer)
+            if scripted is None
+            else _in_form(prompt, scripted, answer)
         )
         return Answer(value, self._usage(text, len(value.model_dump_json())), stub=self._stub)
 
@@ -160,14 +162,14 @@ def _in_form(prompt: Prompt, scripted: Said, form: type[M]) -> M:
         raise AIMalformed(f"the answer does not have the form of {form.__name__}: {error}") from error
 
 
-async def _by_itself(prompt: Prompt, text: str, form: type[M]) -> M:
+async def _default_answer(prompt: Prompt, text: str, form: type[M]) -> M:
     """Return the stub's answer, with as many sentences as a model is asked for."""
     try:
         value = (await StubClient().ask(prompt, text, form)).value
     except AIError as error:
         raise TypeError(
-            f"{prompt.name} asks for a {form.__name__}, which has to be written: put it by "
-            f".put({prompt.name!r}, …)"
+            f"{prompt.name}: the default answers have no {form.__name__}; set one with "
+            f"zeke_ai.put({prompt.name!r}, …)"
         ) from error
     if isinstance(value, Briefs):
         first = value.one_liner.rstrip(".!?…") + "."

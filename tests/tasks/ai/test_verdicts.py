@@ -72,7 +72,7 @@ async def test_rate_limit_waits_as_requested_and_uses_no_retry(capsys: pytest.Ca
             assert asked.due_in(job) == timedelta(seconds=90)
         assert asked.calls == 5
         lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-        told = [line for line in lines if line["message"] == "AI put off"]
+        told = [line for line in lines if line["message"] == "AI call postponed"]
         assert [(line["reason"], line["seconds"]) for line in told] == [("slow down", 90.0)] * 5
         asked.problem = None
         job = await asked.work(90.0)

@@ -158,7 +158,7 @@ async def test_reason_for_waiting_is_logged_once(office: Office, logged: StringI
     office.jobs.captions.put(announced.id, NotOutYet(announced.url, "is still to come"))
     await office.name(announced.url)
     lines = [json.loads(line) for line in logged.getvalue().splitlines()]
-    (put_off,) = [line for line in lines if line["message"] == "item put off"]
+    (put_off,) = [line for line in lines if line["message"] == "item postponed"]
     assert (put_off["url"], put_off["reason"]) == (announced.url, "is still to come")
 
 
