@@ -156,7 +156,7 @@ class Node:
             if rate is not None:
                 clock.set_rate(rate)
 
-    def _can_meet(self, kind: str) -> bool:
+    def _applies(self, kind: str) -> bool:
         """Return whether a fault applies to the node's current state; a dead process cannot be stopped."""
         if kind == "kill":
             return not self.dead
@@ -264,7 +264,7 @@ class Node:
     def inject(self, address: str, fault: Mapping[str, Any]) -> None:
         """Inject a fault now, unless the quiet phase has begun."""
         kind = fault["fault"]
-        if not self.world.faulty or not self._can_meet(kind):
+        if not self.world.faulty or not self._applies(kind):
             return
         self.world.record_fault(self, address, kind, fault.get("for"))
         if kind == "kill":
