@@ -197,22 +197,20 @@ def test_app_that_is_not_found_is_rejected(zeke: Zeke) -> None:
 
     check_each(
         [
-            ("shop", "not of the form module:catalog"),
-            (":catalog", "not of the form module:catalog"),
-            (
-                "tests/cli/shop.py",
-                "name the module and the catalog in it, as in --app tests.cli.shop:catalog",
-            ),
-            ("shop:", "not of the form module:catalog"),
-            ("..shop:catalog", "not of the form module:catalog"),
-            ("tests/cli/shop.py:catalog", "name the module, as in --app tests.cli.shop:catalog"),
-            ("tests/cli/shop:catalog", "name the module, as in --app tests.cli.shop:catalog"),
+            ("shop", "must be MODULE:CATALOG, got 'shop'"),
+            (":catalog", "must be MODULE:CATALOG, got ':catalog'"),
+            ("tests/cli/shop.py", "got the file 'tests/cli/shop.py'; pass --app tests.cli.shop:catalog"),
+            ("shop:", "must be MODULE:CATALOG, got 'shop:'"),
+            ("..shop:catalog", "must be MODULE:CATALOG, got '..shop:catalog'"),
+            ("tests/cli/shop.py:catalog", "; pass --app tests.cli.shop:catalog"),
+            ("tests/cli/shop.py:", "; pass --app tests.cli.shop:catalog"),
+            ("tests/cli/shop:catalog", "; pass --app tests.cli.shop:catalog"),
             ("nowhere.to_be.found:catalog", "module 'nowhere' not found in "),
             ("tests.cli.nowhere:catalog", "module 'tests.cli.nowhere' not found in "),
-            ("tests.cli.shop:shop", "has no 'shop'. It has tests.cli.shop:catalog."),
+            ("tests.cli.shop:shop", "which does not exist; pass tests.cli.shop:catalog"),
             (
                 "tests.cli.shop:Letter",
-                "is a ModelMetaclass, not a zeke_queue.Catalog. It has tests.cli.shop:catalog",
+                "got 'tests.cli.shop:Letter', which is a ModelMetaclass; pass tests.cli.shop:catalog",
             ),
         ],
         check,

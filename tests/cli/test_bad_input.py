@@ -71,7 +71,7 @@ def test_invalid_send_is_rejected_with_the_reason(zeke: Zeke) -> None:
             ("maill", "{}", "'maill'", "mail, odd, refuse", "--external"),
             ("mail", '{"copies": "many"}', "to: Field required", "copies: Input should be a valid integer"),
             ("mail", json.dumps({"to": "a" * 500}), "500 at most", "send a reference"),
-            ("mail", "{to: ann}", "line 1 column 2", "Quote it for the shell"),
+            ("mail", "{to: ann}", "line 1 column 2", "quote it for the shell"),
         ],
         check,
     )
@@ -134,7 +134,7 @@ def test_control_characters_of_an_error_are_removed(capsys: pytest.CaptureFixtur
 def test_invalid_wait_is_rejected_before_anything_is_sent(zeke: Zeke) -> None:
     def check(seconds: str) -> None:
         said = zeke.fails("send", "mail", '{"to": "ann"}', *SHOP, "--wait", seconds, code=2)
-        assert f"--wait: must be 0 or more seconds, got {seconds}." in said
+        assert f"--wait: must be 0 or more seconds, got {seconds}" in said
         assert zeke.json("jobs") == []
 
     check_each(["-1", "nan", "inf"], check)

@@ -125,7 +125,7 @@ def _usage_errors_as_json(ctx: Any) -> Generator[None]:
         message: Any = getattr(error, "format_message", None)
         if message is None or not options_of(ctx).json:
             raise
-        print_error(UsageError(message() or "Missing command."), options_of(ctx))
+        print_error(UsageError(message() or "Missing command"), options_of(ctx))
         raise typer.Exit(WRONG) from error
 
 
@@ -148,7 +148,7 @@ def _driver_error(error: Exception) -> ZekeError | None:
         return SettingsError(
             f"DATABASE_PRIMARY_URL: must be a DSN, got an error: {message}. Write postgresql://user@host:5432/name"
         )
-    return ZekeError(f"The database refused the statement: {message}")
+    return ZekeError(f"The database refused the statement: {message}. Run `zeke doctor`")
 
 
 def _output_error(error: Exception) -> ZekeError | None:

@@ -27,30 +27,30 @@ def load_catalog(path: str | None) -> Catalog[Any]:
             not a catalog.
     """
     if path is None:
-        raise UsageError("Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP.")
+        raise UsageError("Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP")
     # Split from the end, since the name of a file may contain a colon.
     module_name, colon, attribute = path.rpartition(":")
     if not colon and path.endswith(".py"):
-        raise UsageError(
-            f"--app {path!r} names a file; name the module and the catalog in it, as in"
-            f" {_module_of(path, 'catalog')}."
-        )
+        module_name, attribute = path, "catalog"
     if module_name.endswith(".py") or PurePath(module_name).name != module_name:
         raise UsageError(
-            f"--app {path!r} names a file; name the module, as in {_module_of(module_name, attribute)}."
+            f"--app: must be MODULE:CATALOG, got the file {path!r}; pass"
+            f" {_module_of(module_name, attribute or 'catalog')}"
         )
     if not colon or not attribute or not all(module_name.split(".")):
         raise UsageError(
-            f"--app {path!r} is not of the form module:catalog, for instance myproject.tasks:catalog."
+            f"--app: must be MODULE:CATALOG, got {path!r}; pass one such as myproject.tasks:catalog"
         )
     found: Any = _module(path, module_name)
     for part in attribute.split("."):
         if not hasattr(found, part):
-            raise UsageError(f"--app {path!r}: {module_name} has no {attribute!r}.{_hint(module_name)}")
+            raise UsageError(
+                f"--app: must name a catalog, got {path!r}, which does not exist{_hint(module_name)}"
+            )
         found = getattr(found, part)
     if not isinstance(found, Catalog):
         raise UsageError(
-            f"--app {path!r}: {attribute!r} is a {type(found).__name__}, not a zeke_queue.Catalog."
+            f"--app: must name a zeke_queue.Catalog, got {path!r}, which is a {type(found).__name__}"
             f"{_hint(module_name)}"
         )
     return cast("Catalog[Any]", found)
@@ -75,7 +75,7 @@ def _module(path: str, name: str) -> ModuleType:
         # A module missing inside the catalog's module is another error than a misspelt --app.
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise UsageError(
-                f"--app {path!r}: module {error.name!r} not found in {here} or on sys.path."
+                f"--app {path!r}: module {error.name!r} not found in {here} or on sys.path"
             ) from error
         raise _failed(path, name, error) from error
     except (Exception, SystemExit) as error:
@@ -86,7 +86,7 @@ def _module_of(file: str, attribute: str) -> str:
     """Return the name of a file's module, relative to the directory it is imported from."""
     path = PurePath(file.removesuffix(".py"))
     apart = path.is_absolute() or ".." in path.parts
-    where = f", in {path.parent}" if apart else ""
+    where = f" in {path.parent}" if apart else ""
     return f"--app {path.name if apart else '.'.join(path.parts)}:{attribute}{where}"
 
 
@@ -109,7 +109,7 @@ def _place(error: BaseException) -> str:
 
 
 def _hint(module_name: str) -> str:
-    """Return a hint with the catalogs that a module has."""
+    """Return the remedy: the catalogs that a module has, if any."""
     values = vars(sys.modules[module_name])
     names = sorted(name for name, value in values.items() if isinstance(value, Catalog))
-    return f" It has {', '.join(f'{module_name}:{name}' for name in names)}." if names else ""
+    return f"; pass {' or '.join(f'{module_name}:{name}' for name in names)}" if names else ""

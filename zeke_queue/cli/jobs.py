@@ -164,7 +164,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
             return None
         raise UsageError(
             "Name the catalog of the tasks, as in --app module:catalog, or set ZEKE_APP; or add --external"
-            " to send to a queue that another process serves."
+            " to send to a queue that another process serves"
         )
     from zeke_queue.cli.catalog_loader import load_catalog
 
@@ -176,7 +176,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
             known = ", ".join(sorted(catalog.tasks)) or "none"
             raise UnknownTaskError(
                 f"{str(error).partition(';')[0]} in {app}. Its tasks: {known}. Correct the name, or add"
-                " --external if another process serves it."
+                " --external if another process serves it"
             ) from error
     return catalog
 
@@ -184,7 +184,7 @@ def _catalog_for(task: str, app: str | None, *, external: bool) -> Catalog | Non
 def _require_wait(seconds: float | None) -> None:
     """Check a waiting time before the job is sent."""
     if seconds is not None and not 0 <= seconds < math.inf:
-        raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}.")
+        raise InvalidOptionError(f"--wait: must be 0 or more seconds, got {seconds:g}")
 
 
 async def _wait(queue: Queue, run: Run[Any], wait: float, options: Options) -> int:
@@ -306,7 +306,7 @@ async def show(context: typer.Context, job_id: IdArgument) -> None:
         job = await queue.get(wanted)
         if job is None:
             raise JobNotFoundError(
-                f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs."
+                f"No job has the id {wanted}, live or archived; `zeke jobs` lists the jobs"
             )
         events = await parts_of(queue).storage.events({wanted: 0})
     if options.json:
@@ -331,7 +331,7 @@ async def _change(context: typer.Context, job_id: str, verb: str, done: str, nee
         archived = job is not None and job.archived_on is not None
         status = "gone" if job is None else f"{job.status}, and archived" if archived else job.status
         typer.secho(
-            f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}.",
+            f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}",
             err=True,
             fg="red",
         )

@@ -117,7 +117,7 @@ async def revoke(
     async with open_queue(options) as queue:
         key = _sole(await parts_of(queue).storage.access.keys(), pattern, await parts_of(queue).storage.now())
         if not await parts_of(queue).storage.access.revoke_key(key.id):
-            raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked.")
+            raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked")
     if options.json:
         print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
     else:
@@ -172,7 +172,7 @@ def _team(text: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise InvalidOptionError(
-            f"--team: must be a UUID, got {text!r}; give one like 123e4567-e89b-12d3-a456-426614174000"
+            f"--team: must be a UUID, got {text!r}; pass one such as 123e4567-e89b-12d3-a456-426614174000"
         ) from None
 
 
@@ -218,10 +218,10 @@ def _sole(keys: Sequence[ApiKey], pattern: str, now: datetime) -> ApiKey:
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ZekeError(f"No key has this name, id or text: {pattern!r}. `zeke keys list` lists the keys.")
+        raise ZekeError(f"No key has this name, id or text: {pattern!r}; `zeke keys list` lists the keys")
     listed = ", ".join(f"{key.id} ({key.prefix}, {harmless(key.name)})" for key in found[:_TOLD])
     more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-    raise ZekeError(f"Several keys match {pattern!r}: {listed}{more}. Give an id, or more of the text.")
+    raise ZekeError(f"Several keys match {pattern!r}: {listed}{more}; pass an id, or more of the text")
 
 
 def _scopes(key: ApiKey) -> list[str]:

@@ -49,7 +49,7 @@ def others() -> dict[str, Migrations]:
             loaded[point.name] = point.load()
         except (ImportError, AttributeError) as error:
             raise UsageError(
-                f"The migrations {point.name!r} ({point.value}) can't be loaded: {error}. Install what is"
-                " missing, or uninstall their distribution."
+                f"The migrations {point.name!r} ({point.value}) can't be loaded: {error}; install what is"
+                " missing, or uninstall their distribution"
             ) from error
     return loaded

@@ -95,10 +95,10 @@ async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
     known |= {served for worker in await storage.workers() for served in worker.queues}
     if name in known:
         return
-    hint = did_you_mean(name, sorted(known), "`zeke queues` lists the queues.")
-    force = " To pause it before its first job, add --force." if paused else ""
+    hint = did_you_mean(name, sorted(known), "`zeke queues` lists the queues")
+    force = "add --force to pause it before its first job; " if paused else ""
     done = "paused" if paused else "resumed"
-    raise ZekeError(f"Queue {name!r} was not {done}: it has no jobs, settings or workers; {hint}{force}")
+    raise ZekeError(f"Queue {name!r} was not {done}: it has no jobs, settings or workers; {force}{hint}")
 
 
 @queue_app.command("pause")

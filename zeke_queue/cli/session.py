@@ -159,7 +159,7 @@ def _hush_driver() -> None:
     logging.getLogger("psycopg").addHandler(logging.NullHandler())
 
 
-def parse_id(text: str, option: str | None = None) -> UUID:
+def parse_id(text: str, option: str = "ID") -> UUID:
     """Return a job id given as an option or an argument.
 
     Raises:
@@ -168,10 +168,9 @@ def parse_id(text: str, option: str | None = None) -> UUID:
     try:
         return UUID(text)
     except ValueError:
-        said = f"{option}: " if option else ""
         raise InvalidOptionError(
-            f"{said}must be a job's id, got {text!r}; ids are UUIDs like 01938c5e-7a3b-7c4d-9e2f-0123456789ab"
-            " (`zeke jobs` lists them)."
+            f"{option}: must be a job's id, got {text!r}; ids are UUIDs like"
+            " 01938c5e-7a3b-7c4d-9e2f-0123456789ab (`zeke jobs` lists them)"
         ) from None
 
 
@@ -184,18 +183,18 @@ def parse_json(text: str | None, name: str) -> Any:
     if text is None:
         return None
     values: str = text
-    advice = """Quote it for the shell, as in '{"itemId": "123"}'."""
+    advice = """quote it for the shell, as in '{"itemId": "123"}'"""
     if text == "-":
-        name, advice = f"{name} on standard input", 'Write a JSON value, as {"itemId": "123"}.'
+        name, advice = f"{name} on standard input", 'write a JSON value, as {"itemId": "123"}'
         values = sys.stdin.read()
     if not values.strip():
-        raise InvalidOptionError(f"{name} is empty. {advice}")
+        raise InvalidOptionError(f"{name} is empty; {advice}")
     try:
         return json.loads(values)
     except ValueError as error:
-        raise InvalidOptionError(f"{name} is not valid JSON: {error}. {advice}") from None
+        raise InvalidOptionError(f"{name} is not valid JSON: {error}; {advice}") from None
     except RecursionError:
-        raise InvalidOptionError(f"{name} is nested too deeply; flatten it.") from None
+        raise InvalidOptionError(f"{name} is nested too deeply; flatten it") from None
 
 
 def print_error(error: ZekeError, options: Options, **more: Any) -> None:
