@@ -271,7 +271,7 @@ class JobsClient:
 
     async def _time_out(self, run_id: UUID | str, timeout: float) -> NoReturn:
         await self._clock.sleep(timeout)
-        raise ResultTimeoutError(f"Job {run_id} did not end within {timeout:g} s; it goes on")
+        raise ResultTimeoutError(f"Job {run_id} has not ended after {timeout:g} s; it continues")
 
     async def _end(self, run_id: UUID | str) -> Any:
         while True:

@@ -64,7 +64,10 @@ class QueueThread:
         try:
             return thread.run(work(thread.value), timeout, context=context)
         except LoopClosedError:
-            raise StorageUnavailableError("The queue was closed during the call") from None
+            raise StorageUnavailableError(
+                "The queue was closed during the call, which may have taken effect; open another one and"
+                " check"
+            ) from None
         except TimeoutError:
             if timeout is None:
                 raise
@@ -86,7 +89,7 @@ class QueueThread:
         """Return the parts of the open queue, to a coroutine on its loop."""
         thread = self._processes[os.getpid()].thread
         if thread is None:
-            raise UsageError("The queue is not open")
+            raise UsageError("The queue is not open; use it inside its block")
         return parts_of(thread.value)
 
     def close(self) -> None:

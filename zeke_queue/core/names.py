@@ -62,8 +62,8 @@ def queue_name(name: str, field: str = "name") -> str:
         raise InvalidNameError(f"{field}: must not be empty")
     if _QUEUE.fullmatch(name) is None:
         raise InvalidNameError(
-            f"{field}: must be ASCII letters, digits and _ . : / @ + -, beginning with a letter, a digit or _,"
-            f" got {shown(name)}"
+            f"{field}: must be ASCII letters, digits and _ . : / @ + -, beginning with a letter, a digit or"
+            f" _, got {shown(name)}"
         )
     if len(name) > QUEUE_NAME_MAX:
         raise InvalidNameError(

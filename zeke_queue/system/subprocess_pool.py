@@ -132,7 +132,7 @@ class Children:
 
     def _check(self) -> None:
         if self._closed:
-            raise UsageError("These child processes are closed and take no more calls")
+            raise UsageError("These child processes are closed and take no more calls; start another worker")
 
 
 class Child:

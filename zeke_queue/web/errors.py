@@ -124,7 +124,7 @@ def _ours(error: Exception) -> ApiError:
         return ApiError(503, "The database is unavailable; retry later", headers={"retry-after": RETRY_AFTER})
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
     if isinstance(error, PermissionDeniedError | StorageError):
-        return ApiError(500, "The database refused the request; see the server's log, and run zeke doctor")
+        return ApiError(500, "The database refused the request; see the server's log, and run `zeke doctor`")
     return ApiError(500, "Internal server error; see the server's log")
 
 

@@ -319,7 +319,7 @@ class ConnectionPool:
             except psycopg.OperationalError as error:
                 if is_worth_repeating(error):
                     raise StorageUnavailableError(
-                        f"The transaction met conflicts {_TRIES} times: {_first_line(error)}"
+                        f"The transaction met conflicts {_TRIES} times; repeat it later: {_first_line(error)}"
                     ) from error
                 raise
 
