@@ -296,7 +296,7 @@ def _writable(folder: Path | None = None, *files: tuple[str, Path | None]) -> No
             from zeke_sim.errors import SimulationError
 
             raise SimulationError(
-                f"{option}: {path} can't be written: {error.strerror}; give another place"
+                f"{option}: {path} can't be written: {error.strerror}; pass another place"
             ) from None
 
 

@@ -79,7 +79,7 @@ async def test_value_without_json_form_is_refused_everywhere(queue: Queue) -> No
 async def test_send_many_takes_only_an_iterable_of_sends(queue: Queue) -> None:
     task = queue.catalog.get("clean")
     for position, jobs in ((0, [task]), (1, [Send("clean"), ("clean", None)]), (0, ["clean"]), (0, {"a": 1})):
-        with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: must be a Send, got .*; give task.job"):
+        with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: must be a Send, got .*; pass task.job"):
             await queue.send_many(jobs)  # type: ignore[arg-type] - what untyped callers do
         async with queue.transaction() as transaction:
             with pytest.raises(UsageError, match=rf"^jobs\[{position}\]: must be a Send, got "):
@@ -261,15 +261,15 @@ async def test_parts_of_a_queue_must_be_of_their_types(storage: Storage) -> None
 
     async def check(wrong: Any) -> None:
         for field in ("settings", "clock", "entropy"):
-            with pytest.raises(UsageError, match=rf"^{field}: must be a {field.title()}, got .*; give") as no:
+            with pytest.raises(UsageError, match=rf"^{field}: must be a {field.title()}, got .*; pass") as no:
                 Queue(catalog, storage, **{field: wrong})
             assert "secret" not in str(no.value)
         remedy = r"^storage: must be a Storage, got .*; .*Queue\.connect\(catalog, dsn\)"
         with pytest.raises(UsageError, match=remedy):
             Queue(catalog, wrong)
-        with pytest.raises(UsageError, match=r"^settings: must be a Settings, got .*; give"):
+        with pytest.raises(UsageError, match=r"^settings: must be a Settings, got .*; pass"):
             await open_and_close(Queue.connect(catalog, settings=wrong))
-        with pytest.raises(UsageError, match=r"^clock: must be a Clock, got .*; give"):
+        with pytest.raises(UsageError, match=r"^clock: must be a Clock, got .*; pass"):
             await open_and_close(Queue.in_memory(catalog, clock=wrong))
 
     await check_each_async([SECRET, 5, 0, {}, Settings], check)

@@ -226,7 +226,7 @@ def test_failure_is_kept_if_its_shrinking_is_interrupted(
     [
         ("1 / 0", "'own:MINE' can't be loaded: ZeroDivisionError: division by zero"),
         ("import nowhere", "'own:MINE' can't be loaded: No module named 'nowhere'"),
-        ("MINE = 3", "give a zeke_sim.experiment.scenario.Scenario"),
+        ("MINE = 3", "pass a zeke_sim.experiment.scenario.Scenario"),
         ("from tests.scenarios.retries import SCENARIO as MINE", ""),
     ],
 )

@@ -108,10 +108,10 @@ FAILING = [
     ),
     ("zeke.enqueued(prioritaet=1)", ["prioritaet: no job has it; there are payload, delay, archived_on"]),
     ("zeke.enqueued('recipe')", ["No task has the name 'recipe'; did you mean 'receipt'?"]),
-    ("zeke.jobs(status='done')", ["status: must be of QUEUED, ", "got 'done'; give"]),
+    ("zeke.jobs(status='done')", ["status: must be of QUEUED, ", "got 'done'; pass"]),
     ("zeke.next_tick('reports')", ["next_tick: must be the name of a schedule (report"]),
     ("zeke.advance(hours=-1)", ["advance: must be 0 or more, got -3600 s; time only moves forward"]),
-    ("zeke.advance(to=zeke.now, hours=1)", ["advance: give either `to` or a span of time"]),
+    ("zeke.advance(to=zeke.now, hours=1)", ["advance: must have either `to` or a span of time"]),
     ("zeke.last_run", ["last_run: no task has run yet"]),
     ("zeke.run_task('gather')", ["results: must have the result of the child 'receipt'", "results={"]),
 ]

@@ -32,7 +32,7 @@ def test_every_scenario_is_loaded_by_the_name_that_its_plans_have() -> None:
 
 
 def test_name_without_a_scenario_is_refused() -> None:
-    with pytest.raises(SimulationError, match="give a module with a SCENARIO"):
+    with pytest.raises(SimulationError, match="pass a module with a SCENARIO"):
         load("tests.scenarios")
     with pytest.raises(SimulationError, match="is a function"):
         load("tests.scenarios:names")
@@ -41,7 +41,7 @@ def test_name_without_a_scenario_is_refused() -> None:
 def test_scenarios_are_read_from_the_nearest_project(tmp_path: Path) -> None:
     inner = tmp_path / "a" / "b"
     inner.mkdir(parents=True)
-    with pytest.raises(SimulationError, match="none is named; give a package"):
+    with pytest.raises(SimulationError, match="none is named; pass a package"):
         configured(inner)
     project = tmp_path / "pyproject.toml"
     project.write_text('[tool.zeke.sim]\nscenarios = ["shop.worlds"]\n')

@@ -181,7 +181,7 @@ def unreadable(response: httpx2.Response, why: str) -> ApiResponseError:
 def _status_message(response: httpx2.Response) -> str:
     said = f"The server answered {response.status_code} {response.reason_phrase}".rstrip()
     location = response.headers.get("location")
-    return said if location is None else f"{said}: give what it redirects to as base_url, {location}"
+    return said if location is None else f"{said}; pass what it redirects to as base_url, {location}"
 
 
 def _body(response: httpx2.Response) -> dict[str, Any]:

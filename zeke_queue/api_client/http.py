@@ -179,14 +179,14 @@ def _url(base_url: str) -> httpx2.URL:
         url = httpx2.URL(base_url)
     except (httpx2.InvalidURL, TypeError) as error:
         raise InvalidOptionError(
-            f"base_url: must be a URL ({error}); give one such as http://localhost:3003"
+            f"base_url: must be a URL ({error}); pass one such as http://localhost:3003"
         ) from None
     if url.scheme not in ("http", "https") or not url.host:
         raise InvalidOptionError(
-            "base_url: must have a scheme and a host; give one such as http://localhost:3003"
+            "base_url: must have a scheme and a host; pass one such as http://localhost:3003"
         )
     if url.userinfo or url.query or url.fragment:
-        raise InvalidOptionError("base_url: must not have a user, query or fragment; give a key as token")
+        raise InvalidOptionError("base_url: must not have a user, query or fragment; pass a key as token")
     return url
 
 
@@ -196,6 +196,6 @@ def _authorization(token: str | None) -> Mapping[str, str]:
     token = token.strip()
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise InvalidOptionError(
-            "token: must be an API key, mid_ and 64 digits, as zeke keys create printed it"
+            "token: must be an API key, mid_ and 64 digits, as `zeke keys create` printed it"
         )
     return {"authorization": f"Bearer {token}"}

@@ -30,7 +30,7 @@ def how_many(span: float, step: float) -> int:
     number = math.ceil(span / step)
     if number > MOST:
         raise InvalidOptionError(
-            f"step: {span} seconds in steps of {step} are {number} spans, {MOST} at most; give a longer step"
+            f"step: {span} seconds in steps of {step} are {number} spans, {MOST} at most; pass a longer step"
         )
     return number
 

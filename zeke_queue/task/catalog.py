@@ -385,7 +385,7 @@ def divided_limit(task: Task[Any, Any], limit: int | None, option: str) -> list[
     if own < 1:
         raise InvalidOptionError(
             f"{option}: {limit} can't be divided among the queues of task {task.name!r} and its"
-            f" aliases {', '.join(names)}, each of which needs one; give at least {len(names) + 1}, or"
+            f" aliases {', '.join(names)}, each of which needs one; pass at least {len(names) + 1}, or"
             " remove aliases under which no other program sends jobs"
         )
     return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]
@@ -402,7 +402,7 @@ def _defaults(options: object) -> OptionLayer:
         return OptionLayer()
     if not isinstance(options, Mapping):
         raise InvalidOptionError(
-            f"defaults: must be a mapping of options, got {shown(options)}; give one such as "
+            f"defaults: must be a mapping of options, got {shown(options)}; pass one such as "
             "{'retry_limit': 5}"
         )
     defaults = layer(cast("Mapping[str, Any]", options), OPTIONS_OF_A_TASK)

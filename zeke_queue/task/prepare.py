@@ -126,13 +126,13 @@ class JobFactory:
         """
         if not isinstance(jobs, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise UsageError(
-                f"jobs: must be an iterable of Send, got {shown(jobs)}; give [task.job(payload)]"
+                f"jobs: must be an iterable of Send, got {shown(jobs)}; pass [task.job(payload)]"
             )
         prepared: list[PreparedJob] = []
         for position, send in enumerate(jobs):
             if not isinstance(send, Send):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
                 raise UsageError(
-                    f"jobs[{position}]: must be a Send, got {shown(send)}; give task.job(payload)"
+                    f"jobs[{position}]: must be a Send, got {shown(send)}; pass task.job(payload)"
                 )
             prepared.append(self.prepare(send.task, send.payload, send.options, parent=parent, meta=meta))
         return prepared
@@ -270,11 +270,11 @@ def _computed_key(task: Task[Any, Any], key_of: Callable[[Any], str | None], pay
 
 
 _PARTS: Final = {
-    "catalog": ("stored_schedules", "give the catalog first, as in Queue.connect(catalog, dsn)"),
-    "storage": ("insert", "give an open one, or let Queue.connect(catalog, dsn) open it"),
-    "clock": ("monotonic", "give SystemClock(), or leave it out"),
-    "entropy": ("stream", "give SystemEntropy(), or leave it out"),
-    "settings": ("require_database", "give Settings.load(…), or leave it out"),
+    "catalog": ("stored_schedules", "pass the catalog first, as in Queue.connect(catalog, dsn)"),
+    "storage": ("insert", "pass an open one, or let Queue.connect(catalog, dsn) open it"),
+    "clock": ("monotonic", "pass SystemClock(), or leave it out"),
+    "entropy": ("stream", "pass SystemEntropy(), or leave it out"),
+    "settings": ("require_database", "pass Settings.load(…), or leave it out"),
 }
 """The parts of a queue: a method that identifies each, and the remedy if it is something else."""
 

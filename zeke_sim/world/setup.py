@@ -98,6 +98,6 @@ class Setup:
         for name in (*self.others, *self.clients):
             if name in taken or "/" in name or not name:
                 raise SimulationError(
-                    f"clients: {name!r} is another node's name, or has a slash; give another"
+                    f"clients: {name!r} is another node's name, or has a slash; pass another"
                 )
             taken.add(name)

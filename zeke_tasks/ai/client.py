@@ -219,7 +219,7 @@ def to_embed(texts: Sequence[str]) -> list[str]:
         AIRejected: there are no texts or too many, or one of them is empty.
     """
     if not 1 <= len(texts) <= TEXTS_AT_ONCE:
-        raise AIRejected(f"{len(texts)} texts can't be embedded at once; give 1 to {TEXTS_AT_ONCE}")
+        raise AIRejected(f"{len(texts)} texts can't be embedded at once; pass 1 to {TEXTS_AT_ONCE}")
     return [
         _cut(text, EMBEDDED_CHARACTERS, f"text {number} of {len(texts)} to embed is empty")
         for number, text in enumerate(texts, 1)

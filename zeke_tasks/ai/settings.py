@@ -110,7 +110,7 @@ class AISettings(Variables):
         if "@" in parsed.netloc:
             raise ValueError(
                 "must not contain a user or password, which would be shown; remove all up to the @,"
-                " and give the server's key as OPENAI_API_KEY"
+                " and pass the server's key as OPENAI_API_KEY"
             )
         return url
 

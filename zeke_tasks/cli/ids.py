@@ -41,7 +41,7 @@ class Abbreviation:
         except ValueError:
             if not _DIGITS.fullmatch(self._digits):
                 raise InvalidOptionError(
-                    f"ID: must be the id of a {what}, got {text!r}; give a UUID, or its beginning, such as"
+                    f"ID: must be the id of a {what}, got {text!r}; pass a UUID, or its beginning, such as"
                     f" 3f2a9c1b{self._lists_them}."
                 ) from None
 
@@ -68,8 +68,8 @@ class Abbreviation:
         named = "; ".join(f"{each} ({name[:60]})" for each, name in found[:_SHOWN])
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise ZekeError(
-            f"{len(found)} {self._plural} have ids that begin with {self._text!r}: {named}{more}."
-            " Give more characters."
+            f"{len(found)} {self._plural} have ids that begin with {self._text!r}: {named}{more};"
+            " pass more characters"
         )
 
     def missing(self) -> ZekeError:

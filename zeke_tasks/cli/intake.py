@@ -88,7 +88,7 @@ def upload(
     An item of a JSON file has externalId, and text or url, and may have title and metadata.
     """
     if not source.strip():
-        raise InvalidOptionError("--source: must not be empty; give a name, or omit the option.")
+        raise InvalidOptionError("--source: must not be empty; pass a name, or omit the option")
 
     async def command(options: Options, settings: Settings) -> int:
         from zeke_tasks.cli.run_upload import upload as take_in  # noqa: PLC0415 - see the package

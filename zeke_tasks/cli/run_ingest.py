@@ -296,7 +296,7 @@ def _with_advice(error: WebError, url: str) -> str:
     """
     said = error.reason if error.url == url else str(error)
     if isinstance(error, AddressRefused) and error.why == "loopback":
-        return f"{said}; give --allow-private to fetch from this machine"
+        return f"{said}; pass --allow-private to fetch from this machine"
     return said
 
 

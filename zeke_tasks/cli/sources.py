@@ -127,7 +127,7 @@ def _wanted(
     if authority is not None and not 0 <= authority <= 1:
         raise InvalidOptionError(f"--authority: must be from 0 to 1, got {authority:g}.")
     if name is not None and not name.strip():
-        raise InvalidOptionError("--name: must not be empty; give a name, or omit the option.")
+        raise InvalidOptionError("--name: must not be empty; pass a name, or omit the option")
     about = _search_options(kind, asked)
     new_id, read_as, place, called = _search(url, about) if kind == "youtube_search" else _place(url, kind)
     metadata = {} if place else {"query": called, **about}

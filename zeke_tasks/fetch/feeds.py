@@ -144,7 +144,7 @@ def _prolog(text: str) -> tuple[bool, str]:
 def _looks_like(text: str) -> str:
     doctype, root = _prolog(text)
     if root.lower() == "html" or (doctype and not root):
-        return "it is a web page; give the URL of its feed instead"
+        return "it is a web page; pass the URL of its feed instead"
     if root:
         return f"its first element is <{root}>, not <rss>, <feed> or <rdf:RDF>"
     return f"it is neither XML nor JSON, but starts with {text[:40]!r}"

@@ -156,6 +156,6 @@ async def test_unknown_run_or_playbook_is_refused_with_advice(zeke: Zeke, tmp_pa
     added = await zeke.json("playbook", "add", _file(tmp_path))
     assert "zeke playbook list" in await zeke.fails("playbook", "run", "ff", code=1)
     said = await zeke.fails("playbook", "show", "last", code=2)
-    assert "ID: must be the id of a run, got 'last'; give a UUID" in said
+    assert "ID: must be the id of a run, got 'last'; pass a UUID" in said
     assert TEAM in await zeke.fails("playbook", "cancel", TEAM, code=1)
     assert "--metadata" in await zeke.fails("playbook", "run", added["id"], "--metadata", "[]", code=2)

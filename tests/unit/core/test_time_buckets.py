@@ -34,7 +34,7 @@ def test_invalid_span_or_step_is_rejected() -> None:
             (60, 1.5, "step: must be a whole number of seconds, 1 to 604800, got 1.5"),
             (60, float("inf"), "got inf"),
             (60, float("nan"), "got nan"),
-            (3600, 3, "step: 3600 seconds in steps of 3 are 1200 spans, 1000 at most; give a longer step"),
+            (3600, 3, "step: 3600 seconds in steps of 3 are 1200 spans, 1000 at most; pass a longer step"),
         ],
         check,
     )

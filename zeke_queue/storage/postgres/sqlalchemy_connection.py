@@ -79,8 +79,8 @@ async def join_async(
         connection = await connection.connection()
     if not isinstance(connection, AsyncConnection):
         raise UsageError(
-            f"connection: {type(connection).__qualname__} can't be joined; give SQLAlchemy's AsyncConnection "
-            "or AsyncSession"
+            "connection: must be SQLAlchemy's AsyncConnection or AsyncSession, got "
+            f"{type(connection).__qualname__}"
         )
     check_not_autocommit((await connection.get_raw_connection()).dbapi_connection)
     return OpenAlchemyTransaction(connection, schema, now)

@@ -98,6 +98,6 @@ def _other(connection: object) -> str:
     kind = type(connection)
     return (
         "connection: must be psycopg's Connection, or SQLAlchemy's Connection or Session, got "
-        f"{kind.__module__}.{kind.__qualname__}; in Django give connection.connection inside "
+        f"{kind.__module__}.{kind.__qualname__}; in Django pass connection.connection inside "
         "transaction.atomic(), in async code use Queue"
     )

@@ -114,8 +114,8 @@ async def _joined(pool: ConnectionPool, connection: Any) -> OpenTransaction:
         return await join_async(connection, pool.schema, pool.now)
     if not isinstance(connection, AsyncConnection):
         raise UsageError(
-            f"connection: {type(connection).__module__}.{type(connection).__qualname__} can't be joined; "
-            "give psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession"
+            "connection: must be psycopg's AsyncConnection, or SQLAlchemy's AsyncConnection or AsyncSession, "
+            f"got {type(connection).__module__}.{type(connection).__qualname__}"
         )
     joinable = cast("Connection", connection)
     if joinable.autocommit and joinable.info.transaction_status == TransactionStatus.IDLE:
