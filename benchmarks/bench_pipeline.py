@@ -90,14 +90,14 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     web = _Web(20 if quick else 400)
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     values: dict[str, list[float]] = {"pipeline": [], "reading alone": []}
-    async with ParserPool(processors) as readers:
-        await _reading(web, readers, processors)  # each process loads its parsers first
+    async with ParserPool(processors) as parsers:
+        await _reading(web, parsers, processors)  # each process loads its parsers first
         for measured in range(runs):
             for name in in_turn(list(values), measured):
                 if name == "pipeline":
-                    values[name].append(await _pipeline(dsn, web, readers))
+                    values[name].append(await _pipeline(dsn, web, parsers))
                 else:
-                    values[name].append(await _reading(web, readers, processors))
+                    values[name].append(await _reading(web, parsers, processors))
             print(".", end="", flush=True)
     print()
     of = f"{len(web.pages)} items"
@@ -108,13 +108,13 @@ async def run(dsn: str, runs: int, *, quick: bool) -> list[Figure]:
     return [*figures.values(), both]
 
 
-async def _pipeline(dsn: str, web: _Web, readers: ParserPool) -> float:
+async def _pipeline(dsn: str, web: _Web, parsers: ParserPool) -> float:
     clock = SystemClock()
     repository = PostgresRepository()
 
     @asynccontextmanager
     async def resources() -> AsyncGenerator[Context]:
-        yield Context(repository, web, clock, readers, StubClient())
+        yield Context(repository, web, clock, parsers, StubClient())
 
     async with fresh_database(dsn) as own:
         migrate.migrate(own)
@@ -137,12 +137,12 @@ async def _pipeline(dsn: str, web: _Web, readers: ParserPool) -> float:
     return len(web.pages) / took
 
 
-async def _reading(web: _Web, readers: ParserPool, processors: int) -> float:
+async def _reading(web: _Web, parsers: ParserPool, processors: int) -> float:
     now, waiting = SystemClock().now(), iter(web.pages)
 
     async def work() -> None:
         for url in waiting:
-            await readers(read_page, web.answer(url), now)
+            await parsers(read_page, web.answer(url), now)
 
     began = time.perf_counter()
     await asyncio.gather(*(work() for _ in range(processors)))

@@ -49,15 +49,15 @@ async def _measure(runs: int, rounds: int) -> list[Figure]:
         "inline": lambda page: read_page(page, now),
     }
     logging.getLogger("trafilatura").setLevel(logging.CRITICAL)
-    values: dict[str, list[float]] = {name: [] for name in (*inline, "Readers")}
-    async with ParserPool(processors) as readers:
-        await _read(pages, None, readers, now, processors)  # each process loads its parsers first
+    values: dict[str, list[float]] = {name: [] for name in (*inline, "in processes")}
+    async with ParserPool(processors) as parsers:
+        await _read(pages, None, parsers, now, processors)  # each process loads its parsers first
         for read in inline.values():
-            await _read(pages, read, readers, now, processors)
+            await _read(pages, read, parsers, now, processors)
         for measured in range(runs):
             for name in in_turn(list(values), measured):
                 began = time.perf_counter()
-                await _read(pages * rounds, inline.get(name), readers, now, processors)
+                await _read(pages * rounds, inline.get(name), parsers, now, processors)
                 values[name].append(rounds * len(pages) / (time.perf_counter() - began))
             print(".", end="", flush=True)
     print()
@@ -70,7 +70,7 @@ async def _measure(runs: int, rounds: int) -> list[Figure]:
 
 
 def _ratios(figures: dict[str, Figure], processors: int) -> list[Figure]:
-    each = tuple(rate / processors for rate in figures["Readers"].runs)
+    each = tuple(rate / processors for rate in figures["in processes"].runs)
     process = Figure("reading", "a process", "pages/s", each)
     return [
         ratio(
@@ -81,14 +81,14 @@ def _ratios(figures: dict[str, Figure], processors: int) -> list[Figure]:
             target=0.8,
         ),
         ratio("reading", "lxml parsing / inline", figures["lxml parsing"], figures["inline"]),
-        ratio("reading", f"each of {processors} Readers / inline", process, figures["inline"], target=0.8),
+        ratio("reading", f"each of {processors} processes / inline", process, figures["inline"], target=0.8),
     ]
 
 
 async def _read(
     pages: Sequence[Fetched],
     inline: Callable[[Fetched], object] | None,
-    readers: ParserPool,
+    parsers: ParserPool,
     now: datetime,
     processors: int,
 ) -> None:
@@ -101,7 +101,7 @@ async def _read(
 
     async def work() -> None:
         for page in waiting:
-            await readers(read_page, page, now)
+            await parsers(read_page, page, now)
 
     await asyncio.gather(*(work() for _ in range(processors)))
 

@@ -104,6 +104,15 @@ async def _alternate(dsn: str, block: int) -> dict[str, float]:
             }
             for measure in measures.values():
                 await measure(WARM_UP)
+            await cursor.execute(REFUSED, [new_id(), "{}"])
+            inserted = cursor.rowcount
+            holder = await (await cursor.execute(HOLDER)).fetchone()
+            if (
+                inserted
+                or holder is None
+                or (await queue.send("bench", Item(n=0), singleton_key="held")).created
+            ):
+                raise RuntimeError("sends under the held key must be refused, and were not")
             seconds = dict.fromkeys(measures, 0.0)
             for turn in range(BLOCKS):
                 for name in in_turn(list(measures), turn):

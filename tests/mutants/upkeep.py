@@ -83,6 +83,18 @@ MUTANTS = (
         "A send of several jobs returns their ids in another order.",
     ),
     Mutant(
+        "refused-by-itself",
+        VERBS,
+        "        ordered = sorted(rows, key=_insert_order)\n"
+        "        transitions.insert(self._scope, ordered)\n"
+        "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
+        "        own = {row.id for row in rows if row.hold is not None and self._scope.known(row.id)}\n"
+        "        transitions.insert(self._scope, sorted(rows, key=_insert_order))\n"
+        "        known = [row.id if self._scope.known(row.id) else None for row in rows]\n"
+        "        return [None if one in own else one for one in known]\n",
+        "A send that is repeated after a lost answer is refused, since its own job has its key.",
+    ),
+    Mutant(
         "archive-takes-revived",
         TABLES,
         "            if row is not None and row.state in FINAL and row.completed_on == ended:\n",

@@ -11,8 +11,9 @@ from contextvars import Context
 import pytest
 
 from tests.cases import check_each
+from zeke_queue.system.waiting import start_detached
 from zeke_sim.errors import Livelock, Outside, Stalled
-from zeke_sim.loop.event_loop import RunQueue, VirtualLoop
+from zeke_sim.loop.event_loop import HANDLER, RunQueue, VirtualLoop
 
 
 @pytest.fixture
@@ -133,13 +134,42 @@ def test_task_killed_at_its_wake_up_is_cancelled_at_the_end() -> None:
     assert ended == ["cancelled"]
 
 
-def test_task_may_be_created_in_its_creator_s_own_context(loop: VirtualLoop) -> None:
-    async def work() -> str:
-        return "done"
+def test_task_of_a_process_stays_in_it_in_any_context(loop: VirtualLoop) -> None:
+    shared, run_queue, ran = Context(), RunQueue("node"), list[str]()
+    other = VirtualLoop()
+    foreign = other.context(RunQueue("of another run"))
+    other.close()
 
-    context = Context()
-    task = context.run(lambda: loop.create_task(work(), context=context))
-    assert loop.run_until_complete(task) == "done"
+    async def work(name: str) -> None:
+        ran.append(f"{name} {loop.current.name} {HANDLER.get()}")
+        await asyncio.sleep(2)
+        ran.append(f"{name} goes on")
+
+    async def start() -> None:
+        HANDLER.set("handler")
+        ways = {
+            "shared": lambda work: loop.create_task(work, context=shared),
+            "own": lambda work: shared.run(lambda: loop.create_task(work, context=shared)),
+            "foreign": lambda work: loop.create_task(work, context=foreign),
+            "within": lambda work: Context().run(loop.create_task, work),
+            "detached": start_detached,
+        }
+        for name, way in ways.items():
+            way(work(name))
+        loop.call_later(2, ran.append, "timer goes on", context=Context())
+
+    loop.create_task(start(), context=loop.context(run_queue))
+    loop.call_at(1.0, loop.kill, run_queue)
+    loop.call_at(9.0, loop.stop)
+    loop.run_forever()
+    assert ran == [
+        "shared node handler",
+        "own node None",
+        "foreign node handler",
+        "within node None",
+        "detached node None",
+    ]
+    assert RunQueue not in map(type, shared.values())
 
 
 def test_resumed_run_queue_runs_what_was_due(loop: VirtualLoop) -> None:

@@ -164,6 +164,16 @@ def test_refusal_has_a_reason_at_some_time_of_the_call(h: History) -> None:
     assert h.breaks("a refusal has a reason") == "refused, and no job has key 'k' of 'a'"
 
 
+def test_send_is_not_refused_by_its_own_job(h: History) -> None:
+    sent = h.new(singleton_key="k")
+    call = h.invoke("insert", jobs=(sent,))
+    h.insert(sent, call)
+    h.answer(call, [sent.id])
+    assert h.verdict() is None
+    h.answer(h.invoke("insert", jobs=(sent,)), [None])
+    assert h.breaks("a refusal has a reason") == "refused, and no job has key 'k' of 'a'"
+
+
 def test_repeated_send_may_be_refused_while_its_job_is_purged(h: History) -> None:
     job = h.send()
     sent = replace(h.new(), id=job)

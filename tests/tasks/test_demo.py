@@ -215,6 +215,16 @@ async def test_children_end_with_their_parent(tmp_path: Path) -> None:
     assert process.returncode == -signal.SIGTERM
 
 
+async def test_children_end_if_another_does_not_start(tmp_path: Path) -> None:
+    waits = Child("Worker 1", ["-c", "import sys; sys.stdin.read()"], tmp_path / "log")
+    broken = Child("Worker 2", waits.command, tmp_path / "missing" / "log")
+    children = Children([waits, broken], lambda line: None, _Hasty())
+    with pytest.raises(FileNotFoundError):
+        await children.__aenter__()
+    (process,) = children._running.values()
+    assert process.returncode == -signal.SIGTERM
+
+
 async def test_ended_process_is_not_restarted_during_shutdown(tmp_path: Path) -> None:
     told: list[str] = []
     ends = Child("Worker 1", ["-c", ""], tmp_path / "log")

@@ -111,11 +111,11 @@ def _text(name: object, field: str) -> str:
     return name
 
 
-def did_you_mean(name: object, known: Sequence[str], otherwise: str) -> str:
+def did_you_mean(name: object, known: Sequence[str], otherwise: str, *, cutoff: float = 0.6) -> str:
     """Return a hint to names like an unknown one, or ``otherwise`` without any.
 
     >>> did_you_mean("hourli", ["daily", "hourly"], "there is no such name")
     "did you mean 'hourly'?"
     """
-    near = difflib.get_close_matches(str(name), known, n=3)
+    near = difflib.get_close_matches(str(name), known, n=3, cutoff=cutoff)
     return f"did you mean {' or '.join(map(repr, near))}?" if near else otherwise

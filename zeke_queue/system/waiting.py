@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextvars import Context
+from contextvars import Context, ContextVar
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from zeke_queue.system.clock import wait
@@ -23,6 +23,9 @@ T = TypeVar("T")
 
 BACKOFF_MAX: Final = 30.0
 """Seconds that a loop waits at most after errors, unless its own interval is longer."""
+
+DETACHED: Final[ContextVar[bool]] = ContextVar("zeke_detached", default=False)
+"""Whether the running task serves many callers, and so belongs to no handler in a simulation."""
 
 _DOUBLINGS: Final = 10
 
@@ -210,7 +213,9 @@ def start_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     In a copy of the first caller's context the task would log that caller's context variables for all of
     them, and keep their values in memory.
     """
-    return asyncio.get_running_loop().create_task(coroutine, context=Context())
+    context = Context()
+    context.run(DETACHED.set, True)  # noqa: FBT003 - the variable's value
+    return asyncio.get_running_loop().create_task(coroutine, context=context)
 
 
 async def first(*coroutines: Coroutine[Any, Any, T]) -> T:

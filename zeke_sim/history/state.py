@@ -65,6 +65,9 @@ __all__ = [
 
 T = TypeVar("T")
 
+VACATED_KEPT: Final = 2
+"""Jobs that left a place and are kept: one may be the job that is asked about, and the other is not."""
+
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 
 
@@ -82,7 +85,7 @@ class RunState:
         limited: when a queue's limit last changed, and the previous limit.
         activity: what each worker does, by its id.
         made_room: when a job of a queue last ended or was released.
-        places, vacated: the job that occupies each exclusive place, and when a place was last occupied.
+        places, vacated: the job that occupies each exclusive place, and when the last two that did left it.
         ruled_overdue: the reason for each attempt that the storage reported as overdue.
         phase, since: the current phase, and when each phase began.
         attributed: whether the call of each change is known.
@@ -109,7 +112,7 @@ class RunState:
         self.nodes: defaultdict[str, Node] = defaultdict(Node)
         self.activity: defaultdict[UUID, WorkerActivity] = defaultdict(WorkerActivity)
         self.places: defaultdict[Place, dict[UUID, Image]] = defaultdict(dict)
-        self.vacated: dict[Place, float] = {}
+        self.vacated: defaultdict[Place, dict[UUID, float]] = defaultdict(dict)
         self.ruled_overdue: defaultdict[tuple[UUID, int], set[str]] = defaultdict(set)
         self.made_room: dict[str, float] = {}
         self.attributed = False
@@ -232,6 +235,12 @@ class RunState:
         if after is None or was is not after.state:
             life.earlier, life.since = life.since, event.at
 
+    def occupied(self, place: Place, since: float, *, but: UUID | None = None) -> bool:
+        """Return whether a job, other than ``but``, occupied an exclusive place at any time since then."""
+        now = self.places.get(place, ())
+        earlier = self.vacated.get(place, {})
+        return any(job != but for job in now) or any(at >= since for job, at in earlier.items() if job != but)
+
     def _leave(self, event: Change, row: Image) -> None:
         if row.state is _ACTIVE:
             self.active[row.name].pop(row.id, None)
@@ -244,7 +253,11 @@ class RunState:
             self.waiting[row.name].pop(row.id, None)
         if (place := place_of(row)) is not None:
             self.places[place].pop(row.id, None)
-            self.vacated[place] = event.at
+            vacated = self.vacated[place]
+            vacated.pop(row.id, None)
+            vacated[row.id] = event.at
+            if len(vacated) > VACATED_KEPT:
+                del vacated[next(iter(vacated))]
 
     def _enter(self, row: Image) -> None:
         if row.state is _ACTIVE:

@@ -15,6 +15,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
+from zeke_queue.system.waiting import DETACHED
 from zeke_sim.errors import Livelock, Outside, Stalled
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ RUN_QUEUE: ContextVar[RunQueue | None] = ContextVar("zeke_sim_run_queue", defaul
 """The run queue of the running code; None for the world's own run queue."""
 
 HANDLER: ContextVar[Any] = ContextVar("zeke_sim_handler", default=None)
-"""The handler of the running code, including tasks that the handler created; None for the runtime."""
+"""The handler of the running code, and of tasks that it created and did not detach; None for the runtime."""
 
 
 class _Handle(asyncio.Handle):
@@ -91,7 +92,7 @@ class _Timer(asyncio.TimerHandle):
         self._source_traceback = None
         self._when = when
         self._scheduled = True
-        self.run_queue = context.get(RUN_QUEUE) or loop.root
+        self.run_queue = context.get(RUN_QUEUE) or loop.current
         self.own = context.get(HANDLER) is None
 
     def cancel(self) -> None:
@@ -128,7 +129,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self._timers: list[tuple[float, int, _Timer]] = []
         self._sequence = 0
         self._runnable: list[RunQueue] = []
-        self._run_queues = [self.root]
+        self._current = self.root
+        self._run_queues: dict[RunQueue, None] = {self.root: None}  # in order of creation
         self._instant_began = 0
         self._tasks: list[asyncio.Task[Any]] = []
         self._tasks_limit = TASKS_KEPT
@@ -137,6 +139,11 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Return virtual seconds."""
         return self._now
+
+    @property
+    def current(self) -> RunQueue:
+        """The run queue whose callback runs; the world's between callbacks."""
+        return self._current
 
     # The interface of asyncio loops.
 
@@ -170,14 +177,20 @@ class VirtualLoop(asyncio.BaseEventLoop):
     ) -> asyncio.Task[T]:
         """Create a task and keep a reference to it until it is done.
 
-        A task in a context without a run queue belongs to the run queue of its creator, as to a process.
+        A task of a process stays in it. In a context that belongs to no run queue of this loop, it gets a
+        copy of the context, which belongs to its creator's run queue, and to its handler unless detached.
         """
         options.pop("eager_start", None)
         context: Context | None = options.get("context")
-        run_queue = RUN_QUEUE.get()
-        # Without a run queue there is nothing to set, and the context may be the current one.
-        if context is not None and run_queue is not None and RUN_QUEUE not in context:
-            context.run(RUN_QUEUE.set, run_queue)
+        run_queue = RUN_QUEUE.get() if context is None else context.get(RUN_QUEUE)
+        lost = run_queue is None or run_queue not in self._run_queues
+        if lost and self._current is not self.root:
+            handler = HANDLER.get()
+            context = copy_context() if context is None else context.copy()
+            context.run(RUN_QUEUE.set, self._current)
+            if not context.get(DETACHED):
+                context.run(HANDLER.set, handler)
+            options["context"] = context
         task = asyncio.Task(coro, loop=self, **options)
         tasks = self._tasks
         tasks.append(task)
@@ -203,7 +216,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 self._advance()
                 continue
             place = 0 if len(runnable) == 1 or self.choose is None else self.choose(runnable)
-            run_queue = runnable[place]
+            run_queue = self._current = runnable[place]
             ready = run_queue.ready
             handle = ready.popleft()
             if not ready:
@@ -224,12 +237,13 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
                 message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
                 self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+        self._current = self.root
 
     # Control of run queues and time.
 
     def context(self, run_queue: RunQueue) -> Context:
         """Return a context that assigns callbacks to a run queue."""
-        self._run_queues.append(run_queue)
+        self._run_queues[run_queue] = None
         context = copy_context()
         context.run(RUN_QUEUE.set, run_queue)
         return context

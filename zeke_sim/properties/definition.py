@@ -58,7 +58,8 @@ class Property(NamedTuple):
         check: raises ``Broken`` if the event violates it.
         verbs: limits calls and answers to these storage methods; empty for all.
         steps: limits row changes to these transitions; None for all.
-        tested: returns whether a run has tested the property so far; None if each of its events does.
+        tested: returns whether a run has tested the property so far; a test fails if none did. None if no run
+            has to.
     """
 
     name: str

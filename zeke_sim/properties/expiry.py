@@ -96,10 +96,10 @@ def no_attempt_is_cut_short(event: Change, state: RunState) -> None:
             if "lease" not in ruled:
                 raise Broken(f"attempt {before.attempt} is called lost, and was not overdue", job=before.id)
         elif "deadline" not in ruled:
-            _up(request, event, state)
+            _check_deadline(request, event, state)
 
 
-def _up(request: Request, event: Change, state: RunState) -> None:
+def _check_deadline(request: Request, event: Change, state: RunState) -> None:
     """Check that an attempt's deadline had passed on its worker's clock when the worker reported it."""
     row = event.before
     claim = None if row is None else state.lives[row.id].claims.get(row.attempt)

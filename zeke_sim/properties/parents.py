@@ -277,7 +277,7 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], state:
         if row is None or row.archived_on is not None or not _was_cancelled_along(row, parent):
             return False
         place = place_of(row._replace(state=_CREATED))
-        if place is not None and (state.places[place] or state.vacated.get(place, -1.0) >= time[0]):
+        if place is not None and state.occupied(place, time[0]):
             return False
     return True
 

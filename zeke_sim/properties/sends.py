@@ -230,7 +230,7 @@ def a_refusal_has_a_reason(event: Answered, state: RunState) -> None:
         places = [Place(sent.name, slot, sent.singleton_key) for slot in slots]
         rows = state.lives[sent.id].between(call.invoked.at, event.at)
         purged = any(row is None and earlier is not None for row, earlier in pairwise(rows))
-        taken = any(state.places.get(p) or state.vacated.get(p, -1.0) >= call.invoked.at for p in places)
+        taken = any(state.occupied(place, call.invoked.at, but=sent.id) for place in places)
         if not (taken or purged):
             raise Broken(f"refused, and no job has {_named(places[0])}", job=sent.id, since=call.invoked.at)
 

@@ -32,7 +32,7 @@ settlements, and for calls that hang; and one to spare.
 
 
 def _stops(state: RunState) -> dict[str, float]:
-    return state.of("told to stop", dict[str, float])
+    return state.of("asked to stop", dict[str, float])
 
 
 @holds("a stopping process starts nothing", Lived, Began, Invoked, verbs=DUTIES)

@@ -104,28 +104,28 @@ def event(of: history.Event) -> dict[str, Any]:
     kind = kind_of(type(of))
     if isinstance(of, history.Change):
         return {"kind": kind, **_change(of)}
-    shown = {name: value(getattr(of, name)) for name in of._fields}
+    entry = {name: value(getattr(of, name)) for name in of._fields}
     if isinstance(of, history.Fault):
-        shown["fault"] = shown.pop("kind")
-    return {"kind": kind, **shown}
+        entry["fault"] = entry.pop("kind")
+    return {"kind": kind, **entry}
 
 
 def _change(of: history.Change) -> dict[str, Any]:
     row = of.after or of.before
-    shown: dict[str, Any] = {"at": of.at, "now": value(of.now), "table": of.table, "call": of.call}
-    shown |= {"commit": of.commit}
+    entry: dict[str, Any] = {"at": of.at, "now": value(of.now), "table": of.table, "call": of.call}
+    entry |= {"commit": of.commit}
     if row is None:
-        return shown
-    shown |= {"job": value(row.id), "task": row.name, "attempt": row.attempt}
-    shown["state"] = value(row.state) if of.after else None
+        return entry
+    entry |= {"job": value(row.id), "task": row.name, "attempt": row.attempt}
+    entry["state"] = value(row.state) if of.after else None
     if of.before is None or of.after is None:
         columns = {name: value(getattr(row, name)) for name in row._fields}
-        shown["row"] = {name: column for name, column in columns.items() if column is not None}
-        return shown
+        entry["row"] = {name: column for name, column in columns.items() if column is not None}
+        return entry
     differing = [name for name in row._fields if getattr(of.before, name) != getattr(of.after, name)]
-    shown["was"] = {name: value(getattr(of.before, name)) for name in differing}
-    shown["set"] = {name: value(getattr(of.after, name)) for name in differing}
-    return shown
+    entry["was"] = {name: value(getattr(of.before, name)) for name in differing}
+    entry["set"] = {name: value(getattr(of.after, name)) for name in differing}
+    return entry
 
 
 def events(of: Iterable[history.Event]) -> list[dict[str, Any]]:
@@ -155,20 +155,20 @@ def line(of: history.Event) -> str:
     """Format an event in one line, without its time and node, with abbreviated UUIDs."""
     match of:
         case history.Invoked(verb=verb, args=args):
-            shown = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
+            entry = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
         case history.Answered(verb=verb, outcome=outcome, result=result):
-            shown = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
+            entry = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
         case history.Began() | history.Ended() | history.Effect() | history.Notified():
-            shown = _handler_line(of)
+            entry = _handler_line(of)
         case history.Lived(what=what):
-            shown = what
+            entry = what
         case history.Fault(address=address, kind=kind, until=until):
-            shown = f"{kind} at {address}{'' if until is None else f', until {until:.3f} s'}"
+            entry = f"{kind} at {address}{'' if until is None else f', until {until:.3f} s'}"
         case history.Phase(phase=phase):
-            shown = f"phase {phase} begins"
+            entry = f"phase {phase} begins"
         case _:
-            shown = _row_line(of)
-    return _clipped(shown)
+            entry = _row_line(of)
+    return _clipped(entry)
 
 
 def _handler_line(of: history.Began | history.Ended | history.Effect | history.Notified) -> str:
@@ -176,8 +176,8 @@ def _handler_line(of: history.Began | history.Ended | history.Effect | history.N
         case history.Began(task=task, job=job, attempt=attempt):
             return f"{task} {short(job)} begins attempt {attempt}"
         case history.Ended(task=task, job=job, attempt=attempt, how=how, value=result):
-            shown = "" if result is None else f" {_brief(result)}"
-            return f"{task} {short(job)} attempt {attempt} {how}{shown}"
+            entry = "" if result is None else f" {_brief(result)}"
+            return f"{task} {short(job)} attempt {attempt} {how}{entry}"
         case history.Effect(job=job, key=key, alive=alive):
             whose = "" if job is None else f" of {short(job)}"
             return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
@@ -210,8 +210,8 @@ def _change_line(of: history.Change) -> str:
     if of.after is None:
         return f"{of.table} − {name} {row.state.value}"  # noqa: RUF001 - a minus sign, as wide as the plus
     if of.before.state == of.after.state and of.before.attempt == of.after.attempt:
-        shown = event(of)["set"]
-        return f"{name} {row.state.value}: " + ", ".join(f"{k} = {_brief(v)}" for k, v in shown.items())
+        entry = event(of)["set"]
+        return f"{name} {row.state.value}: " + ", ".join(f"{k} = {_brief(v)}" for k, v in entry.items())
     attempt = f", attempt {row.attempt}"
     return f"{name} {of.before.state.value} → {row.state.value}{attempt}"
 
@@ -220,24 +220,24 @@ def _brief(of: object) -> str:
     """Format a value briefly: UUIDs abbreviated, objects as in Python but without quotes around keys."""
     match of:
         case UUID():
-            shown = short(of)
+            entry = short(of)
         case None:
-            shown = "none"
+            entry = "none"
         case Enum():
-            shown = _brief(of.value)
+            entry = _brief(of.value)
         case str():
-            shown = of
+            entry = of
         case Mapping():
             table = cast("Mapping[object, object]", of)
-            shown = "{" + ", ".join(f"{_brief(k)}: {_brief(v)}" for k, v in table.items()) + "}"
+            entry = "{" + ", ".join(f"{_brief(k)}: {_brief(v)}" for k, v in table.items()) + "}"
         case _ if (named := _record(of)) is not None:
-            shown = f"{type(of).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in named)})"
+            entry = f"{type(of).__name__}({', '.join(f'{k}={_brief(v)}' for k, v in named)})"
         case Sequence() | AbstractSet() if not isinstance(of, (bytes, bytearray)):
             items = [_brief(item) for item in cast("Iterable[object]", of)]
-            shown = f"[{', '.join(sorted(items) if isinstance(of, AbstractSet) else items)}]"
+            entry = f"[{', '.join(sorted(items) if isinstance(of, AbstractSet) else items)}]"
         case _:
-            shown = str(value(of))
-    return _clipped(shown)
+            entry = str(value(of))
+    return _clipped(entry)
 
 
 def _clipped(text: str) -> str:

@@ -155,11 +155,11 @@ def _knots(failure: Failure, story: Story) -> list[list[float]]:
 def _decisions(failure: Failure, story: Story) -> list[dict[str, Any]]:
     """List the plan's decisions in order; those that are faults in the history refer to their events."""
     first = {mark.address: mark.first for mark in reversed(story.faults)}
-    lines = [
+    decisions = [
         {"address": address, "text": decided(decision), "first": first.get(address)}
         for address, decision in failure.decisions.items()
     ]
-    return sorted(lines, key=lambda one: math.inf if one["first"] is None else one["first"])
+    return sorted(decisions, key=lambda one: math.inf if one["first"] is None else one["first"])
 
 
 def _time(time: float) -> float:

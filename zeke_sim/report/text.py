@@ -110,10 +110,10 @@ def _head(failure: Failure, story: Story) -> list[Text]:
 def _errors(failure: Failure) -> list[Text]:
     """Format the errors of failed jobs, if the violation concerns no single job."""
     found = errors(failure)
-    text = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
-    if len(found) > len(text):
-        text.append(f"and {len(found) - len(text)} more jobs, on the page")
-    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(text)]
+    lines = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
+    if len(found) > len(lines):
+        lines.append(f"and {len(found) - len(lines)} more jobs, on the page")
+    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(lines)]
 
 
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
@@ -146,11 +146,11 @@ def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
 
 def decided(decision: object) -> str:
     """Format a decision of a plan: ``latency 0.4``; ``kill, at 3.2, back 1.0``; ``w2``."""
-    text = value(decision)
-    if not isinstance(text, Mapping):
-        return str(text)
+    fields = value(decision)
+    if not isinstance(fields, Mapping):
+        return str(fields)
     parts: list[str] = []
-    for name, item in cast("Mapping[str, object]", text).items():
+    for name, item in cast("Mapping[str, object]", fields).items():
         if isinstance(item, bool):
             parts.append(name if item else f"not {name}")
         else:

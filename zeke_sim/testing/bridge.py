@@ -39,7 +39,7 @@ WORK: Final = frozenset({"cancel", "declare", "deregister", "insert", "insert_ch
 
 BLOCK: Final = frozenset({"begin", "commit", "rollback"})
 FEED: Final = frozenset({"add", "discard", "wait"})
-NEWS: Final = frozenset({"claim", "append_events", "purge"})
+CHANGES: Final = frozenset({"claim", "append_events", "purge"})
 """Other storage methods after which a watched job may have changed."""
 
 _DUE: Final = sql.SQL(
@@ -148,6 +148,6 @@ class Bridge:
         self.changed = True
         if verb in WORK:
             self.notify()
-        elif verb in NEWS and result:
+        elif verb in CHANGES and result:
             self._notifier.all_jobs()
         return result

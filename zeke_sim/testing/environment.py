@@ -247,17 +247,17 @@ class TestEnvironment:
         await self._instant()
         self.loop.resume(self._run_queue)
         await self._start()
-        company = self.loop.create_task(self._keep_up())
+        due_work = self.loop.create_task(self._keep_up())
         try:
-            parts = [main, company, *([] if self._working is None else [self._working])]
+            parts = [main, due_work, *([] if self._working is None else [self._working])]
             await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
-            if company.done():
-                company.result()
+            if due_work.done():
+                due_work.result()
             if not main.done():
                 self._record_failures()
             return await main
         finally:
-            company.cancel()
+            due_work.cancel()
             main.cancel()
 
     async def _start(self) -> None:

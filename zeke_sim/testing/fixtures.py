@@ -178,8 +178,8 @@ def backend_of(request: pytest.FixtureRequest) -> Backend:
     if marker is None:
         return Memory()
     if len(marker.args) != 1 or marker.kwargs or marker.args[0] not in {"memory", "postgres"}:
-        value = ", ".join(map(shown, marker.args)) or "nothing"
-        wrong(f"zeke_backend: must be 'memory' or 'postgres', got {value}")
+        arguments = ", ".join(map(shown, marker.args)) or "nothing"
+        wrong(f"zeke_backend: must be 'memory' or 'postgres', got {arguments}")
     if marker.args[0] == "memory":
         return Memory()
     from zeke_sim.testing.bridge import Postgres  # noqa: PLC0415 - tests in memory do not load the driver

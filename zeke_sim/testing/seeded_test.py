@@ -23,7 +23,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import Shrunk, shrink
-from zeke_sim.history.events import Effect, Violation
+from zeke_sim.history.events import Violation
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
 from zeke_sim.report import text
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Mapping
     from datetime import datetime
 
-    from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.node import Node
@@ -173,7 +172,7 @@ class WorldOptions:
 
         Args:
             hits: counts the runs in which each ``sometimes`` condition was true, and in which an effect was
-                recorded for each property that checks effects, which would hold without one too.
+                recorded for each property that holds without one too.
         """
         checked = list(ALL)
         for one in self.properties:
@@ -181,10 +180,9 @@ class WorldOptions:
                 checked.append(user_properties.sometimes(one.name, one.predicate, hits))
                 continue
             checked.append(one)
-            if one.events == (Effect,):
+            if one.tested is not None:
                 wanted = f"a call of zeke_sim.effect, which {one.name!r} needs"
-                tested = one.tested or _always
-                checked.append(user_properties.sometimes(wanted, tested, hits, on=one.events))
+                checked.append(user_properties.sometimes(wanted, one.tested, hits, on=one.events))
         return tuple(checked)
 
     def scenario(
@@ -248,10 +246,6 @@ def checked_count(name: str, number: object) -> None:
     """
     if type(number) is not int or number < 1:
         raise UsageError(f"{name}: must be 1 or more, got {value_shown(number)}")
-
-
-def _always(_state: RunState) -> bool:
-    return True
 
 
 def _check_properties(given: Any) -> None:

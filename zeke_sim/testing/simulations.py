@@ -224,7 +224,7 @@ def named(name: str) -> tuple[Property, ...]:
     """Return the properties with a name or of a group.
 
     Raises:
-        UsageError: the name is unknown; the message lists similar names and all names.
+        UsageError: the name is unknown; the message lists similar names, or all.
     """
     known = {one.name: one for one in ALL}
     if name in TOGETHER:
@@ -232,8 +232,9 @@ def named(name: str) -> tuple[Property, ...]:
     if name in known:
         return (known[name],)
     every = [*TOGETHER, *known]
-    hint = did_you_mean(name, every, "pass one of these.")
-    raise UsageError(f"check: no property has the name {name!r}; {hint} There are: {', '.join(every)}")
+    # Names are sentences, of which a user may remember only some words.
+    hint = did_you_mean(name, every, f"pass one of: {', '.join(every)}", cutoff=0.5)
+    raise UsageError(f"check: no property has the name {name!r}; {hint}")
 
 
 def span(value: str | timedelta | float) -> float:

@@ -82,7 +82,7 @@ class _State:
         self.thread: int | None = None
         self.allowed: Collection[str] = ()
         self.installed = False
-        self.told: Callable[[Outside], None] | None = None
+        self.on_refused: Callable[[Outside], None] | None = None
 
     @property
     def inside(self) -> bool:
@@ -99,25 +99,27 @@ _state: Final = _State()
 
 @contextmanager
 def closed(
-    seed_of: Callable[[str], int], allow: Collection[str] = (), told: Callable[[Outside], None] | None = None
+    seed_of: Callable[[str], int],
+    allow: Collection[str] = (),
+    on_refused: Callable[[Outside], None] | None = None,
 ) -> Generator[None]:
     """Refuse access to the outside within the block.
 
     Args:
         seed_of: derives a seed for random numbers, if they are allowed, from an address.
         allow: any of ``socket``, ``thread``, ``subprocess``, ``clock`` and ``random``.
-        told: called with the error of each refused access, even if a handler catches it.
+        on_refused: called with the error of each refused access, even if a handler catches it.
     """
     _install()
-    before = _state.thread, _state.allowed, _state.told
-    _state.thread, _state.allowed, _state.told = threading.get_ident(), allow, told
+    before = _state.thread, _state.allowed, _state.on_refused
+    _state.thread, _state.allowed, _state.on_refused = threading.get_ident(), allow, on_refused
     chance = random.getstate() if "random" in allow else None
     if chance is not None:
         random.seed(seed_of("random"))
     try:
         yield
     finally:
-        _state.thread, _state.allowed, _state.told = before
+        _state.thread, _state.allowed, _state.on_refused = before
         if chance is not None:
             random.setstate(chance)
 
@@ -125,8 +127,8 @@ def closed(
 def _refused(what: str, kind: str) -> Outside:
     """Create the error and report it to the world, since the code that catches it may suppress it."""
     error = Outside(f"{what}{whence()}", kind)
-    if _state.told is not None:
-        _state.told(error)
+    if _state.on_refused is not None:
+        _state.on_refused(error)
     return error
 
 

@@ -67,16 +67,23 @@ class Children:
 
     async def __aenter__(self) -> Self:
         """Start every child."""
-        for child in self._children:
-            process = await self._start(child)
-            self._report(f"{child.name} runs as pid {process.pid}")
-            self._keepers.append(asyncio.create_task(self._keep(child, process)))
+        try:
+            for child in self._children:
+                process = await self._start(child)
+                self._keepers.append(asyncio.create_task(self._keep(child, process)))
+                self._report(f"{child.name} runs as pid {process.pid}")
+        except BaseException:
+            await self._stop()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop all children, and wait until they have ended."""
+        await self._stop()
+
+    async def _stop(self) -> None:
         self._stopping = True
         for process in self._running.values():
             with suppress(ProcessLookupError):
