@@ -141,11 +141,7 @@ def instant(text: str) -> datetime:
 
 
 def seconds(text: str) -> float:
-    """Return the length of an interval in ISO 8601 style; a month has 30 days.
-
-    >>> seconds("PT1M2.5S")
-    62.5
-    """
+    """Return the length of an interval in ISO 8601 style; a month has 30 days."""
     found = _DURATION.fullmatch(text)
     if found is None:
         raise ValueError(f"no interval: {text!r}")

@@ -37,10 +37,10 @@ CAST: Final = {
 """The processes by name."""
 
 HARNESS: Final = "harness"
+"""The node of a history that heals every fault."""
 
 RULES: Final = ("lease", "poll", "shutdown_timeout", "sweep", "archive_after", "delete_after")
 """The options of a process that a history is judged by."""
-"""Who heals everything, as a node of the history."""
 
 PATIENCE: Final = 120.0
 """Seconds without progress after which remaining jobs count as abandoned: more than any pause of a healthy

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
-from tests.torture.cluster import Cluster, Decoder, commits, read_commits
-from tests.torture.decoding import Commit, Tables, read_change
+from tests.cases import each
+from tests.torture.cluster import Cluster, Decoder, commits, happened, read_commits
+from tests.torture.decoding import Commit, Tables, read_change, seconds
 from tests.torture.samples import COMMITTED, JOB, JOB_TEXT, NOW, WORKER
 from zeke_queue.model import NewJob, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
@@ -73,6 +74,22 @@ def test_update_without_its_old_row_is_refused() -> None:
         read_change(f"table pgboss.job: UPDATE: {JOB_TEXT}")
 
 
+def test_tables_without_properties_produce_no_events() -> None:
+    assert read_change("table pgboss.job_event: INSERT: seq[bigint]:1") is None
+
+
+@each(
+    ("PT0S", 0),
+    ("PT0.25S", 0.25),
+    ("PT1H2M3S", 3723),
+    ("P1DT-1H", 82_800),
+    ("P1Y", 31_557_600),
+    ("PT-0.5S", -0.5),
+)
+def test_intervals_are_read_as_seconds(text: str, length: float) -> None:
+    assert seconds(text) == length
+
+
 def test_commits_of_one_instant_or_out_of_order_keep_the_order_of_the_log() -> None:
     tables = Tables(NOW)
     row = f"table pgboss.job: INSERT: {JOB_TEXT}"
@@ -90,6 +107,19 @@ def test_changes_of_a_slot_are_grouped_by_commit() -> None:
         ("1/3", "BEGIN 8"),
     ]
     assert list(commits(texts)) == [Commit((1 << 32) + 2, NOW, [row])]
+
+
+def test_changes_are_counted_by_their_transition() -> None:
+    claimed = JOB_TEXT.replace("'created'", "'active'")
+    texts = [
+        f"table pgboss.job: INSERT: {JOB_TEXT}",
+        f"table pgboss.job: UPDATE: old-key: {JOB_TEXT} new-tuple: {claimed}",
+        f"table pgboss.job: UPDATE: old-key: {claimed} new-tuple: {claimed}",
+        f"table pgboss.archive: INSERT: {JOB_TEXT}",
+        f"table pgboss.archive: DELETE: {JOB_TEXT}",
+        "table pgboss.queue: INSERT: name[text]:'a'",
+    ]
+    assert [happened(text) for text in texts] == ["sent", "active", None, "archived", "purged", None]
 
 
 async def test_commits_are_decoded_once_despite_a_server_crash(tmp_path: Path) -> None:
