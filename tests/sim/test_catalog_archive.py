@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from uuid import UUID
 
+import pytest
+
 from tests.newsroom.archive import Archive, Kept
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -35,3 +37,17 @@ async def test_stored_changes_are_recorded_each_time_and_refused_ones_are_not() 
         assert not await archive.within(transaction).put_analysis(story, stub)
     both = [Kept("analysis", story, FIRST), Kept("brief", story, SECOND)]
     assert archive.kept == both * 2
+
+
+async def test_rolled_back_change_is_not_recorded() -> None:
+    archive, storage = Archive(SystemClock()), MemoryStorage(SystemClock())
+    story = await story_in(archive, storage)
+
+    async def rolled_back() -> None:
+        async with storage.transaction() as transaction:
+            assert await archive.within(transaction).put_analysis(story, ANALYSIS)
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        await rolled_back()
+    assert archive.kept == []
