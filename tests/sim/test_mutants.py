@@ -83,8 +83,10 @@ def test_mutant_is_searched_in_its_scenarios_or_where_its_module_runs() -> None:
 
 
 def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
-    for name in {name for mutant in TABLE for name in mutant.where}:
+    def check(name: str) -> None:
         assert load(full(name)).name == full(name)
+
+    check_each(sorted({name for mutant in TABLE for name in mutant.where}), check)
     planted, blinded = {mutant.name for mutant in PLANTED}, {one.blinds for one in SIMULATOR_MUTANTS}
     for one in SIMULATOR_MUTANTS:
         assert one.breaks.module.startswith("zeke_sim."), one.name
