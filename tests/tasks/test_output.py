@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from io import StringIO
 from typing import Any
@@ -13,22 +14,25 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.cases import check_each, check_each_async, each
+from tests.cases import check_each, each
 from tests.clocks import START
+from tests.tasks.jobs import memory_jobs
 from zeke_queue import Catalog, Fail, JobQuery, Queue, Worker
 from zeke_queue.model import Job, QueueStats, RowState
-from zeke_queue.system.settings import Settings
+from zeke_sim.loop.clock import VirtualClock
+from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words, wrapped
 from zeke_tasks.cli.output import describe_ai, print_models_and_cost, print_stories, print_story
 from zeke_tasks.cli.progress import Part, display, standing
 from zeke_tasks.cli.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
-from zeke_tasks.cli.run_jobs import open_job_runner
-from zeke_tasks.payloads import ScoreRelevance
+from zeke_tasks.cli.run_jobs import JobRunner
+from zeke_tasks.ingest.recognise import ReplayingClient
 from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
 from zeke_tasks.stories.view import StoryView
+from zeke_tasks.testing.web import ScriptedWeb
 
 ID = UUID(int=1)
 KEY = SecretStr("sk-any")
@@ -381,24 +385,37 @@ def test_each_part_has_a_bar_on_a_terminal() -> None:
     assert "2 jobs running, 2 failed" in shown
 
 
-async def test_items_are_read_only_for_a_visible_console_and_less_often_than_jobs(domain_dsn: str) -> None:
-    async def check(console: Console | None, reads: set[int]) -> None:
-        asked: list[int] = []
+def test_items_are_read_only_for_a_visible_console_and_less_often_than_jobs() -> None:
+    catalog = Catalog()
+    for name in ("waits", "worked"):
+
+        @catalog.task(name)
+        async def task() -> None: ...
+
+    def check(console: Console | None, reads: list[float]) -> None:
+        loop = VirtualLoop()
+        clock, asked = VirtualClock(loop, START), list[float]()
 
         async def items(jobs: Sequence[Job]) -> list[Finding]:
-            asked.append(len(jobs))
+            assert len(jobs) == 1
+            asked.append(round(clock.monotonic(), 3))
             return []
 
-        async with open_job_runner(Settings.load(database_primary_url=domain_dsn)) as runner:
-            waits = await runner.queue.trigger("score-relevance", ScoreRelevance(story_id=UUID(int=1)))
-            # Its queue is not worked, so it waits until the time is up, and is read at least four times.
-            await runner.run([waits.id], tasks=["ingest-source"], timeout=0.7, console=console, items=items)
-        assert len(asked) in reads
-        assert set(asked) <= {1}
+        async def run() -> None:
+            async with Queue.in_memory(catalog, clock=clock) as queue:
+                waits = await queue.trigger("waits")
+                runner = JobRunner(queue, memory_jobs().resources, ReplayingClient(ScriptedWeb()))
+                # Its queue is not worked, so it waits until the time is up.
+                await runner.run([waits.id], tasks=["worked"], timeout=1.5, console=console, items=items)
+
+        with closing(loop):
+            loop.run_until_complete(run())
+        assert asked == reads
 
     cases = {
-        "no console": (None, {0}),
-        "quiet": (Console(quiet=True, file=StringIO()), {0}),
-        "visible": (Console(file=StringIO()), {2, 3}),
+        "no console": (None, []),
+        "quiet": (Console(quiet=True, file=StringIO()), []),
+        # Jobs are read every 0.2 s, items once a second and at the end.
+        "visible": (Console(file=StringIO()), [0.0, 1.0, 1.6]),
     }
-    await check_each_async(cases, check)
+    check_each(cases, check)
