@@ -155,7 +155,7 @@ MUTANTS = (
         "    if brief is None or brief.briefed_by == job.id:\n",
         "    if brief is None:\n",
         "A job that was lost after it had kept its brief asks the AI again, and briefs twice.",
-        where=("catalog:DESK",),
+        where=("catalog:FEW_SOURCES",),
     ),
     Mutant(
         "highlights-numbered-as-they-come",
@@ -210,7 +210,7 @@ MUTANTS = (
         "    async with _rows(job) as rows:\n"
         "        if ended:\n",
         "The success of a run is recorded in a transaction after the one that ends it.",
-        where=("catalog:DESK",),
+        where=("catalog:FEW_SOURCES",),
     ),
     Mutant(
         "entries-known-by-their-links",

@@ -68,7 +68,7 @@ SMALL: Final = (
 WHOLE_SIZE: Final = Size(44, 5, 1, 14.0, 1.0, 1.0, 6, 200, 0.02)
 """Fifty sources that are checked every six hours, over two weeks."""
 
-DESK_SIZE: Final = Size(
+FEW_SOURCES_SIZE: Final = Size(
     1, 0, 0, 0.004, 500.0, 1.0, 1, 48, 0.6, ("brief", "playbook", "playbook"), SHORT_STEPS
 )
 """Six minutes in which users brief few stories and run a playbook of one quick step.
@@ -102,9 +102,9 @@ def build_whole(draws: RandomStream) -> Setup:
     return _build(draws, draws.pick((WHOLE_SIZE,)))
 
 
-def build_desk(draws: RandomStream) -> Setup:
+def build_few_sources(draws: RandomStream) -> Setup:
     """Build a newsroom of one feed, and of users that run playbooks."""
-    return _build(draws, draws.pick((DESK_SIZE,)))
+    return _build(draws, draws.pick((FEW_SOURCES_SIZE,)))
 
 
 def _build(draws: RandomStream, size: Size) -> Setup:
@@ -146,9 +146,9 @@ WHOLE: Final = Newsroom(
     sizes=(WHOLE_SIZE,),
 )
 
-DESK: Final = Newsroom(
-    "tests.scenarios.catalog:DESK",
+FEW_SOURCES: Final = Newsroom(
+    "tests.scenarios.catalog:FEW_SOURCES",
     "the same with one feed, whose stories users brief and run a playbook on all the time",
-    build_desk,
-    sizes=(DESK_SIZE,),
+    build_few_sources,
+    sizes=(FEW_SOURCES_SIZE,),
 )

@@ -1,13 +1,14 @@
-"""The scenario of the newsroom: it runs green, and the situations it is made for occur in it."""
+"""The scenario of the newsroom: no property is violated, and the situations it is made for occur in it."""
 
 from __future__ import annotations
 
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from tests.cases import each
 from tests.newsroom.feeds import DAY
 from tests.scenarios import load
-from tests.scenarios.catalog import DESK, DESK_SIZE, SMALL, WHOLE, WHOLE_SIZE
+from tests.scenarios.catalog import FEW_SOURCES, FEW_SOURCES_SIZE, SMALL, WHOLE, WHOLE_SIZE
 from tests.sim.runs import inserted, of, outcomes
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import Began, Ended, Fault
@@ -23,7 +24,7 @@ def events() -> list[Event]:
     return [event for outcome in outcomes("catalog") for event in outcome.events]
 
 
-def test_newsroom_runs_green() -> None:
+def test_newsroom_violates_no_property() -> None:
     broken = [(seed, one.violation) for seed, one in enumerate(outcomes("catalog")) if one.violation]
     assert broken == []
 
@@ -51,11 +52,13 @@ def test_whole_newsroom_has_fifty_sources_for_two_weeks() -> None:
     assert load(WHOLE.name) is WHOLE
 
 
-def test_desk_runs_green_and_ends_playbooks_while_faults_are_injected() -> None:
-    made = [run(DESK, DESK.plan(seed)) for seed in (1, 2, 3)]
-    assert [one.violation for one in made] == [None] * 3
-    ends = [end for one in made for end in of(one.events, Ended, task="playbook-run", how="returned")]
-    assert sum(end.at < DESK_SIZE.days * DAY for end in ends) >= 10
+@each(1, 2, 3)
+def test_playbooks_end_while_faults_are_injected(seed: int) -> None:
+    outcome = run(FEW_SOURCES, FEW_SOURCES.plan(seed))
+    assert outcome.violation is None
+    ends = of(outcome.events, Ended, task="playbook-run", how="returned")
+    # One end at least meets faults: some mutants of a run's end are found only there.
+    assert any(end.at < FEW_SOURCES_SIZE.days * DAY for end in ends)
 
 
 def test_run_is_repeated_from_its_plan() -> None:

@@ -27,7 +27,7 @@ def test_package_names_all_its_scenarios() -> None:
 
 
 def test_every_scenario_is_loaded_by_the_name_that_its_plans_have() -> None:
-    for name in [*scenarios.names(), "catalog:WHOLE", "catalog:DESK"]:
+    for name in [*scenarios.names(), "catalog:WHOLE", "catalog:FEW_SOURCES"]:
         assert load(scenarios.full(name)).name == scenarios.full(name)
 
 
