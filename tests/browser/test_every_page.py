@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visits
 from tests.browser.devices import DEVICES, WIDER, faults
 from tests.cases import check_each
+from zeke_queue.web.dashboard.dashboard import VIEWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +31,13 @@ def sight(chromium: Browser, furnished: tuple[House, dict[str, str]]) -> Iterato
     visits = Visits(chromium, house)
     yield {name: visits.user(**how) for name, how in DEVICES.items()}, places, visits
     visits.close()
+
+
+def test_every_route_of_the_dashboard_is_among_the_pages(sight: Sight) -> None:
+    _, places, _ = sight
+    fragments = {"/live", "/jobs/{job_id}/live", "/jobs/{job_id}/held"}
+    paths = {re.sub(r"(?<=^jobs/)[^?]+", "{job_id}", place).partition("?")[0] for place in places.values()}
+    assert {f"/{path}" for path in paths} == {view.path for view in VIEWS if not view.changes} - fragments
 
 
 def test_axe_finds_no_fault_in_any_page(sight: Sight) -> None:

@@ -116,6 +116,16 @@ def test_running_job_is_cancelled_after_confirmation(house: House, page: Page) -
     expect(badge).to_have_attribute("data-state", "active")
 
 
+def test_job_is_sent_again_with_its_payload(house: House, page: Page) -> None:
+    job_id = house.send("letter", {"to": "Bert", "copies": 3})
+    page.goto(f"jobs/{job_id}")
+    page.get_by_role("link", name="Send again…").click()
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#note")).to_have_text("Job sent")
+    expect(page.locator("#payload")).to_contain_text('"copies": 3')
+    assert str(job_id) not in page.url
+
+
 def test_id_is_copied(house: House, visits: Visits) -> None:
     page = visits.user(permissions=["clipboard-read", "clipboard-write"])
     job_id = house.send("letter", {"to": "Bert"})

@@ -120,7 +120,9 @@ def test_buttons_of_a_schedule_are_on_one_line_on_a_phone(house: House, visits: 
         house.do(house.queue.schedules.put(name, "0 7 * * *", task="parcel", paused=paused))
     page = visits.user(**PHONE)
     unmoved(page, "schedules")
-    for card in page.locator(".schedule").all():
+    cards = page.locator(".schedule")
+    expect(cards).to_have_count(2)
+    for card in cards.all():
         buttons = boxes(card.locator("form button, form .button"))
         assert len(buttons) == 4
         assert len({button["y"] for button in buttons}) == 1
@@ -131,7 +133,9 @@ def test_timezone_wraps_between_its_parts_beside_unbroken_ticks(house: House, vi
     house.do(house.queue.schedules.put("morning-letter", "0 7 * * *", timezone=zone, task="parcel"))
     page = visits.user(**PHONE)
     unmoved(page, "schedules")
-    for place in page.locator(".schedule th, .schedule dd").filter(has_text=zone).all():
+    places = page.locator(".schedule th, .schedule dd").filter(has_text=zone)
+    expect(places).to_have_count(2)
+    for place in places.all():
         for part in ("America", "Argentina", "Buenos_Aires"):
             assert len(place.evaluate(TEXT, part)) == 1, part
     ticks = page.locator(".ticks")
@@ -146,7 +150,9 @@ def test_times_of_a_job_are_indented_and_durations_unbroken(house: House, visits
     job_id = house.send("letter", {"to": "Bert"})
     house.ended(job_id)
     page.goto(f"jobs/{job_id}")
-    for moment in page.locator("#timeline li").all():
+    moments = page.locator("#timeline li")
+    expect(moments).to_have_count(2)
+    for moment in moments.all():
         title, at = box(moment.locator("b")), box(moment.locator("time"))
         key = box(moment.locator(".key"))
         assert key["x"] + key["width"] < min(title["x"], at["x"])

@@ -179,3 +179,15 @@ def test_hostile_text_of_a_stream_runs_no_script(house: House, visits: Visits) -
     expect(page.locator("#error")).to_contain_text("<img src=x")
     expect(page.locator("#progress")).to_contain_text("{{7*7}}")
     assert page.evaluate("window.run") is None
+
+
+def test_hostile_text_in_a_form_is_returned_unchanged(page: Page) -> None:
+    page.goto("trigger?task=letter")
+    field = page.get_by_label("Payload, as JSON")
+    field.fill("</textarea>" + HOSTILE)
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.get_by_role("alert")).to_be_visible()
+    expect(field).to_have_value("</textarea>" + HOSTILE)
+    page.goto("jobs?task=%3Cscript%3Ewindow.run=1%3C/script%3E&text=%22%3E%3Cimg%20src=x%20onerror=run=1%3E")
+    expect(page.get_by_label("Contains")).to_have_value('"><img src=x onerror=run=1>')
+    assert page.evaluate("window.run") is None
