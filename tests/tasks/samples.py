@@ -1,10 +1,38 @@
-"""Feeds and pages of our own making, in the forms and with the faults that real ones have."""
+"""Feeds from the web, and feeds and pages of our own making with the forms and faults that real ones have."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 from zeke_tasks.testing.web import feed, page
+
+FEEDS: Final = {
+    "davidbau.xml": (15, "davidbau.com"),
+    "foolcontrol.xml": (10, "FoolControl: Phear the penguin"),
+    "json_feed_sample.json": (2, "Example JSON Feed"),
+    "malformed_rss_namespaced.xml": (2, "Test Feed with Namespaced RSS"),
+    "osm-pl.xml": (8, "OpenStreetMap Polska"),
+    "osm.xml": (20, "Changesets"),
+    "postgis.xml": (10, "PostGIS"),
+    "stackoverflow.xml": (2, 'Setuptools "development" Requirements - Stack Overflow'),
+    "utf16_encoded.xml": (1, "UTF-16 Encoded Feed"),
+    "vintagehomeplans.xml": (20, "Vintage Home Plans"),
+}
+"""The feeds from the web: how many items each has, counted by hand, and its title."""
+
+WRITTEN: Final = {
+    "rss.xml": 30,
+    "cut-off.xml": 15,
+    "lying-prolog.xml": 30,
+    "real-utf-16.xml": 30,
+    "atom.xml": 1,
+    "rdf.xml": 1,
+    "feed.json": 1,
+}
+"""How many items each feed of ``write_samples`` has."""
+
+DAMAGED: Final = {"malformed_rss_namespaced.xml", "osm-pl.xml", "cut-off.xml"}
 
 _ATOM = """<?xml version="1.0" encoding="utf-8"?>
 <feed xmlns="http://www.w3.org/2005/Atom"><title>Atom</title><id>urn:feed</id>

@@ -6,25 +6,12 @@ from pathlib import Path
 
 from tests.cases import check_each_async
 from tests.clocks import START
+from tests.tasks.samples import DAMAGED, FEEDS
 from tests.tasks.web.conftest import DATA
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo.site import serve_directory
 from zeke_tasks.fetch import Feed, extract_article, parse_feed
 
-# How many items each has, counted by hand, and its title.
-FEEDS = {
-    "davidbau.xml": (15, "davidbau.com"),
-    "foolcontrol.xml": (10, "FoolControl: Phear the penguin"),
-    "json_feed_sample.json": (2, "Example JSON Feed"),
-    "malformed_rss_namespaced.xml": (2, "Test Feed with Namespaced RSS"),
-    "osm-pl.xml": (8, "OpenStreetMap Polska"),
-    "osm.xml": (20, "Changesets"),
-    "postgis.xml": (10, "PostGIS"),
-    "stackoverflow.xml": (2, 'Setuptools "development" Requirements - Stack Overflow'),
-    "utf16_encoded.xml": (1, "UTF-16 Encoded Feed"),
-    "vintagehomeplans.xml": (20, "Vintage Home Plans"),
-}
-DAMAGED = {"malformed_rss_namespaced.xml", "osm-pl.xml"}
 # Title, author and day.
 PAGES = {
     "adac.de.kindersitze.html": ("18 Kindersitze im Test: Vier Modelle fallen durch", None, "2019-06-19"),
