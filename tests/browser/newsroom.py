@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from tests.tasks.domain import Domain
-from tests.tasks.store.test_analysis import BRIEF, MODELS
+from tests.tasks.store.samples import BRIEF, MODELS
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.settings import Settings

@@ -12,7 +12,7 @@ from tests.browser.devices import DEVICES, WIDER, faults
 from tests.browser.house import House
 from tests.browser.test_strangers import HOSTILE
 from tests.tasks.domain import Domain
-from tests.tasks.store.test_analysis import BRIEF, MODELS
+from tests.tasks.store.samples import BRIEF, MODELS
 from zeke_queue.client.parts import parts_of
 from zeke_tasks.catalog import catalog
 from zeke_tasks.pages import page as newsroom_page

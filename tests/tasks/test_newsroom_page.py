@@ -13,7 +13,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain
-from tests.tasks.store.test_analysis import BRIEF, MODELS
+from tests.tasks.store.samples import BRIEF, MODELS
 from tests.web.conftest import Web
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.queue import Queue

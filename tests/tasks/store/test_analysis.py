@@ -11,21 +11,12 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from tests.tasks.store.samples import BRIEF, MODELS
+from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
 
 NOBODY = UUID(int=7)
-MODELS = Analysis(
-    why_it_matters="It is faster.\nIt is smaller.",
-    chili=3,
-    confidence=0.855,
-    state=AnalysisState.COMPLETED,
-    model="gpt-5-nano",
-    prompt_version="2",
-    citations=[{"url": "https://a.example/", "n": 1}],
-)
 STUBS = replace(MODELS, why_it_matters="It is.", state=AnalysisState.STUB, model="stub")
-BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 170)
 
 
 # Overlays

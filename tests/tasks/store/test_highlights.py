@@ -9,12 +9,12 @@ from uuid import UUID
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain
+from tests.tasks.store.samples import SCORE
 from zeke_tasks.store.highlights import (
     HighlightKind,
     NewHighlight,
     Origin,
     ReadingState,
-    Score,
     TeamHighlight,
     TeamStory,
 )
@@ -22,7 +22,6 @@ from zeke_tasks.store.model import Story
 
 NOBODY = UUID(int=7)
 TEAM, OTHERS = UUID(int=21), UUID(int=22)
-SCORE = Score(0.735, ("latency", "cache"), {"keywords": 0.16, "kind": 0.27})
 
 
 def _new(story: Story, team: UUID | None = TEAM, summary: str = "Faster", **about: Any) -> NewHighlight:

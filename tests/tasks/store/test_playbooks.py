@@ -12,6 +12,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain, there
+from tests.tasks.store.samples import PLAYBOOK, STEPS, TEAM
 from zeke_queue.errors import InvalidOptionError, SerializationError, UsageError
 from zeke_tasks.store.playbooks import (
     NewRun,
@@ -25,9 +26,7 @@ from zeke_tasks.store.playbooks import (
 )
 
 NOBODY = UUID(int=7)
-TEAM, OTHERS = UUID(int=21), UUID(int=22)
-STEPS = [Step("ingest", "ingest-oneoff", {"url": "https://a.example/"}), Step("pull", "ingest-pull")]
-PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", STEPS)
+OTHERS = UUID(int=22)
 RUN = NewRun(UUID(int=41), PLAYBOOK.id, TEAM, TriggerSource.API, NOBODY, {"topic": "ö"})
 
 

@@ -13,27 +13,25 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain, content_of, story_of
+from tests.tasks.store.samples import EVENT, SPENDING, TEAM, VECTOR
 from zeke_queue.model import NewJob
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceType, item_id
-from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
+from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
 from zeke_tasks.store.repository import Rows
 
 T = TypeVar("T")
 
 ENDS = ["committed", "undone"]
 HOUR = 3600.0
-TEAM, OTHERS = UUID(int=21), UUID(int=22)
+OTHERS = UUID(int=22)
 MODELS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")
 STUBS = replace(MODELS, state=AnalysisState.STUB, model="stub")
 BRIEF = Brief("One.", "Two.", "Three.", 60)
-VECTOR = Embedding("m", (1.0, 2.0))
 SCORE = Score(0.5, ("a",), {"kind": 0.5})
-SPENDING = Spending(UUID(int=51), 1, "analysis", "analyze-story", "m", 1, 2, None)
 PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", [Step("a", "ingest-pull"), Step("b", "ingest-pull")])
-RUN = NewRun(UUID(int=41), PLAYBOOK.id, TEAM, TriggerSource.API)
-EVENT = RunEvent(RUN.id, 0, "run.created")
+RUN = NewRun(EVENT.run_id, PLAYBOOK.id, TEAM, TriggerSource.API)
 
 
 async def test_rows_and_jobs_are_written_together(domain: Domain) -> None:

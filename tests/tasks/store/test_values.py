@@ -12,10 +12,7 @@ import pytest
 
 from tests.cases import each
 from tests.tasks.domain import Domain
-from tests.tasks.store.test_analysis import BRIEF, MODELS
-from tests.tasks.store.test_highlights import SCORE
-from tests.tasks.store.test_playbooks import PLAYBOOK, STEPS
-from tests.tasks.store.test_transactions import EVENT, SPENDING, VECTOR
+from tests.tasks.store.samples import BRIEF, EVENT, MODELS, PLAYBOOK, SCORE, SPENDING, STEPS, VECTOR
 from zeke_queue.errors import InvalidOptionError, SerializationError, StorageError
 from zeke_tasks.store.analysis import AnalysisState
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight
