@@ -16,14 +16,18 @@ from rich.text import Text
 
 from tests.cases import check_each, each
 from tests.clocks import START
-from tests.tasks.jobs import memory_jobs
+from tests.tasks.jobs import Jobs, memory_jobs
+from tests.tasks.scripted import ScriptedAI
 from zeke_queue import Catalog, Fail, JobQuery, Queue, Worker
 from zeke_queue.model import Job, QueueStats, RowState
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
+from zeke_tasks.ai.client import AIClient
 from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.ai.stub import StubClient
+from zeke_tasks.briefs.generate import PROMPT
 from zeke_tasks.cli.formatting import Entry, abbreviated, listed, printable_words, wrapped
-from zeke_tasks.cli.output import describe_ai, print_models_and_cost, print_stories, print_story
+from zeke_tasks.cli.output import describe_ai, print_brief, print_models_and_cost, print_stories, print_story
 from zeke_tasks.cli.progress import Part, display, standing
 from zeke_tasks.cli.report import Finding, Outcome, failed_jobs_table, failures_table, urls_table
 from zeke_tasks.cli.run_jobs import JobRunner
@@ -31,7 +35,7 @@ from zeke_tasks.ingest.recognise import ReplayingClient
 from zeke_tasks.store.analysis import AnalysisState, Overlay, Spending
 from zeke_tasks.store.highlights import Highlight, HighlightKind, Origin, Score
 from zeke_tasks.store.model import ItemStatus, Kind, RawItem, Source, SourceType, Story, StoryStatus
-from zeke_tasks.stories.view import StoryView
+from zeke_tasks.stories.view import StoryView, brief_value, view
 from zeke_tasks.testing.web import ScriptedWeb
 
 ID = UUID(int=1)
@@ -137,6 +141,22 @@ def test_stub_is_named_and_costs_nothing() -> None:
     shown = told(print_models_and_cost, [StoryView(STORY, None, overlay, ())], [])
     assert "not an AI" in shown
     assert "token" not in shown
+
+
+@each((ScriptedAI(), "completed"), (StubClient(), "stub"))
+async def test_brief_of_stub_is_marked_beside_analysis_of_model(ai: AIClient, state: str) -> None:
+    model = memory_jobs()
+    story = await model.domain.told_story("Bees dance. " * 20)
+    await model.run("analyze-story", {"storyId": story.id, "trigger": "auto"})
+    writer = Jobs(model.domain, ScriptedWeb(), ai)
+    await writer.run("generate-brief", {"storyId": story.id, "reason": "new_story"})
+    async with model.domain.rows() as rows:
+        seen = await view(rows, story)
+    value = brief_value(seen)
+    assert value is not None
+    assert (value["state"], value["promptVersion"]) == (state, PROMPT.version)
+    shown = told(print_brief, seen)
+    assert ("The brief is by the stub (not an AI)." in shown) is (state == "stub")
 
 
 @each(

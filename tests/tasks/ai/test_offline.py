@@ -1,4 +1,4 @@
-"""The clients that need no network, and what every client does, whichever it is."""
+"""The clients that need no network: the stub, and embeddings by WordLlama."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,24 +18,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.cases import check_each_async, each
-from tests.clocks import FrozenClock
-from tests.tasks.ai.samples import ANALYSIS_TEXT, BRIEFS, PROMPT, TEXT, Colour
-from tests.tasks.ai.server import OpenAIServer, embeddings, response
-from zeke_queue.errors import SettingsError, ZekeError
+from tests.cases import each
+from tests.tasks.ai.samples import PROMPT, TEXT, Colour
+from zeke_queue.errors import SettingsError
 from zeke_tasks.ai import (
-    AIClient,
-    AIOptions,
     AIRejected,
     AIUnavailable,
     Analysis,
     Briefs,
-    Limited,
-    Paired,
     StubClient,
     Usage,
 )
-from zeke_tasks.ai.openai import OpenAIClient
 from zeke_tasks.ai.wordllama import WordLlama, embed_words
 from zeke_tasks.context import inline
 from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
@@ -138,72 +130,6 @@ async def test_answers_are_the_same_on_every_machine() -> None:
     ]
     seen = [hashlib.sha256(one.encode()).hexdigest()[:16] for one in told]
     assert seen == ["7126c406330e4835", "3cf616aa8cab8047", "dfda1923f5f3295d"]
-
-
-@asynccontextmanager
-async def openai() -> AsyncIterator[AIClient]:
-    """OpenAI's client, and a server that answers one question of each kind."""
-    async with (
-        OpenAIServer(
-            response(ANALYSIS_TEXT),
-            response(json.dumps(BRIEFS)),
-            embeddings([0.6, 0.8], [1.0, 0.0]),
-            embeddings([0.6, 0.8]),
-        ) as server,
-        OpenAIClient("sk-1", AIOptions(base_url=server.base_url)) as client,
-    ):
-        yield client
-
-
-@asynccontextmanager
-async def opened(kind: str) -> AsyncIterator[AIClient]:
-    limit, _, name = kind.rpartition(" ")
-    async with AsyncExitStack() as stack:
-        client: AIClient
-        if name == "openai":
-            client = await stack.enter_async_context(openai())
-        elif name == "wordllama":
-            client = Paired(StubClient(), WordLlama(inline))
-        else:
-            client = StubClient()
-        yield Limited(client, FrozenClock(), requests_per_minute=9, at_once=9) if limit else client
-
-
-KINDS = ["stub", "openai", "wordllama", "limited stub", "limited openai"]
-
-
-async def test_every_client_answers_in_the_requested_form_and_embeds() -> None:
-    async def check(kind: str) -> None:
-        async with opened(kind) as ai:
-            analysis, briefs = await ai.ask(PROMPT, TEXT, Analysis), await ai.ask(PROMPT, TEXT, Briefs)
-            embedded, again = await ai.embed([TEXT, "Cake"]), await ai.embed([TEXT])
-
-        assert isinstance(analysis.value, Analysis)
-        assert isinstance(briefs.value, Briefs)
-        for usage in (analysis.usage, briefs.usage, embedded.usage):
-            assert usage.model
-            assert usage.input_tokens >= 0
-            assert usage.cost_usd is not None
-        assert analysis.stub == (analysis.usage.model == "stub")
-        assert len(embedded.vectors) == 2
-        assert {len(vector) for vector in embedded.vectors} == {embedded.dimensions}
-        assert all(math.hypot(*vector) == pytest.approx(1) for vector in embedded.vectors)
-        assert again.vectors == embedded.vectors[:1], "a text's vector does not depend on its neighbours"
-
-    await check_each_async(KINDS, check)
-
-
-async def test_every_client_rejects_empty_and_too_many_texts() -> None:
-    async def check(kind: str) -> None:
-        async with opened(kind) as ai:
-            for texts in ([], ["a", "\x00 "], ["a"] * 101):
-                with pytest.raises(AIRejected):
-                    await ai.embed(texts)
-            with pytest.raises(AIRejected) as caught:
-                await ai.ask(PROMPT, "\n \x1b", Analysis)
-            assert isinstance(caught.value, ZekeError)
-
-    await check_each_async(KINDS, check)
 
 
 TEXTS = ["The database answers slowly.", "Postgres queries take long.", "A recipe for apple pie."]

@@ -1,10 +1,9 @@
-"""Searches by the Data API: requests, answers, the meaning of each refusal, and the settings."""
+"""Searches by the Data API: requests, answers, and the meaning of each refusal."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from io import StringIO
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -15,19 +14,14 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from tests.cases import check_each, check_each_async, each
-from tests.clocks import START, FrozenClock
 from tests.tasks.web.doubles import client
-from zeke_queue.errors import SettingsError
 from zeke_queue.system import logging as log
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import Fetched, Kind, Permanent, Transient, WebError
-from zeke_tasks.testing.web import ScriptedWeb, fetched
-from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch, video, videos
-from zeke_tasks.youtube import Duration, Order, Video, watch_url
+from zeke_tasks.testing.web import fetched
+from zeke_tasks.youtube import Video, watch_url
 from zeke_tasks.youtube import search as module
-from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
-from zeke_tasks.youtube.settings import YouTubeSettings
 
 KEY = "AIza+/secret"
 ONE, TWO, THREE = "A" * 11, "B" * 11, "C" * 11
@@ -212,95 +206,3 @@ def test_durations_are_read() -> None:
 @given(st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
 def test_duration_is_the_sum_of_its_parts(hours: int, minutes: int, seconds: int) -> None:
     assert seconds_of(f"PT{hours}H{minutes}M{seconds}S") == hours * 3600 + minutes * 60 + seconds
-
-
-API_KEY = "AIza-hunter2"
-
-
-def test_search_needs_a_key() -> None:
-    assert open_youtube(YouTubeSettings.load(), ScriptedWeb(), FrozenClock()).search is None
-
-
-async def test_search_goes_through_the_web(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("YOUTUBE_API_KEY", f" {API_KEY}\n")
-    web = ScriptedWeb()
-    youtube = open_youtube(YouTubeSettings.load(), web, FrozenClock())
-    assert youtube.search is not None
-    with pytest.raises(Permanent):
-        await youtube.search.search("bees", order="date", duration="any", limit=1)
-    assert web.asked[0].url.endswith(f"&key={API_KEY}")
-
-
-def test_caption_languages_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(written: str, *languages: str) -> None:
-        monkeypatch.setenv("ZEKE_CAPTION_LANGUAGES", written)
-        assert YouTubeSettings.load().caption_languages == languages
-
-    assert YouTubeSettings.load().caption_languages == ("en",)
-    check_each([("", "en"), ("de, en,DE,", "de", "en")], check)
-
-
-def test_invalid_setting_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    def check(variable: str, value: str) -> None:
-        with monkeypatch.context() as environment:
-            environment.setenv(variable, value)
-            with pytest.raises(SettingsError, match=variable) as raised:
-                YouTubeSettings.load()
-        assert "nter2" not in str(raised.value)
-
-    keys = [("YOUTUBE_API_KEY", "hunter2 hunter3"), ("YOUTUBE_API_KEY", "hünter2")]
-    check_each([*keys, ("ZEKE_CAPTION_LANGUAGES", ",")], check)
-
-
-def test_key_is_not_shown() -> None:
-    assert API_KEY not in repr(YouTubeSettings.load(youtube_api_key=API_KEY))
-
-
-LISTED = videos(5, newest=START, every=timedelta(days=1))
-
-
-async def test_captions_follow_from_the_seed_and_the_video() -> None:
-    one, again, other = ScriptedCaptions(1), ScriptedCaptions(1), ScriptedCaptions(2)
-    said = [await one.captions(listed.id) for listed in LISTED]
-    assert [await again.captions(listed.id) for listed in LISTED[::-1]] == said[::-1]
-    assert len(set(said)) == 5
-    assert await other.captions(LISTED[0].id) != said[0]
-    assert all(captions and captions.text and "-->" in captions.vtt for captions in said)
-
-
-async def test_configured_number_of_calls_fails() -> None:
-    source, search = ScriptedCaptions(retry_after=5), ScriptedSearch()
-    source.fail("a", 2)
-    search.fail("bees")
-    for _ in range(2):
-        with pytest.raises(Transient) as raised:
-            await source.captions("a")
-        assert raised.value.retry_after == 5
-    assert await source.captions("a")
-    with pytest.raises(Transient):
-        await search.search("bees", order="date", duration="any", limit=5)
-    assert await search.search("bees", order="date", duration="any", limit=5) == []
-    assert (source.asked, search.asked) == (["a"] * 3, ["bees"] * 2)
-
-
-async def test_search_keeps_order_duration_and_limit() -> None:
-    async def check(order: Order, duration: Duration, limit: int, found: str) -> None:
-        got = await search.search("bees", order=order, duration=duration, limit=limit)
-        assert "".join(one.id for one in got) == found
-
-    search = ScriptedSearch()
-    a, b, c = (
-        replace(video(n, published_at=START - timedelta(n)), id=name, duration_seconds=seconds, view_count=n)
-        for n, (name, seconds) in enumerate([("a", 239), ("b", 240), ("c", 1201)])
-    )
-    search.put("bees", b, c, a)
-    cases = [
-        ("relevance", "any", 9, "bca"),
-        ("rating", "any", 2, "bc"),
-        ("date", "any", 9, "abc"),
-        ("viewCount", "any", 9, "cba"),
-        ("date", "short", 9, "a"),
-        ("date", "medium", 9, "b"),
-        ("date", "long", 9, "c"),
-    ]
-    await check_each_async(cases, check)
