@@ -239,6 +239,8 @@ async def test_ended_process_is_not_restarted_during_shutdown(tmp_path: Path) ->
 
 
 class _Held(SystemClock):
+    """A clock whose sleeps end when the test permits."""
+
     def __init__(self) -> None:
         self.asleep = asyncio.Event()
         self.over = asyncio.Event()
@@ -249,5 +251,7 @@ class _Held(SystemClock):
 
 
 class _Hasty(SystemClock):
+    """A clock whose sleeps are over at once."""
+
     async def sleep(self, seconds: float) -> None:
         await super().sleep(0 * seconds)

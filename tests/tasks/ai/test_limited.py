@@ -239,13 +239,13 @@ def test_new_caller_waits_behind_waiting_callers() -> None:
     in_virtual_time(check)
 
 
-class Hasty(FrozenClock):
+class EarlyWakingClock(FrozenClock):
     async def sleep(self, seconds: float) -> None:
         self.advance(max(seconds / 2, 1.0))
 
 
 async def test_early_wakeup_does_not_start_a_call_early() -> None:
-    clock = Hasty()
+    clock = EarlyWakingClock()
     inner = Timed(clock, [0.0, 0.0])
     ai = limited(inner, clock, requests_per_minute=1)
     await ai.embed([TEXT])
