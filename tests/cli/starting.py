@@ -8,14 +8,15 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import IO, Any
+from threading import Timer
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.tidy import ROOT
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which a process that should have ended never will."""
 
 Start = Callable[..., AbstractContextManager["subprocess.Popen[str]"]]
@@ -41,28 +42,40 @@ def starting(dsn: str, monkeypatch: pytest.MonkeyPatch) -> Start:
             try:
                 yield process
             finally:
-                if process.poll() is None:
-                    for left in (*psutil.Process(process.pid).children(recursive=True), process):
-                        left.kill()
+                _kill(process)
 
     return started
 
 
-def heard(stream: IO[str] | None, message: str) -> dict[str, Any]:
+def _kill(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        for left in (*psutil.Process(process.pid).children(recursive=True), process):
+            left.kill()
+
+
+def heard(process: subprocess.Popen[str], message: str) -> dict[str, Any]:
     """Read log lines until one has this event, and return it."""
-    return all_heard(stream, message)[message]
+    return all_heard(process, message)[message]
 
 
-def all_heard(stream: IO[str] | None, *messages: str) -> dict[str, dict[str, Any]]:
-    """Read log lines until each of these events was logged, in any order; return the first of each."""
-    assert stream is not None
+def all_heard(process: subprocess.Popen[str], *messages: str) -> dict[str, dict[str, Any]]:
+    """Read log lines until each of these events was logged, in any order; return the first of each.
+
+    Kill a process that has not logged them after ``PATIENCE``, since reading its lines would not end.
+    """
+    assert process.stderr is not None
     said: list[str] = []
     found: dict[str, dict[str, Any]] = {}
-    for line in stream:
-        said.append(line)
-        entry: dict[str, Any] = json.loads(line)
-        if entry["message"] in messages:
-            found.setdefault(entry["message"], entry)
-        if len(found) == len(messages):
-            return found
+    late = Timer(PATIENCE, _kill, [process])
+    late.start()
+    try:
+        for line in process.stderr:
+            said.append(line)
+            entry: dict[str, Any] = json.loads(line)
+            if entry["message"] in messages:
+                found.setdefault(entry["message"], entry)
+            if len(found) == len(messages):
+                return found
+    finally:
+        late.cancel()
     raise AssertionError(f"never said {set(messages) - found.keys()}: {''.join(said)}")

@@ -21,12 +21,12 @@ LETTER = '{"to": "ann"}'
 
 def test_worker_lists_its_tasks_runs_jobs_and_ends_gracefully(zeke: Zeke, start: Start) -> None:
     with start("worker", *SHOP) as worker:
-        started = heard(worker.stderr, "worker_started")
+        started = heard(worker, "worker_started")
         assert started["tasks"] == ["mail", "odd", "refuse", "sleep"]
         job_id = zeke.send("mail", LETTER)
-        assert heard(worker.stderr, "job_completed")["jobId"] == job_id
+        assert heard(worker, "job_completed")["jobId"] == job_id
         worker.send_signal(signal.SIGTERM)
-        heard(worker.stderr, "worker_stopped")
+        heard(worker, "worker_stopped")
         assert worker.wait(PATIENCE) == 0
     assert zeke.json("job", "show", job_id)["output"] == {"sent": 1}
 
@@ -34,9 +34,9 @@ def test_worker_lists_its_tasks_runs_jobs_and_ends_gracefully(zeke: Zeke, start:
 def test_second_signal_ends_a_worker_at_once_and_releases_its_job(zeke: Zeke, start: Start) -> None:
     job_id = zeke.send("sleep")
     with start("worker", *SHOP) as worker:
-        heard(worker.stderr, "job_started")
+        heard(worker, "job_started")
         worker.send_signal(signal.SIGTERM)
-        assert heard(worker.stderr, "worker_stopping")["jobs"] == 1
+        assert heard(worker, "worker_stopping")["jobs"] == 1
         worker.send_signal(signal.SIGINT)
         assert worker.wait(PATIENCE) == 0
     job = zeke.json("job", "show", job_id)
@@ -49,10 +49,10 @@ def test_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> 
     code.write_text(text.format("first"))
     command = ("worker", "--app", "reloaded:catalog", "--reload")
     with start(*command, cwd=tmp_path) as worker:
-        assert heard(worker.stderr, "worker_started")["tasks"] == ["first"]
+        assert heard(worker, "worker_started")["tasks"] == ["first"]
         code.write_text(text.format("second"))
-        assert str(code) in heard(worker.stderr, "worker_reloading")["changed"]
-        assert heard(worker.stderr, "worker_started")["tasks"] == ["second"]
+        assert str(code) in heard(worker, "worker_reloading")["changed"]
+        assert heard(worker, "worker_started")["tasks"] == ["second"]
         worker.send_signal(signal.SIGTERM)
         assert worker.wait(PATIENCE) == 0
 
@@ -60,13 +60,13 @@ def test_worker_restarts_when_its_code_changes(start: Start, tmp_path: Path) -> 
 def test_reloading_worker_handles_each_signal_once(zeke: Zeke, start: Start) -> None:
     zeke.send("sleep")
     with start("worker", *SHOP, "--reload") as worker:
-        heard(worker.stderr, "job_started")
+        heard(worker, "job_started")
         # As Ctrl-C on a terminal: to the whole group. Heard twice, it would cut short the grace of the jobs.
         os.killpg(worker.pid, signal.SIGINT)
-        assert heard(worker.stderr, "signal_received")["repeated"] is False
-        heard(worker.stderr, "worker_stopping")
+        assert heard(worker, "signal_received")["repeated"] is False
+        heard(worker, "worker_stopping")
         os.killpg(worker.pid, signal.SIGINT)
-        assert heard(worker.stderr, "signal_received")["repeated"] is True
+        assert heard(worker, "signal_received")["repeated"] is True
         assert worker.wait(PATIENCE) == 0
 
 

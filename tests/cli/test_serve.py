@@ -44,20 +44,20 @@ def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_api_serves_until_sigterm(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        url = heard(api.stderr, "api_listening")["url"]
+        url = heard(api, "api_listening")["url"]
         status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
         assert status == 200
         assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "QUEUED"
         zeke.work()
         assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
         api.send_signal(signal.SIGTERM)
-        heard(api.stderr, "api_stopped")
+        heard(api, "api_stopped")
         assert api.wait(PATIENCE) == 0
 
 
 def test_open_stream_ends_with_its_server(start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        url = heard(api.stderr, "api_listening")["url"]
+        url = heard(api, "api_listening")["url"]
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
         with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
             lines = stream.iter_lines()
@@ -69,7 +69,7 @@ def test_open_stream_ends_with_its_server(start: Start) -> None:
 
 def test_key_created_while_the_api_runs_is_required_at_once(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        listening = heard(api.stderr, "api_listening")
+        listening = heard(api, "api_listening")
         assert listening["callers"].startswith("this machine only")
         url = listening["url"]
         assert called(f"{url}/queues")[0] == 200
@@ -93,7 +93,7 @@ async def leave_work(queue: Queue) -> None:
 def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
-        told = all_heard(everything.stderr, "api_listening", "tick_sent", "job_expired")
+        told = all_heard(everything, "api_listening", "tick_sent", "job_expired")
         url = told["api_listening"]["url"]
         assert (told["tick_sent"]["schedule"], told["job_expired"]["taskId"]) == ("hourly", "refuse")
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
@@ -101,19 +101,19 @@ def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Star
             assert "data: complete" in stream.iter_lines()
         assert [worker["alive"] for worker in called(f"{url}/workers")[1]["workers"]] == [True]
         everything.send_signal(signal.SIGTERM)
-        all_heard(everything.stderr, "worker_stopped", "api_stopped")
+        all_heard(everything, "worker_stopped", "api_stopped")
         assert everything.wait(PATIENCE) == 0
 
 
 def test_up_answers_while_running_jobs_have_their_grace_and_a_second_signal_ends_it(start: Start) -> None:
     with start("up", *SHOP, "--port", "0") as everything:
-        url = heard(everything.stderr, "api_listening")["url"]
+        url = heard(everything, "api_listening")["url"]
         _, running = called(f"{url}/trigger", {"taskId": "sleep"})
         with httpx2.stream("GET", f"{url}/jobs/stream/{running['id']}", timeout=PATIENCE) as stream:
             lines = stream.iter_lines()
             assert any('"EXECUTING"' in line for line in lines)
             everything.send_signal(signal.SIGTERM)
-            heard(everything.stderr, "signal_received")
+            heard(everything, "signal_received")
             status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
             assert status == 200
             assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "QUEUED"
@@ -138,7 +138,7 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     start, directory = private
     pid = directory / "data" / "postmaster.pid"
     with start("up", "--port", "0") as everything:
-        told = heard(everything.stderr, "api_listening")
+        told = heard(everything, "api_listening")
         url = told["url"]
         # A job that reads the tables of the tasks, and the page that shows them.
         _, sent = called(f"{url}/trigger", {"taskId": "ingest-pull", "payload": {"reason": "manual"}})
@@ -158,7 +158,7 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
         assert [one for one in servers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
         assert not pid.exists()
     with start("up", *SHOP, "--port", "0") as again:
-        url = heard(again.stderr, "api_listening")["url"]
+        url = heard(again, "api_listening")["url"]
         assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
         again.send_signal(signal.SIGTERM)
         assert again.wait(PATIENCE) == 0
