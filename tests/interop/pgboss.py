@@ -8,7 +8,8 @@ which ``npm install`` was run; further arguments are those of mocha. Each mode r
 - ``adopted``: pg-boss creates the tables, and our migrations extend them;
 - ``worker``: as ``adopted``, with a worker on each schema that runs maintenance and schedules.
 
-Exit code 1 if a test failed that passes in ``plain``; on a busy machine some fail in any mode.
+Exit code 1 if a mode passed no test, if a test failed or is missing in it that passes in ``plain``, or if all
+tests ran and one did not fail that must (``EXPECTED``). On a busy machine some fail in any mode.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import tempfile
 from asyncio.subprocess import DEVNULL
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from psycopg.conninfo import conninfo_to_dict
 
@@ -33,7 +34,7 @@ from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 MODES = ("plain", "fresh", "adopted", "worker")
 EXPECTED = {("worker", "expire should expire a job")}
@@ -84,8 +85,15 @@ class MigrationServer:
             await working
 
 
-async def run_suite(checkout: Path, arguments: Sequence[str], dsn: str, mode: str) -> set[str]:
-    """Run the suite once; return the titles of the tests that failed unexpectedly."""
+class Result(NamedTuple):
+    """The titles of the tests that passed in a mode, and of those that failed."""
+
+    passed: set[str]
+    failed: set[str]
+
+
+async def run_suite(checkout: Path, arguments: Sequence[str], dsn: str, mode: str) -> Result:
+    """Run the suite once; return the titles of its tests."""
     database = json.dumps(conninfo_to_dict(dsn))
     with tempfile.TemporaryDirectory() as folder:
         report, path = Path(folder) / "report.json", f"{folder}/socket"
@@ -100,22 +108,41 @@ async def run_suite(checkout: Path, arguments: Sequence[str], dsn: str, mode: st
             await node.wait()
         found = json.loads(report.read_text())
     failed = {test["fullTitle"]: test["err"].get("message", "") for test in found["failures"]}
-    unexpected = {title for title in failed if (mode, title) not in EXPECTED}
     sys.stdout.writelines(f"{mode}: failed: {title}: {message}\n" for title, message in failed.items())
-    expected = len(failed) - len(unexpected)
-    sys.stdout.write(f"{mode}: {len(found['passes'])} passed, {len(failed)} failed, {expected} as expected\n")
-    return unexpected
+    sys.stdout.write(f"{mode}: {len(found['passes'])} passed, {len(failed)} failed\n")
+    return Result({test["fullTitle"] for test in found["passes"]}, set(failed))
+
+
+def faults(results: Mapping[str, Result], *, complete: bool) -> list[str]:
+    """Return what is wrong with the results by mode.
+
+    Args:
+        complete: whether all tests ran, so that the expected failures must occur.
+    """
+    plain = results.get("plain", Result(set(), set()))
+    found: list[str] = []
+    for mode, (passed, failed) in results.items():
+        expected = {title for where, title in EXPECTED if where == mode}
+        if not passed:
+            found.append(f"{mode}: no test passed")
+        found += [f"{mode}: failed unexpectedly: {title}" for title in failed - plain.failed - expected]
+        found += [f"{mode}: did not run: {title}" for title in plain.passed - passed - failed]
+        if complete:
+            found += [f"{mode}: did not fail, and must: {title}" for title in expected - failed]
+    return found
 
 
 def main(checkout: Path, arguments: Sequence[str]) -> int:
     """Run the suite in each mode; return the exit code."""
     modes = [mode for mode in MODES if mode in arguments] or MODES
     rest = [argument for argument in arguments if argument not in MODES]
-    failed: dict[str, set[str]] = {}
+    results: dict[str, Result] = {}
     for mode in modes:
         with server(EMBEDDED, new_run()) as dsn:
-            failed[mode] = asyncio.run(run_suite(checkout, rest, dsn, mode))
-    return int(any(titles - failed.get("plain", set()) for titles in failed.values()))
+            results[mode] = asyncio.run(run_suite(checkout, rest, dsn, mode))
+    found = faults(results, complete=not rest)
+    sys.stdout.writelines(f"{fault}\n" for fault in found)
+    return int(bool(found))
 
 
 if __name__ == "__main__":
