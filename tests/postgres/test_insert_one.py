@@ -13,14 +13,12 @@ import pytest
 from tests.cases import check_each, check_each_async
 from tests.conformance.planting import EMPTY
 from zeke_queue.model import Job, NewJob
-from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.connection_pool import ConnectionPool
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool
+from zeke_queue.storage.postgres.connections import Connections
 from zeke_queue.storage.postgres.statements import VARIANTS, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-    from zeke_queue.storage.postgres.rows import Row
 
 NOW = datetime(2026, 5, 4, 3, 2, 1, 987654, tzinfo=UTC)
 PLAIN = NewJob(id=UUID(int=1), name="mail")
@@ -143,16 +141,28 @@ async def test_refused_fresh_job_costs_one_statement(
     storage: PostgresStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran: list[str] = []
-    run = ConnectionPool.run
+    one = Connections.one
 
-    async def recorded(pool: ConnectionPool, name: str, *arguments: Any, **options: Any) -> list[Row]:
+    def recorded(name: str, *arguments: Any) -> str:
         ran.append(name)
-        return await run(pool, name, *arguments, **options)
+        return statement(name, *arguments)
+
+    def opened(connections: Connections) -> Any:
+        ran.append("transaction")
+        return one(connections)
 
     keyed = replace(FRESH, singleton_key="k")
     slotted = replace(FRESH, id=UUID(int=2), slot_seconds=86_400)
     assert await storage.insert([keyed, slotted]) == [keyed.id, slotted.id]
-    monkeypatch.setattr(ConnectionPool, "run", recorded)
-    for job in (keyed, slotted):
+    monkeypatch.setattr(connection_pool, "statement", recorded)
+    monkeypatch.setattr(Connections, "one", opened)
+
+    async def check(job: NewJob, *expected: str) -> None:
+        ran.clear()
         assert await storage.insert([replace(job, id=UUID(int=3))]) == [None]
-    assert ran == []
+        assert ran == list(expected)
+
+    known = replace(keyed, fresh=False), "insert_one", "known"
+    await check_each_async([(keyed, "insert_one"), (slotted, "insert_one"), known], check)
+    await storage.cancel([keyed.id])
+    assert "transaction" in ran
