@@ -9,6 +9,7 @@ import pytest
 from tests.cases import check_each
 from tests.interleaving import arena as playing
 from tests.interleaving.allowed import Search, World
+from tests.interleaving.families import wait
 from tests.interleaving.history import COMMIT, History, Op
 from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Drawn
@@ -18,6 +19,7 @@ from tests.interleaving.wakeups import never_woken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from tests.interleaving.arena import Arena
     from tests.interleaving.steps import Do
@@ -123,7 +125,7 @@ def test_missing_notification_to_an_idle_worker_is_reported() -> None:
     assert "sleeps on 'a'" in (sleeper(["b"], send(1, 1, (4, 5))) or "")
     assert sleeper(["a"], send(1, 1, (4, 5))) is None
     assert sleeper([]) is None
-    assert sleeper([], send(1, 1, (1, 2))) is None, "his own look came later"
+    assert sleeper([], send(1, 1, (1, 2))) is None, "the worker claimed again afterwards"
 
 
 def test_each_transaction_that_adds_work_must_notify() -> None:
@@ -142,7 +144,7 @@ def test_requeued_job_counts_once() -> None:
         for n, step in enumerate((by_ids("cancel", 1), released, by_ids("resume", 1)), 1)
     )
     sent = send(4, 1, (0, 1))
-    assert sleeper(["a"], sent, cancelled, again) is None, "who cancels brings nothing"
+    assert sleeper(["a"], sent, cancelled, again) is None, "a cancelled job is no work"
     assert sleeper(["a"], sent, cancelled, back, again) is not None
     assert sleeper(["a", "a"], sent, cancelled, back, again) is None
 
@@ -184,6 +186,38 @@ def test_deadlock_is_allowed_for_a_verb_that_takes_a_slot() -> None:
         ],
         check,
     )
+
+
+def test_deadlock_is_allowed_between_a_job_and_one_that_it_waits_for_or_resumes() -> None:
+    def check(key: str | None, parent: UUID | None, steps: tuple[Do, Do], excused: bool) -> None:  # noqa: FBT001
+        before = insert(job(1, singleton_key=key), job(2, parent=parent), job(4))
+        victim, other = (asked(n, step, None, (1, 5)) for n, step in enumerate(steps))
+        victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}
+        assert unexcused(Script("", (before,), ()), [victim, other]) == ([] if excused else [victim])
+
+    keyed, cancel = insert(job(3, singleton_key="k")), by_ids("cancel", 2, 4)
+    complete = settle("complete", 2, 4)
+    check_each(
+        [
+            ("k", job_id(1), (complete, keyed), True),
+            ("k", job_id(4), (complete, keyed), False),
+            (None, job_id(1), (complete, keyed), False),
+            (None, job_id(1), (cancel, complete), True),
+            (None, None, (cancel, complete), False),
+            (None, None, (wait(4, 2), complete), True),
+        ],
+        check,
+    )
+
+
+def test_deadlock_is_allowed_for_a_transaction_of_several_verbs() -> None:
+    victim, other = (asked(n, by_ids("cancel", 1, 2), set(), (1, 5)) for n in (0, 1))
+    first = asked(1, by_ids("cancel", 2), set(), (0, 1))
+    victim.deadlocked, victim.kept_by = True, {other}
+    first.transaction = other.transaction = 0
+    commit = Op(1, COMMIT, transaction=0)
+    assert unexcused(Script("", WAITING, ()), [victim, other, commit]) == [victim]
+    assert unexcused(Script("", WAITING, ()), [first, victim, other, commit]) == []
 
 
 # On a server
