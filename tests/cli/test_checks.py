@@ -122,6 +122,7 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
     overdue = [overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")]
     failed = {"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}}
     theirs = {"counts": {"theirs": {RowState.CREATED: 1}}, "pgboss": PgBoss(60.0, None)}
+    late = replace(DAILY, next_tick=NOW - timedelta(seconds=61))
     odd, misspelt = replace(DAILY, zone="Europe/Atlantis"), replace(DAILY, task="sweeep")
     start, remove = "*zeke worker --app*", "*: zeke schedule rm sweep"
     unserved = "queues: 2 jobs of 'mial' wait, and no live worker serves that queue"
@@ -142,6 +143,8 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
             (warning, "*1 past the deadline, 2 without a live worker", rescue, {"overdue": overdue}),
             (warning, "*: failed or expired permanently: 3 of 'mail'", "*", {"counts": failed}),
             (problem, "*: 'sweep' never fires: *", "*", {"schedules": [odd]}),
+            (problem, "*", "*--no-schedules*", {"schedules": [late]}),
+            (warning, "*", "*noScheduling: true*", {"pgboss": PgBoss(None, 119.0)}),
             (warning, gone, remove, {"schedules": [misspelt]}),
             (
                 *(problem, "queues: *", remove),
@@ -162,6 +165,8 @@ def test_harmless_difference_has_no_finding() -> None:
             {"counts": {"__pgboss__maintenance": {RowState.CREATED: 1}}},
             {"counts": {"gone": {RowState.COMPLETED: 3}}},
             {"schedules": [replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]},
+            {"schedules": [replace(DAILY, next_tick=NOW - timedelta(seconds=59))]},
+            {"pgboss": PgBoss(None, 121.0)},
         ],
         check,
     )
@@ -193,19 +198,9 @@ def test_task_of_a_silent_worker_is_not_served() -> None:
     assert Grade.PROBLEM in {one.grade for one in found}
 
 
-def test_ages_are_compared_with_their_limits() -> None:
+def test_worker_is_alive_until_its_lease_ends() -> None:
     def check(seconds: int, alive: bool) -> None:  # noqa: FBT001
         late = replace(WORKER, beat_on=NOW - timedelta(seconds=seconds))
         assert (replace(HEALTHY, workers=[late]).living() == [late]) == alive
 
     check_each([(15, True), (16, False)], check)
-
-    def advice(**changes: Any) -> list[str]:
-        return [str(finding.advice) for finding in wrong(**changes)]
-
-    (late,) = advice(schedules=[replace(DAILY, next_tick=NOW - timedelta(seconds=61))])
-    assert "--no-schedules" in late
-    assert advice(schedules=[replace(DAILY, next_tick=NOW - timedelta(seconds=59))]) == []
-    (theirs,) = advice(pgboss=PgBoss(None, 119.0))
-    assert "noScheduling: true" in theirs
-    assert advice(pgboss=PgBoss(None, 121.0)) == []

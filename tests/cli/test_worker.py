@@ -204,9 +204,11 @@ def test_embedded_server_overrides_the_environment_with_a_message(
 
 
 def test_missing_home_directory_is_reported(nowhere: Zeke, embedded: Embedded) -> None:
-    for error in (PermissionError(13, "Permission denied"), RuntimeError("no home directory")):
+    def check(error: Exception) -> None:
         embedded.fails = error
-        assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2), error
+        assert "set HOME" in nowhere.fails("worker", *SHOP, "--embedded", code=2)
+
+    check_each([PermissionError(13, "Permission denied"), RuntimeError("no home directory")], check)
 
 
 def test_missing_embedded_server_names_its_extra(nowhere: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
