@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.conftest import Zeke
 from tests.cli.old_server import old_server
-from tests.cli.test_bad_input import REFUSED, stranger, tables
+from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
 from zeke_queue.cli import database
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.postgres.server_info import ServerInfo, read_server_info
@@ -58,10 +58,20 @@ def test_outdated_server_is_the_only_finding(nowhere: Zeke) -> None:
     assert finding["advice"] == "Upgrade it, or connect to another one"
 
 
-def test_missing_tables_suggest_the_migration(zeke_empty: Zeke) -> None:
+def test_missing_tables_suggest_the_migration_of_the_schema(zeke_empty: Zeke) -> None:
     finding = sole(problems(zeke_empty))
     assert finding["about"] == "tables"
     assert finding["advice"] == "Run `zeke migrate`"
+    other = sole(problems(zeke_empty, "--schema", "mine"))
+    assert other["advice"] == "Run `zeke --schema mine migrate`, or set JOBS_SCHEMA=mine for both"
+
+
+def test_newer_pgboss_is_reported_without_changes(zeke_empty: Zeke) -> None:
+    before = make_pgboss_10(zeke_empty.dsn)
+    finding = sole(problems(zeke_empty))
+    assert "belongs to pg-boss 10 or later (its version 24)" in finding["found"]
+    assert finding["advice"].startswith("Set JOBS_SCHEMA to another name")
+    assert tables(zeke_empty.dsn) == before
 
 
 def test_current_tables_are_reported_without_a_number(zeke: Zeke) -> None:

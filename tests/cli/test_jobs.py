@@ -72,10 +72,12 @@ def test_wait_that_times_out_fails_and_names_the_job(zeke: Zeke) -> None:
     assert told == {**names, "message": told["message"]}
 
 
-def test_wait_for_a_failed_job_prints_its_error_as_json(zeke: Zeke) -> None:
+def test_wait_for_a_failed_job_prints_its_error_as_text_or_json(zeke: Zeke) -> None:
     job_id = zeke.send("refuse")
     zeke.work()
-    result = zeke("send", "refuse", *SHOP, "--id", job_id, "--wait", "1", "--json")
+    command = ("send", "refuse", *SHOP, "--id", job_id, "--wait", "1")
+    assert "ended FAILED: Fail: no longer wanted" in zeke.fails(*command, code=1)
+    result = zeke(*command, "--json")
     assert (result.exit_code, result.stdout) == (1, "")
     told = json.loads(result.stderr)
     names = {"error": "JobFailedError", "id": job_id, "taskId": "refuse", "status": "FAILED"}
@@ -101,12 +103,12 @@ def test_jobs_are_listed_by_queue_and_status_and_page(zeke: Zeke) -> None:
 
     def listed(*arguments: str) -> list[str]:
         result = zeke("--json", "jobs", *arguments)
-        assert "deprecated" not in result.stderr
+        assert result.stderr == ""
         return [job["id"] for job in json.loads(result.stdout)]
 
     assert listed("-q", "mail") == [mail]
     assert listed("-s", "failed", "-s", "completed") == [refused, mail]
-    assert listed("-q", "refuse", "--status", "QUEUED") == [waiting]
+    assert listed("-q", "refuse", "--status", "QUEUED") == listed("-s", "queued") == [waiting]
     assert listed("-n", "1", "--before", waiting) == [refused]
     assert listed("--archived") == []
 
