@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.maintenance.scheduler import Scheduler, tick_id
@@ -31,7 +32,8 @@ from zeke_queue.model import (
     RowState,
     WorkerInfo,
 )
-from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool
+from zeke_queue.storage.postgres.error_mapping import is_worth_repeating
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import Ids, SeededEntropy
 from zeke_queue.task.catalog import Catalog
@@ -39,7 +41,12 @@ from zeke_queue.task.catalog import Catalog
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
 
+    from tests.postgres.many_jobs import Connection
 
+
+WAITING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+)
 ERROR = '{"type": "Boom", "message": "planned", "traceback": null}'
 new_id = Ids(SystemClock(), SeededEntropy(7))
 
@@ -89,6 +96,58 @@ async def test_concurrent_claims_never_exceed_a_limit(dsn: str, limit: int) -> N
         await asyncio.gather(*map(work, opened))
     assert most == limit
     assert Counter(done) == Counter(set(done))
+
+
+@pytest.fixture
+def conflicts(monkeypatch: pytest.MonkeyPatch) -> list[BaseException]:
+    """The deadlocks that the server ended, after which a storage repeats its transaction."""
+    found: list[BaseException] = []
+
+    def recorded(error: BaseException) -> bool:
+        found.append(error)
+        return is_worth_repeating(error)
+
+    monkeypatch.setattr(connection_pool, "is_worth_repeating", recorded)
+    return found
+
+
+async def test_batches_with_keys_in_opposite_order_do_not_deadlock(
+    dsn: str, sql: Connection, conflicts: list[BaseException]
+) -> None:
+    async with storages(dsn, 3) as (holder, *others):
+        async with holder.transaction() as transaction:
+            await transaction.insert([job("single", singleton_key="k1")])
+            batches = [
+                asyncio.ensure_future(storage.insert([job("single", singleton_key=key) for key in keys]))
+                for storage, keys in zip(others, (["k0", "k1", "k2"], ["k2", "k1", "k0"]), strict=True)
+            ]
+            # Each has inserted the keys before the one that is held, and waits for that.
+            await until(lambda: sql.execute(WAITING).fetchone() == (len(batches),))
+        accepted = [one for batch in await asyncio.gather(*batches) for one in batch if one is not None]
+    assert len(accepted) == 2
+    assert conflicts == []
+
+
+async def test_concurrent_settle_expire_cancel_and_fail_take_effect_once(
+    dsn: str, conflicts: list[BaseException]
+) -> None:
+    async with storages(dsn, 4) as opened:
+        worker = await alive(opened[0], "load")
+        await opened[0].insert([job() for _ in range(200)])
+        while claimed := await opened[0].claim(worker, [QueueCapacity("load", 20)], 20):
+            backward = claimed[::-1]
+            answers = await asyncio.gather(
+                opened[0].settle([Completed(one.id, one.attempt, None) for one in claimed]),
+                opened[1].settle(
+                    failed=[Failed(one.id, one.attempt, None, ERROR, RowState.EXPIRED) for one in backward]
+                ),
+                opened[2].cancel([one.id for one in backward]),
+                opened[3].settle(failed=[Failed(one.id, one.attempt, None, ERROR) for one in claimed]),
+            )
+            assert sorted(which for answer in answers for which in answer) == sorted(
+                one.id for one in claimed
+            )
+    assert conflicts == []
 
 
 async def test_concurrent_schedulers_serve_each_tick_once(dsn: str) -> None:
