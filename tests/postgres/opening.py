@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 
     from zeke_queue.storage.postgres.connections import Connection, Connections
     from zeke_queue.system.clock import Clock
+
+END_ALL: Final = (
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    " where datname = current_database() and pid <> pg_backend_pid()"
+)
+"""Ends the other connections to the database."""
 
 
 class Opened(NamedTuple):

@@ -11,6 +11,7 @@ from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.postgres.many_jobs import Connection, Sender
+from tests.postgres.opening import END_ALL
 from zeke_queue.errors import (
     PermissionDeniedError,
     SchemaVersionError,
@@ -23,10 +24,6 @@ from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.error_mapping import check_server
 
 NOBODY = "postgresql://nobody@127.0.0.1:9/nowhere?connect_timeout=2"
-END_ALL = (
-    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
-    " where datname = current_database() and pid <> pg_backend_pid()"
-)
 
 
 async def test_missing_server_is_reported_as_unreachable_at_once() -> None:

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import select
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.postgres.many_jobs import ANNA, Connection, Sender
-from tests.postgres.opening import opened
+from tests.postgres.opening import END_ALL, opened
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
 from zeke_queue.system.clock import SystemClock
-
-if TYPE_CHECKING:
-    pass
-
-
-END_ALL = (
-    "select pg_terminate_backend(pid) from pg_stat_activity"
-    " where datname = current_database() and application_name = 'zeke' and pid <> pg_backend_pid()"
-)
 
 
 async def test_single_connection_serves_sequential_and_concurrent_calls(dsn: str) -> None:

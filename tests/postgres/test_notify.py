@@ -10,7 +10,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.conformance.planting import EMPTY
 from tests.postgres.many_jobs import ANNA, Connection, Sender
-from tests.postgres.opening import opened
+from tests.postgres.opening import END_ALL, opened
 from zeke_queue.model import Completed, Failed, JobEvent, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
@@ -181,10 +181,7 @@ async def test_lost_listening_connection_wakes_all_and_is_reopened(
         await watch.add([ANNA])
         watching = asyncio.create_task(watch.wait(30))
         await asyncio.wait([waiting, watching], timeout=0.01)
-        sql.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where datname = current_database() and query ilike 'listen%' and pid <> pg_backend_pid()"
-        )
+        sql.execute(f"{END_ALL} and query ilike 'listen%'".encode())
         assert await asyncio.wait_for(waiting, 10)
         assert await asyncio.wait_for(watching, 10) == [ANNA], "its change may have been missed"
     waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
