@@ -195,10 +195,29 @@ def _see_patience(node: Node, wait: Wait) -> None:
         if event.outcome != "ok":
             # After a failed read the stream watches again.
             away, watched = min(away, event.at), math.inf
-    if now - away < OUTAGE_TIMEOUT:
+    if now - min(away, _silent_since(node, wait)) < OUTAGE_TIMEOUT:
         raise Violation(
             "who waits is patient", f"after {now - away:.3f} s", job=wait.job, since=away, at=now
         ) from None
+
+
+def _silent_since(node: Node, wait: Wait) -> float:
+    """Return since when no read of a job's events was answered; now if the last one was."""
+    reads: dict[int, float] = {}
+    since = node.world.time()
+    for event in node.world.recorder.events:
+        if isinstance(event, Invoked) and event.node == node.name and event.verb == "events":
+            if wait.job in event.args["after"]:
+                reads[event.call] = event.at
+        elif isinstance(event, Lived) and event.node == node.name and event.what == "killed":
+            reads.clear()
+        elif isinstance(event, Answered) and event.call in reads:
+            del reads[event.call]
+            if event.outcome != "ok":
+                since = min(since, event.at)
+            elif not reads:  # else the stream's own read may be the one without an answer
+                since = node.world.time()
+    return since
 
 
 async def _result(node: Node, wait: Wait, _: int) -> None:

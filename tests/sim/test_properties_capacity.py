@@ -114,6 +114,20 @@ def test_job_begins_before_the_lease_is_over() -> None:
     assert h.breaks(ALIVE) == "w1 began attempt 1 at 6.006 s, and its lease was over at 4.201 s"
 
 
+def test_late_heartbeat_disturbs_a_worker_whose_lease_it_may_cost() -> None:
+    for seconds, holds in ((2.5, True), (1.5, False)):
+        h = History(lease=4.0, slack=60.0)
+        h.lived("w1", "started")
+        job = h.send_claimed()
+        h.wait(4.0)
+        beat = h.invoke("append_events", "w1", events=())
+        h.wait(seconds)
+        h.answer(beat)
+        h.wait(5.5)
+        h.settle(job, Released(job, 1))
+        assert h.holds(KEEPS) is holds
+
+
 def test_claimed_job_is_begun_or_released() -> None:
     for waited, lived, holds in (
         (5.0, "started", True),

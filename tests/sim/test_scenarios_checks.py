@@ -270,6 +270,15 @@ def test_patched_runtime_breaks_rule_of_scenario() -> None:
     check_each(PATCHES.keys(), check)
 
 
+def test_watch_may_fail_while_only_the_events_of_its_job_can_not_be_read() -> None:
+    watch = load("watch")
+    hung = {"fault": "hung", "for": 4.748, "applied": False}
+    plan = watch.plan(1238).with_decisions(
+        {"c2/events/2": hung, "action/c1/3": True, "action/c1/4": True}  # c1 cuts c2 off for two minutes
+    )
+    assert run(watch, plan).violation is None
+
+
 def test_watch_scenario_tolerates_the_slowest_statements_without_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -106,9 +106,13 @@ def listen(host: str, port: int) -> socket.socket:
                 f"API_PORT: must be a free port, got {port}, which is in use on {host}; stop that process,"
                 " or choose another port with --port or API_PORT"
             ) from None
+        if error.errno == errno.EACCES:
+            raise SettingsError(
+                f"API_PORT: must be a port that this user may open, got {port}; choose one above 1023"
+            ) from None
         raise SettingsError(
             f"API_HOST: must be an address of this machine, got {host} (port {port}:"
-            f" {error.strerror or error}); give one such as 127.0.0.1"
+            f" {error.strerror or error}); pass one such as 127.0.0.1"
         ) from None
     # asyncio sets this only if a socket names its protocol. Without it, the second part of a response, or an
     # event after another, waits up to 40 ms for the client's acknowledgement of the first.

@@ -284,6 +284,11 @@ class Rules(NamedTuple):
     options: Mapping[str, Sequence[OptionLayer]] = {}
     duties: Mapping[str, tuple[str, ...]] = {}
 
+    @property
+    def late(self) -> float:
+        """Seconds after which an answer disturbs its caller: a worker's lease may end before the next one."""
+        return min(self.slack, self.lease / 2)
+
 
 class Violation(Exception):
     """A property was violated.

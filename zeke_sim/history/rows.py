@@ -185,9 +185,9 @@ class Node:
         """Whether the process runs and can reach the storage."""
         return self.state == "up" and not self.paused and not self.partitioned
 
-    def well_since(self, at: float, slack: float) -> float | None:
+    def well_since(self, at: float, late: float) -> float | None:
         """Return since when the process is undisturbed; None if it is disturbed or a call hangs."""
-        if not self.healthy or any(at - made > slack for made in self.open.values()):
+        if not self.healthy or any(at - made > late for made in self.open.values()):
             return None
         return max(self.changed, self.hampered)
 

@@ -321,7 +321,7 @@ class RunState:
         if event.outcome != "ok":
             node.hampered = event.at
             return
-        if made is not None and event.at - made > self.rules.slack:
+        if made is not None and event.at - made > self.rules.late:
             node.hampered = event.at
         if event.verb in _SENDING and call.invoked.transaction is None:
             self._acknowledge(call, event.at)

@@ -131,7 +131,7 @@ def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunSta
     missing = [name for name in sorted(activity.queues - wanted) if name in state.rules.limits]
     if not missing or node.running or activity.holds:
         return
-    well = node.well_since(event.at, state.rules.slack)
+    well = node.well_since(event.at, state.rules.late)
     if well is None:
         return
     for name in missing:
@@ -165,7 +165,7 @@ def _not_kept(row: Image, state: RunState) -> None:
     if activity is None or claim is None or row.attempt in life.began or activity.node not in state.nodes:
         return
     node = state.nodes[activity.node]
-    well = node.well_since(state.at, state.rules.slack)
+    well = node.well_since(state.at, state.rules.late)
     if well is None or row.worker not in node.workers:
         return
     since = max(claim.at, well)

@@ -87,7 +87,7 @@ def unstored_events_are_sent_again(event: Invoked | Answered | Lived | End, stat
 def _sent_again(
     name: str, lines: dict[tuple[UUID, int, str, str], float], at: float, state: RunState
 ) -> None:
-    well = state.nodes[name].well_since(at, state.rules.slack) if lines else None
+    well = state.nodes[name].well_since(at, state.rules.late) if lines else None
     if well is None:
         return
     for (job, attempt, kind, data), failed in lines.items():

@@ -32,7 +32,7 @@ def duty_since(verb: str, state: RunState) -> float | None:
     if quiet is None:
         return None
     well = [
-        node.well_since(state.at, state.rules.slack) for node in state.nodes.values() if verb in node.duties
+        node.well_since(state.at, state.rules.late) for node in state.nodes.values() if verb in node.duties
     ]
     since = [one for one in well if one is not None]
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
@@ -50,7 +50,7 @@ def every_process_performs_its_duty(_event: End, state: RunState) -> None:
 
 def _begun(name: str, verbs: tuple[str, ...], state: RunState) -> None:
     node = state.nodes[name]
-    well, quiet = node.well_since(state.at, state.rules.slack), state.since.get("quiet")
+    well, quiet = node.well_since(state.at, state.rules.late), state.since.get("quiet")
     if well is None or quiet is None or node.hampered:
         return  # processes whose first calls failed may still be backing off, since time was skipped
     since = max(well, quiet)
@@ -129,7 +129,7 @@ def _idle_since(activity: WorkerActivity, row: Image, state: RunState) -> float 
     node = state.nodes.get(activity.node)
     if node is None or row.name not in activity.queues or node.running:
         return None
-    well = node.well_since(state.at, state.rules.slack)
+    well = node.well_since(state.at, state.rules.late)
     runs = any(state.activity[worker] is activity for worker in node.workers)
     if well is None or (activity.holds and activity.busy < state.at) or not runs:
         return None
@@ -192,7 +192,7 @@ def _still_run(row: Image, quiet: float, state: RunState) -> None:
     if activity is None or activity.node not in state.nodes:
         return
     node = state.nodes[activity.node]
-    well = node.well_since(state.at, state.rules.slack)
+    well = node.well_since(state.at, state.rules.late)
     if well is None or row.worker not in node.workers or node.running:
         return
     claim = state.lives[row.id].claims.get(row.attempt)

@@ -57,7 +57,7 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
         if event.at > since + PROMPT:
             del sleepers.called[node]
             known = state.nodes[node]
-            well = known.well_since(state.at, state.rules.slack)
+            well = known.well_since(state.at, state.rules.late)
             if well is not None and well <= since:
                 raise Broken(
                     f"{node} slept at {since:.3f} s, and has not polled by {event.at:.3f} s", job=job
@@ -87,7 +87,7 @@ def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> No
         if not any(state.activity[worker] is activity for worker in node.workers):
             continue
         before, last = sleepers.polls.get(activity.node, (event.at, event.at))
-        well = node.well_since(state.at, state.rules.slack)
+        well = node.well_since(state.at, state.rules.late)
         # A worker backs off after a failure; a poll since then shows that it has recovered.
         idle = well is not None and well < last and max(activity.rested, node.rested) + ASLEEP < event.at
         if idle and last + ASLEEP < event.at and sleepers.faulty.get(activity.node, -1.0) < before:
