@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from typing import Literal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Literal
 
 import psycopg
 import pytest
@@ -15,6 +15,7 @@ from tests.runtime.workers.place import PATIENCE
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
+from zeke_queue.storage.forwarding import Call, forward
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -74,36 +75,47 @@ async def test_idle_worker_is_notified_of_jobs_and_free_places_after_its_connect
 ) -> None:
     monkeypatch.setattr("zeke_queue.core.poll_backoff.IDLE_LADDER", ())  # so that no poll finds a job
     catalog = Catalog()
-    go = asyncio.Event()
+    go, idle, waiting = asyncio.Event(), asyncio.Event(), False
+
+    async def observe(call: Call, do: Callable[[], Awaitable[Any]]) -> Any:
+        """Set ``idle`` while the worker waits for a notification, after its last claim."""
+        nonlocal waiting
+        if call.verb != "wait_for_jobs":
+            answer = await do()
+            if call.verb == "claim" and waiting and not answer:
+                idle.set()
+            return answer
+        waiting = True
+        try:
+            return await do()
+        finally:
+            waiting = False
+            idle.clear()
 
     @catalog.task("single", concurrency_limit=1)
     async def single(n: int) -> int:
+        await idle.wait()
         return n
 
     @catalog.task("beside")
     async def beside() -> None:
         await go.wait()
 
-    queue = Queue(catalog, storage, settings=Settings.load())
+    queue = Queue(catalog, forward(storage, observe), settings=Settings.load())
     async with Worker(queue, poll_interval=1000) as worker:
-        await until_asleep(storage, worker)
-        assert await (await queue.trigger(single, 0)).result(timeout=PATIENCE) == 0
-        for n in range(1, 4):
+        await soon(idle.wait())
+        for n in range(3):
             async with await psycopg.AsyncConnection.connect(server.dsn, autocommit=True) as admin:
                 await admin.execute(
                     "select pg_terminate_backend(pid) from pg_stat_activity"
                     " where pid <> pg_backend_pid() and datname = current_database()"
                 )
             assert await (await queue.trigger(single, n)).result(timeout=PATIENCE) == n
+        await soon(idle.wait())
+        assert await (await queue.trigger(single, 3)).result(timeout=PATIENCE) == 3
         await queue.send(beside)
         for n, run in enumerate(await queue.send_many([Send(single, n) for n in range(5)])):
             assert await run.result(timeout=PATIENCE) == n
         go.set()
         await soon(worker.drain())
     await queue.close()
-
-
-async def until_asleep(storage: PostgresStorage, worker: Worker) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while not any(known.asleep for known in await storage.workers() if known.id == worker.id):
-            pass
