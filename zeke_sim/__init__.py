@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from zeke_sim.errors import Outside, SimulationError
     from zeke_sim.experiment.replay import replay
+    from zeke_sim.history.state import RunState
     from zeke_sim.properties.user import always, eventually, unique_effects
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.facade import BlockingZeke, Zeke
@@ -23,6 +24,7 @@ __all__ = [
     "BlockingZeke",
     "Client",
     "Outside",
+    "RunState",
     "Scripted",
     "SimulationError",
     "Unscripted",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES: Final = {
     "errors": ["Outside", "SimulationError"],
     "experiment.replay": ["replay"],
+    "history.state": ["RunState"],
     "properties.user": ["always", "eventually", "unique_effects"],
     "testing.client": ["Client"],
     "testing.facade": ["BlockingZeke", "Zeke"],

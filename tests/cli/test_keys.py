@@ -104,9 +104,9 @@ def test_keys_are_listed_with_scopes_and_validity(zeke: Zeke) -> None:
     heading, *lines = zeke.good("keys", "list").splitlines()
     assert heading.split() == ["key", "name", "scopes", "created", "last", "used"]
     assert [line.split()[0] for line in lines] == list(map(apikeys.prefix_of, (used, expiring, revoked)))
-    assert lines[0].endswith("0 s")
+    assert re.search(r" \d+ s$", lines[0])
     assert re.search(r"until \d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", lines[1])
-    assert lines[2].endswith("revoked 0 s")
+    assert re.search(r"revoked \d+ s$", lines[2])
 
 
 def test_empty_list_of_keys_is_reported(zeke: Zeke) -> None:

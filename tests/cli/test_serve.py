@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import socket
 import sys
@@ -181,6 +182,15 @@ def test_port_in_use_is_reported_and_nothing_starts(zeke: Zeke) -> None:
 def test_address_of_another_machine_is_refused(zeke: Zeke) -> None:
     said = zeke.fails("api", *SHOP, "--host", "192.0.2.1", "--port", "0", code=2)
     assert "API_HOST: must be an address of this machine, got 192.0.2.1" in said
+
+
+def test_port_of_the_superuser_is_refused(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    said = zeke.fails("api", *SHOP, "--port", "80", code=2)
+    assert "API_PORT: must be a port that this user may open, got 80; pass one above 1023" in said
 
 
 def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,5 +160,5 @@ def _status(value: Any) -> JobStatus:
         return JobStatus(value)
     except ValueError:
         raise InvalidOptionError(
-            f"status: must be of {', '.join(JobStatus)}, got {shown(value)}; give status=(JobStatus.FAILED,)"
+            f"status: must be of {', '.join(JobStatus)}, got {shown(value)}; pass status=(JobStatus.FAILED,)"
         ) from None

@@ -108,7 +108,7 @@ def listen(host: str, port: int) -> socket.socket:
             ) from None
         if error.errno == errno.EACCES:
             raise SettingsError(
-                f"API_PORT: must be a port that this user may open, got {port}; choose one above 1023"
+                f"API_PORT: must be a port that this user may open, got {port}; pass one above 1023"
             ) from None
         raise SettingsError(
             f"API_HOST: must be an address of this machine, got {host} (port {port}:"
