@@ -90,17 +90,42 @@ async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place
         await place.send(video)
         await place.send(mail)
     async with place.working(concurrency=8, task_concurrency={"video": 3, mail: 4}) as one:
-        await until(lambda: place.active("video") == 2 and place.active("mail") == 2)
+        await until(lambda: place.active("video") == 3 and place.active("mail") == 2)
         await turns()
         held["one"] = place.active("video")
         async with place.working(concurrency=8, tasks=["video"], task_concurrency={video: 5}) as other:
-            await until(lambda: place.active("video") == 6)
+            await until(lambda: place.active("video") == 8)
             await turns()
             held["both"] = place.active("video")
             go.set()
             await asyncio.gather(one.drain(), other.drain())
-    # The alias's queue, to which other programs send, has one place of each worker's limit.
-    assert held == {"one": 2, "both": 6}
+    assert held == {"one": 3, "both": 8}
+
+
+async def test_limit_of_one_worker_is_shared_by_a_task_and_its_aliases(place: Place) -> None:
+    running, most = 0, 0
+    names = ("video", "film", "clip")
+
+    @place.catalog.task("video", aliases=names[1:])
+    async def video() -> None:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await turns(3)
+        running -= 1
+
+    place.catalog.task("mail")(nothing)
+    older = Place(Catalog(), place.clock, place.storage)
+    for limit in (1, 4):
+        most = 0
+        for _ in range(5):
+            for name in (*names, "mail"):
+                await older.send(name, external=True)
+        await place.drain(concurrency=8, task_concurrency={"video": limit})
+        assert most == limit
+    assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == {
+        name: {COMPLETED: 10} for name in (*names, "mail")
+    }
 
 
 async def test_limit_counts_a_cancelled_job_until_its_handler_ends(place: Place) -> None:
@@ -137,26 +162,32 @@ async def test_limit_counts_a_cancelled_job_until_its_handler_ends(place: Place)
 async def test_invalid_task_concurrency_is_rejected(place: Place) -> None:
     place.catalog.task("video", aliases=["film"])(nothing)
     place.catalog.task("mail")(nothing)
+    stranger = Catalog().task("stranger")(nothing)
 
-    def check(options: Any, error: type[UsageError], text: str) -> None:
-        with pytest.raises(error, match=text):
-            Worker(place.queue, **options)
+    def check(value: Any, error: type[UsageError], message: str, **options: Any) -> None:
+        with pytest.raises(error) as caught:
+            Worker(place.queue, task_concurrency=value, **options)
+        assert str(caught.value).startswith(f"task_concurrency: {message}")
 
+    number = "must be an integer of 1 or more for 'mail', got"
     check_each(
         [
-            ({"task_concurrency": 3}, InvalidOptionError, "must be a dict of numbers by task, got 3"),
-            ({"task_concurrency": {"nowhere": 1}}, UnknownTaskError, "nowhere"),
-            (
-                {"task_concurrency": {"mail": 0}},
-                InvalidOptionError,
-                "must be an integer of 1 or more for 'mail'",
-            ),
-            ({"task_concurrency": {"mail": True}}, InvalidOptionError, "got True"),
-            ({"task_concurrency": {"video": 1}}, InvalidOptionError, "task_concurrency: 1 can't be divided"),
-            ({"tasks": ["mail"], "task_concurrency": {"film": 2}}, UsageError, "serves, got 'video'"),
+            (3, InvalidOptionError, "must be a dict of numbers by task, got 3"),
+            (0, InvalidOptionError, "must be a dict of numbers by task, got 0"),
+            ([], InvalidOptionError, "must be a dict of numbers by task, got []"),
+            ({"nowhere": 1}, UnknownTaskError, "No task has the name 'nowhere'"),
+            ({5: 1}, UsageError, "must be a task or its name, got 5"),
+            ({stranger: 1}, UnknownTaskError, "Task 'stranger' is not of this catalog"),
+            ({"mail": 0}, InvalidOptionError, f"{number} 0"),
+            ({"mail": True}, InvalidOptionError, f"{number} True"),
         ],
         check,
     )
+    unserved = "must name tasks that the worker serves, got 'video'; add it to tasks, or leave it out"
+    check({"film": 2}, UsageError, unserved, tasks=["mail"])
+    with pytest.raises(UsageError, match="concurrency: must be above 0 where task_concurrency is given"):
+        Worker(place.queue, concurrency=0, task_concurrency={"mail": 1})
+    assert Worker(place.queue, task_concurrency={"video": 1, "film": 2}).id is None
 
 
 async def test_limited_job_is_not_claimed_before_it_can_start(place: Place) -> None:

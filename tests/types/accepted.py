@@ -8,7 +8,8 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_queue import Catalog, Job, JobContext, Queue, Run, SyncQueue, SyncRun, Task
+from zeke_queue import Catalog, Job, JobContext, Queue, Run, SyncQueue, SyncRun, Task, Worker, run_worker
+from zeke_queue.worker import drain
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -171,3 +172,20 @@ def script(
                 assert_type(transaction.send(refund, order), SyncRun[int])
         with queue.transaction() as own:
             assert_type(own.trigger(refund, order), SyncRun[int])
+
+
+async def work(queue: Queue, sync: SyncQueue, named: dict[str, int]) -> None:
+    """Limit tasks by name, by task, and by both."""
+    Worker(queue, task_concurrency=None)
+    Worker(queue, task_concurrency=named)
+    Worker(queue, task_concurrency={"charge": 1, "tick": 2})
+    Worker(queue, task_concurrency={charge: 1, tick: 2})
+    Worker(queue, task_concurrency={charge: 1, "tick": 2})
+    limits = {charge: 1, refund: 2}
+    alike = {charge: 1}
+    either: dict[str | Task[Any, Any], int] = {charge: 1, "tick": 2}
+    Worker(queue, task_concurrency=limits)
+    Worker(queue, task_concurrency=alike)
+    Worker(queue, task_concurrency=either)
+    await run_worker(queue, task_concurrency={charge: 1, "tick": 2})
+    drain(sync, task_concurrency={tick: 1})

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from zeke_queue import Catalog, JobContext, Queue, SyncQueue
+from zeke_queue import Catalog, JobContext, Queue, SyncQueue, Worker
 
 if TYPE_CHECKING:
     import psycopg
@@ -46,6 +46,7 @@ async def program(queue: Queue, session: Session) -> None:
     charge.job("an order")  # REFUSED: wrong payload in Task.job
     total: str = await (await queue.send(charge, Order(number=1))).result()  # REFUSED: wrong result type
     await queue.send(charge, Order(number=len(total)))
+    Worker(queue, task_concurrency={"charge": "two"})  # REFUSED: no number
 
 
 def script(queue: SyncQueue, session: AsyncSession, connection: psycopg.AsyncConnection) -> None:

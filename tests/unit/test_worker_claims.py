@@ -63,11 +63,18 @@ class Worker(RuleBasedStateMachine):
     @initialize(
         size=st.integers(1, 12),
         limits=st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=3),
+        task_limit=st.none() | st.integers(1, 5),
     )
-    def begin(self, size: int, limits: list[int | None]) -> None:
+    def begin(self, size: int, limits: list[int | None], task_limit: int | None) -> None:
         self.size = size
+        self.task_limit = task_limit
         self.queues = {
-            f"q{number}": ServedQueue(f"q{number}", "task", limit=limit)
+            f"q{number}": ServedQueue(
+                f"q{number}",
+                "task",
+                limit=limit if task_limit is None else min(limit or task_limit, task_limit),
+                task_limit=task_limit,
+            )
             for number, limit in enumerate(limits)
         }
         self.state = ClaimState([*self.queues.values()], size, POLL)
@@ -117,6 +124,9 @@ class Worker(RuleBasedStateMachine):
                 assert queue.busy + most <= queue.limit, "a limit holds in the worker already"
             elif queue.seconds is None:
                 assert most <= max(free, 0), "nothing is claimed ahead before it has been measured"
+        if self.task_limit is not None:
+            busy = sum(queue.busy for queue in self.queues.values())
+            assert busy + min(claim.limit, sum(left.values())) <= self.task_limit, "over all its queues"
         if any(
             self.queues[name].limit is not None or self.queues[name].ahead(self.size) == 0 for name in left
         ):
@@ -141,7 +151,10 @@ class Worker(RuleBasedStateMachine):
 
     def sleep(self, count: int, lost: bool, free: int, data: st.DataObject) -> None:  # noqa: FBT001
         """Claim once more, as a sleep does first, and end the sleep by a notification or its time limit."""
-        claim = self.state.claim(self.load, self.now)
+        claim = self.state.claim(self.load, self.now, last=True)
+        if claim is not None and self.task_limit is not None:
+            roomy = {name for name, queue in self.queues.items() if queue.busy < (queue.limit or 0)}
+            assert {want.name for want in claim.capacity} == roomy, "no queue with room is left out"
         if claim is None or self.answer(claim, count, lost, free, data):
             self.state.found()
             self.empty = 0
@@ -207,6 +220,7 @@ class Worker(RuleBasedStateMachine):
         held = Counter(queue.name for queue in [*self.ready, *self.running, *self.settling])
         for queue in self.queues.values():
             assert queue.limit is None or held[queue.name] == queue.busy <= queue.limit
+        assert self.task_limit is None or held.total() <= self.task_limit
 
 
 TestWorker = Worker.TestCase
@@ -242,6 +256,21 @@ def test_worker_with_tasks_of_both_kinds_claims_for_free_pool_tasks_after_a_mome
     assert isinstance(state.next(full, FAIR_INTERVAL + 0.01), WaitForRoom)
     fair = state.next(Load(running=7, ready=0, backlog=0), 1.0)
     assert fair == Claim([("quick", 3), ("limited", 2)], 3)  # pyright: ignore[reportArgumentType]
+
+
+def test_queues_that_share_a_limit_get_its_room_in_turn() -> None:
+    queues = [ServedQueue(name, "video", limit=4, task_limit=4) for name in ("video", "film", "clip")]
+    state = ClaimState([*queues, ServedQueue("mail", "mail")], size=10, poll=POLL)
+    queues[0].busy = 1
+    claims = [state.claim(IDLE, 0.0) for _ in range(3)]
+    asked = [{want.name: want.limit for want in claim.capacity} for claim in claims if claim is not None]
+    assert sorted(asked, key=str) == sorted(
+        [{"video": 3, "mail": 10}, {"film": 3, "mail": 10}, {"clip": 3, "mail": 10}], key=str
+    )
+    last = state.claim(IDLE, 0.0, last=True)
+    assert last is not None
+    assert dict(last.capacity) == {"video": 3, "film": 3, "clip": 3, "mail": 10}
+    assert last.limit == 3, "together they claim no more than the room"
 
 
 def test_slower_job_replaces_the_measured_time_and_a_faster_one_lowers_it_slowly() -> None:

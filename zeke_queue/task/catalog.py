@@ -285,11 +285,7 @@ class Catalog(Generic[Res]):
         Raises:
             InvalidOptionError: a task's limit does not exceed its number of aliases.
         """
-        queues = [
-            queue
-            for task in self._tasks.values()
-            for queue in divided_limit(task, task.concurrency_limit, "concurrency_limit")
-        ]
+        queues = [queue for task in self._tasks.values() for queue in _limits(task)]
         return sorted(queues, key=lambda queue: queue.name)
 
     def include(self, other: Catalog[Any]) -> None:
@@ -367,24 +363,15 @@ class Catalog(Generic[Res]):
         self._aliases |= dict.fromkeys(task.aliases, task)
 
 
-def divided_limit(task: Task[Any, Any], limit: int | None, option: str) -> list[QueueSettings]:
-    """Return the limits of a task's queues, which add up to the task's limit.
-
-    Args:
-        task: the task.
-        limit: how many of its jobs may run concurrently; None for no limit.
-        option: the limit's name in errors.
-
-    Raises:
-        InvalidOptionError: the limit does not exceed the number of the task's aliases.
-    """
-    names = task.aliases
+def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
+    """Return the limits of a task's queues, which add up to the task's limit."""
+    names, limit = task.aliases, task.concurrency_limit
     if limit is None:
         return [QueueSettings(name) for name in (task.name, *names)]
     own = limit - len(names)
     if own < 1:
         raise InvalidOptionError(
-            f"{option}: {limit} can't be divided among the queues of task {task.name!r} and its"
+            f"concurrency_limit: {limit} can't be divided among the queues of task {task.name!r} and its"
             f" aliases {', '.join(names)}, each of which needs one; pass at least {len(names) + 1}, or"
             " remove aliases under which no other program sends jobs"
         )

@@ -6,6 +6,7 @@ Like ``state``, this knows no event loop, clock or storage.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -84,6 +85,8 @@ class ServedQueue:
         kind: where the task's handler runs.
         limit: how many of its jobs the worker may hold: the lower of its limit for the task and the task's
             concurrency limit; None for no limit.
+        task_limit: how many jobs of the task the worker may hold, over all queues of the task; None for no
+            limit of the worker's own.
         busy: how many of its jobs the worker holds or, though they are lost, still runs; tracked only for
             tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
@@ -93,6 +96,7 @@ class ServedQueue:
     task: str
     kind: str = "async"
     limit: int | None = None
+    task_limit: int | None = None
     busy: int = 0
     seconds: float | None = None
 
@@ -139,6 +143,9 @@ class ClaimState:
 
     def __init__(self, queues: Sequence[ServedQueue], size: int, poll: float) -> None:
         self._queues = tuple(queues)
+        self._by_task: dict[str, deque[ServedQueue]] = {}
+        for queue in queues:
+            self._by_task.setdefault(queue.task, deque()).append(queue)
         self._has_limits = any(queue.limit is not None for queue in queues)
         self._size = size
         self._poll = poll
@@ -171,8 +178,12 @@ class ClaimState:
             return WaitForRoom()
         return claim
 
-    def claim(self, load: Load, now: float) -> Claim | None:
-        """Return the claim to make now, or None."""
+    def claim(self, load: Load, now: float, *, last: bool = False) -> Claim | None:
+        """Return the claim to make now, or None.
+
+        Args:
+            last: whether a sleep follows if there are no jobs, so that every queue must be asked.
+        """
         self._low = 0
         if load.backlog >= BACKLOG_MAX:
             return None
@@ -181,7 +192,7 @@ class ClaimState:
         if not all(ahead.values()):
             if free > 0:
                 self._fair_at = now
-                return self._for_free(min(free, CLAIM_MAX))
+                return self._for_free(min(free, CLAIM_MAX), last=last)
             if now - self._fair_at > FAIR_INTERVAL:
                 return None
         capacity: list[QueueCapacity] = []
@@ -249,11 +260,25 @@ class ClaimState:
             return True
         return False
 
-    def _for_free(self, free: int) -> Claim | None:
-        """Return a claim for the most urgent jobs, as far as the tasks' limits allow."""
+    def _for_free(self, free: int, *, last: bool) -> Claim | None:
+        """Return a claim for the most urgent jobs, as far as the tasks' limits allow.
+
+        Queues that share a worker's limit get its room in turn: if a claim asked several for all of it, they
+        could exceed it together. The last claim before a sleep asks all, and for no more jobs than the room.
+        """
         capacity: list[QueueCapacity] = []
-        for queue in self._queues:
-            n = free if queue.limit is None else min(free, queue.limit - queue.busy)
-            if n > 0:
-                capacity.append(QueueCapacity(queue.name, n))
-        return Claim(capacity, free) if capacity else None
+        limit = free
+        for queues in self._by_task.values():
+            room, task_limit = free, queues[0].task_limit
+            if task_limit is not None:
+                room = min(free, task_limit - sum(queue.busy for queue in queues))
+                if room <= 0:
+                    continue
+                limit = min(limit, room) if last else limit
+                queues.rotate()
+            for queue in queues:
+                n = room if queue.limit is None else min(room, queue.limit - queue.busy)
+                if n > 0:
+                    capacity.append(QueueCapacity(queue.name, n))
+                    room -= 0 if last or task_limit is None else n
+        return Claim(capacity, limit) if capacity else None

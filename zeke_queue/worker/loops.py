@@ -216,7 +216,7 @@ class ClaimLoop(Part):
             await self._set_idle(idle=True)
             # Callers that ask during this claim may have sent jobs that it does not see.
             holds_nothing, drains = self._state.holds_nothing(), len(self._drains)
-            claim = self._claims.claim(self._state.load(), self._clock.monotonic())
+            claim = self._claims.claim(self._state.load(), self._clock.monotonic(), last=True)
             if claim is None or await self._claim(claim):
                 self._claims.found()
                 return

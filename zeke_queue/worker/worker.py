@@ -21,7 +21,6 @@ from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, first
-from zeke_queue.task.catalog import divided_limit
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.coroutine_pool import CoroutinePool
@@ -49,7 +48,8 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
 
-    # Tasks or their names; a mapping's keys are invariant, so a dict[str, int] would be no Mapping of both.
+    # Tasks or their names. A mapping's keys are invariant, and each task has a type of its own, so for mypy a
+    # dict of tasks is no Mapping[Task[Any, Any], int].
     TaskConcurrency = Mapping[Any, int]
 
 
@@ -88,10 +88,14 @@ class WorkerOptions(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True)
 class WorkerConfig:
-    """The configuration of a worker; durations in seconds, tasks and limits by every name that is served."""
+    """The configuration of a worker; durations in seconds, tasks by every name that is served.
+
+    Attributes:
+        limits: how many jobs of a task this worker runs concurrently, by the task's name.
+    """
 
     served: Mapping[str, Task[Any, Any]]
-    limits: Mapping[str, int | None]
+    limits: Mapping[str, int]
     duties: tuple[str, ...]
     concurrency: int
     poll_interval: float
@@ -174,6 +178,8 @@ class Worker:
             raise UsageError("concurrency: must be above 0 where maintenance and schedules are off, got 0")
         if tasks is not None and not concurrency:
             raise UsageError("concurrency: must be above 0 where tasks are given, got 0")
+        if task_concurrency and not concurrency:
+            raise UsageError("concurrency: must be above 0 where task_concurrency is given, got 0")
         poll = check_seconds("poll_interval", poll, INTERVAL_MIN)
         lease = check_seconds("lease", lease, INTERVAL_MIN)
         interval = check_seconds("heartbeat_interval", interval, INTERVAL_MIN)
@@ -184,7 +190,7 @@ class Worker:
                 " lower it, or raise the lease: one late heartbeat would lose every job"
             )
         served = _served(queue, tasks) if concurrency else {}
-        limits = _limits(queue, served, task_concurrency or {})
+        limits = {} if task_concurrency is None else _limits(queue, served, task_concurrency)
         duties = tuple(name for name, on in ((MAINTENANCE, maintenance), (SCHEDULES, schedules)) if on)
         self._config = WorkerConfig(
             served, limits, duties, concurrency, poll, lease, interval, timeout, watchdog
@@ -307,8 +313,15 @@ class Worker:
         worker_id = UUID(int=self._entropy.stream("worker").getrandbits(128), version=4)
         health = StorageHealth(clock, self._entropy)
         queues = {
-            name: ServedQueue(name, task.name, task.kind, config.limits[name])
+            name: ServedQueue(
+                name,
+                task.name,
+                task.kind,
+                min((n for n in (task.concurrency_limit, own) if n is not None), default=None),
+                own,
+            )
             for name, task in config.served.items()
+            for own in (config.limits.get(task.name),)
         }
         state = WorkerState(
             queues, config.concurrency, config.poll_interval, alive_until=clock.monotonic() + config.lease
@@ -403,7 +416,7 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
         )
     if chosen is None:
         return dict(catalog.served)
-    if isinstance(chosen, str) or not isinstance(chosen, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
+    if isinstance(chosen, str) or not isinstance(chosen, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
         raise InvalidOptionError(
             f"tasks: must be a list of tasks or names, got {shown(chosen)}; pass one such as ['greet']"
         )
@@ -415,23 +428,26 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
     return {name: task for task in tasks for name in (task.name, *task.aliases)}
 
 
-def _limits(
-    queue: Queue, served: Mapping[str, Task[Any, Any]], own: TaskConcurrency
-) -> dict[str, int | None]:
-    """Return how many jobs of each queue the worker may hold: the lower of its own and the task's limit."""
-    if not isinstance(own, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - as above
-        raise InvalidOptionError(f"task_concurrency: must be a dict of numbers by task, got {shown(own)}")
-    limits = {name: task.concurrency_limit for name, task in served.items()}
-    for which, limit in own.items():
-        task = queue.catalog.get(which)
+def _limits(queue: Queue, served: Mapping[str, Task[Any, Any]], chosen: TaskConcurrency) -> dict[str, int]:
+    """Return the worker's own limits, by the tasks' names."""
+    if not isinstance(chosen, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+        raise InvalidOptionError(f"task_concurrency: must be a dict of numbers by task, got {shown(chosen)}")
+    limits: dict[str, int] = {}
+    for task_or_name, limit in chosen.items():
+        try:
+            task = queue.catalog.get(task_or_name)
+        except UsageError as error:
+            raise type(error)(f"task_concurrency: {str(error).removeprefix('task: ')}") from None
         if task.name not in served:
-            raise UsageError(f"task_concurrency: must name tasks that the worker serves, got {task.name!r}")
+            raise UsageError(
+                f"task_concurrency: must name tasks that the worker serves, got {task.name!r}; add it to"
+                " tasks, or leave it out"
+            )
         if type(limit) is not int or limit < 1:
             raise InvalidOptionError(
                 f"task_concurrency: must be an integer of 1 or more for {task.name!r}, got {shown(limit)}"
             )
-        for part in divided_limit(task, limit, "task_concurrency"):
-            limits[part.name] = min(part.concurrency_limit or limit, limits[part.name] or limit)
+        limits[task.name] = min(limit, limits.get(task.name, limit))
     return limits
 
 
