@@ -115,9 +115,29 @@ def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, s
 def test_worker_limits_the_named_tasks(zeke: Zeke, started: Started) -> None:
     zeke.good("worker", *SHOP, "--task-concurrency", "sleep=2", "--task-concurrency", "refuse=1")
     limits = started.worker._config.limits
-    assert (limits["sleep"], limits["refuse"], limits["odd"]) == (2, 1, None)
-    said = zeke.fails("worker", *SHOP, "--task-concurrency", "mail", code=2)
-    assert "--task-concurrency: must be of the form TASK=NUMBER, got 'mail'" in said
+    assert limits == {"sleep": 2, "refuse": 1}
+
+
+def test_invalid_task_concurrency_is_refused_before_the_database_is_opened(
+    embedded: Embedded, nowhere: Zeke, started: Started
+) -> None:
+    def check(message: str, *limits: str, queue: str = "sleep") -> None:
+        options = [part for limit in limits for part in ("--task-concurrency", limit)]
+        said = nowhere.fails("worker", *SHOP, "--embedded", "--queue", queue, *options, code=2)
+        assert said.splitlines()[-1].startswith(f"zeke: --task-concurrency: {message}")
+        assert embedded.running == []
+
+    check_each(
+        [
+            ("must be of the form TASK=NUMBER, got 'sleep'", "sleep"),
+            ("must be of the form TASK=NUMBER, got 'sleep=-1'", "sleep=-1"),
+            ("must be 1 or more for 'sleep', got 0", "sleep=0"),
+            ("No task has the name 'slep'; did you mean 'sleep'", "slep=1"),
+            ("must name each task once, got 'sleep' twice", "sleep=1", "sleep=5"),
+            ("must name tasks that the worker serves, got 'mail'; add --queue mail", "mail=1"),
+        ],
+        check,
+    )
 
 
 class Embedded:

@@ -14,6 +14,7 @@ from zeke_queue.cli.session import AppOption, options_of
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
     from zeke_queue.cli.session import Options
@@ -41,7 +42,8 @@ def worker(
     task_concurrency: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="TASK=NUMBER", help="Concurrent jobs of one task in this worker; may be repeated."
+            metavar="TASK=NUMBER",
+            help="Concurrent jobs of one task in this worker; may be repeated for other tasks.",
         ),
     ] = None,
     maintenance: Annotated[
@@ -55,6 +57,7 @@ def worker(
     """Run a catalog's tasks until SIGTERM or SIGINT; a second signal stops immediately."""
     options = options_of(context)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
+    limits = [_limit(text) for text in task_concurrency or ()]
     if reload:
         from zeke_queue.system import logging as log
 
@@ -63,14 +66,18 @@ def worker(
             settings.require_database()
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
-    catalog, settings, _ = beginning(options, app, **given)
-    limits = dict(_limit(text) for text in task_concurrency or ())
+    catalog, settings, _ = beginning(
+        options,
+        app,
+        check=lambda catalog: _check_limited(catalog, [task for task, _ in limits], queue),
+        **given,
+    )
     asyncio.run(
         _work(
             catalog,
             settings,
             tasks=queue or None,
-            task_concurrency=limits,
+            task_concurrency=dict(limits),
             maintenance=maintenance,
             schedules=schedules,
         )
@@ -85,11 +92,19 @@ class Beginning(NamedTuple):
     embedded: bool
 
 
-def beginning(options: Options, app: str | None, *, private: bool = False, **given: Any) -> Beginning:
+def beginning(
+    options: Options,
+    app: str | None,
+    *,
+    private: bool = False,
+    check: Callable[[Catalog], None] | None = None,
+    **given: Any,
+) -> Beginning:
     """Load the catalog, configure logging, and find the database, as all long-running commands do.
 
     Args:
         private: whether to use the user's private Postgres if no database is named.
+        check: checks the command line against the catalog, before a private Postgres is started.
         **given: settings from the command line.
 
     Raises:
@@ -104,6 +119,8 @@ def beginning(options: Options, app: str | None, *, private: bool = False, **giv
     if not options.embedded:
         settings.require_database()
     catalog = load_catalog(app)
+    if check is not None:
+        check(catalog)
     log.configure_logging(settings.log_format, settings.log_level)
     on_it = _on_embedded(options, settings) if options.embedded else settings
     return Beginning(catalog, on_it, embedded=options.embedded)
@@ -134,7 +151,28 @@ def _limit(text: str) -> tuple[str, int]:
     task, _, number = text.rpartition("=")
     if not task or not number.isdecimal():
         raise UsageError(f"--task-concurrency: must be of the form TASK=NUMBER, got {text!r}")
+    if int(number) < 1:
+        raise UsageError(f"--task-concurrency: must be 1 or more for {task!r}, got {number}")
     return task, int(number)
+
+
+def _check_limited(catalog: Catalog, limited: Sequence[str], queues: Sequence[str] | None) -> None:
+    """Check that ``--task-concurrency`` names tasks that the worker serves, each once."""
+    served = [*catalog.tasks] if queues is None else [catalog.get(name).name for name in queues]
+    seen: set[str] = set()
+    for name in limited:
+        try:
+            task = catalog.get(name).name
+        except UsageError as error:
+            raise type(error)(f"--task-concurrency: {error}") from None
+        if task in seen:
+            raise UsageError(f"--task-concurrency: must name each task once, got {task!r} twice")
+        if task not in served:
+            raise UsageError(
+                f"--task-concurrency: must name tasks that the worker serves, got {task!r}; add --queue"
+                f" {task}, or leave it out"
+            )
+        seen.add(task)
 
 
 async def _work(catalog: Catalog, settings: Settings, **options: Unpack[WorkerOptions]) -> None:
