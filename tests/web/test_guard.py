@@ -20,7 +20,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.core import apikeys
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.access import Scope
-from zeke_queue.web import Caller
+from zeke_queue.web import Caller, WebSettings, create_app
 from zeke_queue.web.access import guard
 from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
 from zeke_queue.web.errors import ApiError
@@ -387,18 +387,33 @@ async def test_failing_authenticator_is_answered_by_503_without_details(
 
 
 async def test_http_exception_of_an_authenticator_is_answered_as_raised(call: Web) -> None:
-    async def check(detail: Any, error: str) -> None:
+    async def check(detail: Any, error: str, status: int = 401) -> None:
         async def authenticate(_: HTTPConnection) -> Caller | None:
-            raise HTTPException(401, detail, {"WWW-Authenticate": "Basic"})
+            raise HTTPException(status, detail, {"WWW-Authenticate": "Basic"})
 
         hosted = call.with_app(authenticator=authenticate)
         for method, path in (("GET", "/queues"), ("POST", "/trigger")):
             refused = await hosted(method, path)
-            assert (refused.status_code, refused.json()) == (401, {"error": error})
+            assert (refused.status_code, refused.json()) == (status, {"error": error})
             assert refused.headers["www-authenticate"] == "Basic"
 
-    cases = [("Sign in first", "Sign in first"), ({"password": "s3cret"}, "Unauthorized")]
+    cases = [
+        ("Sign in first", "Sign in first"),
+        ({"password": "s3cret"}, "Unauthorized"),
+        ({"tenant": "closed"}, "Refused", 460),
+    ]
     await check_each_async(cases, check)
+
+
+async def test_http_exception_of_a_route_may_have_any_status(queue: Queue) -> None:
+    app = create_app(queue, WebSettings.load())
+
+    @app.get("/closed")
+    async def closed() -> None:
+        raise HTTPException(460, "The tenant is closed")
+
+    answer = await Web(app, queue)("GET", "/closed")
+    assert (answer.status_code, answer.json()) == (460, {"error": "The tenant is closed"})
 
 
 # Sessions, whose cookies browsers send after signing in to the dashboard

@@ -174,9 +174,9 @@ async def answer_http(request: Request, error: Exception) -> JSONResponse:
     if refused.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["allow"] = ", ".join(_methods(request))
     message = {
-        HTTPStatus.NOT_FOUND: f"Nothing found at {request.url.path}",
-        HTTPStatus.METHOD_NOT_ALLOWED: f"{request.method} is not allowed at {request.url.path}",
-    }.get(HTTPStatus(refused.status_code), str(refused.detail))
+        404: f"Nothing found at {request.url.path}",
+        405: f"{request.method} is not allowed at {request.url.path}",
+    }.get(refused.status_code, str(refused.detail))
     return ApiError(refused.status_code, message, headers=headers).response()
 
 

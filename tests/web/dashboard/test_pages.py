@@ -125,6 +125,9 @@ async def test_missing_page_or_object_is_reported_as_a_page(browser: Browser) ->
     missing = ["/jobs/42", "/jobs/0190163d-8694-739b-aea5-966c26f8ad91", "/schedules/edit?name=x"]
     await check_each_async(["/nothing", *missing], check)
     assert "has no page" in await browser.see("/nothing", 404)
+    schedule = await browser.see("/schedules/edit?name=x", 404)
+    assert "No schedule has the name &#39;x&#39;; it may have been deleted" in schedule
+    assert "zeke schedules" not in schedule, "advice for a shell"
     assert "does not accept" in await browser.see("/sign-out", 405)
 
 

@@ -13,7 +13,7 @@ import ipaddress
 import re
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
-from http import HTTPStatus
+from http.client import responses
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -184,8 +184,9 @@ class Guard:
             raise
         except HTTPException as refused:  # raised as in the host application's routes
             detail = cast("object", refused.detail)  # frameworks allow any type
-            said = detail if isinstance(detail, str) else HTTPStatus(refused.status_code).phrase
-            raise ApiError(refused.status_code, said, headers=refused.headers) from None
+            # The status may be none of the standard's.
+            message = detail if isinstance(detail, str) else responses.get(refused.status_code, "Refused")
+            raise ApiError(refused.status_code, message, headers=refused.headers) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
             get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)

@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron
+from zeke_queue.core.failure import shown
 from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
@@ -138,8 +139,8 @@ VIEWS: Final = (
 async def _require(request: PageRequest, name: str) -> Schedule:
     try:
         return await require_schedule(request.parts.storage, name)
-    except ScheduleNotFoundError as error:
-        raise ApiError(404, str(error)) from None
+    except ScheduleNotFoundError:
+        raise ApiError(404, f"No schedule has the name {shown(name)}; it may have been deleted") from None
 
 
 def _written(request: PageRequest, stored: Schedule) -> Written:
