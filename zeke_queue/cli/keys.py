@@ -108,14 +108,16 @@ async def list_keys(context: typer.Context) -> None:
 @runs_async
 async def revoke(
     context: typer.Context,
-    pattern: Annotated[
+    name_or_prefix: Annotated[
         str, typer.Argument(metavar="KEY", help="Its name, or the beginning of its id or text.")
     ],
 ) -> None:
     """Revoke a key permanently, and delete its sessions."""
     options = options_of(context)
     async with open_queue(options) as queue:
-        key = _sole(await parts_of(queue).storage.access.keys(), pattern, await parts_of(queue).storage.now())
+        key = _sole(
+            await parts_of(queue).storage.access.keys(), name_or_prefix, await parts_of(queue).storage.now()
+        )
         if not await parts_of(queue).storage.access.revoke_key(key.id):
             raise ZekeError(f"Key {key.prefix} ({harmless(key.name)}) is already revoked")
     if options.json:
@@ -187,7 +189,7 @@ def _length(text: str) -> float:
     return seconds
 
 
-def _sole(keys: Sequence[ApiKey], pattern: str, now: datetime) -> ApiKey:
+def _sole(keys: Sequence[ApiKey], name_or_prefix: str, now: datetime) -> ApiKey:
     """Return the one key with this name (valid ones first), or whose id or text begins with it.
 
     Raises:
@@ -196,32 +198,34 @@ def _sole(keys: Sequence[ApiKey], pattern: str, now: datetime) -> ApiKey:
     """
     from zeke_queue.core import apikeys
 
-    if apikeys.is_well_formed(pattern):
-        digest = apikeys.digest_of(pattern)
+    if apikeys.is_well_formed(name_or_prefix):
+        digest = apikeys.digest_of(name_or_prefix)
         found = [key for key in keys if apikeys.same(key.digest, digest)]
-        pattern = apikeys.prefix_of(pattern)  # messages must not contain the rest
+        name_or_prefix = apikeys.prefix_of(name_or_prefix)  # messages must not contain the rest
     else:
-        named = [key for key in keys if key.name == pattern]
+        named = [key for key in keys if key.name == name_or_prefix]
         found = [key for key in named if key.is_valid(now)] or named
-        if len(pattern) >= _LEAST_GIVEN:
+        if len(name_or_prefix) >= _LEAST_GIVEN:
             begun = [
                 key
                 for key in keys
-                if key.prefix.startswith(pattern) or str(key.id).startswith(pattern.lower())
+                if key.prefix.startswith(name_or_prefix) or str(key.id).startswith(name_or_prefix.lower())
             ]
             found += [key for key in begun if key not in found]
         elif not found:
             raise InvalidOptionError(
                 f"KEY: must be a key's name, or at least {_LEAST_GIVEN} characters of its id or text, got"
-                f" {pattern!r}"
+                f" {name_or_prefix!r}"
             )
     if len(found) == 1:
         return found[0]
     if not found:
-        raise ZekeError(f"No key has this name, id or text: {pattern!r}; `zeke keys list` lists the keys")
+        raise ZekeError(
+            f"No key has this name, id or text: {name_or_prefix!r}; `zeke keys list` lists the keys"
+        )
     listed = ", ".join(f"{key.id} ({key.prefix}, {harmless(key.name)})" for key in found[:_TOLD])
     more = f" and {len(found) - _TOLD} more" if len(found) > _TOLD else ""
-    raise ZekeError(f"Several keys match {pattern!r}: {listed}{more}; pass an id, or more of the text")
+    raise ZekeError(f"Several keys match {name_or_prefix!r}: {listed}{more}; pass an id, or more of the text")
 
 
 def _scopes(key: ApiKey) -> list[str]:

@@ -182,15 +182,15 @@ def parse_json(text: str | None, name: str) -> Any:
     """
     if text is None:
         return None
-    values: str = text
+    json_text: str = text
     advice = """quote it for the shell, as in '{"itemId": "123"}'"""
     if text == "-":
         name, advice = f"{name} on standard input", 'write a JSON value, as {"itemId": "123"}'
-        values = sys.stdin.read()
-    if not values.strip():
+        json_text = sys.stdin.read()
+    if not json_text.strip():
         raise InvalidOptionError(f"{name} is empty; {advice}")
     try:
-        return json.loads(values)
+        return json.loads(json_text)
     except ValueError as error:
         raise InvalidOptionError(f"{name} is not valid JSON: {error}; {advice}") from None
     except RecursionError:
