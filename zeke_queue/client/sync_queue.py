@@ -57,8 +57,9 @@ class SyncQueue(SyncSender):
 
     A call that has no answer for a minute, such as one that waits for a lock, raises
     ``StorageUnavailableError``; one that opens the queue, or waits until another thread has, may take a
-    minute for each of these before. Only ``SyncRun.result`` waits up to its own timeout. In a thread in which
-    an event loop runs, every call raises ``UsageError``.
+    minute for each of these before. Only ``SyncRun.result`` waits up to its own timeout, and
+    ``worker.drain`` without a limit. In a thread in which an event loop runs, every call raises
+    ``UsageError``.
 
     Args:
         catalog: the tasks that may be sent.

@@ -210,8 +210,8 @@ class RateBudget:
 def start_detached(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     """Start a task in an empty context, for work that many callers share and that outlives the first one.
 
-    In a copy of the first caller's context the task would log that caller's context variables for all of
-    them, and keep their values in memory.
+    A copy of the first caller's context would keep that caller's context variables (such as a tracer's span)
+    for all of them.
     """
     context = Context()
     context.run(DETACHED.set, True)  # noqa: FBT003 - the variable's value

@@ -53,8 +53,9 @@ class Lifecycle:
     def start(self) -> None:
         """Start all parts.
 
-        They and the handlers keep the caller's context variables, such as those of its log lines. But a
-        worker that starts inside a transaction's block outlives it, and its handlers are not part of it.
+        The loops and the handlers keep the caller's context variables; what handlers start on behalf of all
+        (progress writes, deadlines) has none. But a worker that starts inside a transaction's block outlives
+        it, and its handlers are not part of it.
         """
         with open_transactions.outside():
             self.pool.open(self.attempts)
