@@ -20,7 +20,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
-from zeke_queue.web.errors import ApiError, field_errors, told
+from zeke_queue.web.errors import ApiError, field_errors, to_api_error
 from zeke_queue.web.inspect import all_queues
 from zeke_queue.web.request_bodies import ScheduleEdit
 
@@ -108,7 +108,7 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
             message = str(error)
         wrong.append(field_errors(f"{field}: {message}", [(field, message)]))
     except (ApiError, UsageError) as error:
-        wrong.append(told(error))
+        wrong.append(to_api_error(error))
 
 
 def _all_of(wrong: list[ApiError]) -> ApiError:

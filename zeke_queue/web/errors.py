@@ -103,7 +103,7 @@ def field_errors(message: str, fields: Sequence[tuple[str, str]]) -> ApiError:
     return ApiError(422, message, fields=[{"path": path, "message": why} for path, why in fields])
 
 
-def told(error: Exception) -> ApiError:
+def to_api_error(error: Exception) -> ApiError:
     """Convert an exception to an API error; an unexpected one reveals no details."""
     if isinstance(error, ApiError):
         return error
@@ -131,7 +131,7 @@ def _ours(error: Exception) -> ApiError:
 async def answer(request: Request, error: Exception) -> JSONResponse:
     """Respond to a failed request; FastAPI's exception handler for ZekeError."""
     del request
-    return told(error).response()
+    return to_api_error(error).response()
 
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:

@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from zeke_queue.web.access.guard import CALLER, SAFE
-from zeke_queue.web.errors import ApiError, told
+from zeke_queue.web.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -75,7 +75,7 @@ class Failures:
         except Exception as error:
             if begun or scope["type"] != "http":
                 raise
-            await told(error).response()(scope, receive, send)
+            await to_api_error(error).response()(scope, receive, send)
 
 
 class Gate:

@@ -11,7 +11,7 @@ import pytest
 from tests.cases import check_each, check_each_async
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.trpc import protocol
-from zeke_queue.web.trpc.protocol import BATCH_MAX, Asked, Code, Procedure, TrpcError, answer
+from zeke_queue.web.trpc.protocol import BATCH_MAX, Code, Procedure, TrpcError, TrpcRequest, answer
 
 JSON = "application/json"
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -69,7 +69,7 @@ async def ask(
     data = body.encode() if isinstance(body, str) else body
     answered = await answer(
         PROCEDURES,
-        Asked(method, path, query, media_type, data),
+        TrpcRequest(method, path, query, media_type, data),
         [],
         lambda error: TrpcError(Code.INTERNAL_SERVER_ERROR, "Internal server error"),
         authorize=authorize,

@@ -20,7 +20,7 @@ from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in,
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
 from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
-from zeke_queue.web.errors import ApiError, told
+from zeke_queue.web.errors import ApiError, to_api_error
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -129,7 +129,7 @@ class Dashboard:
             said = _WHY.get(error.status_code, str(error.detail))
             problem = ApiError(error.status_code, said, headers=error.headers)
         else:
-            problem = told(error)
+            problem = to_api_error(error)
         if problem.status == HTTPStatus.UNAUTHORIZED:
             return self._to_sign_in(request)
         caller = getattr(request.state, "caller", None)

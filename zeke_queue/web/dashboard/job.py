@@ -315,7 +315,7 @@ def _lines(request: PageRequest, job: Job, events: Sequence[JobEvent]) -> list[S
     """
     data = _log_and_progress(request, job, events)
     drawn = {
-        event.seq: ("log", request.draw("_log_line.html", event=event, said=line, more=more))
+        event.seq: ("log", request.draw("_log_line.html", event=event, line=line, more=more))
         for event, line, more in data["lines"]
     }
     if (last := max((event.seq for event in events if event.kind == "progress"), default=None)) is not None:

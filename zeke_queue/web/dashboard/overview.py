@@ -128,8 +128,8 @@ def reason(request: PageRequest, job: Job) -> str:
     output = request.parts.presenter.output(job)
     if isinstance(output, dict) and "message" in output:
         error = cast("dict[str, Any]", output)
-        said = preview(error["message"], LINE).text.strip().partition("\n")[0]
-        return f"{error.get('type', 'Error')}: {said}"
+        message = preview(error["message"], LINE).text.strip().partition("\n")[0]
+        return f"{error.get('type', 'Error')}: {message}"
     return output if isinstance(output, str) else "No error message"
 
 

@@ -24,7 +24,7 @@ from pydantic import (
 from zeke_queue.api_client.model import iso
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.access.guard import permitted
-from zeke_queue.web.errors import told
+from zeke_queue.web.errors import to_api_error
 from zeke_queue.web.ids import parse_id
 from zeke_queue.web.request_bodies import RequestBody, Trigger
 from zeke_queue.web.trpc.protocol import Code, Procedure, TrpcError, shown
@@ -80,7 +80,7 @@ class RunPlaybook(Input):
     context: dict[str, Any] | None = None
 
 
-class Asking:
+class TrpcContext:
     """One HTTP request: its application and its caller, authenticated once for all calls of a batch.
 
     A refusal is cached too, so a batch with an invalid key causes only one lookup.
@@ -109,38 +109,38 @@ class Asking:
         return permitted(self._caller, scope)
 
 
-async def trigger(asking: Asking, value: Any) -> dict[str, Any]:
+async def trigger(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.trigger {taskId, payload}``: send a job; answers as ``POST /trigger``."""
-    caller = await asking.caller(Scope.TRIGGER)
+    caller = await context.caller(Scope.TRIGGER)
     request = _read(Trigger, value)
-    return await _send(asking, caller, request.task_id, request.payload)
+    return await _send(context, caller, request.task_id, request.payload)
 
 
-async def run(asking: Asking, value: Any) -> dict[str, Any]:
+async def run(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.run {runId}``: get a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
     run_id = _read(WhichRun, value).run_id
     missing = f"Job run {shown(run_id)} not found"
-    job = await asking.api.queue.get(parse_id(run_id, missing))
+    job = await context.api.queue.get(parse_id(run_id, missing))
     if job is None:
         raise TrpcError(Code.NOT_FOUND, missing)
-    return asking.api.presenter.run(job).model_dump(by_alias=True)
+    return context.api.presenter.run(job).model_dump(by_alias=True)
 
 
-async def ingest_url(asking: Asking, value: Any) -> dict[str, Any]:
+async def ingest_url(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.ingestUrl {url, priority}``: ingest a web page."""
-    caller = await asking.caller(Scope.TRIGGER)
+    caller = await context.caller(Scope.TRIGGER)
     request = _read(IngestUrl, value)
-    _check_served(asking, "trigger.ingestUrl", INGEST_URL_TASK)
-    return await _send(asking, caller, INGEST_URL_TASK, request.model_dump(by_alias=True))
+    _check_served(context, "trigger.ingestUrl", INGEST_URL_TASK)
+    return await _send(context, caller, INGEST_URL_TASK, request.model_dump(by_alias=True))
 
 
-async def run_playbook(asking: Asking, value: Any) -> dict[str, Any]:
+async def run_playbook(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.runPlaybook {playbookId, context?}``: run a playbook of the caller's team."""
-    caller = await asking.caller(Scope.TRIGGER)
+    caller = await context.caller(Scope.TRIGGER)
     if caller.team_id is None:
         raise TrpcError(Code.FORBIDDEN, "Team context required")
     request = _read(RunPlaybook, value)
-    _check_served(asking, "trigger.runPlaybook", RUN_PLAYBOOK_TASK)
+    _check_served(context, "trigger.runPlaybook", RUN_PLAYBOOK_TASK)
     payload: dict[str, Any] = {
         "playbookId": str(request.playbook_id),
         "teamId": str(caller.team_id),
@@ -148,10 +148,10 @@ async def run_playbook(asking: Asking, value: Any) -> dict[str, Any]:
     }
     if request.context is not None:
         payload["metadata"] = request.context
-    return await _send(asking, caller, RUN_PLAYBOOK_TASK, payload)
+    return await _send(context, caller, RUN_PLAYBOOK_TASK, payload)
 
 
-PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
+PROCEDURES: Final[Mapping[str, Procedure[TrpcContext]]] = {
     "trigger.trigger": Procedure("mutation", trigger, Scope.TRIGGER),
     "trigger.run": Procedure("query", run, Scope.READ),
     "trigger.ingestUrl": Procedure("mutation", ingest_url, Scope.TRIGGER),
@@ -161,7 +161,7 @@ PROCEDURES: Final[Mapping[str, Procedure[Asking]]] = {
 
 def to_trpc_error(error: Exception) -> TrpcError:
     """Convert an exception to a tRPC error with the REST API's message and tRPC's code for its status."""
-    api_error = told(error)
+    api_error = to_api_error(error)
     more = dict(api_error.more)
     message = api_error.message
     if api_error.status == Code.FORBIDDEN.status:  # clients show only the message
@@ -169,8 +169,8 @@ def to_trpc_error(error: Exception) -> TrpcError:
     return TrpcError(Code.of_status(api_error.status), message, data=more, headers=api_error.headers)
 
 
-async def _send(asking: Asking, caller: Caller, task: str, payload: Any) -> dict[str, Any]:
-    sent = await asking.api.jobs.trigger(caller, task, _stringified(payload))
+async def _send(context: TrpcContext, caller: Caller, task: str, payload: Any) -> dict[str, Any]:
+    sent = await context.api.jobs.trigger(caller, task, _stringified(payload))
     return sent.triggered.model_dump(by_alias=True)
 
 
@@ -185,8 +185,8 @@ def _stringified(value: Any) -> Any:
     return value
 
 
-def _check_served(asking: Asking, path: str, task: str) -> None:
-    if task not in asking.api.queue.catalog.served:
+def _check_served(context: TrpcContext, path: str, task: str) -> None:
+    if task not in context.api.queue.catalog.served:
         raise TrpcError(
             Code.NOT_IMPLEMENTED,
             f"{path} needs the task {task}, which this server's catalog does not have; serve one that has it",

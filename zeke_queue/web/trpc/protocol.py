@@ -112,7 +112,7 @@ class Procedure(NamedTuple, Generic[C]):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class TrpcRequest:
     """The parts of a request that tRPC uses.
 
     Attributes:
@@ -146,9 +146,9 @@ class _Call(NamedTuple):
 
 async def answer(
     procedures: Mapping[str, Procedure[C]],
-    asked: Asked,
+    request: TrpcRequest,
     context: C,
-    told: Callable[[Exception], TrpcError],
+    to_trpc_error: Callable[[Exception], TrpcError],
     *,
     authorize: Callable[[Scope], Awaitable[object]],
 ) -> Answered:
@@ -159,26 +159,26 @@ async def answer(
     Args:
         procedures: the procedures by path.
         context: an argument for the procedures in addition to their inputs.
-        told: converts an exception of a procedure or of ``authorize`` to the caller's error.
+        to_trpc_error: converts an exception of a procedure or of ``authorize`` to the caller's error.
         authorize: raises an error if the caller lacks a scope; called for each call.
     """
-    if asked.method == "HEAD":  # sent by a client to open the connection
+    if request.method == "HEAD":  # sent by a client to open the connection
         return Answered(204)
-    batch = asked.query.get("batch") == "1"
+    batch = request.query.get("batch") == "1"
     try:
-        calls = _calls(asked, batch=batch)
+        calls = _calls(request, batch=batch)
     except TrpcError as error:
         return refused(error)
     outcomes: list[TrpcError | None] = []
     shapes: list[dict[str, Any]] = []
     for call in calls:
         try:
-            procedure = _procedure(procedures, asked.method, call)
+            procedure = _procedure(procedures, request.method, call)
             await authorize(procedure.scope)
             result = await procedure.run(context, _input(call))
             error, shape = None, {"result": {"data": encode(result)}}
         except Exception as raised:  # noqa: BLE001 - an error of one call does not affect the others
-            error = raised if isinstance(raised, TrpcError) else told(raised)
+            error = raised if isinstance(raised, TrpcError) else to_trpc_error(raised)
             shape = error.shape(call.path)
         outcomes.append(error)
         shapes.append(shape)
@@ -211,22 +211,24 @@ def _input(call: _Call) -> Any:
         raise TrpcError(Code.BAD_REQUEST, f"input: {error}") from error
 
 
-def _calls(asked: Asked, *, batch: bool) -> list[_Call]:
+def _calls(request: TrpcRequest, *, batch: bool) -> list[_Call]:
     """Parse the calls of a request."""
-    media_type = (asked.media_type or "").partition(";")[0].strip().lower()
-    if asked.method != "GET" and media_type != "application/json":
-        told = (
+    media_type = (request.media_type or "").partition(";")[0].strip().lower()
+    if request.method != "GET" and media_type != "application/json":
+        problem = (
             f'Unsupported content-type "{shown(media_type)}"' if media_type else "Missing content-type header"
         )
-        raise TrpcError(Code.UNSUPPORTED_MEDIA_TYPE, f"{told}; send application/json")
-    paths = asked.path.split(",") if batch else [asked.path]
+        raise TrpcError(Code.UNSUPPORTED_MEDIA_TYPE, f"{problem}; send application/json")
+    paths = request.path.split(",") if batch else [request.path]
     if len(paths) > BATCH_MAX:
         raise TrpcError(
             Code.BAD_REQUEST,
             f"batch: must have at most {BATCH_MAX} calls, got {len(paths)}; set maxItems of httpBatchLink",
         )
     text = (
-        asked.query.get("input", "").encode("utf-8", "surrogatepass") if asked.method == "GET" else asked.body
+        request.query.get("input", "").encode("utf-8", "surrogatepass")
+        if request.method == "GET"
+        else request.body
     )
     inputs = _parsed(text)
     if not batch:

@@ -10,8 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zeke_queue.web.api import api_of
-from zeke_queue.web.trpc.procedures import PROCEDURES, Asking, to_trpc_error
-from zeke_queue.web.trpc.protocol import Asked, Code, TrpcError, answer, refused
+from zeke_queue.web.trpc.procedures import PROCEDURES, TrpcContext, to_trpc_error
+from zeke_queue.web.trpc.protocol import Code, TrpcError, TrpcRequest, answer, refused
 
 router: Final = APIRouter()
 
@@ -25,14 +25,14 @@ async def call(path: str, request: Request) -> Response:
     except HTTPException as too_large:
         answered = refused(TrpcError(Code.of_status(too_large.status_code), too_large.detail))
     else:
-        asked = Asked(
+        trpc_request = TrpcRequest(
             method=request.method,
             path=path,
             query=dict(reversed(request.query_params.multi_items())),
             media_type=request.headers.get("content-type"),
             body=body,
         )
-        asking = Asking(api_of(request), request)
-        answered = await answer(PROCEDURES, asked, asking, to_trpc_error, authorize=asking.caller)
+        context = TrpcContext(api_of(request), request)
+        answered = await answer(PROCEDURES, trpc_request, context, to_trpc_error, authorize=context.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
