@@ -195,8 +195,8 @@ MUTANTS = (
     Mutant(
         "watch-not-looked-at-when-told",
         JOB_WATCHER,
-        "[*fresh, *rung, *self._due(along=bool(fresh or rung))]",
-        "[*fresh, *self._due(along=bool(fresh or rung))]",
+        "[*fresh, *notified, *self._due(along=bool(fresh or notified))]",
+        "[*fresh, *self._due(along=bool(fresh or notified))]",
         "A notification of a job takes effect only with the next regular read.",
         where=("watch",),
     ),

@@ -241,7 +241,7 @@ class JobWatcher:
     async def _serve(self, watch: ChangeFeed) -> None:
         """Read jobs that may have changed, until there are no subscribers."""
         self._fresh, self._gone = dict.fromkeys(self._watched), {}
-        rung: list[UUID] = []
+        notified: list[UUID] = []
         while True:
             if self._gone:
                 gone, self._gone = self._gone, {}
@@ -249,7 +249,7 @@ class JobWatcher:
             if not self._watched:
                 return
             fresh, self._fresh = self._fresh, {}
-            ids = dict.fromkeys([*fresh, *rung, *self._due(along=bool(fresh or rung))])
+            ids = dict.fromkeys([*fresh, *notified, *self._due(along=bool(fresh or notified))])
             watched = {job_id: self._watched[job_id] for job_id in ids if job_id in self._watched}
             if fresh:
                 self._requested = [self._watched[job_id] for job_id in fresh if job_id in self._watched]
@@ -258,10 +258,12 @@ class JobWatcher:
                 await self._read(watched)
             self._requested = []
             next_poll = min([one.poll_at for one in self._watched.values()], default=0.0)
-            rung = await watch.wait(min(max(0.0, next_poll - self._clock.monotonic()), POLL_INTERVALS[-1]))
+            notified = await watch.wait(
+                min(max(0.0, next_poll - self._clock.monotonic()), POLL_INTERVALS[-1])
+            )
             if (rest := self._budget.take()) > 0:
                 await self._clock.sleep(rest)
-                rung += await watch.wait(0)
+                notified += await watch.wait(0)
 
     def _due(self, *, along: bool) -> list[UUID]:
         """Return the jobs due for a poll; if there are any, or ``along``, also those due soon."""
