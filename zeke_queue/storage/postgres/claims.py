@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.system.clock import Clock
 
-_LADDER: Final = (1, 10, 50, 100, 200, 500, 1000)
+_LIMIT_LITERALS: Final = (1, 10, 50, 100, 200, 500, 1000)
 """Limits as literals, each with its own plan: the planner takes an unknown limit for a tenth of all rows."""
 
 _TRUSTED_SECONDS: Final = 1.0
@@ -133,7 +133,7 @@ class Claims:
             return []
         parameters = claim_parameters(worker, open_queues, limit, marks)
         parameters |= {"locked": locked, "reach": limit + further, "job_channel": self._channel}
-        literal = next((rung for rung in _LADDER if rung >= limit), -(-limit // 1000) * 1000)
+        literal = next((literal for literal in _LIMIT_LITERALS if literal >= limit), -(-limit // 1000) * 1000)
         if not locked:
             found = await self._pool.run("claim", parameters, limit=literal)
         else:
