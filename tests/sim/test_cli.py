@@ -64,7 +64,7 @@ def test_plan_replays(failure: tuple[Result, Path], tmp_path: Path) -> None:
     assert (tmp_path / "page.html").exists()
 
 
-def test_harmless_plan_replays_green(failure: tuple[Result, Path], tmp_path: Path) -> None:
+def test_harmless_plan_violates_no_property(failure: tuple[Result, Path], tmp_path: Path) -> None:
     harmless = tmp_path / "harmless.json"
     harmless.write_text(Plan.read(plan_of(failure)).with_decisions({}).dumps(), encoding="utf-8")
     result = zeke_sim("replay", harmless)

@@ -59,7 +59,7 @@ def workers_die_in_fetches_and_users_retry_jobs() -> None:
     )
 
 
-def test_scenario_runs_green_and_its_situations_occur() -> None:
+def test_scenario_violates_no_property_and_its_situations_occur() -> None:
     assert [outcome.violation for outcome in outcomes("slice") if outcome.violation] == []
     situations = (
         web_replies_make_jobs_retry_and_fail,

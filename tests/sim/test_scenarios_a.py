@@ -381,7 +381,7 @@ SITUATIONS: dict[str, dict[str, Callable[[Story], bool]]] = {
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_scenario_runs_green_and_its_situations_occur(name: str) -> None:
+def test_scenario_violates_no_property_and_its_situations_occur(name: str) -> None:
     runs = outcomes(name)
     assert [outcome.violation for outcome in runs if outcome.violation is not None] == []
 

@@ -472,6 +472,6 @@ SITUATIONS: dict[str, list[Callable[[], None]]] = {
 
 
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_scenario_runs_green_and_its_situations_occur(name: str) -> None:
+def test_scenario_violates_no_property_and_its_situations_occur(name: str) -> None:
     assert [outcome.violation for outcome in outcomes(name) if outcome.violation] == []
     check_each({one.__name__: one for one in SITUATIONS[name]}, lambda check: check())
