@@ -279,6 +279,12 @@ def test_watch_may_fail_while_only_the_events_of_its_job_can_not_be_read() -> No
     assert run(watch, plan).violation is None
 
 
+def test_extension_of_a_purged_job_does_not_count_for_another_of_its_id() -> None:
+    waiting = load("waiting")
+    killed = {"action/c3/0": True, "action/c2/1": True, "w2/heartbeat/13": {"fault": "kill_after"}}
+    assert run(waiting, waiting.plan(1371).with_decisions(killed)).violation is None
+
+
 def test_watch_scenario_tolerates_the_slowest_statements_without_faults(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

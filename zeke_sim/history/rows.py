@@ -116,7 +116,7 @@ class Life:
         row: its current row; None before the insertion and after the deletion.
         sends: every insert that named it.
         outcomes: every settlement, by attempt number.
-        extensions: every extension, by attempt number.
+        extensions: every extension, by attempt number; this and the next three since the last insertion.
         claims: the claiming change, by attempt number.
         began, ended: the starts and ends of its handlers, by attempt number.
         acknowledged: when its first send was acknowledged.

@@ -226,6 +226,7 @@ class RunState:
                 life.failures = 0
                 # A purged id may be sent again, and its attempts then start at one.
                 life.claims.clear()
+                life.extensions.clear()
                 life.began.clear()
                 life.ended.clear()
             elif after.state is _ACTIVE and (before is None or before.attempt != after.attempt):
