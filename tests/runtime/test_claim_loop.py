@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -295,34 +294,6 @@ async def test_worker_serves_only_its_queues(place: Place) -> None:
     sent = [await place.send(mine), await place.send(others)]
     await place.drain(tasks=["my-alias"])
     assert [(await place.job(job_id)).row_state for job_id in sent] == [COMPLETED, CREATED]
-
-
-def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
-    with pytest.raises(UsageError, match="no tasks"):
-        Worker(place.queue)
-    place.catalog.task("work")(nothing)
-    with pytest.raises(UnknownTaskError):
-        Worker(place.queue, tasks=["nowhere"])
-
-    def check(message: str, options: dict[str, Any]) -> None:
-        with pytest.raises(InvalidOptionError, match=f"^{message}"):
-            Worker(place.queue, **options)
-
-    check_each(
-        [
-            ("concurrency: must be an integer of 0 or more, got -1", {"concurrency": -1}),
-            ("poll_interval: must be 0.001 to .* seconds, got 0", {"poll_interval": 0}),
-            ("lease: must be 0.001 to .* seconds, got -1", {"lease": -1}),
-            ("lease: must be a duration, got '15'", {"lease": "15"}),
-            ("shutdown_timeout: must be 0 to .* seconds, got -1", {"shutdown_timeout": -1}),
-            ("shutdown_timeout: must be a duration, got True", {"shutdown_timeout": True}),
-            ("heartbeat_interval: must be at most half", {"lease": 10, "heartbeat_interval": 6}),
-            ("tasks: must be a list of tasks or names, got 'work'", {"tasks": "work"}),
-            ("tasks: must name a task, got none", {"tasks": []}),
-        ],
-        check,
-    )
-    assert Worker(place.queue, lease=timedelta(seconds=20)).id is None
 
 
 async def test_running_worker_can_not_be_started_again(place: Place) -> None:

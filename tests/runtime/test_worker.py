@@ -11,12 +11,15 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic.alias_generators import to_camel
 
 from tests.cases import check_each, check_each_async
+from tests.runtime.catalogs import nothing
 from tests.runtime.workers.place import Place
-from zeke_queue.errors import InvalidOptionError, LeaseLostError
+from zeke_queue.client.queue import Queue
+from zeke_queue.errors import InvalidOptionError, LeaseLostError, UnknownTaskError, UsageError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry, Snooze
+from zeke_queue.worker import Worker
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 
@@ -294,3 +297,34 @@ async def test_exception_while_a_result_is_written_fails_only_its_job(place: Pla
     sent = [await place.send(give, kind) for kind in ("wrong", "right")]
     await place.drain(concurrency=1)
     assert [(await place.job(job_id)).row_state for job_id in sent] == [FAILED, COMPLETED]
+
+
+def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
+    with pytest.raises(UsageError, match="no tasks"):
+        Worker(place.queue)
+    place.catalog.task("work")(nothing)
+    with pytest.raises(UnknownTaskError):
+        Worker(place.queue, tasks=["nowhere"])
+
+    def check(message: str, options: dict[str, Any]) -> None:
+        with pytest.raises(InvalidOptionError, match=f"^{message}"):
+            Worker(place.queue, **options)
+
+    check_each(
+        [
+            ("concurrency: must be an integer of 0 or more, got -1", {"concurrency": -1}),
+            ("poll_interval: must be 0.001 to .* seconds, got 0", {"poll_interval": 0}),
+            ("lease: must be 0.001 to .* seconds, got -1", {"lease": -1}),
+            ("lease: must be a duration, got '15'", {"lease": "15"}),
+            ("shutdown_timeout: must be 0 to .* seconds, got -1", {"shutdown_timeout": -1}),
+            ("shutdown_timeout: must be a duration, got True", {"shutdown_timeout": True}),
+            ("heartbeat_interval: must be at most half", {"lease": 10, "heartbeat_interval": 6}),
+            ("tasks: must be a list of tasks or names, got 'work'", {"tasks": "work"}),
+            ("tasks: must name a task, got none", {"tasks": []}),
+        ],
+        check,
+    )
+    for wrong in (place.catalog, Queue.connect(place.catalog), None):
+        with pytest.raises(UsageError, match=r"queue: must be an open Queue, got .* with `async with Queue"):
+            Worker(wrong)  # type: ignore[arg-type]
+    assert Worker(place.queue, lease=timedelta(seconds=20)).id is None

@@ -43,7 +43,10 @@ def worker(
         list[str] | None,
         typer.Option(
             metavar="TASK=NUMBER",
-            help="Concurrent jobs of one task in this worker; may be repeated for other tasks.",
+            help=(  # with the name, which a narrow terminal cuts off
+                "`--task-concurrency mail=2`: concurrent jobs of one task in this worker; may be repeated for"
+                " other tasks."
+            ),
         ),
     ] = None,
     maintenance: Annotated[

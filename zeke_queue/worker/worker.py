@@ -13,6 +13,7 @@ from uuid import UUID
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
 from zeke_queue.core.options import check_seconds
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Unpack
 
-    from zeke_queue.client.queue import Queue
     from zeke_queue.core.options import Seconds
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -166,6 +166,11 @@ class Worker:
         processes: ProcessExecutor | None = None,
         watchdog: float | None = 1.0,
     ) -> None:
+        if not isinstance(queue, Queue):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
+            raise UsageError(
+                f"queue: must be an open Queue, got {shown(queue)}; open one with"
+                " `async with Queue.connect(catalog) as queue:`"
+            )
         settings = queue.settings
         concurrency = settings.jobs_concurrency if concurrency is None else concurrency
         poll = settings.jobs_poll_interval if poll_interval is None else poll_interval
@@ -383,6 +388,7 @@ class Worker:
             tasks=sorted({task.name for task in config.served.values()}),
             queues=list(config.served),
             concurrency=config.concurrency,
+            **({"taskConcurrency": dict(config.limits)} if config.limits else {}),
             duties=list(lifecycle.shared.info.duties),
         )
         lifecycle.start()
