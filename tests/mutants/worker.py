@@ -49,8 +49,8 @@ MUTANTS = (
     Mutant(
         "drained-while-working",
         LOOPS,
-        "            if holds_nothing:\n                self._notify_drained(drains)\n",
-        "            self._notify_drained(drains)\n",
+        "            if holds_nothing and len(claim.capacity)",
+        "            if len(claim.capacity)",
         "A drain ends while jobs run.",
         where=("shutdown",),
     ),

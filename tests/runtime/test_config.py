@@ -64,7 +64,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
         ("JOBS_CONCURRENCY", "many", "integer"),
         ("JOBS_CONCURRENCY", "-1", "greater than or equal to 0"),
         ("JOBS_LISTEN", "perhaps", "boolean"),
-        ("JOBS_POLL_INTERVAL", "-1", "greater than 0"),
+        ("JOBS_POLL_INTERVAL", "-1", "greater than or equal to 0.001"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),
         ("LOG_LEVEL", "loud", "'debug'"),
         *((dsn, value, "postgresql://") for value in ("postgresql+psycopg://u@h/d", "mysql://u@h/d")),

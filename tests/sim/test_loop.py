@@ -172,6 +172,20 @@ def test_task_of_a_process_stays_in_it_in_any_context(loop: VirtualLoop) -> None
     assert RunQueue not in map(type, shared.values())
 
 
+def test_world_runs_between_callbacks_of_a_process_and_after_an_error(loop: VirtualLoop) -> None:
+    context, seen = loop.context(RunQueue("node")), list[str]()
+    loop.jump = lambda: seen.append(loop.current.name)
+
+    def exit_world() -> None:
+        raise SystemExit
+
+    loop.call_later(1, seen.append, "callback", context=context)
+    loop.call_later(2, exit_world, context=context)
+    with pytest.raises(SystemExit):
+        loop.run_forever()
+    assert (seen, loop.current) == (["world", "callback", "world"], loop.root)
+
+
 def test_resumed_run_queue_runs_what_was_due(loop: VirtualLoop) -> None:
     woken: list[float] = []
 

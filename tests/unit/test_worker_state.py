@@ -378,11 +378,9 @@ def test_lost_job_of_a_limited_task_counts_until_its_handler_ends() -> None:
     state, job = running(limit=1)
     assert state.lose([job], 0.0) == [Interrupt(job)]
     assert state.claims.claim(state.load(), 0.0) is None
-    assert not state.holds_nothing(), "a drain waits for the jobs that the handler keeps waiting"
     assert not state.ended(job, None)
     assert state.drop(job), "the claim loop is woken"
     assert state.claims.claim(state.load(), 0.0) is not None
-    assert state.holds_nothing()
 
 
 def test_abandoned_job_of_a_limited_task_counts_until_its_handler_ends() -> None:

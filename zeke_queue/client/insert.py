@@ -147,12 +147,12 @@ class IntoTransaction:
 
 def _conflict(job: NewJob, holder: UUID | None, sent: list[Run[Any]]) -> JobConflictError:
     if job.singleton_key is not None:
-        what, instead = f"key {job.singleton_key!r}", "use another key"
+        what, instead = f"key {job.singleton_key!r}", "wait for it, or use another key"
     else:
         what, instead = "slot", "send in the next slot"
     by = "another job" if holder is None else f"job {holder}"
     return JobConflictError(
-        f"Job of task {job.name!r} was not sent: {by} holds its {what}; wait for it, or {instead}",
+        f"Job of task {job.name!r} was not sent: {by} holds its {what}; {instead}",
         holder,
         sent,
     )

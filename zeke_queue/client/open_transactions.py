@@ -69,6 +69,6 @@ def check_outside(storage: object, call: str) -> None:
         if block.storage is storage:
             raise UsageError(
                 f"{call} inside a transaction of the same storage may wait forever for the transaction's "
-                "locks: call the transaction's own method, or, for what must not be part of it, use "
-                "`queue.outside_transaction()`"
+                "locks: call the transaction's own method, or wait for the block's end, or use "
+                "`queue.outside_transaction()` for what must not be part of it"
             )

@@ -94,9 +94,9 @@ class Settings(Variables):
     jobs_cron_tz: str = "UTC"
     jobs_schema: str = "pgboss"
     jobs_concurrency: int = Field(default=10, ge=0, le=10_000)
-    jobs_poll_interval: float = Field(default=2.0, gt=0, le=3600)
+    jobs_poll_interval: float = Field(default=2.0, ge=0.001, le=3600)
     jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
-    jobs_heartbeat_interval: float = Field(default=5.0, gt=0, le=_DAY)
+    jobs_heartbeat_interval: float = Field(default=5.0, ge=0.001, le=_DAY)
     jobs_shutdown_timeout: float = Field(default=30.0, ge=0, le=_DAY)
     jobs_listen: bool = True
     jobs_prepare: bool = True

@@ -171,7 +171,8 @@ class ClaimState:
         if self._empty_claims >= EMPTY_CLAIMS:
             self._woken = False
             return Sleep(min(idle_wait(self._polls, self._poll), max(0.0, self._due_at - now)))
-        claim = self.claim(load, now)
+        # After an empty claim too, so that several in a row say something of each queue.
+        claim = self.claim(load, now, last=self._empty_claims > 0)
         if claim is None:
             # Set this before any wait: room that appears meanwhile is not signalled again.
             self._full = True
@@ -182,7 +183,7 @@ class ClaimState:
         """Return the claim to make now, or None.
 
         Args:
-            last: whether a sleep follows if there are no jobs, so that every queue must be asked.
+            last: whether a sleep may follow if there are no jobs, so that every queue must be asked.
         """
         self._low = 0
         if load.backlog >= BACKLOG_MAX:

@@ -215,12 +215,13 @@ class ClaimLoop(Part):
             await self._clock.sleep(0)
             await self._set_idle(idle=True)
             # Callers that ask during this claim may have sent jobs that it does not see.
-            holds_nothing, drains = self._state.holds_nothing(), len(self._drains)
+            holds_nothing, drains = not self._state.jobs, len(self._drains)
             claim = self._claims.claim(self._state.load(), self._clock.monotonic(), last=True)
             if claim is None or await self._claim(claim):
                 self._claims.found()
                 return
-            if holds_nothing:
+            # The handler of a lost job may still keep a queue from being asked.
+            if holds_nothing and len(claim.capacity) == len(self._info.queues):
                 self._notify_drained(drains)
             woken = await self._woken(waiting)
             self._claims.slept(self._clock.monotonic(), woken=woken)

@@ -223,19 +223,15 @@ class WorkerState:
         return True
 
     def drop(self, job: LeasedJob) -> bool:
-        """Forget a job that is lost; return whether to wake the claim loop, since a limit has room again.
+        """Forget a job that is lost; return whether to wake the claim loop.
 
         While its handler still runs, it counts for its task's limit: call this again once it has ``ended``.
         """
         self.jobs.pop(job, None)
         if job.queue.limit is None or job in self.running:
-            return False
+            return not self.jobs and self.claims.drains > 0 and self.claims.freed()
         job.queue.busy -= 1
         return self.claims.freed()
-
-    def holds_nothing(self) -> bool:
-        """Return whether no job is held, and no handler of a lost one keeps others of its task waiting."""
-        return not self.jobs and all(job.queue.limit is None for job in self.running)
 
     def batch(self, most: int) -> list[LeasedJob]:
         """Return the next jobs whose outcomes to store, at most ``most``."""

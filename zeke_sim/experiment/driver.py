@@ -134,11 +134,11 @@ def run_seeds(
         raise SimulationError("scenarios: must name at least one, got none")
     experiment, watch = Experiment(), Stopwatch()
 
-    def take(part: Experiment) -> bool:
+    def take(ended: _Ended) -> bool:
         """Add the results of a run; return whether to go on."""
         if experiment.failure is not None:
             return False
-        experiment.merge(part)
+        experiment.merge(_received(*ended))
         experiment.real = watch.seconds
         if on_run is not None:
             on_run(experiment)
@@ -168,19 +168,19 @@ def _run(scenario: str | Scenario, seed: int) -> Experiment:
     return part
 
 
-def _here(each: Iterable[tuple[str | Scenario, int]], take: Callable[[Experiment], bool]) -> None:
+def _here(each: Iterable[tuple[str | Scenario, int]], take: Callable[[_Ended], bool]) -> None:
     with Interruptible() as interruption:
         for scenario, seed in each:
             part = _run(scenario, seed)
             interruption.check()
-            if not take(part):
+            if not take((part, None, "")):
                 return
 
 
 def _in_processes(
     each: Iterable[tuple[str | Scenario, int]],
     processes: int,
-    take: Callable[[Experiment], bool],
+    take: Callable[[_Ended], bool],
     remaining: Callable[[], float | None],
 ) -> None:
     """Execute runs in processes, which are killed at the end.
@@ -207,10 +207,10 @@ def _in_processes(
                 )
             while running:
                 ended = running[0].result(remaining())
-                running.popleft()
                 running.extend(pool.submit(_in_child, *one) for one in itertools.islice(names, 1))
-                if not take(_received(*ended)):
+                if not take(ended):
                     break
+                running.popleft()
         except TimeoutError:
             pass
         except BrokenProcessPool:
@@ -223,7 +223,7 @@ def _in_processes(
             pool.shutdown(cancel_futures=True)
             for future in running:
                 if future.done() and not future.cancelled() and future.exception() is None:
-                    take(_received(*future.result()))
+                    take(future.result())
 
 
 def _in_child(name: str, seed: int) -> _Ended:

@@ -210,9 +210,16 @@ class VirtualLoop(asyncio.BaseEventLoop):
         return future
 
     def _run_once(self) -> None:
+        try:
+            self._run_callbacks()
+        finally:
+            self._current = self.root
+
+    def _run_callbacks(self) -> None:
         runnable = self._runnable
         while not self._stopping:
             if not runnable:
+                self._current = self.root
                 self._advance()
                 continue
             place = 0 if len(runnable) == 1 or self.choose is None else self.choose(runnable)
@@ -237,7 +244,6 @@ class VirtualLoop(asyncio.BaseEventLoop):
             except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
                 message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
                 self.call_exception_handler({"message": message, "exception": error, "handle": handle})
-        self._current = self.root
 
     # Control of run queues and time.
 

@@ -181,7 +181,7 @@ class WorldOptions:
                 continue
             checked.append(one)
             if one.tested is not None:
-                wanted = f"a call of zeke_sim.effect, which {one.name!r} needs"
+                wanted = f"a call of zeke_sim.effect that {one.name!r} counts"
                 checked.append(user_properties.sometimes(wanted, one.tested, hits, on=one.events))
         return tuple(checked)
 

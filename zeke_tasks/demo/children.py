@@ -118,6 +118,8 @@ class Children:
             if self._stopping:
                 return
             ended, process = process.pid, await self._start(child)
+            if self._stopping:
+                process.terminate()  # it was not running yet when the others were stopped
             self._report(f"{child.name} (pid {ended}) {how}; started again as pid {process.pid}")
         await process.wait()
         said = child.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]

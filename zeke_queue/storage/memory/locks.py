@@ -76,7 +76,7 @@ class Locks:
             while ahead is not None:
                 if ahead is owner:
                     raise StorageUnavailableError(
-                        "The transaction was rolled back because of a conflict; repeat it: deadlock detected"
+                        "The transaction met a conflict; roll it back and repeat it: deadlock detected"
                     )
                 ahead = ahead.waits_for
             owner.waits_for = other

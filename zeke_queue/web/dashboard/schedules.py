@@ -219,7 +219,7 @@ def _wrong_times(written: Written) -> dict[str, str]:
     try:
         Cron.parse(written.cron, written.zone)
     except InvalidScheduleError as error:
-        return {"cron": _message(error)}
+        return {_field_of(error): _message(error)}
     return {}
 
 
@@ -229,7 +229,7 @@ def _field_of(error: UsageError) -> str:
     if isinstance(error, UnknownTaskError):
         return "task"
     if isinstance(error, InvalidScheduleError):
-        return "cron"
+        return "zone" if str(error).startswith("timezone") else "cron"
     if isinstance(error, InvalidOptionError) and str(error).startswith("description"):
         return "description"
     return "payload"
@@ -239,6 +239,7 @@ def _message(error: UsageError) -> str:
     if isinstance(error, PayloadValidationError):
         return "; ".join(f"{field.path}: {field.message}" for field in error.fields)
     named, _, why = str(error).partition(": ")
+    named = "zone" if named == "timezone" else named
     return f"{why[0].upper()}{why[1:]}" if why and named == _field_of(error) else str(error)
 
 
