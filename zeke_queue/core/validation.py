@@ -68,7 +68,7 @@ def check_limit(limit: int, most: int | None = None) -> int:
     """
     if limit < 1 or (most is not None and limit > most):
         wanted = "at least 1" if most is None else f"from 1 to {most}"
-        raise InvalidOptionError(f"limit: must be {wanted}, got {limit}")
+        raise InvalidOptionError(f"limit: must be {wanted}, got {shown(limit)}")
     return limit
 
 
