@@ -158,7 +158,7 @@ OF_ITSELF = insert(job(9, singleton_key="z"))
 
 
 def test_deadlock_is_allowed_for_a_verb_that_takes_a_slot() -> None:
-    def check(before: tuple[Do, ...], step: Do, excused: bool) -> None:  # noqa: FBT001
+    def check(before: tuple[Do, ...], step: Do, excused: bool) -> None:  # noqa: FBT001 - a column
         victim, other = asked(0, by_ids("cancel", 1, 2), set(), (1, 5)), asked(1, step, set(), (2, 4))
         third, alone = asked(2, by_ids("cancel", 2), set(), (2, 4)), asked(3, OF_ITSELF, [], (1, 6))
         victim.deadlocked = True
@@ -189,7 +189,7 @@ def test_deadlock_is_allowed_for_a_verb_that_takes_a_slot() -> None:
 
 
 def test_deadlock_is_allowed_between_a_job_and_one_that_it_waits_for_or_resumes() -> None:
-    def check(key: str | None, parent: UUID | None, steps: tuple[Do, Do], excused: bool) -> None:  # noqa: FBT001
+    def check(key: str | None, parent: UUID | None, steps: tuple[Do, Do], excused: bool) -> None:  # noqa: FBT001 - a column
         before = insert(job(1, singleton_key=key), job(2, parent=parent), job(4))
         victim, other = (asked(n, step, None, (1, 5)) for n, step in enumerate(steps))
         victim.deadlocked, victim.kept_by, other.kept_by = True, {other}, {victim}

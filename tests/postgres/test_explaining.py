@@ -22,7 +22,7 @@ def bitmap(*parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_full_scans_are_distinguished_from_index_scans() -> None:
-    def check(node: dict[str, Any], full: bool) -> None:  # noqa: FBT001
+    def check(node: dict[str, Any], full: bool) -> None:  # noqa: FBT001 - a column
         assert bool(Plan([node], 1).full_scans()) is full
 
     check_each(

@@ -10,7 +10,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.runtime.catalogs import nothing
-from tests.runtime.workers.handler import Handler
+from tests.runtime.workers.handler import Handler, Overlap
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.core.poll_backoff import IDLE_LADDER
 from zeke_queue.errors import InvalidOptionError, PermissionDeniedError, UnknownTaskError, UsageError
@@ -49,15 +49,8 @@ async def test_jobs_run_concurrently_up_to_the_concurrency(place: Place) -> None
 
 
 async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> None:
-    running, most = 0, 0
-
-    @place.catalog.task("limited", concurrency_limit=2)
-    async def limited() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await turns(3)
-        running -= 1
+    jobs = Overlap()
+    limited = place.catalog.task("limited", concurrency_limit=2)(jobs.run)
 
     @place.catalog.task("free")
     async def free() -> None:
@@ -68,7 +61,7 @@ async def test_limit_holds_over_all_workers_and_every_job_runs(place: Place) -> 
         await place.send(free)
     async with place.working() as one, place.working() as other:
         await asyncio.gather(one.drain(), other.drain())
-    assert most == 2
+    assert jobs.most == 2
     expected = {"limited": {COMPLETED: 20}, "free": {COMPLETED: 20}}
     assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == expected
 
@@ -102,26 +95,17 @@ async def test_limit_of_one_worker_holds_there_and_leaves_others_their_own(place
 
 
 async def test_limit_of_one_worker_is_shared_by_a_task_and_its_aliases(place: Place) -> None:
-    running, most = 0, 0
-    names = ("video", "film", "clip")
-
-    @place.catalog.task("video", aliases=names[1:])
-    async def video() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await turns(3)
-        running -= 1
-
+    jobs, names = Overlap(), ("video", "film", "clip")
+    place.catalog.task("video", aliases=names[1:])(jobs.run)
     place.catalog.task("mail")(nothing)
     older = Place(Catalog(), place.clock, place.storage)
     for limit in (1, 4):
-        most = 0
+        jobs.most = 0
         for _ in range(5):
             for name in (*names, "mail"):
                 await older.send(name, external=True)
         await place.drain(concurrency=8, task_concurrency={"video": limit})
-        assert most == limit
+        assert jobs.most == limit
     assert {one.name: dict(one.row_counts) for one in await place.queue.stats()} == {
         name: {COMPLETED: 10} for name in (*names, "mail")
     }

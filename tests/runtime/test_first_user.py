@@ -9,7 +9,8 @@ from typing import Any
 from tests.cases import check_each_async
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import nothing
-from tests.runtime.workers.place import Place, turns
+from tests.runtime.workers.handler import Overlap
+from tests.runtime.workers.place import Place
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory import MemoryStorage
@@ -87,25 +88,16 @@ async def test_traceback_begins_with_the_handler() -> None:
 
 
 async def test_worker_takes_its_concurrency_from_the_settings() -> None:
-    place, running, most = Place(), 0, 0
-
-    @place.catalog.task("work")
-    async def work() -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await turns(3)
-        running -= 1
-
+    place, jobs = Place(), Overlap()
+    work = place.catalog.task("work")(jobs.run)
     queue = Queue(place.catalog, place.storage, settings=Settings(jobs_concurrency=2))
 
     async def check(options: Mapping[str, Any], expected: int) -> None:
-        nonlocal most
-        most = 0
+        jobs.most = 0
         for _ in range(8):
             await queue.send(work)
         await soon(Worker(queue, **options).drain())
-        assert most == expected
+        assert jobs.most == expected
 
     await check_each_async([({}, 2), ({"concurrency": 3}, 3)], check)
 

@@ -324,7 +324,8 @@ def test_invalid_options_of_a_worker_are_refused(place: Place) -> None:
         ],
         check,
     )
-    for wrong in (place.catalog, Queue.connect(place.catalog), None):
+    not_open: tuple[Any, ...] = (place.catalog, Queue.connect(place.catalog), None)
+    for wrong in not_open:
         with pytest.raises(UsageError, match=r"queue: must be an open Queue, got .* with `async with Queue"):
-            Worker(wrong)  # type: ignore[arg-type]
+            Worker(wrong)
     assert Worker(place.queue, lease=timedelta(seconds=20)).id is None

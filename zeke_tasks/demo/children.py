@@ -72,7 +72,7 @@ class Children:
                 process = await self._start(child)
                 self._keepers.append(asyncio.create_task(self._keep(child, process)))
                 self._report(f"{child.name} runs as pid {process.pid}")
-        except BaseException:
+        except BaseException:  # a cancellation too: `__aexit__` is not called
             await self._stop()
             raise
         return self

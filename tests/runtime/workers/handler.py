@@ -11,7 +11,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.clocks import FrozenClock
-from tests.runtime.workers.place import Place, until
+from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.system import logging as log
 from zeke_queue.task.context import JobContext
 
@@ -42,6 +42,19 @@ class Handler:
             raise
         self.finished.append(job.id)
         return "done"
+
+
+class Overlap:
+    """A handler that takes a few turns, and the most of its jobs that ran at once."""
+
+    def __init__(self) -> None:
+        self.running = self.most = 0
+
+    async def run(self) -> None:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        await turns(3)
+        self.running -= 1
 
 
 class Lines:
