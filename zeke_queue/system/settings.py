@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _DRIVER: Final = re.compile(r"(postgres(?:ql)?)\+\w+://")
 _PORTS: Final = re.compile(r"\d*(,\d*)*", re.ASCII)
 _LAST_PORT: Final = 65_535
+INTERVAL_MIN: Final = 0.001
+"""The shortest interval of polls and heartbeats, and the shortest lease of a worker, in seconds."""
+
 _DAY: Final = 86_400.0
 CENTURY: Final = 36_525 * _DAY
 """Seconds for which jobs are kept at most."""
@@ -94,9 +97,9 @@ class Settings(Variables):
     jobs_cron_tz: str = "UTC"
     jobs_schema: str = "pgboss"
     jobs_concurrency: int = Field(default=10, ge=0, le=10_000)
-    jobs_poll_interval: float = Field(default=2.0, ge=0.001, le=3600)
+    jobs_poll_interval: float = Field(default=2.0, ge=INTERVAL_MIN, le=3600)
     jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
-    jobs_heartbeat_interval: float = Field(default=5.0, ge=0.001, le=_DAY)
+    jobs_heartbeat_interval: float = Field(default=5.0, ge=INTERVAL_MIN, le=_DAY)
     jobs_shutdown_timeout: float = Field(default=30.0, ge=0, le=_DAY)
     jobs_listen: bool = True
     jobs_prepare: bool = True

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 from uuid import UUID
 
 from zeke_queue.client import open_transactions
@@ -21,6 +21,7 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
+from zeke_queue.system.settings import INTERVAL_MIN
 from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
@@ -51,10 +52,6 @@ if TYPE_CHECKING:
     # Tasks or their names. A mapping's keys are invariant, and each task has a type of its own, so for mypy a
     # dict of tasks is no Mapping[Task[Any, Any], int].
     TaskConcurrency = Mapping[Any, int]
-
-
-INTERVAL_MIN: Final = 0.001
-"""The shortest interval of polls and heartbeats, and the shortest lease, in seconds."""
 
 
 class WorkerOptions(TypedDict, total=False):
