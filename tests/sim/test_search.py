@@ -256,6 +256,21 @@ def test_experiment_that_ends_early_takes_every_result(monkeypatch: pytest.Monke
         assert (found.failure.digest, found.interrupted) == (first.digest, error is not None)
 
 
+class RunsAtOnce(SlowFirstRun):
+    """A pool of processes in which every run ends at once."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments))
+        return future
+
+
+def test_experiment_whose_budget_ends_counts_each_run_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(driver, "ProcessPoolExecutor", RunsAtOnce)
+    made = run_seeds(["tests.scenarios.retries"], range(3), processes=2, budget=0.0)
+    assert made.runs.total() == 3
+
+
 def test_error_of_a_run_in_another_process_is_reported() -> None:
     text = r"seed 0 of tests\.sim\.planted:WRONG: WrongRatesError: rates of shop are wrong; run with --jobs 1"
     with pytest.raises(SimulationError, match=text):

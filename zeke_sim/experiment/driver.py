@@ -208,9 +208,10 @@ def _in_processes(
             while running:
                 ended = running[0].result(remaining())
                 running.extend(pool.submit(_in_child, *one) for one in itertools.islice(names, 1))
-                if not take(ended):
+                go_on = take(ended)
+                running.popleft()  # only now: an interrupted ``take`` is repeated below
+                if not go_on:
                     break
-                running.popleft()
         except TimeoutError:
             pass
         except BrokenProcessPool:
