@@ -29,13 +29,19 @@ from tests.mutants.run import (
     table,
 )
 from tests.mutants.simulator import FAULTS, FAULTS_KEPT, PROPERTIES, SIMULATOR_MUTANTS
+from tests.mutants.tested import TESTED
 from tests.scenarios import full, names
 from zeke_sim.experiment.scenario import load
 from zeke_sim.properties import ALL
 from zeke_sim.world.faults import KINDS
 
 ROOT = Path(__file__).parents[2]
-EVERYTHING = [*TABLE, *PLANTED, *(one.breaks for one in SIMULATOR_MUTANTS)]
+EVERYTHING = [
+    *TABLE,
+    *PLANTED,
+    *(one.breaks for one in SIMULATOR_MUTANTS),
+    *(one.mutant for one in TESTED),
+]
 
 
 @cache

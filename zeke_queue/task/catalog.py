@@ -158,6 +158,7 @@ class Catalog(Generic[Res]):
         process: bool = False,
         description: str | None = None,
         redact: Sequence[str] = (),
+        team_field: str | None = None,
         **options: Unpack[TaskOptions],
     ) -> TaskDecorator[Res]:
         """Define a task; the decorated handler becomes a ``Task``, which can still be called.
@@ -173,6 +174,8 @@ class Catalog(Generic[Res]):
             process: run the handler in a child process, for work that keeps a processor busy.
             description: a line for users; the first line of the handler's docstring by default.
             redact: parts that HTTP never shows: ``payload.password``, ``output``, ``error``, ``log``.
+            team_field: the payload's field that holds a team, such as ``teamId``. API keys of a team send and
+                change only jobs with their own team in it.
             **options: options of its jobs, unless a send has its own; see ``TaskOptions``. The singleton key
                 may be a function of the payload: ``singleton_key=lambda order: order.customer``.
 
@@ -197,6 +200,7 @@ class Catalog(Generic[Res]):
                 process=process,
                 payload_cap=self.payload_cap,
                 redact=redact,
+                team_field=team_field,
                 # The payload's model may be local to the function that defines the task, as in tests.
                 local_names=getattr(caller, "f_locals", None),
             )

@@ -69,6 +69,7 @@ class Task(Generic[P, R]):
         key: returns the singleton key of a payload; None if the key is constant, or there is none.
         concurrency_limit: how many of its jobs run concurrently over all workers; None for no limit.
         redact: parts of its jobs that the HTTP API and the dashboard never show (``core.redaction``).
+        team_field: the field of the payload that holds a team; None if its jobs are of no team.
         kind: where the handler runs.
         takes_payload, takes_job: which arguments the handler takes.
     """
@@ -86,6 +87,7 @@ class Task(Generic[P, R]):
         process: bool = False,
         payload_cap: int = PAYLOAD_CAP,
         redact: Sequence[str] = (),
+        team_field: str | None = None,
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         self.handler = handler
@@ -101,6 +103,7 @@ class Task(Generic[P, R]):
         self.description = check_description(description) or _first_line(handler)
         self.payload_cap = payload_cap
         self.redact = check_rules(redact)
+        self.team_field = team_field
         if not isinstance(process, bool):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped
             raise InvalidOptionError(f"process: must be True or False, got {shown(process)}")
         self.kind: Kind = (
@@ -122,6 +125,8 @@ class Task(Generic[P, R]):
         )
         if self._adapter is not None and self._default is not NO_DEFAULT:
             self._check_default(self._adapter)
+        if team_field is not None:
+            self._check_team_field(team_field)
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
@@ -306,6 +311,16 @@ class Task(Generic[P, R]):
                 f"Task {self.name!r}: the payload's default, {shown(self._default)}, does not fit its type: "
                 f"{why}"
             ) from None
+
+    def _check_team_field(self, field: str) -> None:
+        schema = self.json_schema() or {}
+        # A recursive model is a reference to its definition.
+        definition = schema.get("$defs", {}).get(schema.get("$ref", "").rpartition("/")[2], schema)
+        if field not in definition.get("properties", {}):
+            raise InvalidOptionError(
+                f"team_field: must be a field of the payload of task {self.name!r} as it is stored, got"
+                f" {shown(field)}; pass its alias if it has one"
+            )
 
     def _invalid(self, error: ValidationError) -> PayloadValidationError:
         details = error.errors(include_url=False, include_context=False, include_input=False)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
@@ -15,11 +16,13 @@ from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
     InvalidScheduleError,
+    ScheduleNotFoundError,
     UnknownTaskError,
     UsageError,
 )
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.inspect import require_schedule
+from zeke_queue.web.access.teams import check_team, payload_of_team
 from zeke_queue.web.errors import ApiError, field_errors, to_api_error
 from zeke_queue.web.inspect import all_queues
 from zeke_queue.web.request_bodies import ScheduleEdit
@@ -49,14 +52,16 @@ async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.Qu
     return next(one for one in await all_queues(parts) if one.name == name)
 
 
-async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
-    """Create or replace a schedule.
+async def save_schedule(parts: Api, caller: Caller, name: str, edit: ScheduleEdit) -> None:
+    """Create or replace a schedule on behalf of a caller.
 
     Raises:
-        ApiError: 422 with the invalid fields.
+        ApiError: 422 with the invalid fields; 403 if it is, or becomes, a schedule of another team.
     """
     queue = parts.queue
     stored = next((one for one in await queue.schedules.list() if one.name == name), None)
+    if stored is not None:
+        _check_team(parts, caller, stored)
     zone = edit.zone or queue.settings.jobs_cron_tz
     wrong: list[ApiError] = []
     with _about("cron", wrong):
@@ -70,7 +75,9 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
         kept = (
             jsonb.loads(stored.data) if stored is not None and stored.data is not None and is_same else None
         )
-        payload = parts.presenter.restored(task.name, edit.payload, kept)
+        payload = payload_of_team(
+            queue.catalog, caller, task.name, parts.presenter.restored(task.name, edit.payload, kept)
+        )
         task.dump(payload, strict=False)
     if not wrong:
         with _about("name", wrong):
@@ -87,11 +94,27 @@ async def save_schedule(parts: Api, name: str, edit: ScheduleEdit) -> None:
                 given, edit.task, payload, {}, external=False, strict=False
             )
             # The options are not shown, so a caller that writes back what it read must not remove them.
-            await parts.storage.put_schedule(
-                checked if stored is None else replace(checked, options=stored.options)
-            )
+            await put_schedule(parts, caller, checked, stored)
     if wrong:
         raise _all_of(wrong)
+
+
+async def put_schedule(parts: Api, caller: Caller, schedule: Schedule, stored: Schedule | None) -> None:
+    """Store a complete schedule on behalf of a caller, with the options of the one that it replaces.
+
+    Raises:
+        ApiError: 403 if one of the two is of another team.
+    """
+    for one in (schedule,) if stored is None else (schedule, stored):
+        _check_team(parts, caller, one)
+    await parts.storage.put_schedule(
+        schedule if stored is None else replace(schedule, options=stored.options)
+    )
+
+
+def _check_team(parts: Api, caller: Caller, schedule: Schedule) -> None:
+    data = None if schedule.data is None else jsonb.loads(schedule.data)
+    check_team(parts.queue.catalog, caller, schedule.task, data)
 
 
 @contextmanager
@@ -108,6 +131,8 @@ def _about(field: str, wrong: list[ApiError]) -> Generator[None]:
             message = str(error)
         wrong.append(field_errors(f"{field}: {message}", [(field, message)]))
     except (ApiError, UsageError) as error:
+        if isinstance(error, ApiError) and error.status == HTTPStatus.FORBIDDEN:
+            raise  # no field of the request can be corrected
         wrong.append(to_api_error(error))
 
 
@@ -123,25 +148,44 @@ async def run_schedule(parts: Api, caller: Caller, name: str) -> tuple[answers.T
     """Send the job of a schedule's tick, within the caller's limit.
 
     Raises:
-        ApiError: 429 if the limit is used up.
+        ApiError: 429 if the limit is used up; 403 if the schedule is of another team.
         ScheduleNotFoundError: there is no schedule with this name.
         JobConflictError: a uniqueness rule of the schedule's options refused it.
     """
     headers = await parts.jobs.acquire(caller)
+    if caller.team_id is not None:
+        _check_team(parts, caller, await require_schedule(parts.storage, name))
     sent = await parts.queue.schedules.trigger(name)
     return answers.Triggered(id=sent.id, task_id=sent.task), headers
 
 
-async def set_schedule_paused(parts: Api, name: str, *, paused: bool) -> answers.ScheduleInfo:
-    """Pause or resume a schedule.
+async def set_schedule_paused(parts: Api, caller: Caller, name: str, *, paused: bool) -> answers.ScheduleInfo:
+    """Pause or resume a schedule on behalf of a caller.
 
     Raises:
+        ApiError: 403 if it is of another team.
         ScheduleNotFoundError: there is no schedule with this name.
     """
     schedule = await require_schedule(parts.storage, name)
+    _check_team(parts, caller, schedule)
     if schedule.paused != paused:
         await parts.storage.put_schedule(replace(schedule, paused=paused))
     return await shown_schedule(parts, name)
+
+
+async def delete_schedule(parts: Api, caller: Caller, name: str) -> None:
+    """Delete a schedule on behalf of a caller.
+
+    Raises:
+        ApiError: 403 if it is of another team.
+        ScheduleNotFoundError: there is no schedule with this name.
+    """
+    with suppress(InvalidNameError):  # no schedule has an invalid name
+        if caller.team_id is not None:
+            _check_team(parts, caller, await require_schedule(parts.storage, name))
+        if await parts.queue.schedules.delete(name):
+            return
+    raise ScheduleNotFoundError(f"No schedule has the name {name!r}")
 
 
 async def shown_schedule(parts: Api, name: str) -> answers.ScheduleInfo:

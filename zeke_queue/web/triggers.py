@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Final, Unpack
+from typing import TYPE_CHECKING, Any, Final, Literal, Unpack
 from uuid import UUID, uuid5
 
 from zeke_queue.api_client import model as answers
@@ -17,10 +17,11 @@ from zeke_queue.client.insert import IntoStorage, insert_one
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core import jsonb
 from zeke_queue.storage.inspect import require
+from zeke_queue.web.access.teams import check_team, payload_of_team
 from zeke_queue.web.errors import ApiError, field_errors
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.core.options import SendOptions
@@ -33,6 +34,11 @@ ASKED: Final = "idempotencyDigest"
 
 DIGEST_LENGTH: Final = 32
 _IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
+Change = Literal["cancel", "retry", "resume"]
+
+CHECKED_AT_ONCE: Final = 20
+"""Maximum number of payloads in memory while the teams of many jobs are checked."""
+
 KEY_LENGTH_MAX: Final = 255
 KEY: Final = re.compile(f"[ -~]{{1,{KEY_LENGTH_MAX}}}")
 """The format of an idempotency key."""
@@ -88,15 +94,16 @@ class Jobs:
             idempotency_key: a repeated key of the same caller returns the job of the first request.
 
         Raises:
-            ApiError: 404 if the task is not in the catalog; 429 if the limit is used up; 409 if the key was
-                used for a different request; 422 if the key is invalid, or if the payload has ``[redacted]``
-                in place of a value that its task hides.
+            ApiError: 404 if the task is not in the catalog; 429 if the limit is used up; 403 if the payload
+                names another team than the caller's; 409 if the key was used for a different request; 422 if
+                the key is invalid, or if the payload has ``[redacted]`` in place of a value that its task
+                hides.
             JobConflictError, UsageError: as ``Queue.trigger``.
         """
         if task not in self._queue.catalog.served:
             raise ApiError(404, f"Unknown task {task}")
         headers = await self.acquire(caller)
-        payload = self._presenter.restored(task, payload)
+        payload = payload_of_team(self._queue.catalog, caller, task, self._presenter.restored(task, payload))
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)
@@ -113,6 +120,34 @@ class Jobs:
                 id=str(job_id),
             )
         return Sent(answers.Triggered(id=job_id, task_id=task), replayed=replayed, headers=headers)
+
+    async def change(self, caller: Caller, action: Change, job_id: UUID) -> bool:
+        """Cancel, retry or resume a job on behalf of a caller; return whether it was changed.
+
+        Raises:
+            ApiError: 403 if the job is of another team.
+            JobConflictError: a uniqueness rule refuses the retry.
+        """
+        await self._check_teams(caller, [job_id])
+        return await getattr(self._queue, action)(job_id)
+
+    async def change_many(self, caller: Caller, action: Change, ids: Sequence[UUID]) -> set[UUID]:
+        """Cancel, retry or resume several jobs on behalf of a caller; return the changed ones.
+
+        Raises:
+            ApiError: 403 if one of the jobs is of another team; none is changed.
+        """
+        await self._check_teams(caller, ids)
+        return await getattr(parts_of(self._queue).storage, action)(ids) if ids else set()
+
+    async def _check_teams(self, caller: Caller, ids: Sequence[UUID]) -> None:
+        if caller.team_id is None:
+            return
+        for start in range(0, len(ids), CHECKED_AT_ONCE):
+            for job in (
+                await parts_of(self._queue).storage.get(ids[start : start + CHECKED_AT_ONCE])
+            ).values():
+                check_team(self._queue.catalog, caller, job.name, job.data)
 
     def _digest(self, task: str, payload: Any) -> str:
         """Return the digest of a request: of the task, independent of aliases, and of the payload."""

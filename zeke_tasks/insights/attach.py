@@ -18,7 +18,9 @@ CONFIDENCE: Final = 1.0
 """The confidence of insights, which were written by a person or an assistant."""
 
 
-@tasks.task("attach-insight-to-story", concurrency_limit=3, aliases=("insights-attach-to-story",))
+@tasks.task(
+    "attach-insight-to-story", concurrency_limit=3, aliases=("insights-attach-to-story",), team_field="teamId"
+)
 async def attach_insight_to_story(payload: AttachInsightToStory, job: JobContext) -> dict[str, Any]:
     """Store an insight with its tags and the team's state of it; it is scored like other highlights."""
     insight = payload.insight

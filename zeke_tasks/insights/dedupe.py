@@ -15,7 +15,7 @@ from zeke_tasks.stories.require import require_story
 tasks = Catalog()
 
 
-@tasks.task("dedupe-insights", concurrency_limit=5, aliases=("insights-dedupe",))
+@tasks.task("dedupe-insights", concurrency_limit=5, aliases=("insights-dedupe",), team_field="teamId")
 async def dedupe_insights(payload: DedupeInsights, job: JobContext) -> dict[str, Any]:
     """Attach to a story the insights that neither the team's nor the global list has yet."""
     first: dict[str, Insight] = {}

@@ -16,7 +16,7 @@ from zeke_tasks.stories.require import require_story, text_of
 tasks = Catalog()
 
 
-@tasks.task("extract-highlights", concurrency_limit=10)
+@tasks.task("extract-highlights", concurrency_limit=10, team_field="teamId")
 async def extract_highlights(payload: ExtractHighlights, job: JobContext) -> dict[str, Any]:
     """Find the highlights of a story by rules.
 

@@ -45,7 +45,7 @@ DEPTH: Final = "playbookDepth"
 """The key in a job's ``meta`` with the number of runs around it; the jobs that it sends inherit it."""
 
 
-@tasks.task("playbook-run", concurrency_limit=2)
+@tasks.task("playbook-run", concurrency_limit=2, team_field="teamId")
 async def playbook_run(payload: Asked, job: JobContext) -> dict[str, Any]:
     """Run the steps of a playbook one after another, each as a separate job."""
     _require_depth(payload, job)

@@ -13,7 +13,7 @@ from zeke_tasks.stories.require import require_story
 tasks = Catalog()
 
 
-@tasks.task("update-story-status", concurrency_limit=8, aliases=("story-update-status",))
+@tasks.task("update-story-status", concurrency_limit=8, aliases=("story-update-status",), team_field="teamId")
 async def update_story_status(payload: UpdateStoryStatus, job: JobContext) -> dict[str, Any]:
     """Set teams' reading state of a story."""
     async with job.transaction() as transaction:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from zeke_queue.web.dashboard.page_request import PageRequest
+    from zeke_queue.web.triggers import Change
 
 CHILDREN: Final = 50
 """Maximum number of listed children."""
@@ -101,9 +102,8 @@ async def live(request: PageRequest) -> Response:
 async def cancel(request: PageRequest) -> Response:
     """Cancel a job."""
     found = await _require(request)
-    return await _done(
-        request, found, await request.parts.queue.cancel(found.id), "is cancelled", "has already ended"
-    )
+    changed = await request.parts.jobs.change(request.known_caller, "cancel", found.id)
+    return await _done(request, found, changed, "is cancelled", "has already ended")
 
 
 async def retry(request: PageRequest) -> Response:
@@ -144,11 +144,10 @@ async def _require(request: PageRequest) -> Job:
         raise ApiError(404, gone) from None
 
 
-async def _requeue(request: PageRequest, verb: str, done: str, otherwise: str) -> Response:
+async def _requeue(request: PageRequest, action: Change, done: str, otherwise: str) -> Response:
     found = await _require(request)
-    queue = request.parts.queue
     try:
-        changed = await (queue.retry if verb == "retry" else queue.resume)(found.id)
+        changed = await request.parts.jobs.change(request.known_caller, action, found.id)
     except JobConflictError as refused:
         return request.go(request.url("jobs", found.id), str(refused), kind="wrong")
     return await _done(request, found, changed, done, otherwise)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobNotFoundError
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.web.dashboard.list_query import ListQuery
     from zeke_queue.web.dashboard.page_request import PageRequest
+    from zeke_queue.web.triggers import Change
 
 MOST_AT_ONCE: Final = 1000
 """Maximum number of jobs that one action changes."""
@@ -90,9 +91,7 @@ async def change(request: PageRequest) -> Response:
     action = _action(request)
     found = await _chosen(request, filters, every=False)
     ids = [job.id for job in found]
-    storage = request.parts.storage
-    verb = {"cancel": storage.cancel, "retry": storage.retry, "resume": storage.resume}[action]
-    changed = await verb(ids) if ids else set[UUID]()
+    changed = await request.parts.jobs.change_many(request.known_caller, action, ids)
     left = [job_id for job_id in ids if job_id not in changed]
     after = await _stored(request, left)
     note = _summary(
@@ -111,11 +110,11 @@ VIEWS: Final = (
 )
 
 
-def _action(request: PageRequest) -> str:
+def _action(request: PageRequest) -> Change:
     action = request.field("operation")
     if action not in ACTIONS:
         raise ApiError(422, "operation: must be cancel, retry or resume")
-    return action
+    return cast("Change", action)
 
 
 async def _chosen(request: PageRequest, filters: ListQuery, *, every: bool) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo
 
@@ -23,7 +23,8 @@ from zeke_queue.errors import (
 from zeke_queue.model import CatchUp, Schedule
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.inspect import require_schedule
-from zeke_queue.web.admin import run_schedule, set_schedule_paused
+from zeke_queue.web.access.teams import payload_of_team
+from zeke_queue.web.admin import delete_schedule, put_schedule, run_schedule, set_schedule_paused
 from zeke_queue.web.dashboard import formatting
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.dashboard.trigger import parse_payload
@@ -110,11 +111,11 @@ async def change(request: PageRequest) -> Response:
             return request.go(request.url("schedules"), str(error), kind="wrong")
         return request.go(request.url("jobs", sent.id), f"Job of {name} sent")
     if action == "delete":
-        await request.parts.queue.schedules.delete(name)
+        await delete_schedule(request.parts, request.known_caller, name)
         return request.go(request.url("schedules"), f"Schedule {name} deleted")
     if action not in ("pause", "resume"):
         raise ApiError(422, "do: must be run, pause, resume or delete")
-    await set_schedule_paused(request.parts, name, paused=action == "pause")
+    await set_schedule_paused(request.parts, request.known_caller, name, paused=action == "pause")
     return request.go(
         request.url("schedules"), f"{name} {'is paused' if action == 'pause' else 'is resumed'}"
     )
@@ -200,13 +201,12 @@ async def _store(request: PageRequest, written: Written, stored: Schedule | None
     )
     external = stored is not None and task == stored.task and task not in queue.catalog.served
     try:
+        payload = payload_of_team(queue.catalog, request.known_caller, task, payload)
         checked = parts_of(queue).factory.schedule(complete, task, payload, {}, external=external)
     except UsageError as error:
         return {_field_of(error): _message(error)}
     # The form does not show the options of the schedule's jobs, so they are preserved.
-    await request.parts.storage.put_schedule(
-        replace(checked, options=stored.options if stored is not None else {})
-    )
+    await put_schedule(request.parts, request.known_caller, checked, stored)
     return {}
 
 

@@ -71,7 +71,8 @@ async def send(request: PageRequest) -> Response:
     except (JobConflictError, UsageError) as error:
         wrong = {"payload": str(error)}
     except ApiError as error:
-        wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": error.message}
+        message = str(error.more.get("description", error.message))
+        wrong = {"task" if error.status == HTTPStatus.NOT_FOUND else "payload": message}
     else:
         return request.go(request.url("jobs", sent.triggered.id), "Job sent")
     return _form(request, task, text, wrong=wrong, status=422)

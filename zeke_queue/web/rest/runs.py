@@ -24,7 +24,8 @@ from zeke_queue.web.ids import cursor_after, no_cursor, parse_cursor, parse_id
 from zeke_queue.web.inspect import BYTES_MOST, page_of
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from zeke_queue.web.access.guard import Caller
+    from zeke_queue.web.triggers import Change
 
 router = APIRouter(tags=["runs"])
 
@@ -183,17 +184,17 @@ async def events(
 @router.post(
     "/trigger/runs/{run_id}/cancel", summary="Cancel a job", responses=problems(401, 403, 404, 409, 503)
 )
-async def cancel(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
+async def cancel(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Cancel a job permanently, with the children that it waits for; a running job is asked to stop."""
-    return await _change(parts, run_id, parts.queue.cancel, "it has ended")
+    return await _change(parts, caller, run_id, "cancel", "it has ended")
 
 
 @router.post(
     "/trigger/runs/{run_id}/retry", summary="Retry a failed job", responses=problems(401, 403, 404, 409, 503)
 )
-async def retry(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
+async def retry(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Requeue a failed or expired job, due immediately."""
-    return await _change(parts, run_id, parts.queue.retry, "it has not failed, or is archived")
+    return await _change(parts, caller, run_id, "retry", "it has not failed, or is archived")
 
 
 @router.post(
@@ -201,16 +202,16 @@ async def retry(run_id: str, parts: Parts, _caller: Administers) -> answers.RunD
     summary="Resume a cancelled job",
     responses=problems(401, 403, 404, 409, 503),
 )
-async def resume(run_id: str, parts: Parts, _caller: Administers) -> answers.RunDetail:
+async def resume(run_id: str, parts: Parts, caller: Administers) -> answers.RunDetail:
     """Requeue a cancelled job, due immediately."""
-    return await _change(parts, run_id, parts.queue.resume, "it is not cancelled, or is archived")
+    return await _change(parts, caller, run_id, "resume", "it is not cancelled, or is archived")
 
 
 async def _change(
-    parts: Api, run_id: str, change: Callable[[UUID], Awaitable[bool]], otherwise: str
+    parts: Api, caller: Caller, run_id: str, action: Change, otherwise: str
 ) -> answers.RunDetail:
     job_id = parse_id(run_id)
-    changed = await change(job_id)
+    changed = await parts.jobs.change(caller, action, job_id)
     job = await require(parts.storage, job_id)
     if not changed:
         raise ApiError(409, f"Job {job_id} stays {job.status.value}: {otherwise}", id=str(job_id))

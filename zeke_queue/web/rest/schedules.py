@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from fastapi import APIRouter, Response
 from starlette.convertors import Convertor, register_url_convertor
 
 from zeke_queue.api_client import model as answers
-from zeke_queue.errors import InvalidNameError, ScheduleNotFoundError
-from zeke_queue.web.admin import run_schedule, save_schedule, set_schedule_paused, shown_schedule
+from zeke_queue.web.admin import (
+    delete_schedule,
+    run_schedule,
+    save_schedule,
+    set_schedule_paused,
+    shown_schedule,
+)
 from zeke_queue.web.api import Administers, Parts, Reads
 from zeke_queue.web.errors import problems
 from zeke_queue.web.request_bodies import ScheduleEdit
@@ -52,37 +55,35 @@ async def schedule(name: str, parts: Parts, _caller: Reads) -> answers.ScheduleI
 @router.put(
     "/{name:schedule}", summary="Create or edit a schedule", responses=problems(400, 401, 403, 413, 422, 503)
 )
-async def put(name: str, body: ScheduleEdit, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
+async def put(name: str, body: ScheduleEdit, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Create or replace a schedule; a new cron expression or time zone takes effect from now on.
 
     Where the payload has ``[redacted]``, the stored value is kept, as are the options of its jobs, which are
     not shown.
     """
-    await save_schedule(parts, name, body)
+    await save_schedule(parts, caller, name, body)
     return await shown_schedule(parts, name)
 
 
 @router.delete(
     "/{name:schedule}", status_code=204, summary="Delete a schedule", responses=problems(401, 403, 404, 503)
 )
-async def delete(name: str, parts: Parts, _caller: Administers) -> Response:
+async def delete(name: str, parts: Parts, caller: Administers) -> Response:
     """Delete a schedule; one declared in code is created again when the next worker starts."""
-    with suppress(InvalidNameError):  # no schedule has an invalid name
-        if await parts.queue.schedules.delete(name):
-            return Response(status_code=204)
-    raise ScheduleNotFoundError(f"No schedule has the name {name!r}")
+    await delete_schedule(parts, caller, name)
+    return Response(status_code=204)
 
 
 @router.post("/{name:path}/pause", summary="Pause a schedule", responses=problems(401, 403, 404, 503))
-async def pause(name: str, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
+async def pause(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Pause a schedule until it is resumed."""
-    return await set_schedule_paused(parts, name, paused=True)
+    return await set_schedule_paused(parts, caller, name, paused=True)
 
 
 @router.post("/{name:path}/resume", summary="Resume a schedule", responses=problems(401, 403, 404, 503))
-async def resume(name: str, parts: Parts, _caller: Administers) -> answers.ScheduleInfo:
+async def resume(name: str, parts: Parts, caller: Administers) -> answers.ScheduleInfo:
     """Resume a paused schedule from its next tick on."""
-    return await set_schedule_paused(parts, name, paused=False)
+    return await set_schedule_paused(parts, caller, name, paused=False)
 
 
 @router.post(

@@ -1,0 +1,84 @@
+"""Mutants of parts that no simulation runs: access, the command line, fetching. Named tests find them.
+
+``python -m tests.mutants.tested NAME…`` plants each mutant in a fresh process, runs its tests there, and
+fails if they pass; without a name, it does so for all.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from tests.mutants.patching import Mutant, install
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+OUT: Final = "--in-this-process"
+"""The option of the process in which a mutant lives."""
+
+
+class Tested(NamedTuple):
+    """A mutant, and the tests that find it, as arguments of pytest."""
+
+    mutant: Mutant
+    tests: tuple[str, ...]
+
+
+def _tested(name: str, module: str, old: str, new: str, about: str, *tests: str) -> Tested:
+    return Tested(Mutant(name, module, old, new, about), tests)
+
+
+TESTED: Final[tuple[Tested, ...]] = (
+    _tested(
+        "team-of-a-payload-unchecked",
+        "zeke_queue.web.access.teams",
+        "    if _uuid(team) != caller.team_id:\n",
+        "    if team is None:\n",
+        "A key of a team sends jobs of another one.",
+        "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
+    ),
+    _tested(
+        "team-of-a-payload-not-filled-in",
+        "zeke_queue.web.access.teams",
+        "        if fields.get(task.team_field) is None:\n",
+        "        if False:\n",
+        "A job without a team concerns all teams, though a team's key sent it.",
+        "tests/web/test_teams.py::test_team_of_the_key_is_filled_in",
+    ),
+    _tested(
+        "bulk-actions-of-any-team",
+        "zeke_queue.web.triggers",
+        "        await self._check_teams(caller, ids)\n",
+        "",
+        "A key of a team changes jobs of others in the list of jobs.",
+        "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
+    ),
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the tests of the named mutants, or of all; return 1 if one survives."""
+    if arguments[:1] == [OUT]:
+        return _run(next(one for one in TESTED if one.mutant.name == arguments[1]))
+    wanted = [one for one in TESTED if not arguments or one.mutant.name in arguments]
+    survivors = 0
+    for one in wanted:
+        command = [sys.executable, "-m", "tests.mutants.tested", OUT, one.mutant.name]
+        ended = subprocess.run(command, capture_output=True, text=True, check=False)
+        # Exit code 1 is a failed test; any other one is an error of the run.
+        sys.stdout.write(f"{'found' if ended.returncode == 1 else 'SURVIVES'}: {one.mutant.name}\n")
+        survivors += ended.returncode != 1
+    return 1 if survivors or not wanted else 0
+
+
+def _run(one: Tested) -> int:
+    install([one.mutant])
+    import pytest  # noqa: PLC0415 - its plugins import the runtime, which is patched first
+
+    return int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", *one.tests]))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

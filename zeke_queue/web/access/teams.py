@@ -1,0 +1,76 @@
+"""The team of a caller: it may send, change and schedule only jobs of its own team.
+
+A task names the field of its payload that holds a team (``team_field``). ``triggers`` and ``admin``, through
+which every interface changes jobs and schedules, call these functions. Callers without a team, and jobs of
+tasks without such a field, are not restricted. Reading is not restricted either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.core.failure import shown
+from zeke_queue.web.errors import ApiError
+
+if TYPE_CHECKING:
+    from zeke_queue.task.catalog import Catalog
+    from zeke_queue.web.access.guard import Caller
+
+
+def payload_of_team(catalog: Catalog, caller: Caller, name: str, payload: Any) -> Any:
+    """Return a payload with the caller's team in it; a payload without a team gets it.
+
+    Args:
+        name: the name or alias of a task; unknown ones have no teams.
+        payload: a payload for the task's model.
+
+    Raises:
+        ApiError: 403: the payload names another team.
+        PayloadValidationError: the payload is invalid.
+    """
+    task = catalog.served.get(name)
+    if caller.team_id is None or task is None or task.team_field is None:
+        return payload
+    given: Any = {} if payload is None else payload
+    if isinstance(given, Mapping):
+        fields = cast("Mapping[str, Any]", given)
+        if fields.get(task.team_field) is None:
+            given = {**fields, task.team_field: str(caller.team_id)}
+    # A model may accept the team under several names, so check the stored form, which has one.
+    stored = task.dump(given, strict=False)
+    check_team(catalog, caller, name, None if stored is None else jsonb.loads(stored))
+    return cast("Any", given)
+
+
+def check_team(catalog: Catalog, caller: Caller, name: str, data: Any) -> None:
+    """Check that a stored payload is of the caller's team.
+
+    Args:
+        name: the queue of the job, or the task of the schedule.
+        data: its decoded payload. One without a team concerns all teams.
+
+    Raises:
+        ApiError: 403: it is of another team, or concerns all teams.
+    """
+    task = catalog.served.get(name)
+    if caller.team_id is None or task is None or task.team_field is None:
+        return
+    team = cast("Mapping[str, Any]", data).get(task.team_field) if isinstance(data, Mapping) else None
+    if _uuid(team) != caller.team_id:
+        of = "none, which concerns all teams" if team is None else shown(team)
+        raise ApiError(
+            403,
+            "Forbidden",
+            description=f"{task.team_field}: must be the team of {caller.name}, {caller.team_id}, got {of};"
+            " use a key of that team, or one without a team",
+        )
+
+
+def _uuid(value: Any) -> UUID | None:
+    try:
+        return UUID(value)
+    except (AttributeError, TypeError, ValueError):
+        return None
