@@ -374,6 +374,8 @@ class Schedule:
         data: canonical JSON text of the payload, or None.
         last_tick: the last occurrence served, and ``next_tick`` the next one; both set by the storage.
         paused: a paused schedule serves no ticks, and does not catch up on those it missed.
+        of_pgboss: a schedule that pg-boss 9 stored, and fires itself while its cron runs. Storing one by
+            that name replaces it.
     """
 
     name: str
@@ -387,6 +389,7 @@ class Schedule:
     paused: bool = False
     last_tick: datetime | None = None
     next_tick: datetime | None = None
+    of_pgboss: bool = False
 
 
 CARRIED: Final = ("data", "output", "meta", "history")

@@ -28,6 +28,7 @@ WORKER = WorkerInfo(
 DAILY = Schedule(
     "sweep", "0 3 * * *", "sweep", last_tick=NOW - timedelta(hours=9), next_tick=NOW + timedelta(hours=15)
 )
+LATE = replace(DAILY, next_tick=NOW - timedelta(seconds=61))
 HEALTHY = Survey(
     now=NOW,
     workers=[WORKER],
@@ -82,7 +83,7 @@ def test_every_fault_comes_with_advice() -> None:
         counts={"mail": {RowState.CREATED: 1, RowState.FAILED: 1}},
         schedules=[replace(DAILY, cron="nonsense", next_tick=NOW - timedelta(hours=1))],
         overdue=[overdue_by("lease")],
-        pgboss=PgBoss(5.0, 30.0),
+        pgboss=PgBoss(5.0, 30.0, ["sweep"]),
     )
     assert len(everything) == 8
     assert [finding.found for finding in everything if not finding.advice] == []
@@ -122,7 +123,6 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
     overdue = [overdue_by("deadline"), overdue_by("lease"), overdue_by("lease")]
     failed = {"mail": {RowState.FAILED: 2, RowState.EXPIRED: 1}, "ok": {RowState.COMPLETED: 1}}
     theirs = {"counts": {"theirs": {RowState.CREATED: 1}}, "pgboss": PgBoss(60.0, None)}
-    late = replace(DAILY, next_tick=NOW - timedelta(seconds=61))
     odd, misspelt = replace(DAILY, zone="Europe/Atlantis"), replace(DAILY, task="sweeep")
     start, remove = "*zeke worker --app*", "*: zeke schedule rm sweep"
     unserved = "queues: 2 jobs of 'mial' wait, and no live worker serves that queue"
@@ -143,8 +143,11 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
             (warning, "*1 past the deadline, 2 without a live worker", rescue, {"overdue": overdue}),
             (warning, "*: failed or expired permanently: 3 of 'mail'", "*", {"counts": failed}),
             (problem, "*: 'sweep' never fires: *", "*", {"schedules": [odd]}),
-            (problem, "*", "*--no-schedules*", {"schedules": [late]}),
-            (warning, "*", "*noScheduling: true*", {"pgboss": PgBoss(None, 119.0)}),
+            (problem, "*", "*--no-schedules*", {"schedules": [LATE]}),
+            (
+                *(warning, "schedules: *, and fires them too: 'sweep'", "*unschedule(name)"),
+                {"pgboss": PgBoss(None, 119.0, ["sweep"])},
+            ),
             (warning, gone, remove, {"schedules": [misspelt]}),
             (
                 *(problem, "queues: *", remove),
@@ -166,10 +169,23 @@ def test_harmless_difference_has_no_finding() -> None:
             {"counts": {"gone": {RowState.COMPLETED: 3}}},
             {"schedules": [replace(DAILY, next_tick=NOW - timedelta(hours=1), paused=True)]},
             {"schedules": [replace(DAILY, next_tick=NOW - timedelta(seconds=59))]},
-            {"pgboss": PgBoss(None, 121.0)},
+            {"pgboss": PgBoss(None, 119.0), "schedules": [replace(LATE, of_pgboss=True)]},
         ],
         check,
     )
+
+
+def test_finding_names_the_scheduler_of_the_schedules_of_pgboss() -> None:
+    theirs = replace(LATE, name="theirs", of_pgboss=True)
+
+    def found(cron: float | None) -> list[str]:
+        survey = replace(HEALTHY, schedules=[DAILY, theirs], pgboss=PgBoss(None, cron))
+        return [finding.found for finding in examine(survey) if finding.about == "schedules"]
+
+    silent = "pg-boss 9 stored 'theirs'; its cron is silent, so schedulers fire them"
+    late = "ticks of 'theirs' are overdue"
+    assert found(119.0) == ["1 schedule, none late", "pg-boss 9 fires its own: 'theirs'"]
+    assert found(121.0) == found(None) == [late, silent]
 
 
 def test_dead_worker_and_a_queue_at_its_limit_are_reported_without_a_fault() -> None:

@@ -179,10 +179,12 @@ def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> N
     assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
 
 
-def test_active_cron_of_pgboss_is_reported(zeke: Zeke) -> None:
+def test_schedule_that_pgboss_fires_too_is_reported(zeke: Zeke) -> None:
     zeke.sql("update pgboss.version set cron_on = now(), maintained_on = now()")
+    for table in ("zeke_schedule", "schedule"):
+        zeke.sql(f"insert into pgboss.{table} (name, cron) values ('nightly', '* * * * *')")  # noqa: S608
     finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
-    assert "a pg-boss 9 served the schedules 0 s ago" in finding["found"]
+    assert finding["found"].endswith("and fires them too: 'nightly'")
 
 
 def test_doctor_changes_nothing(zeke: Zeke) -> None:

@@ -29,7 +29,8 @@ async def tick(queue: Queue) -> list[Any]:
 def long_ago(zeke: Zeke) -> None:
     """Set the last tick of the schedule to five hours ago, so that five ticks are due."""
     zeke.sql(
-        "update pgboss.schedule set last_tick = now() - interval '5 h', next_tick = now() - interval '4 h'"
+        "update pgboss.zeke_schedule set"
+        " last_tick = now() - interval '5 h', next_tick = now() - interval '4 h'"
     )
 
 

@@ -35,7 +35,7 @@ COLUMNS = {
 EMPTY: LiteralString = """
 DELETE FROM pgboss.job;
 DELETE FROM pgboss.archive;
-DELETE FROM pgboss.schedule;
+DELETE FROM pgboss.zeke_any_schedule;
 DELETE FROM pgboss.queue;
 DELETE FROM pgboss.worker;
 DELETE FROM pgboss.watcher;

@@ -293,16 +293,37 @@ MUTANTS: Final = (
     Mutant(
         "schedules without any lock",
         "sql/lock_due_schedules.sql",
-        "for update skip locked\n",
+        "for update of listed skip locked\n",
         "",
         races("schedulers"),
     ),
     Mutant(
         "schedules without SKIP LOCKED",
         "sql/lock_due_schedules.sql",
-        "for update skip locked\n",
-        "for update\n",
+        "for update of listed skip locked\n",
+        "for update of listed\n",
         races("schedulers"),
+    ),
+    Mutant(
+        "schedules of pg-boss are due while it fires them",
+        "sql/lock_due_schedules.sql",
+        "            true\n        )\n",
+        "            true\n        ) is not null\n",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "schedules of pg-boss count as never served by it",
+        "sql/lock_due_schedules.sql",
+        "greatest(last_tick, cron_on)",
+        "last_tick",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "a stored schedule leaves the one of pg-boss",
+        "sql/put_schedule.sql",
+        "    where name = %(name)s::text\n)\n",
+        "    where false\n)\n",
+        ("tests/postgres/test_beside_pgboss.py",),
     ),
     # Wake-ups
     Mutant(

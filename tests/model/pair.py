@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROWS: dict[str, LiteralString] = {
     "jobs": "SELECT * FROM pgboss.job ORDER BY id",
     "archive": "SELECT * FROM pgboss.archive ORDER BY id",
-    "schedules": 'SELECT *, data::text AS text FROM pgboss.schedule ORDER BY name COLLATE "C"',
+    "schedules": 'SELECT *, data::text AS text FROM pgboss.zeke_schedule ORDER BY name COLLATE "C"',
     "queues": 'SELECT * FROM pgboss.queue ORDER BY name COLLATE "C"',
     "workers": "SELECT * FROM pgboss.worker ORDER BY id",
     "events": "SELECT job_id, attempt, kind, data::text AS data, seq, at FROM pgboss.job_event ORDER BY seq",

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 from typing import LiteralString
 
 import psycopg
 import pytest
 
-from tests.cases import check_each
+from tests.cases import check_each, check_each_async
 from tests.conformance.driver import lock_due_schedules
 from tests.postgres.many_jobs import BERT, Connection, Sender
 from tests.tidy import ROOT
@@ -59,14 +60,6 @@ async def test_pgboss_does_not_archive_our_waiting_jobs(jobs: Sender, sql: Conne
     assert sql.execute(kept.encode()).fetchone() == (0,)
 
 
-async def test_age_of_the_last_cron_of_pgboss_is_returned(storage: PostgresStorage, sql: Connection) -> None:
-    assert await storage.pgboss_cron_age() is None
-    sql.execute("update pgboss.version set cron_on = now() - interval '1 minute'")
-    age = await storage.pgboss_cron_age()
-    assert age is not None
-    assert 60 <= age < 90
-
-
 # What pg-boss 9's schedule() does.
 PGBOSS_SCHEDULE = """
     insert into pgboss.schedule (name, cron, timezone, data, options) values ('mail', %s, %s, %s, '{}')
@@ -85,7 +78,7 @@ async def test_schedule_edited_by_pgboss_restarts_from_its_new_times(
     assert (await lock_due_schedules(storage, 10))[1] == []
     sql.execute(PGBOSS_SCHEDULE, [cron, zone, None])
     ((_, (edited,)), (listed,)) = await lock_due_schedules(storage, 10), await storage.schedules()
-    assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC")
+    assert edited == listed == Schedule("mail", cron, "mail", zone or "UTC", of_pgboss=True)
 
 
 async def test_schedule_stored_unchanged_by_pgboss_keeps_its_ticks(
@@ -100,10 +93,55 @@ async def test_schedule_stored_unchanged_by_pgboss_keeps_its_ticks(
 async def test_pause_ended_by_hand_does_not_catch_up(storage: PostgresStorage, sql: Connection) -> None:
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
     await serve_all(storage)
-    sql.execute("update pgboss.schedule set paused = true, next_tick = now() - interval '1 day'")
-    sql.execute("update pgboss.schedule set paused = false")
+    sql.execute("update pgboss.zeke_schedule set paused = true, next_tick = now() - interval '1 day'")
+    sql.execute("update pgboss.zeke_schedule set paused = false")
     (schedule,) = await storage.schedules()
     assert (schedule.last_tick, schedule.next_tick) == (None, None)
+
+
+async def test_cron_of_pgboss_sees_none_of_our_schedules(storage: PostgresStorage, sql: Connection) -> None:
+    await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
+    await storage.declare([], [Schedule("clean", "* * * * * */5", "sweep")])
+    assert sql.execute("select count(*) from pgboss.schedule").fetchone() == (0,)
+
+
+async def test_stored_schedule_replaces_the_one_of_pgboss(storage: PostgresStorage, sql: Connection) -> None:
+    sql.execute(PGBOSS_SCHEDULE, ["* * * * *", None, None])
+    (theirs,) = await storage.schedules()
+    await storage.put_schedule(replace(theirs, paused=True))
+    assert sql.execute("select count(*) from pgboss.schedule").fetchone() == (0,)
+    # A Node program stores it again when it starts. Ours is the one that counts here.
+    sql.execute(PGBOSS_SCHEDULE, ["0 * * * *", None, None])
+    assert await storage.schedules() == [replace(theirs, paused=True, of_pgboss=False)]
+    assert (await lock_due_schedules(storage, 10))[1] == []
+    assert await storage.delete_schedule("mail")
+    assert await storage.schedules() == []
+
+
+async def test_schedules_of_pgboss_are_due_once_its_cron_is_silent(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    sql.execute(PGBOSS_SCHEDULE, ["* * * * *", None, None])
+
+    def cron_ran(ago: str | None) -> None:
+        sql.execute("update pgboss.version set cron_on = now() - %s::interval", [ago])
+
+    async def last_ticks() -> list[bool | None]:
+        """Return of each due schedule whether its last tick counts as served in pg-boss's last round."""
+        _, due = await lock_due_schedules(storage, 10)
+        ((cron_on,),) = sql.execute("select cron_on from pgboss.version")
+        return [one.last_tick and one.last_tick == cron_on for one in due]
+
+    async def check(ago: str | None, expected: list[bool | None]) -> None:
+        cron_ran(ago)
+        assert await last_ticks() == expected
+
+    await check_each_async([(None, [None]), ("119 s", []), ("121 s", [True]), ("-1 hour", [])], check)
+    cron_ran("10 minutes")
+    async with storage.transaction() as transaction:
+        now, (mail,) = await transaction.lock_due_schedules(10)
+        await transaction.record_tick(mail.name, now, now - timedelta(seconds=1))
+    assert await last_ticks() == [False]
 
 
 async def serve_all(storage: PostgresStorage) -> None:
@@ -122,20 +160,20 @@ async def test_unreadable_edit_of_a_schedule_is_rejected(storage: PostgresStorag
 
     check_each(
         [
-            "update pgboss.schedule set catch_up = 'never'",
-            "update pgboss.schedule set last_tick = '-infinity'",
-            "update pgboss.schedule set next_tick = 'infinity'",
-            "update pgboss.schedule set next_tick = '10000-01-01'",
+            "update pgboss.zeke_schedule set catch_up = 'never'",
+            "update pgboss.zeke_schedule set last_tick = '-infinity'",
+            "update pgboss.zeke_schedule set next_tick = 'infinity'",
+            "update pgboss.zeke_schedule set next_tick = '10000-01-01'",
         ],
         check,
     )
 
 
 async def test_policy_of_a_later_version_is_left_unchanged(storage: PostgresStorage, sql: Connection) -> None:
-    sql.execute("alter table pgboss.schedule drop constraint schedule_readable")
+    sql.execute("alter table pgboss.zeke_schedule drop constraint schedule_readable")
     await storage.put_schedule(Schedule("clean", "* * * * *", "clean"))
     await storage.put_schedule(Schedule("mail", "* * * * *", "mail"))
-    sql.execute("update pgboss.schedule set catch_up = 'of tomorrow' where name = 'clean'")
+    sql.execute("update pgboss.zeke_schedule set catch_up = 'of tomorrow' where name = 'clean'")
     assert [schedule.name for schedule in (await lock_due_schedules(storage, 10))[1]] == ["mail"]
 
 

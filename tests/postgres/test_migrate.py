@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any, LiteralString
 
 import psycopg
@@ -185,6 +186,24 @@ def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection)
     assert migrate.migrate(empty_dsn) == ["schedules_edited_by_others"]
     found = sql.execute("select catch_up, last_tick is null, next_tick is null from pgboss.schedule")
     assert found.fetchall() == [("once", False, False), ("skip", True, True)]
+
+
+async def test_migration_moves_our_schedules_away_from_pgboss(empty_dsn: str, sql: Connection) -> None:
+    adopt(empty_dsn, sql, without=[11])
+    sql.execute("drop table boss9.zeke_schedule")
+    sql.execute("alter table boss9.schedule no inherit boss9.zeke_any_schedule")
+    sql.execute("drop table boss9.zeke_any_schedule")
+    sql.execute(
+        "insert into boss9.schedule (name, cron, task, paused, last_tick) values"
+        " ('ours', '* * * * *', 'mail', true, '2026-01-01'), ('theirs', '* * * * *', null, false, null)"
+    )
+    assert migrate.migrate(empty_dsn, "boss9") == ["schedules_apart_from_pgboss"]
+    assert sql.execute("select name from only boss9.schedule").fetchall() == [("theirs",)]
+    async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
+        ours, theirs = await storage.schedules()
+    last_tick = datetime(2026, 1, 1, tzinfo=UTC)
+    assert ours == Schedule("ours", "* * * * *", "mail", paused=True, last_tick=last_tick)
+    assert theirs == Schedule("theirs", "* * * * *", "theirs", of_pgboss=True)
 
 
 def test_migration_does_not_queue_others_behind_a_busy_table(

@@ -121,8 +121,8 @@ async def test_schedule_with_unreadable_options_does_not_stop_the_others(
 ) -> None:
     for name in ("odd", "plain"):
         await storage.put_schedule(Schedule(name, "* * * * *", "clean"))
-    sql.execute("update pgboss.schedule set options = %s::jsonb where name = 'odd'", [DEEP])
-    sql.execute("update pgboss.schedule set last_tick = now() - interval '1 hour', next_tick = now()")
+    sql.execute("update pgboss.zeke_schedule set options = %s::jsonb where name = 'odd'", [DEEP])
+    sql.execute("update pgboss.zeke_schedule set last_tick = now() - interval '1 hour', next_tick = now()")
     sent = await Scheduler(parts_of(Queue(mail_catalog(), storage))).tick()
     found = (await storage.get(sent)).values()
     assert "plain" in {(job.meta or {}).get("schedule") for job in found}

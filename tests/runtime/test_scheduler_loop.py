@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -14,80 +11,17 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
-from tests.runtime.ticking import MINUTE, instant, pass_seconds, running, sent, ticks, ticks_by_schedule
+from tests.runtime.ticking import MINUTE, instant, pass_seconds, running, sent, ticks
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import PayloadValidationError, StorageError, StorageUnavailableError, UsageError
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.model import Schedule
 from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.task.catalog import Catalog
-
-# Beside pg-boss's own cron, which only a database knows of: here memory is taught to
-
-
-class Shared(MemoryStorage):
-    """A storage on whose tables pg-boss's cron last ran a number of seconds ago."""
-
-    def __init__(self, clock: FrozenClock) -> None:
-        super().__init__(clock)
-        self.clock = clock
-        self.cron_on: datetime | None = None
-
-    async def pgboss_cron_age(self) -> float | None:
-        return None if self.cron_on is None else (self.clock.now() - self.cron_on).total_seconds()
-
-
-async def test_age_of_the_pg_boss_cron_is_read_outside_of_the_transaction(clock: FrozenClock) -> None:
-    # Else schedulers that share a small pool wait for each other.
-    class Narrow(Shared):
-        held = False
-
-        @asynccontextmanager
-        async def transaction(self, connection: Any = None) -> AsyncIterator[Any]:
-            async with super().transaction(connection) as opened:
-                self.held = True
-                yield opened
-            self.held = False
-
-        async def pgboss_cron_age(self) -> float | None:
-            assert not self.held
-            return await super().pgboss_cron_age()
-
-    queue = Queue(mail_catalog(), Narrow(clock), clock=clock)
-    await queue.schedules.put("clean", "* * * * *")
-    await Scheduler(parts_of(queue)).tick()
-    clock.advance(MINUTE)
-    assert len(await Scheduler(parts_of(queue)).tick()) == 1
-
-
-async def test_scheduler_pauses_while_the_cron_of_pg_boss_runs_and_then_takes_over(
-    clock: FrozenClock,
-) -> None:
-    storage = Shared(clock)
-    queue = Queue(mail_catalog(), storage, clock=clock)
-    scheduler = Scheduler(parts_of(queue))
-    for catch_up in CatchUp:
-        await queue.schedules.put(catch_up.value, "* * * * *", task="clean", catch_up=catch_up)
-    await scheduler.tick()
-    for _ in range(10):
-        clock.advance(MINUTE)
-        storage.cron_on = clock.now()
-        assert await scheduler.tick() == []
-    # The cron has ended; ticks that are due before that is known are served.
-    for _ in range(12):
-        clock.advance(10)
-        await scheduler.tick()
-    served = await ticks_by_schedule(queue)
-    assert set(served) == {catch_up.value for catch_up in CatchUp}
-    for instants in served.values():
-        assert instants[-1] == instant(12)
-        assert instant(10) not in instants
-    assert served["all"] == [instant(11), instant(12)]
-
 
 # The loop
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event
 
 PASSED_ON: Final = frozenset(
-    {"close", "find", "pgboss_cron_age", "now", "queue_stats", "wait_for_jobs"}
+    {"close", "find", "now", "queue_stats", "wait_for_jobs"}
     | {"begin", "rollback", "subscribe", "unsubscribe", "add", "discard", "wait"}
 )
 """Calls that are not recorded: reads that no property uses, waits, and blocks."""

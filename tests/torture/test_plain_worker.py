@@ -30,7 +30,7 @@ async def test_surviving_worker_serves_the_job_of_a_killed_one_and_a_tick(dsn: s
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             # A tick that fell due while no worker lived.
             await connection.execute(
-                "update pgboss.schedule set last_tick = now() - interval '2 minutes',"
+                "update pgboss.zeke_schedule set last_tick = now() - interval '2 minutes',"
                 " next_tick = now() - interval '1 minute'"
             )
             async with Worker(queue, poll_interval=0.5), asyncio.timeout(PATIENCE):

@@ -15,8 +15,8 @@ from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.names import RESERVED_PREFIXES
 from zeke_queue.errors import InvalidScheduleError
-from zeke_queue.maintenance.scheduler import FOREIGN_CRON_AGE
 from zeke_queue.model import WAITING, RowState
+from zeke_queue.storage.maintenance import PGBOSS_SILENCE
 from zeke_queue.system.install_hints import on_same
 
 if TYPE_CHECKING:
@@ -87,6 +87,15 @@ class Survey:
         """Return a command for this database."""
         return on_same(command, embedded=self.embedded)
 
+    def pgboss_fires(self) -> bool:
+        """Return whether a pg-boss fires the schedules that it stored."""
+        return self.pgboss.cron is not None and self.pgboss.cron < PGBOSS_SILENCE
+
+    def unpaused(self) -> list[Schedule]:
+        """Return the schedules that our schedulers fire."""
+        fired = [one for one in self.schedules if not one.of_pgboss or not self.pgboss_fires()]
+        return [one for one in fired if not one.paused]
+
     def beside_pgboss(self) -> bool:
         """Return whether a pg-boss uses these tables; its workers serve queues, but are not listed."""
         return self.pgboss.maintained is not None and self.pgboss.maintained < PGBOSS_GONE
@@ -105,7 +114,7 @@ def examine(survey: Survey) -> list[Finding]:
         _ticks,
         _crons,
         _unserved_schedules,
-        _foreign_cron,
+        _schedules_of_pgboss,
         _failed,
     )
     return [finding for check in checks for finding in check(survey)]
@@ -119,7 +128,7 @@ def _workers(survey: Survey) -> Iterator[Finding]:
         yield Finding(Grade.OK, "workers", found)
         return
     waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
-    needed = waiting or any(not schedule.paused for schedule in survey.schedules)
+    needed = waiting or survey.unpaused()
     told = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
     yield Finding(
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
@@ -232,7 +241,7 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
 
 
 def _ticks(survey: Survey) -> Iterator[Finding]:
-    due = [one for one in survey.schedules if not one.paused]
+    due = survey.unpaused()
     late = [one for one in due if one.next_tick is not None and survey.now - one.next_tick > LATE_TICK]
     if late:
         names = ", ".join(repr(one.name) for one in late)
@@ -263,7 +272,7 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
     if not survey.living():
         return
     served = survey.served()
-    lost = [one for one in survey.schedules if not one.paused and one.task not in served]
+    lost = [one for one in survey.unpaused() if one.task not in served]
     for one in lost:
         if not survey.waiting(one.task) and _ours(one.task) and not survey.beside_pgboss():
             yield Finding(
@@ -275,14 +284,21 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
             )
 
 
-def _foreign_cron(survey: Survey) -> Iterator[Finding]:
-    age = survey.pgboss.cron
-    if age is not None and age < FOREIGN_CRON_AGE:
+def _schedules_of_pgboss(survey: Survey) -> Iterator[Finding]:
+    """Say who fires the schedules that a pg-boss 9 stored."""
+    theirs = ", ".join(repr(one.name) for one in survey.schedules if one.of_pgboss)
+    if theirs and survey.pgboss_fires():
+        yield Finding(Grade.OK, "schedules", f"pg-boss 9 fires its own: {theirs}")
+    elif theirs:
+        yield Finding(
+            Grade.OK, "schedules", f"pg-boss 9 stored {theirs}; its cron is silent, so schedulers fire them"
+        )
+    if doubled := ", ".join(repr(name) for name in survey.pgboss.doubled):
         yield Finding(
             Grade.WARNING,
             "schedules",
-            f"a pg-boss 9 served the schedules {length(age)} ago, so this scheduler does not run",
-            "start that pg-boss with noScheduling: true",
+            f"pg-boss 9 has schedules of the same names, and fires them too: {doubled}",
+            "remove them from the Node program, with unschedule(name)",
         )
 
 

@@ -14,7 +14,6 @@ from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
 from zeke_queue.errors import StorageUnavailableError, UsageError
-from zeke_queue.model import CatchUp
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff
 from zeke_queue.task.prepare import second_tries
@@ -45,9 +44,6 @@ SHORTEST_PAUSE: Final = 0.01
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
 """Time until a schedule that could not be read or served is tried again, since it may have been fixed."""
-
-FOREIGN_CRON_AGE: Final = 120.0
-"""Seconds after which pg-boss 9's cron, which records each of its rounds in ``cron_on``, counts as gone."""
 
 
 def tick_id(schedule: str, tick: datetime) -> UUID:
@@ -113,7 +109,6 @@ class Scheduler:
         self._declared = declared
         self._upcoming = math.inf
         self.behind = False
-        self._stands_back = False
         self._log = get_logger()
 
     async def run(self) -> None:
@@ -173,24 +168,22 @@ class Scheduler:
 
     async def _serve(self) -> _Served:
         """Serve a batch of schedules in one transaction; if that fails, each in its own."""
-        # Read this before a transaction holds a connection, since the read takes one itself.
-        foreign_age = await self._foreign_cron_age()
         batch: list[str] = []
         try:
-            return await self._serve_batch(foreign_age, batch)
+            return await self._serve_batch(batch)
         except StorageUnavailableError:
             raise
         except Exception as error:
             if not batch:
                 raise
             self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
-        sent = [job_id for name in batch for job_id in await self._serve_single(foreign_age, name)]
+        sent = [job_id for name in batch for job_id in await self._serve_single(name)]
         return _Served(sent, more=False, upcoming=math.inf)
 
-    async def _serve_single(self, foreign_age: float | None, name: str) -> list[UUID]:
+    async def _serve_single(self, name: str) -> list[UUID]:
         """Serve one schedule; if that fails, report and postpone it."""
         try:
-            return (await self._serve_batch(foreign_age, [], only=name)).sent
+            return (await self._serve_batch([], only=name)).sent
         except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
@@ -211,13 +204,10 @@ class Scheduler:
                 if schedule.name == name:
                     await transaction.record_tick(name, schedule.last_tick or now, now + UNREADABLE_FOR)
 
-    async def _serve_batch(
-        self, foreign_age: float | None, batch: list[str], only: str | None = None
-    ) -> _Served:
+    async def _serve_batch(self, batch: list[str], only: str | None = None) -> _Served:
         """Serve due ticks in one transaction.
 
         Args:
-            foreign_age: see ``_foreign_cron_age``.
             batch: receives the names of the schedules.
             only: the one schedule to serve, if it is due.
         """
@@ -227,11 +217,10 @@ class Scheduler:
             now, found = await transaction.lock_due_schedules(BATCH)
             found = [schedule for schedule in found if only in (None, schedule.name)]
             batch += [schedule.name for schedule in found]
-            served_until = None if foreign_age is None else now - timedelta(seconds=foreign_age)
             for place, schedule in enumerate(found):
                 # A fair share of the rest, so that catching up on a year does not delay the others.
                 share = (TICKS - len(jobs)) // (len(found) - place)
-                plan = self._plan(schedule, now, served_until, share)
+                plan = self._plan(schedule, now, share)
                 jobs += plan.jobs
                 if plan.next_tick is not None:
                     upcoming.append(plan.next_tick)
@@ -240,19 +229,12 @@ class Scheduler:
         for prepared, job_id in zip(jobs, ids, strict=True):
             self._report(prepared, job_id)
         sent = [job_id for job_id in ids if job_id is not None]
-        if served_until is not None:
-            # Ticks that pg-boss has yet to serve stay due, which is no reason for another round at once.
-            return _Served(sent, more=False, upcoming=math.inf)
         wait = min(((tick - now).total_seconds() for tick in upcoming), default=math.inf)
         return _Served(sent, len(found) == BATCH or wait <= 0, wait)
 
-    def _plan(self, schedule: Schedule, now: datetime, served_until: datetime | None, limit: int) -> _Plan:
+    def _plan(self, schedule: Schedule, now: datetime, limit: int) -> _Plan:
         try:
             when = cron.Cron.parse(schedule.cron, schedule.zone)
-            if served_until is not None and schedule.last_tick is not None:
-                # pg-boss has served these; ticks after its last round are served here if it does not return.
-                passed = cron.due(when, schedule.last_tick, served_until, CatchUp.SKIP)
-                return _Plan([], passed.last_tick, passed.next_tick)
             due = cron.due(when, schedule.last_tick, now, schedule.catch_up, limit=limit)
             jobs = [self._job(schedule, tick) for tick in due.ticks]
         except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
@@ -271,21 +253,6 @@ class Scheduler:
     def _job(self, schedule: Schedule, tick: datetime) -> PreparedJob:
         meta = jsonb.dumps({"schedule": schedule.name, "tick": tick.isoformat()})
         return self._queue.factory.tick(schedule, tick_id(schedule.name, tick), meta)
-
-    async def _foreign_cron_age(self) -> float | None:
-        """Return the seconds since pg-boss's cron ran if it is alive on these tables, else None."""
-        age = await self._storage.pgboss_cron_age()
-        alive = age is not None and age < FOREIGN_CRON_AGE
-        if alive is not self._stands_back:
-            self._stands_back = alive
-            if alive:
-                self._log.warning(
-                    "scheduler_stands_back",
-                    reason="pg-boss's own cron serves these schedules; start it with noScheduling: true",
-                )
-            else:
-                self._log.warning("scheduler_takes_over", reason="pg-boss's cron has stopped")
-        return age if alive else None
 
     def _report(self, prepared: PreparedJob, job_id: UUID | None) -> None:
         about: dict[str, Any] = jsonb.loads(prepared.job.meta or "{}")

@@ -129,7 +129,8 @@ class Transaction(JobWriter, Protocol):
     async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown; those locked by others are skipped.
 
-        Paused schedules are skipped.
+        Paused schedules are skipped, and those of pg-boss 9's own unless its cron has been silent for
+        ``maintenance.PGBOSS_SILENCE``. It counts as having served their ticks up to its last round.
 
         Returns:
             The storage's time, to base decisions on, and the schedules.

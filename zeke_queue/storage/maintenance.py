@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 from zeke_queue.storage.jobs import JobStore
+
+PGBOSS_SILENCE: Final = 120.0
+"""Seconds since its last round at which the cron of a pg-boss 9 counts as ended; it runs once a minute."""
 
 
 class MaintenanceStore(Protocol):
@@ -29,10 +32,6 @@ class MaintenanceStore(Protocol):
 
         A job that can't be deleted is reported and skipped.
         """
-        ...
-
-    async def pgboss_cron_age(self) -> float | None:
-        """Return the seconds since pg-boss's cron recorded a round in these tables; None if it never did."""
         ...
 
 

@@ -27,7 +27,7 @@ IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client is silent."""
 
 _TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "append_events"})
-_UNRECORDED: Final = frozenset({"close", "discard", "pgboss_cron_age", "unsubscribe", "wait"})
+_UNRECORDED: Final = frozenset({"close", "discard", "unsubscribe", "wait"})
 """Calls that no fault can affect and no property reads."""
 
 _SHOWN: Final = 8

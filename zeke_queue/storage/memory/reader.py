@@ -74,10 +74,6 @@ class MemoryReader:
         """Return the clock's time."""
         return self._clock.now()
 
-    async def pgboss_cron_age(self) -> float | None:
-        """Return None: no other program serves schedules in memory."""
-        return None
-
     @asynccontextmanager
     async def subscribe(self) -> AsyncGenerator[NotifiedFeed]:
         """Open a watch; every change after a job is added is reported."""

@@ -52,6 +52,8 @@ RIGHTS: Final = {
     "job": "select, insert, update, delete",
     "archive": "select, insert, update, delete",
     "schedule": "select, insert, update, delete",
+    "zeke_any_schedule": "select, update, delete",
+    "zeke_schedule": "select, insert, update, delete",
     "version": "select",
     "queue": "select, insert, update",
     "worker": "select, insert, update, delete",

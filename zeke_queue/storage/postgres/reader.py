@@ -73,11 +73,6 @@ class PostgresReader:
         finally:
             await watch.close()
 
-    async def pgboss_cron_age(self) -> float | None:
-        """Return the seconds since a pg-boss on the same tables ran its cron; None if it never did."""
-        found = await self._pool.run("pgboss_cron")
-        return found[0][0]
-
 
 def filter_parameters(query: JobQuery) -> dict[str, Any]:
     """Return the parameters of ``find.sql``, for one job more than a page has."""

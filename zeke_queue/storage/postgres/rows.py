@@ -246,6 +246,7 @@ def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
 def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:
     """Return the parameters of ``put_schedule.sql``; ``declared`` records it as code's definition."""
     definition = {**asdict(schedule), "last_tick": None, "next_tick": None}
+    del definition["of_pgboss"]
     definition["data"] = None if schedule.data is None else jsonb.loads(schedule.data)
     return {
         "name": schedule.name,
@@ -318,7 +319,9 @@ def worker(row: Row) -> WorkerInfo:
 
 def schedule(row: Row) -> Schedule:
     """Return a row of ``schedules.sql``."""
-    name, cron, task, zone, data, options, catch_up, description, paused, last_tick, next_tick = row
+    name, cron, task, zone, data, options, catch_up, description, paused, last_tick, next_tick, of_pgboss = (
+        row
+    )
     return Schedule(
         name=name,
         cron=cron,
@@ -331,4 +334,5 @@ def schedule(row: Row) -> Schedule:
         paused=paused,
         last_tick=last_tick,
         next_tick=next_tick,
+        of_pgboss=of_pgboss,
     )

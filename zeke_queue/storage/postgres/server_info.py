@@ -17,7 +17,7 @@ from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 COSTLY_INDEXES: Final = ("job_fetch", "job_name")
 """Indexes of pg-boss 9's fetch; this package uses none of them, and they halve the speed."""
@@ -56,10 +56,16 @@ class ServerInfo:
 
 
 class PgBoss(NamedTuple):
-    """Seconds since a pg-boss on the same tables did maintenance, and cron; None if it never did."""
+    """The traces of a pg-boss on the same tables.
+
+    Attributes:
+        maintained: seconds since it did maintenance, and ``cron``, since it did cron; None if it never did.
+        doubled: the names of its schedules that are also names of ours.
+    """
 
     maintained: float | None
     cron: float | None
+    doubled: Sequence[str] = ()
 
 
 async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:

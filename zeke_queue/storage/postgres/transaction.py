@@ -11,6 +11,7 @@ from psycopg.pq import TransactionStatus
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import ExpiredJob
+from zeke_queue.storage.maintenance import PGBOSS_SILENCE
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import OpenTransaction
 from zeke_queue.storage.postgres.sqlalchemy_connection import is_alchemy, join_async
@@ -57,7 +58,8 @@ class PostgresTransaction(PostgresVerbs):
 
     async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown."""
-        found = await self._runner.run("lock_due_schedules", {"limit": check_limit(limit)})
+        parameters = {"limit": check_limit(limit), "silence": PGBOSS_SILENCE}
+        found = await self._runner.run("lock_due_schedules", parameters)
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 

@@ -1,3 +1,3 @@
-delete from {schema}.schedule
+delete from {schema}.zeke_any_schedule
 where name = %(name)s::text
 returning name

@@ -1,7 +1,12 @@
 -- Stores a schedule. A definition in code is recorded, and stored only if it differs from the recorded one,
 -- so that users' edits are kept until the code changes. A trigger restarts the schedule from now after a
--- change of cron or zone, and at the end of a pause.
-insert into {schema}.schedule as old (
+-- change of cron or zone, and at the end of a pause. A schedule of pg-boss's by that name is replaced.
+with replaced as (
+    delete from {schema}.schedule
+    where name = %(name)s::text
+)
+
+insert into {schema}.zeke_schedule as old (
     name, cron, task, timezone, data, options, catch_up, description, paused, declared, created_on, updated_on
 )
 values (

@@ -1,4 +1,4 @@
-update {schema}.schedule
+update {schema}.zeke_any_schedule
 set
     last_tick = %(last_tick)s::timestamptz,
     next_tick = %(next_tick)s::timestamptz

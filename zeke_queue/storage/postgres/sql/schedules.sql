@@ -1,3 +1,4 @@
+-- All schedules: ours, and those of pg-boss's whose name no schedule of ours has.
 select
     name,
     cron,
@@ -9,6 +10,10 @@ select
     description,
     paused,
     last_tick,
-    next_tick
-from {schema}.schedule
+    next_tick,
+    tableoid = '{schema}.schedule'::regclass
+from {schema}.zeke_any_schedule as listed
+where
+    tableoid <> '{schema}.schedule'::regclass
+    or not exists (select from {schema}.zeke_schedule as ours where ours.name = listed.name)
 order by name collate "C"
