@@ -153,7 +153,7 @@ def test_job_is_a_complete_line_without_colours_in_a_pipe(zeke: Zeke) -> None:
 def test_control_characters_of_a_payload_are_removed(zeke: Zeke) -> None:
     job_id = zeke.good("send", "theirs", json.dumps("\x1b[2J\n\x9bé"), "--external").strip()
     assert zeke.good("jobs").splitlines()[1].endswith("·[2J··é")
-    assert zeke.good("job", "show", job_id).endswith('\npayload\n"\\u001b[2J\\n·é"\n')
+    assert zeke.good("job", "show", job_id).endswith('\npayload\n"\\u001b[2J\\n\\u009bé"\n')
 
 
 def _bare(line: str) -> str:

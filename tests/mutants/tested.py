@@ -55,6 +55,30 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A key of a team changes jobs of others in the list of jobs.",
         "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
     ),
+    _tested(
+        "console-prints-what-it-gets",
+        "zeke_queue.cli.render",
+        "yield part if part.control else Segment(harmless(part.text, LINES), part.style)",
+        "yield part",
+        "Text of others controls the terminal of a user who looks at it.",
+        "tests/cli/test_escapes.py",
+    ),
+    _tested(
+        "names-of-log-fields-as-they-are",
+        "zeke_queue.system.logging",
+        "{harmless(key): _readable(key, event[key]) for key in event}",
+        "{key: _readable(key, event[key]) for key in event}",
+        "The name of a log field controls the terminal.",
+        "tests/cli/test_escapes.py::test_log_lines_hold_no_control_characters_of_others",
+    ),
+    _tested(
+        "json-escapes-ascii-controls-only",
+        "zeke_queue.cli.render",
+        "return escaped(json.dumps(value, default=plain, indent=indent, ensure_ascii=False))",
+        "return json.dumps(value, default=plain, indent=indent, ensure_ascii=False)",
+        "With --json, C1 controls and marks of direction reach the terminal.",
+        "tests/cli/test_escapes.py::test_no_command_prints_control_characters_of_others",
+    ),
 )
 
 

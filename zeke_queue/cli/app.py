@@ -21,6 +21,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
+from zeke_queue.cli.render import echo
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import SettingsError, UsageError, ZekeError
 from zeke_queue.system.install_hints import install
@@ -164,9 +165,9 @@ def _output_error(error: Exception) -> ZekeError | None:
 def _show_version(wanted: bool) -> None:
     if wanted:
         try:
-            typer.echo(f"zeke {version('zeke-queue')}")
+            echo(f"zeke {version('zeke-queue')}")
         except PackageNotFoundError:
-            typer.echo("zeke, run from its source without being installed")
+            echo("zeke, run from its source without being installed")
         raise typer.Exit
 
 

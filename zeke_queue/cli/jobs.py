@@ -17,6 +17,7 @@ from zeke_queue.cli.render import (
     NOTHING,
     ago,
     cut,
+    echo,
     job_value,
     plain,
     print_json,
@@ -139,7 +140,7 @@ def send(
         if options.json:
             print_json({"id": run.id, "status": "QUEUED", "taskId": run.task})
         else:
-            typer.echo(str(run.id))
+            echo(str(run.id))
         return 0
 
     execute(command())
@@ -249,11 +250,11 @@ async def list_jobs(
     if options.json:
         print_json([job_value(job) for job in page.jobs])
     elif not page.jobs:
-        typer.echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
+        echo("No matching jobs." if query != JobQuery(limit=limit) else "No jobs yet.")
     else:
         _print_jobs(page.jobs, now)
         if page.has_more:
-            typer.echo(f"Older jobs: --before {page.jobs[-1].id}", err=True)
+            echo(f"Older jobs: --before {page.jobs[-1].id}", err=True)
 
 
 def _statuses(option: str, words: Sequence[str]) -> tuple[JobStatus, ...]:
@@ -266,7 +267,7 @@ def _statuses(option: str, words: Sequence[str]) -> tuple[JobStatus, ...]:
             known = ", ".join(JobStatus)
             raise InvalidOptionError(f"--status: must be one of {known}, got {word!r}") from None
         if is_deprecated or option != "--status":
-            typer.echo(f"zeke: {option} {word} is deprecated; use --status {status}", err=True)
+            echo(f"zeke: {option} {word} is deprecated; use --status {status}", err=True)
         statuses.append(status)
     return tuple(statuses)
 
@@ -326,11 +327,11 @@ async def _change(context: typer.Context, job_id: str, verb: str, done: str, nee
     if options.json:
         print_json({"id": wanted, "changed": changed, "status": job and job.status})
     elif changed:
-        typer.echo(f"Job {wanted} {done}.")
+        echo(f"Job {wanted} {done}.")
     else:
         archived = job is not None and job.archived_on is not None
         status = "gone" if job is None else f"{job.status}, and archived" if archived else job.status
-        typer.secho(
+        echo(
             f"zeke: job {wanted} is {status}; only {needed} can be {_PARTICIPLES[verb]}",
             err=True,
             fg="red",

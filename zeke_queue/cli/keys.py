@@ -12,11 +12,12 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, ago, harmless, moment, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, ago, echo, moment, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import InvalidOptionError, ZekeError
 from zeke_queue.storage.access import NewKey, Scope
+from zeke_queue.system.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -99,7 +100,7 @@ async def list_keys(context: typer.Context) -> None:
     if options.json:
         print_json([_value(key) for key in keys])
     elif not keys:
-        typer.echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
+        echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
     else:
         _print_keys(keys, now)
 
@@ -123,7 +124,7 @@ async def revoke(
     if options.json:
         print_json({"id": key.id, "prefix": key.prefix, "name": key.name, "revoked": True})
     else:
-        typer.echo(f"{key.prefix} ({harmless(key.name)}) is revoked.")
+        echo(f"{key.prefix} ({harmless(key.name)}) is revoked.")
 
 
 def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -> None:
@@ -134,13 +135,13 @@ def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -
             if key.expires_on is None
             else f"expires {moment(key.expires_on)} UTC"
         )
-        typer.echo(
+        echo(
             f"{key.name}: {', '.join(_scopes(key))}; it {until}. It is shown only now, so store it"
             f" with your secrets. To revoke it: zeke keys revoke {key.prefix}",
             err=True,
         )
     if alike:
-        typer.echo(
+        echo(
             f"Other valid keys with this name: {', '.join(alike[:_TOLD])}; `zeke keys revoke` takes the"
             " beginning of a text too.",
             err=True,
@@ -148,7 +149,7 @@ def _print_new(key: ApiKey, text: str, alike: Sequence[str], *, as_json: bool) -
     if as_json:
         print_json({"key": text, **_value(key)})
     else:
-        typer.echo(text)
+        echo(text)
 
 
 def _checked_name(name: str) -> str:

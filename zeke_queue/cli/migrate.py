@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from zeke_queue.cli.migrations import migrate_all, others
-from zeke_queue.cli.render import print_json
+from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
 
 
@@ -28,7 +28,7 @@ def migrate(
         if options.json:
             print_json(texts)
         else:
-            typer.echo("\n".join(texts.values()))
+            echo("\n".join(texts.values()))
         return
     settings = options.on_database(settings, migrated=False)
     applied = migrate_all(settings.require_database(), settings.jobs_schema)
@@ -37,4 +37,4 @@ def migrate(
         return
     for schema, names in applied.items():
         # Not "zeke: …" for the schema of that name, since errors begin like that.
-        typer.echo(f"schema {schema}: " + (f"applied {', '.join(names)}" if names else "up to date"))
+        echo(f"schema {schema}: " + (f"applied {', '.join(names)}" if names else "up to date"))

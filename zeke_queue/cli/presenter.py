@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-from zeke_queue.cli.render import console, cut, harmless, json_text, moment, named_lines, status_text
+from zeke_queue.cli.render import console, cut, json_text, moment, named_lines, status_text
 from zeke_queue.core import jsonb
 from zeke_queue.core.status import attempt_of, output_of
 from zeke_queue.model import STATUS_OF, RowState
+from zeke_queue.system.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,8 +91,7 @@ def _print_value(out: Console, value: Any) -> None:
 
 
 def _print_json(out: Console, value: Any) -> None:
-    # Non-ASCII characters are not escaped, and some of them control terminals, so replace those.
-    text = "\n".join(map(harmless, json_text(value, indent=2).split("\n")))
+    text = json_text(value, indent=2)
     out.print(JSONHighlighter()(text), soft_wrap=True)
 
 

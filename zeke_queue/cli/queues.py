@@ -8,7 +8,7 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, ago, length, plain, print_json, print_table
+from zeke_queue.cli.render import NOTHING, ago, echo, length, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.names import did_you_mean
@@ -43,7 +43,7 @@ async def list_queues(context: typer.Context) -> None:
     if options.json:
         print_json([{**plain(one), "counts": has.counts, "lag": has.oldest_due_age} for one, has in shown])
     elif not shown:
-        typer.echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
+        echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
     else:
         _print_queues(shown, now)
 
@@ -82,9 +82,9 @@ async def _pause(context: typer.Context, name: str, *, paused: bool, force: bool
     if options.json:
         print_json({"name": checked, "paused": paused})
     elif paused:
-        typer.echo(f"{checked} is paused: none of its jobs starts until `zeke queue resume {checked}`.")
+        echo(f"{checked} is paused: none of its jobs starts until `zeke queue resume {checked}`.")
     else:
-        typer.echo(f"{checked} is resumed.")
+        echo(f"{checked} is resumed.")
 
 
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:

@@ -1,7 +1,7 @@
 """Output of the command line: lines and tables for users, JSON for programs.
 
 On a terminal, long values are cut to its width. In a pipe nothing is cut or wrapped, so that each line stays
-whole for grep and awk.
+whole for grep and awk. Nothing that others wrote can control the terminal (``zeke_queue.system.terminal``).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
+import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.segment import Segment
@@ -24,10 +25,12 @@ from rich.text import Text
 
 from zeke_queue.core.status import output_of
 from zeke_queue.model import JobStatus
+from zeke_queue.system.terminal import LINES, escaped, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 
+    from rich.console import ConsoleOptions, RenderableType
     from rich.table import Column
 
     from zeke_queue.model import Job
@@ -48,10 +51,24 @@ _FRAMES: Final = 100_000
 _UNITS: Final = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
+class SafeConsole(Console):
+    """A console that prints no control characters but its own."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Yield the segments of a renderable, each made harmless."""
+        for part in super().render(renderable, options):
+            yield part if part.control else Segment(harmless(part.text, LINES), part.style)
+
+
 def console() -> Console:
     """Return a console on standard output, without a limit on its width if that is not a terminal."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
+    made = SafeConsole(highlight=False)
+    return made if made.is_terminal else SafeConsole(highlight=False, width=_PIPE_WIDTH)
+
+
+def echo(text: str, *, err: bool = False, fg: str | None = None) -> None:
+    """Print lines on standard output or standard error, without control characters."""
+    typer.secho(harmless(text, LINES), err=err, fg=fg)  # noqa: TID251 - this is where they are removed
 
 
 def plain(value: Any) -> Any:
@@ -83,7 +100,7 @@ def print_json(value: Any) -> None:
 def json_text(value: Any, indent: int | None = None) -> str:
     """Return a value of this package as complete JSON text, for any row."""
     with _any_size():
-        return json.dumps(value, default=plain, indent=indent, ensure_ascii=False)
+        return escaped(json.dumps(value, default=plain, indent=indent, ensure_ascii=False))
 
 
 @contextmanager
@@ -132,11 +149,6 @@ def cut(value: Any, width: int) -> str:
         return NOTHING
     text = harmless(value if isinstance(value, str) else json_text(value))
     return text if len(text) <= width else text[: width - 1] + "…"
-
-
-def harmless(text: str) -> str:
-    """Replace line breaks and control characters for terminals, since a job's texts are untrusted."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else "·" for char in text)
 
 
 def print_table(columns: Sequence[Column], rows: Sequence[Sequence[Any]]) -> None:

@@ -12,7 +12,7 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import ago, cut, moment, plain, print_json, print_table
+from zeke_queue.cli.render import ago, cut, echo, moment, plain, print_json, print_table
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import SerializationError
@@ -43,7 +43,7 @@ async def remove(context: typer.Context, name: NameArgument) -> None:
     if options.json:
         print_json({"name": name, "removed": removed})
     else:
-        typer.echo(f"{name} is removed. A worker whose code still declares it stores it again at its start.")
+        echo(f"{name} is removed. A worker whose code still declares it stores it again at its start.")
 
 
 @runs_async
@@ -57,9 +57,9 @@ async def _pause(context: typer.Context, name: str, *, paused: bool) -> None:
     if options.json:
         print_json({"name": name, "paused": paused})
     elif paused:
-        typer.echo(f"{name} is paused: it sends no jobs until `zeke schedule resume {name}`.")
+        echo(f"{name} is paused: it sends no jobs until `zeke schedule resume {name}`.")
     else:
-        typer.echo(f"{name} is resumed from its next tick; ticks during the pause are skipped.")
+        echo(f"{name} is resumed from its next tick; ticks during the pause are skipped.")
 
 
 @schedule_app.command("pause")
@@ -91,7 +91,7 @@ async def list_schedules(context: typer.Context) -> None:
     if options.json:
         print_json([{**plain(one), "data": _payload(one.data)} for one in schedules])
     elif not schedules:
-        typer.echo("No schedules yet: a worker declares those of its catalog when it starts.")
+        echo("No schedules yet: a worker declares those of its catalog when it starts.")
     else:
         _print_schedules(schedules, now)
 

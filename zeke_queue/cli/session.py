@@ -17,7 +17,7 @@ from uuid import UUID
 
 import typer
 
-from zeke_queue.cli.render import harmless, json_text
+from zeke_queue.cli.render import echo, json_text
 from zeke_queue.core.status import output_of
 from zeke_queue.errors import (
     InvalidOptionError,
@@ -28,6 +28,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
     UsageError,
 )
+from zeke_queue.system.terminal import harmless
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -220,11 +221,11 @@ def print_error(error: ZekeError, options: Options, **more: Any) -> None:
 def print_problem(kind: str, message: str, options: Options, **more: Any) -> None:
     """Print an error on standard error: its message, or with --json all of it in a line."""
     if options.json:
-        typer.echo(json_text({"error": kind, "message": message, **more}), err=True)
+        echo(json_text({"error": kind, "message": message, **more}), err=True)
     else:
         # Parts of it may come from a handler, and a terminal would interpret control characters.
         text = "\n".join(harmless(line) for line in message.splitlines())
-        typer.secho(f"zeke: {text}", err=True, fg="red")
+        echo(f"zeke: {text}", err=True, fg="red")
 
 
 def execute(command: Coroutine[Any, Any, int | None]) -> None:

@@ -1,1 +1,1 @@
-"""Access to the machine: clock, entropy, settings, logging, waiting, loops in threads, child processes."""
+"""Access to the machine: clock, entropy, settings, logging, terminals, waiting, threads, child processes."""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import logging
 import sys
 from contextlib import contextmanager
+from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TextIO, cast
 
 import structlog
@@ -23,11 +24,12 @@ from structlog.processors import format_exc_info
 
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.terminal import JOINERS, LINES, escaped, harmless
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping, MutableMapping, Sequence
 
-    from structlog.typing import FilteringBoundLogger, Processor
+    from structlog.typing import ExcInfo, FilteringBoundLogger, Processor
 
     from zeke_queue.system.clock import Clock
 
@@ -44,6 +46,10 @@ HTTP_LIBRARIES: Final = frozenset({"httpcore", "httpcore2", "httpx", "httpx2", "
 Below that they log each request with its whole URL, which may hold a secret: an API key, or the token of a
 private feed.
 """
+
+
+_OF_LINES: Final = frozenset({"event", "exception", "stack"})
+"""Fields whose line breaks are written as such in text."""
 
 
 class _Setup(NamedTuple):
@@ -199,19 +205,32 @@ def _as_json(_logger: Any, _method: str, event: Event) -> str:
 
 
 def _as_text(*, colors: bool) -> Processor:
-    console = ConsoleRenderer(colors=colors, exception_formatter=plain_traceback)
+    console = ConsoleRenderer(colors=colors, exception_formatter=_traceback)
 
     def readable(logger: Any, method: str, event: Event) -> str:
-        try:
-            return console(logger, method, dict(event))
-        except Exception:  # noqa: BLE001 - see _writable
-            return console(logger, method, {key: _writable(value, repr) for key, value in event.items()})
+        return console(logger, method, {harmless(key): _readable(key, event[key]) for key in event})
 
     return readable
 
 
+def _readable(key: str, value: Any) -> Any:
+    """Return a field of a line as text that is safe on a terminal."""
+    if key == "exc_info":
+        return value  # _traceback writes it
+    written = _writable(value, repr)
+    text = written if isinstance(written, str) else repr(written)
+    return harmless(text, LINES if key in _OF_LINES else JOINERS)
+
+
+def _traceback(stream: TextIO, error: ExcInfo) -> None:
+    """Write a traceback, whose message and lines of code may be of others."""
+    written = StringIO()
+    plain_traceback(written, error)
+    stream.write(harmless(written.getvalue(), LINES))
+
+
 def _json(value: Any) -> str:
-    return to_json(value, serialize_unknown=True, inf_nan_mode="strings").decode()
+    return escaped(to_json(value, serialize_unknown=True, inf_nan_mode="strings").decode())
 
 
 def _writable(value: Any, write: Callable[[Any], str]) -> Any:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zeke_queue.cli.render import print_json
+from zeke_queue.cli.render import echo, print_json
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import ENDED, JobStatus
 from zeke_tasks.cli.hints import worker_continues
@@ -146,7 +146,7 @@ def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
     if left:
         which = "1 job" if left == 1 else f"{left} jobs"
         goes_on = worker_continues(embedded=embedded)
-        typer.echo(f"{which} did not end within {timeout:g} s. {goes_on}; or set a longer --timeout.")
+        echo(f"{which} did not end within {timeout:g} s. {goes_on}; or set a longer --timeout.")
 
 
 def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from uuid import UUID
 import typer
 from rich.table import Column
 
-from zeke_queue.cli.render import console, moment, print_json, print_table
+from zeke_queue.cli.render import console, echo, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError, ResultTimeoutError, ZekeError
 from zeke_queue.model import ENDED
@@ -75,7 +75,7 @@ def add(
         if options.json:
             print_json(_value(playbook))
         else:
-            typer.echo(f"{playbook.id}")
+            echo(f"{playbook.id}")
         return 0
 
     on_database(context, command)
@@ -135,7 +135,7 @@ def list_playbooks(context: typer.Context) -> None:
             print_json([_value(playbook) for playbook in found])
         elif not found:
             keep = on_same("zeke playbook add FILE", embedded=options.embedded)
-            typer.echo(f"No playbooks yet: `{keep}` stores one.")
+            echo(f"No playbooks yet: `{keep}` stores one.")
         else:
             short = abbreviated(playbook.id for playbook in found)
             columns = (
@@ -198,7 +198,7 @@ def run(
                 metadata=cast("dict[str, Any] | None", about),
             )
             job = await runner.queue.trigger("playbook-run", asked)
-            typer.echo(f"run {job.id}", err=True)
+            echo(f"run {job.id}", err=True)
             came, *_ = await runner.run(
                 [job.id], tasks=runner.queue.catalog.tasks, timeout=timeout, console=progress_console()
             )
@@ -321,7 +321,7 @@ def cancel(context: typer.Context, run_id: RunArgument) -> None:
         if options.json:
             print_json({"id": found.id, "cancelled": cancelled})
         elif cancelled:
-            typer.echo(f"Run {found.id} is cancelled.")
+            echo(f"Run {found.id} is cancelled.")
         else:
             raise ZekeError(
                 f"Run {found.id} has {found.status}; only a waiting or running one can be cancelled."

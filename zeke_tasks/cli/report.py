@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zeke_queue.cli.render import SafeConsole
 from zeke_queue.core.status import output_of
 from zeke_queue.model import JobStatus
 from zeke_queue.system.install_hints import on_same
@@ -87,8 +88,8 @@ def _by_date(item: RawItem) -> tuple[bool, float, str]:
 
 def wide_console() -> Console:
     """Return a console on standard output; without a terminal it is wide enough for a URL."""
-    console = Console()
-    return console if console.is_terminal else Console(width=160)
+    console = SafeConsole()
+    return console if console.is_terminal else SafeConsole(width=160)
 
 
 def failures_table(found: Iterable[Finding]) -> Table | None:

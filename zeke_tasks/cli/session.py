@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.console import Console
 
+from zeke_queue.cli.render import SafeConsole
 from zeke_queue.cli.session import Options, open_queue, open_read_only, options_of
 from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install
@@ -110,4 +111,4 @@ def _repository() -> Repository:
 
 def progress_console() -> Console:
     """Return a console on standard error, since standard output may be read by a program."""
-    return Console(stderr=True)
+    return SafeConsole(stderr=True)

@@ -10,7 +10,7 @@ import typer
 from rich.table import Column
 from rich.text import Text
 
-from zeke_queue.cli.render import NOTHING, console, length, moment, print_json, print_table
+from zeke_queue.cli.render import NOTHING, console, echo, length, moment, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same
@@ -90,15 +90,13 @@ def add(
         if options.json:
             print_json({**_value(source), "added": added})
         elif added:
-            typer.echo(f"{source.id}")
+            echo(f"{source.id}")
             started = f" (`{on_same(WORKER, embedded=True)}` starts one)" if options.embedded else ""
             health_of = on_same("zeke sources health", embedded=options.embedded)
-            typer.echo(
-                f"Workers check it within five minutes{started}; `{health_of}` shows the result.", err=True
-            )
+            echo(f"Workers check it within five minutes{started}; `{health_of}` shows the result.", err=True)
         else:
-            typer.echo(f"{source.id}")
-            typer.echo("The source exists already; nothing changed.", err=True)
+            echo(f"{source.id}")
+            echo("The source exists already; nothing changed.", err=True)
         return 0
 
     on_database(context, command)
@@ -199,7 +197,7 @@ def list_sources(context: typer.Context) -> None:
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
-            typer.echo(_none_yet(options))
+            echo(_none_yet(options))
         else:
             _print_sources(found)
         return 0
@@ -242,7 +240,7 @@ def health(context: typer.Context) -> None:
         if options.json:
             print_json([{**_value(source), "health": _health_value(known)} for source, known in found])
         elif not found:
-            typer.echo(_none_yet(options))
+            echo(_none_yet(options))
         else:
             _print_health(found)
         return 0
@@ -326,7 +324,7 @@ def _pause(context: typer.Context, text: str, *, active: bool) -> None:
         after = "is checked again" if active else "is paused"
         resume = on_same(f"zeke sources resume {source.id}", embedded=options.embedded)
         how = "" if active else f"; `{resume}` resumes its checks"
-        typer.echo(f"{_words(source.name)} {after}{already}{how}.")
+        echo(f"{_words(source.name)} {after}{already}{how}.")
         return 0
 
     on_database(context, command)

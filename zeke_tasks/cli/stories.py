@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 from rich.table import Column
 
-from zeke_queue.cli.render import NOTHING, console, print_json, print_table
+from zeke_queue.cli.render import NOTHING, console, echo, print_json, print_table
 from zeke_queue.cli.session import options_of
 from zeke_queue.errors import ZekeError
 from zeke_queue.system.install_hints import on_same
@@ -52,7 +52,7 @@ def list_stories(
             page, file = (
                 on_same(each, embedded=options.embedded) for each in ("zeke ingest URL", "zeke upload FILE")
             )
-            typer.echo(f"No stories yet: `{page}` or `{file}` ingests some.")
+            echo(f"No stories yet: `{page}` or `{file}` ingests some.")
         else:
             _print_list(found)
         return 0

@@ -1,0 +1,53 @@
+"""Text of others for terminals: no control characters, which a terminal would obey.
+
+Every sender of jobs determines names, payloads, errors and log fields. A terminal interprets escape
+sequences and C1 controls, and direction marks make one text look like another. So everything that may reach
+a terminal passes ``harmless``, or as JSON ``escaped``: the console and ``echo`` of the command line, and the
+lines of the log.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+JOINERS: Final = "\u200c\u200d"
+"""Invisible characters that letters of Persian and emojis need; they control nothing."""
+
+LINES: Final = "\n\t" + JOINERS
+"""What remains in text of several lines."""
+
+_BMP_END: Final = 0x10000
+
+
+def harmless(text: str, keep: str = "") -> str:
+    r"""Replace each unprintable character by ``·``, except those to keep.
+
+    Replaced are C0 and C1 controls, line breaks, marks of text direction, and lone surrogates.
+
+    >>> harmless("\x1b[2Jred\n")
+    '·[2Jred·'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else "·" for char in text)
+
+
+def escaped(text: str) -> str:
+    r"""Escape the unprintable characters of JSON text, which keeps its value; its line breaks remain.
+
+    JSON itself requires escapes of C0 controls only.
+
+    >>> escaped('["\u202e"]')
+    '["\\u202e"]'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    if code < _BMP_END:
+        return f"\\u{code:04x}"
+    high, low = divmod(code - _BMP_END, 0x400)
+    return f"\\u{0xD800 + high:04x}\\u{0xDC00 + low:04x}"
