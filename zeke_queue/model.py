@@ -190,6 +190,20 @@ class Waiting(NamedTuple):
     child: UUID
 
 
+class Suspensions(NamedTuple):
+    """What a suspension of jobs did.
+
+    Attributes:
+        changed: the jobs that were suspended, or that are due at once because their child had ended.
+        refused: the jobs that would wait forever, which are still active. The value is the chain of jobs by
+            which each would wait for itself: its child first, itself last. It is empty if the child does not
+            exist, and does not end with the job if the chain has ``WAIT_CHAIN_MAX`` jobs.
+    """
+
+    changed: set[UUID]
+    refused: dict[UUID, tuple[UUID, ...]]
+
+
 class Extended(NamedTuple):
     """The job's deadline moves to ``seconds`` from now."""
 

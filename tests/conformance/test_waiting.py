@@ -84,13 +84,6 @@ async def test_wait_for_an_ended_job_ends_at_once(jobs: Driver, clock: FrozenClo
     await check_each_async(ENDS, check)
 
 
-async def test_wait_for_an_unknown_job_or_itself_ends_at_once(jobs: Driver) -> None:
-    for which in ("nobody", "itself"):
-        parent = await jobs.running()
-        assert await jobs.wait_for(jobs.new_id() if which == "nobody" else parent.id, parent)
-        assert (await jobs.claim_one()).id == parent.id
-
-
 async def test_several_jobs_may_wait_for_a_job_without_parent(jobs: Driver) -> None:
     errand = await jobs.send("errand")
     first, second = await jobs.running(), await jobs.running()
@@ -166,7 +159,7 @@ async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver
             assert await jobs.wait_for(child, parent)
         which = jobs.new_id() if case == "unknown" else parent.id
         before = await storage.get([parent.id, child])
-        assert await storage.suspend([Waiting(which, parent.attempt, child)]) == set()
+        assert await storage.suspend([Waiting(which, parent.attempt, child)]) == (set(), {})
         assert await storage.get([parent.id, child]) == before
 
     await check_each_async(["cancelled", "given to another", "settled", "waiting already", "unknown"], check)

@@ -160,6 +160,21 @@ FAMILIES: Final = (
         lambda p, _: (by_ids("cancel", p),),
     ),
     Script(
+        "three who wait in a circle",
+        begun(job(1), job(2), job(3)),
+        ((wait(1, 2),), (wait(2, 3),), (wait(3, 1),)),
+    ),
+    Script(
+        "two waits that close a circle together",
+        (*begun(job(1), job(2), job(3), job(4)), wait(2, 3), wait(4, 1)),
+        ((wait(1, 2),), (wait(3, 4),)),
+    ),
+    Script(
+        "a wait for one who does not exist yet",
+        begun(job(1)),
+        ((wait(1, 2),), (insert(job(2)),)),
+    ),
+    Script(
         "three generations",
         (*both_run(3, 2), wait(3, 2)),
         (

@@ -198,6 +198,20 @@ MUTANTS: Final = (
         (*races("cancelling-against"), MODEL),
     ),
     Mutant(
+        "a circle is closed by two at once",
+        "verbs.py",
+        '            await self._runner.run("lock_jobs", {"ids": unlocked})\n',
+        "",
+        races("close-a-circle"),
+    ),
+    Mutant(
+        "a wait is not followed",
+        "sql/wait_chain.sql",
+        "chain.state::text in ('created', 'retry')",
+        "chain.state::text in ('retry')",
+        races("in-a-circle"),
+    ),
+    Mutant(
         "a batch in a transaction in any order",
         "verbs.py",
         "if self._runner.in_transaction and len(ids) > 1:",

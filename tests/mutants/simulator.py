@@ -107,6 +107,8 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "a worker that finds nothing rests": "polls-without-a-pause",
     "a waiting job holds nothing": "cancelled-still-waits",
     "a wait is as requested": "late-for-nothing",
+    "no job waits in a cycle": "waits-in-a-long-cycle",
+    "a wait is refused only if it would not end": "wait-for-a-waiting-job-refused",
     "no parent continues too early": "wakes-at-a-retry",
     "the end of a job resumes those that wait for it": "cancel-wakes-nobody",
     "no job waits for an ended job": "sweep-wakes-nobody",

@@ -9,6 +9,7 @@ TRANSITIONS = "zeke_queue.storage.memory.transitions"
 STORE = "zeke_queue.storage.memory.store"
 TABLES = "zeke_queue.storage.memory.tables"
 VERBS = "zeke_queue.storage.memory.verbs"
+WAITS = "zeke_queue.core.waits"
 CONTEXT = "zeke_queue.task.context"
 
 HERE = ("waiting",)
@@ -113,8 +114,8 @@ MUTANTS = (
     Mutant(
         "waits-for-what-has-ended",
         TRANSITIONS,
-        "        if child is not None and child.id != job_id and child.state not in FINAL:\n",
-        "        if child is not None and child.id != job_id:\n",
+        "        if child is not None and child.state not in FINAL:\n",
+        "        if child is not None:\n",
         "A job waits for one that ended just before.",
         where=HERE,
     ),
@@ -253,9 +254,49 @@ MUTANTS = (
     Mutant(
         "waits-dropped",
         "zeke_queue.worker.loops",
-        "            changed |= await self._storage.suspend(waiting, repeated=repeated)\n",
-        "            changed |= {outcome.id for outcome in waiting}\n",
+        "            done = await self._storage.suspend(waiting, repeated=repeated)\n",
+        "            done = await self._storage.suspend([], repeated=repeated)\n",
         "The wait of a job is not stored, and it counts as running.",
+        where=HERE,
+    ),
+    Mutant(
+        "waits-for-nobody",
+        TRANSITIONS,
+        "        if not scope.known(child_id):\n",
+        "        if False:\n",
+        "A job that waits for one that does not exist runs again at once, without end.",
+        where=HERE,
+    ),
+    Mutant(
+        "waits-in-a-cycle",
+        WAITS,
+        "    return chain[-1] == job_id or len(chain) >= WAIT_CHAIN_MAX\n",
+        "    return len(chain) >= WAIT_CHAIN_MAX\n",
+        "Jobs that wait for each other wait forever.",
+        where=HERE,
+    ),
+    Mutant(
+        "waits-in-a-long-cycle",
+        TRANSITIONS,
+        "        if row is None or row.waits_for is None or row.state not in WAITING:\n",
+        "        if row is None or row.waits_for is None or len(chain) > 1:\n",
+        "Only cycles of one or two jobs are found.",
+        where=HERE,
+    ),
+    Mutant(
+        "wait-for-a-waiting-job-refused",
+        WAITS,
+        "    return chain[-1] == job_id or len(chain) >= WAIT_CHAIN_MAX\n",
+        "    return chain[-1] == job_id or len(chain) > 1\n",
+        "A job may not wait for one that waits itself.",
+        where=HERE,
+    ),
+    Mutant(
+        "refused-waits-dropped",
+        "zeke_queue.worker.loops",
+        "                batch = await self._fail_refused(batch, done.refused)\n",
+        "                pass\n",
+        "A job that may not wait stays active until its deadline.",
         where=HERE,
     ),
     Mutant(

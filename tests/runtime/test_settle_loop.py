@@ -17,6 +17,7 @@ from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.loops import BATCH_MAX, ENOUGH, SettleLoop, Shared
+from zeke_queue.worker.outcomes import Outcomes
 from zeke_queue.worker.progress import ProgressWriter
 from zeke_queue.worker.state import WorkerState
 from zeke_queue.worker.storage_health import StorageHealth
@@ -44,7 +45,8 @@ class Buffer:
         info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 15.0)
         self.state = WorkerState({"work": QUEUE}, 1, 1.0)
         shared = Shared(info, self.storage, health, self.state, clock, wake_claims=Waiter())
-        self.loop = SettleLoop(shared, ProgressWriter(self.storage))
+        refused_wait = Outcomes(SeededEntropy(1), 0).refused_wait
+        self.loop = SettleLoop(shared, ProgressWriter(self.storage), refused_wait)
         self._next = 0
 
     def add(self, number: int) -> None:

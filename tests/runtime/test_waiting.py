@@ -138,7 +138,54 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
 
     job = await place.run_one(narcissus)
     expected = (RowState.FAILED, "The job waits for itself, which would never end")
-    assert (job.row_state, job.output["message"]) == expected
+    assert (job.row_state, job.output["message"], job.attempt) == (*expected, 1)
+
+
+async def test_wait_for_a_job_that_does_not_exist_is_retried_and_fails(place: Place) -> None:
+    unknown = UUID(int=999)
+
+    @place.catalog.task("parent", retry_limit=2, retry_delay=0)
+    async def parent() -> None:
+        raise Wait(unknown)
+
+    job = await place.run_one(parent)
+    assert (job.row_state, job.attempt, job.retry_count) == (RowState.FAILED, 3, 2)
+    assert job.output["type"] == "JobNotFoundError"
+    assert job.output["message"].startswith(f"The handler waits for job {unknown}, which does not exist; ")
+    assert len(job.history) == 3
+
+
+async def test_jobs_that_wait_for_each_other_fail_with_the_chain(place: Place) -> None:
+    @place.catalog.task("member", retry_limit=3)
+    async def member(payload: str, job: JobContext) -> str:
+        other = await job.wait_for(UUID(payload))
+        return str(other.row_state)
+
+    ids = [UUID(int=number) for number in (1, 2, 3)]
+    for job_id, other in zip(ids, [*ids[1:], ids[0]], strict=True):
+        await place.queue.send(member, str(other), id=job_id)
+    await place.drain(concurrency=1)
+    states = [(await place.job(job_id)).row_state for job_id in ids]
+    assert states == [RowState.COMPLETED, RowState.COMPLETED, RowState.FAILED]
+    last = await place.job(ids[2])
+    named = " -> ".join(map(str, (ids[2], ids[0], ids[1], ids[2])))
+    assert last.output["message"] == f"These jobs would wait for each other, which would never end: {named}"
+    assert (last.attempt, (await place.job(ids[1])).output) == (1, "failed")
+
+
+async def test_refused_wait_is_stored_again_after_a_lost_answer(place: Place) -> None:
+    @place.catalog.task("parent", retry_limit=0)
+    async def parent() -> None:
+        raise Wait(UUID(int=999))
+
+    place.storage.cut = {"settle": "after"}
+    job_id = await place.send(parent)
+    async with place.working():
+        await until(lambda: place.storage.calls.count("settle") > 0)
+        place.storage.mend()
+        place.keep_advancing()
+        await until(lambda: place.state(job_id) is RowState.FAILED)
+    assert (await place.job(job_id)).output["type"] == "JobNotFoundError"
 
 
 async def test_cancelling_the_parent_stops_its_running_child(place: Place) -> None:

@@ -4,8 +4,9 @@ A plan is a tree: each job calls its children one after the other, or sends them
 outcome, two or three generations deep. Leaves fail, are retried, expire, or take their time; so do parents,
 before they wait and when they continue. There may be only one slot for each task, or in total, so that a job
 that kept its slot while it waits would prevent its children from running. Some jobs wait for others that are
-not their children. People cancel, resume and retry parents and children alike, some within transactions that
-they keep open for a while and then may not commit.
+not their children, some of these in a circle, or for a job that is never sent. People cancel, resume and
+retry parents and children alike, some within transactions that they keep open for a while and then may not
+commit.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from zeke_queue.errors import JobNotFoundError
 from zeke_queue.model import FINAL, RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
+from zeke_queue.task.signals import Wait
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Change, Ended
 from zeke_sim.history.state import Broken
@@ -54,6 +56,7 @@ class Part(BaseModel):
         parts: its children.
         aside: whether it also sends a job that it does not wait for.
         friend: a job that it waits for besides, though it is not its child.
+        asks: whether it asks for its friend before it waits, as it should.
     """
 
     first: Script | None = None
@@ -63,6 +66,7 @@ class Part(BaseModel):
     pause: float = 0.0
     parts: tuple[Part, ...] = ()
     friend: UUID | None = None
+    asks: bool = True
     aside: bool = False
 
 
@@ -70,6 +74,8 @@ async def call(part: Part, job: JobContext) -> Any:
     """Call the children, check how they ended, and run the script of this attempt."""
     if part.first is not None:
         await act(part.first, job)
+    if part.friend is not None and not part.asks:
+        raise Wait(part.friend)
     if part.friend is not None:
         with suppress(JobNotFoundError):  # it may not have been sent yet
             await job.wait_for(part.friend)
@@ -174,6 +180,11 @@ def build(draws: RandomStream) -> Setup:
         for _ in range(draws.below(4)):
             moment = at + draws.uniform(0.0, 12.0)
             plans[draws.pick(("c2", "c3"))] += _changes_of_mind(draws, known, number, moment, key)
+    if draws.chance(0.3):
+        plans["c3"] += _circle(draws, known)
+    if draws.chance(0.2):
+        lost = Part(friend=own_id(draws), asks=False)
+        plans["c3"].append((draws.uniform(0.0, 0.5 * PHASE), sending(known, -3, "leaf", lost)))
     lease = draws.pick((3.0, 6.0))
     return Setup(
         catalog,
@@ -186,6 +197,21 @@ def build(draws: RandomStream) -> Setup:
         delete_after=draws.pick((5.0, 20.0)),
         batch=draws.pick((1, 2, 1000)),
     )
+
+
+def _circle(draws: RandomStream, known: Known) -> list[tuple[float, Action]]:
+    """Draw jobs that wait for each other, each for the next one."""
+    ids = [own_id(draws) for _ in range(1 + draws.below(4))]
+    at = draws.uniform(0.0, 0.5 * PHASE)
+    plan: list[tuple[float, Action]] = []
+    for job_id, friend in zip(ids, [*ids[1:], ids[0]], strict=True):
+        # Its first action gives the others time to be sent.
+        first = Script(steps=[Step(seconds=round(draws.uniform(1.0, 3.0), 2))])
+        plan.append(
+            (at, sending(known, -4, "leaf", Part(first=first, friend=friend), SendOptions(id=job_id)))
+        )
+        at += draws.uniform(0.0, 0.5)
+    return plan
 
 
 def _part(

@@ -19,6 +19,7 @@ from zeke_queue.model import (
     Released,
     RowState,
     Schedule,
+    Suspensions,
     Waiting,
     WorkerInfo,
 )
@@ -278,7 +279,7 @@ class History:
         rests = CENTURY if columns.get("waits_for", child) is not None else timedelta()
         right = {"state": CREATED, "worker": None, "waits_for": child, "start_after": self.now + rests}
         self.change(job, call, **{**right, **columns})
-        self.answer(call, {job})
+        self.answer(call, Suspensions({job}, {}))
 
     def wake(self, job: UUID, call: int | None = None, **columns: Any) -> None:
         """Resume a waiting job by the call that ends the other one."""

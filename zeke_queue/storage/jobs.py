@@ -32,6 +32,7 @@ if TYPE_CHECKING:
         QueueCapacity,
         Released,
         Schedule,
+        Suspensions,
         Waiting,
     )
 
@@ -178,18 +179,20 @@ class JobStore(JobWriter, Protocol):
         """
         ...
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
         """Suspend active jobs, each until its child has ended; each in its own transaction.
 
-        A job whose child has ended already, or does not exist, is due at once. One that can't return to
-        waiting ends failed, as in ``settle``.
+        A job whose child has ended already, in the archive too, is due at once. One that can't return to
+        waiting ends failed, as in ``settle``. One that would wait forever is refused and stays active: its
+        child does not exist, or waits for it, directly or through others.
 
         Args:
             repeated: an earlier try had no answer. Then a job that waits already, at the
                 same attempt, counts.
 
         Returns:
-            The ids that were changed. A missing id no longer belonged to this caller.
+            The jobs that were changed, and those that were refused. An id in neither no longer belonged to
+            this caller.
         """
         ...
 

@@ -26,7 +26,8 @@ from zeke_queue.worker.state import Interrupt, Report, Settle, Start
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Sequence
+    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+    from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
     from zeke_queue.worker.progress import ProgressWriter
-    from zeke_queue.worker.state import Action, LeasedJob, WorkerState
+    from zeke_queue.worker.state import Action, LeasedJob, Outcome, WorkerState
     from zeke_queue.worker.storage_health import StorageHealth
 
 GATHER: Final = 0.005
@@ -275,10 +276,17 @@ class SettleLoop(Part):
 
     Args:
         progress_writer: its lines must be stored before their job ends, since watchers leave then.
+        refused_wait: makes the outcome of a job that would wait forever.
     """
 
-    def __init__(self, shared: Shared, progress_writer: ProgressWriter) -> None:
+    def __init__(
+        self,
+        shared: Shared,
+        progress_writer: ProgressWriter,
+        refused_wait: Callable[[LeasedJob, UUID, Sequence[UUID]], Outcome],
+    ) -> None:
         super().__init__(shared)
+        self._refused_wait = refused_wait
         self._progress_writer = progress_writer
         self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
@@ -364,10 +372,24 @@ class SettleLoop(Part):
             repeated=repeated,
         )
         if waiting := [outcome for outcome in outcomes if type(outcome) is Waiting]:
-            changed |= await self._storage.suspend(waiting, repeated=repeated)
+            done = await self._storage.suspend(waiting, repeated=repeated)
+            changed |= done.changed
+            if done.refused:
+                batch = await self._fail_refused(batch, done.refused)
         if self._logs_all or failed or len(changed) < len(batch):
             for job in batch:
                 _log_outcome(self._logger, job, stored=job.claimed.id in changed)
+
+    async def _fail_refused(
+        self, batch: Sequence[LeasedJob], refused: Mapping[UUID, Sequence[UUID]]
+    ) -> list[LeasedJob]:
+        """Fail jobs that would wait forever; return the other jobs of the batch."""
+        endless = [job for job in batch if job.claimed.id in refused]
+        for job in endless:
+            if type(job.outcome) is Waiting:
+                job.outcome = self._refused_wait(job, job.outcome.child, refused[job.claimed.id])
+        await self._settle(endless, repeated=False)
+        return [job for job in batch if job.claimed.id not in refused]
 
 
 def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) -> None:

@@ -9,15 +9,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from zeke_queue.core import jsonb
+from zeke_queue.core import jsonb, waits
 from zeke_queue.core.failure import error_output, error_record
 from zeke_queue.core.retry import verdict
-from zeke_queue.errors import PayloadTooLargeError, PayloadValidationError, SerializationError
+from zeke_queue.errors import (
+    JobNotFoundError,
+    PayloadTooLargeError,
+    PayloadValidationError,
+    SerializationError,
+)
 from zeke_queue.model import EXPIRED_TYPE, Completed, Failed, Released, RetryPolicy, RowState, Waiting
 from zeke_queue.task.signals import Fail, Retry, Snooze, Wait
 from zeke_queue.worker.executors.executor import Encoded, RemoteFailure
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
     from zeke_queue.model import Claimed
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.job_context import WorkerJobContext
@@ -95,6 +103,21 @@ class Outcomes:
             error_record(PayloadValidationError.__name__, str(error), fields=fields),
         )
 
+    def refused_wait(self, job: LeasedJob, child: UUID, chain: Sequence[UUID]) -> Outcome:
+        """Return the outcome of a job that would wait forever.
+
+        A cycle is permanent. A child that does not exist is a failure by the job's policy, since a
+        transaction that sends it may not have committed yet.
+
+        Args:
+            chain: as in ``Suspensions.refused``.
+        """
+        claimed = job.claimed
+        if not chain:
+            output = error_record(JobNotFoundError.__name__, waits.missing(child))
+            return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output)
+        return self._unstorable(job, "Wait", waits.closed(chain, claimed.id))
+
     def expired(self, job: LeasedJob) -> Outcome:
         """Return the outcome of an attempt whose deadline passed, regardless of its handler's result."""
         claimed = job.claimed
@@ -108,9 +131,6 @@ class Outcomes:
         match _alone(error):
             case Snooze(seconds=seconds):
                 return Released(claimed.id, claimed.attempt, seconds)
-            case Wait(child=child) if child == claimed.id:
-                output = error_record("Wait", "The job waits for itself, which would never end")
-                return Failed(claimed.id, claimed.attempt, None, output)
             case Wait(child=child):
                 return Waiting(claimed.id, claimed.attempt, child)
             case _:

@@ -345,13 +345,13 @@ class Worker:
             wake_claims=Waiter(),
         )
         progress_writer = ProgressWriter(shared.storage)
-        settle = SettleLoop(shared, progress_writer)
+        outcomes = Outcomes(self._entropy, self._queue.catalog.output_cap)
+        settle = SettleLoop(shared, progress_writer, outcomes.refused_wait)
         pool = CoroutinePool(
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
         dispatcher = Dispatcher(shared, pool, settle.soon)
         heartbeat = Heartbeat(shared, config.heartbeat_interval, dispatcher.carry_out)
-        outcomes = Outcomes(self._entropy, self._queue.catalog.output_cap)
         services = ContextServices(
             queue=self._queue,
             parts=parts,

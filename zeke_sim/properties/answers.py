@@ -71,7 +71,7 @@ def _names(call: Call, event: Change, job: UUID, state: RunState) -> bool:
     the children for which it waits.
     """
     args, before = call.invoked.args, event.before
-    if is_of_waiting(event) and before is not None and before.waits_for is not None:
+    if before is not None and before.waits_for is not None and _verbs(event) == _WAKES:
         job = before.waits_for
     ids = args.get("ids")
     if ids is not None:
@@ -110,7 +110,8 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
         return
     args = call.invoked.args
     did = {change.after.id for change in call.did if change.after is not None and not is_of_waiting(change)}
-    said: set[UUID] = event.result
+    said: set[UUID] = event.result.changed if event.verb == "suspend" else event.result
+    refused = event.result.refused if event.verb == "suspend" else ()
     for job in did - said:
         raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
     for job in said - did:
@@ -118,7 +119,7 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
     if event.verb in {"settle", "suspend", "extend", "cancel"}:
         for job, attempt in _requested(args):
-            if job not in said and _could(event.verb, job, attempt, event, state):
+            if job not in said and job not in refused and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 

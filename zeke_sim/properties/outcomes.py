@@ -137,7 +137,7 @@ def _is(outcome: Any, error: dict[str, Any], end: Ended, state: RunState) -> Ite
         yield isinstance(outcome, Released) and end.asked in {None, outcome.delay}
     elif kind == "Wait":
         yield isinstance(outcome, Waiting) and str(outcome.child) in str(end.value)
-        yield isinstance(outcome, Failed) and str(outcome.id) in str(end.value)
+        yield isinstance(outcome, Failed) and error.get("type") in {"JobNotFoundError", "Wait"}
     elif kind == "Fail":
         yield isinstance(outcome, Failed) and outcome.retry_in is None and error.get("type") == kind
     elif kind == "Retry":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, RowState, Waiting
@@ -59,16 +60,57 @@ def a_wait_is_as_requested(event: Change, state: RunState) -> None:
 def _difference(request: Request, after: Image, state: RunState) -> str | None:
     """Describe how a row differs from the request; return None if it does not."""
     what: Any = request.what
-    awaited = state.live.get(what.child) if isinstance(what, Waiting) and what.child != after.id else None
+    awaited = state.live.get(what.child) if isinstance(what, Waiting) else None
     waited = None if awaited is None or awaited.state in FINAL else awaited.id
     if after.waits_for != waited:
         return f"it waits for {after.waits_for}, and should for {waited}"
     if waited is None:
+        if isinstance(what, Waiting) and not any(_rows_during(what.child, request.call.invoked.at, state)):
+            return f"{what.child} does not exist, so the wait must be refused"
         at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, request.call.invoked.at)
         return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
     if state.now is not None and after.start_after < state.now + FAR:
         return f"it waits for {waited}, and starts at {after.start_after}"
     return None
+
+
+@holds("no job waits in a cycle", Change)
+def no_job_waits_in_a_cycle(event: Change, state: RunState) -> None:
+    """No job waits for itself, directly or through the jobs for which others wait."""
+    after = event.after
+    if after is None or event.table != "job":
+        return
+    chain = [after.id]
+    while (waited := _awaited_by(state.live.get(chain[-1]))) is not None:
+        if waited == after.id:
+            raise Broken(f"it waits for itself, by {' -> '.join(map(str, chain))}", job=after.id)
+        if waited in chain:
+            return  # the job whose wait closed that cycle was reported
+        chain.append(waited)
+
+
+@holds("a wait is refused only if it would not end", Answered, verbs=("suspend",))
+def a_wait_is_refused_only_if_it_would_not_end(event: Answered, state: RunState) -> None:
+    """A wait is refused only if the other job does not exist, or waits for this one, directly or not."""
+    if event.outcome != "ok":
+        return
+    since = state.calls[event.call].invoked.at
+    for job, chain in event.result.refused.items():
+        if not chain:
+            waiting = state.calls[event.call].invoked.args["waiting"]
+            child = next(one.child for one in waiting if one.id == job)
+            if all(_rows_during(child, since, state)):
+                raise Broken(f"it may not wait for {child}, which exists", job=job, since=since)
+        elif chain[-1] != job or not all(
+            any(row is not None and row.waits_for == after for row in _rows_during(one, since, state))
+            for one, after in pairwise(chain)
+        ):
+            raise Broken(f"it may not wait for {chain[0]}, which does not wait for it", job=job, since=since)
+
+
+def _rows_during(job: UUID, since: float, state: RunState) -> list[Image | None]:
+    """Return the versions of a job's row since a moment; None for no row."""
+    return list(state.lives[job].between(since, state.at)) or [None]
 
 
 @holds("no parent continues too early", Change)

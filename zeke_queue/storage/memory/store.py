@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         NewJob,
         QueueSettings,
         Schedule,
+        Suspensions,
         Waiting,
         WorkerInfo,
     )
@@ -125,14 +126,14 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             transitions.await_end(self._direct, inserted)
         return child.id if self._tables.known(child.id) else None
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
         """Suspend active jobs until others have ended."""
         now = self._clock.now()
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
-        changed = transitions.suspend(self._direct, now, waiting, repeated=repeated)
-        await self._wake(changed)  # for jobs that lost their slot and so have ended
-        return changed
+        done = transitions.suspend(self._direct, now, waiting, repeated=repeated)
+        await self._wake(done.changed)  # for jobs that lost their slot and so have ended
+        return done
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""
@@ -307,7 +308,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             row = self._tables.jobs.get(job_id)
             if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
                 yield job_id
-                yield child
+                yield from transitions.wait_chain(self._direct, child, job_id)
                 if row.hold is not None:
                     yield row.hold
 

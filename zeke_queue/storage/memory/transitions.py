@@ -9,9 +9,9 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
-from zeke_queue.core import failure, jsonb
+from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.states import TRANSITIONS, Event
-from zeke_queue.model import FINAL, ExpiredJob, Released, RowState
+from zeke_queue.model import FINAL, WAITING, ExpiredJob, Released, RowState, Suspensions
 from zeke_queue.storage.memory.rows import A_CENTURY
 from zeke_queue.storage.memory.uniqueness import held_in
 
@@ -86,9 +86,10 @@ def fail_or_release(
     return changed
 
 
-def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, repeated: bool) -> set[UUID]:
+def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, repeated: bool) -> Suspensions:
     """Suspend active jobs until others have ended, in the order of ids."""
     changed: set[UUID] = set()
+    refused: dict[UUID, tuple[UUID, ...]] = {}
     for job_id, attempt, child_id in sorted(waiting):
         row = scope.row(job_id)
         if row is None or row.attempt != attempt:
@@ -98,15 +99,33 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
             if repeated and _was_released(row, released, ""):
                 changed.add(job_id)
             continue
+        if not scope.known(child_id):
+            refused[job_id] = ()
+            continue
+        chain = wait_chain(scope, child_id, job_id)
+        if waits.closes(chain, job_id):
+            refused[job_id] = chain
+            continue
         child = scope.row(child_id)
-        if child is not None and child.id != job_id and child.state not in FINAL:
+        if child is not None and child.state not in FINAL:
             _suspend(scope, row, child, now)
         else:
             row = scope.change(row)
             _release(scope, row, Released(job_id, attempt), now)
             scope.store(row)
         changed.add(job_id)
-    return changed
+    return Suspensions(changed, refused)
+
+
+def wait_chain(scope: AutoCommit, child: UUID, job_id: UUID) -> tuple[UUID, ...]:
+    """Return a job, the one for which it waits, and so on, up to ``job_id``; see ``core.waits``."""
+    chain = [child]
+    while chain[-1] != job_id and len(chain) < waits.WAIT_CHAIN_MAX:
+        row = scope.row(chain[-1])
+        if row is None or row.waits_for is None or row.state not in WAITING:
+            break
+        chain.append(row.waits_for)
+    return tuple(chain)
 
 
 def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.core.validation import check_limit
+from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
@@ -110,15 +111,18 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Insert a job that its parent waits for."""
         return await self._in_transaction(lambda verbs: verbs.insert_awaited(child, attempt))
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> set[UUID]:
+    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
         """Suspend active jobs until others have ended, each in its own transaction."""
-        changed: set[UUID] = set()
+        done = Suspensions(set(), {})
         for one in sorted(waiting):
-            changed |= await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
-        if repeated and len(changed) < len(waiting):
-            asked = rows.Outcomes(waiting=[one for one in waiting if one.id not in changed]).parameters()
-            changed |= {row[0] for row in await self._pool.run("settled_before", asked)}
-        return changed
+            single = await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
+            done.changed.update(single.changed)
+            done.refused.update(single.refused)
+        rest = [one for one in waiting if one.id not in done.changed and one.id not in done.refused]
+        if repeated and rest:
+            asked = rows.Outcomes(waiting=rest).parameters()
+            done.changed.update(row[0] for row in await self._pool.run("settled_before", asked))
+        return done
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.errors import UniqueViolation
 
-from zeke_queue.core import failure, jsonb
+from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.errors import LeaseLostError
+from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.rows import Outcomes
 
@@ -182,15 +183,37 @@ class PostgresVerbs:
             await self._runner.run("await", {"id": inserted})
         return inserted
 
-    async def suspend_one(self, waiting: Waiting) -> set[UUID]:
+    async def suspend_one(self, waiting: Waiting) -> Suspensions:
         """Suspend a job until another one has ended, in a transaction; lock the parent before its child."""
-        await self._runner.run("lock_jobs", {"ids": [waiting.id]})
-        await self._runner.run("lock_jobs", {"ids": [waiting.child]})
-        outcomes = Outcomes(waiting=[waiting])
+        if not await self._lock_attempt(waiting.id, waiting.attempt):
+            return Suspensions(set(), {})
+        locked = await self._runner.run("lock_jobs", {"ids": [waiting.child]})
+        if not locked and not await self._runner.run("known", {"ids": [waiting.child]}):
+            return Suspensions(set(), {waiting.id: ()})
+        if waiting.child == waiting.id or (locked and locked[0][1] is not None):
+            chain = await self._lock_chain(waiting)
+            if waits.closes(chain, waiting.id):
+                return Suspensions(set(), {waiting.id: chain})
         try:
-            return await self._ids_or_refusal("suspend", waiting._asdict())
+            return Suspensions(await self._ids_or_refusal("suspend", waiting._asdict()), {})
         except UniqueViolation:
-            return await self._settle_one(outcomes)
+            return Suspensions(await self._settle_one(Outcomes(waiting=[waiting])), {})
+
+    async def _lock_chain(self, waiting: Waiting) -> tuple[UUID, ...]:
+        """Return the chain of jobs that begins with the child, locked so that none begins to wait meanwhile.
+
+        Each round locks at least one more job of the chain. Jobs that begin to wait for each other at the
+        same time wait for each other's locks, so the server aborts one, which is repeated.
+        """
+        asked = {"id": waiting.id, "child": waiting.child, "limit": waits.WAIT_CHAIN_MAX}
+        locked = {waiting.id, waiting.child}
+        while True:
+            chain = tuple(row[0] for row in await self._runner.run("wait_chain", asked))
+            unlocked = [one for one in chain if one not in locked]
+            if not unlocked:
+                return chain
+            await self._runner.run("lock_jobs", {"ids": unlocked})
+            locked.update(unlocked)
 
     async def _bring_back(self, ids: Sequence[UUID], state: str, *from_states: str) -> set[UUID]:
         """Requeue ended jobs; one whose key or slot was taken stays unchanged."""

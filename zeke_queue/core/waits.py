@@ -1,0 +1,51 @@
+"""Waits that would never end: for a job that does not exist, or for one that waits for the waiting job."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from uuid import UUID
+
+WAIT_CHAIN_MAX: Final = 1000
+"""Jobs that may wait for each other in a row; a longer chain is refused, so that every cycle is found."""
+
+_NAMED_MAX: Final = 10
+"""Jobs of a chain that an error names."""
+
+
+def closes(chain: Sequence[UUID], job_id: UUID) -> bool:
+    """Return whether a job must not wait for the first job of a chain.
+
+    Args:
+        chain: the job to wait for, the one for which that waits, and so on. It ends with the first one that
+            waits for none, with ``job_id``, or after ``WAIT_CHAIN_MAX`` jobs.
+
+    >>> closes("BC", "A"), closes("BCA", "A"), closes("A", "A")
+    (False, True, True)
+    """
+    return chain[-1] == job_id or len(chain) >= WAIT_CHAIN_MAX
+
+
+def missing(child: UUID) -> str:
+    """Return the error of a job that waits for one that does not exist."""
+    return (
+        f"The handler waits for job {child}, which does not exist; send it before waiting for it, and wait "
+        "before it is purged"
+    )
+
+
+def closed(chain: Sequence[UUID], job_id: UUID) -> str:
+    """Return the error of a job that would wait for itself, with the chain of jobs by which it would."""
+    if chain[-1] != job_id:
+        return (
+            f"The handler waits for job {chain[0]}, the first of {WAIT_CHAIN_MAX} jobs that wait for each "
+            "other in a row; use fewer generations of children"
+        )
+    if len(chain) == 1:
+        return "The job waits for itself, which would never end"
+    named = [str(one) for one in (job_id, *chain[:-1])]
+    if len(named) > _NAMED_MAX:
+        named[_NAMED_MAX - 1 : -1] = [f"{len(named) - _NAMED_MAX} more jobs"]
+    return f"These jobs would wait for each other, which would never end: {' -> '.join(named)} -> {job_id}"
