@@ -202,6 +202,9 @@ def _long_sim(session: nox.Session) -> None:
 def _torture(session: nox.Session) -> None:
     with _stage("share 4: torture"):
         session.run("python", "-m", "tests.torture")
+    with _stage("share 4: chaos, two faults by turns"):
+        turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
+        session.run("python", "-m", "tests.chaos", "--short", "--seed", str(turn))
     with _stage("share 4: all tests of the catalog"):
         session.run("pytest", "-n", "2", "tests/torture", "tests/tasks")
 
@@ -244,9 +247,9 @@ def nightly(session: nox.Session) -> None:
     """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
 
     0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
-    long simulations, 4 torture and all tests of the catalog, 5 other Pythons. Which share a landing takes is
-    the number of commits modulo 6; one that touches the worker or the storage takes share 0 too, and of its
-    mutants of the simulator a fifth.
+    long simulations, 4 torture, chaos and all tests of the catalog, 5 other Pythons. Which share a landing
+    takes is the number of commits modulo 6; one that touches the worker or the storage takes share 0 too, and
+    of its mutants of the simulator a fifth.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]
@@ -339,6 +342,13 @@ def torture(session: nox.Session) -> None:
     """Run real processes on a real Postgres, kill and cut off both, and judge what came of it (90 s)."""
     _install(session, "test")
     session.run("python", "-m", "tests.torture", *session.posargs)
+
+
+@nox.session
+def chaos(session: nox.Session) -> None:
+    """Inflict each fault on real workers, and print what it cost; `-- --short` for two small ones."""
+    _install(session, "test")
+    session.run("python", "-m", "tests.chaos", *session.posargs)
 
 
 @nox.session

@@ -16,11 +16,10 @@ from uuid import UUID
 
 from tests.database import EMBEDDED, new_run, server
 from tests.interop.catalog import SERVED, interop_catalog
+from tests.interop.keys import add_key
 from zeke_queue.cli.migrations import migrate_all
-from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.core import apikeys
-from zeke_queue.storage.access import NewKey, Scope
+from zeke_queue.storage.access import Scope
 from zeke_queue.system import logging as log
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
@@ -58,21 +57,6 @@ async def main(dsn: str, arguments: Sequence[str]) -> int:
             worker.stop()
             api.stop()
             await asyncio.gather(*running)
-
-
-async def add_key(queue: Queue, name: str, *scopes: Scope, team: UUID | None = None) -> str:
-    """Store a key; returns its text."""
-    text = apikeys.new_key(parts_of(queue).entropy.stream("key").randbytes(apikeys.KEY_BYTES))
-    key = NewKey(
-        parts_of(queue).factory.new_id(),
-        name,
-        apikeys.prefix_of(text),
-        apikeys.digest_of(text),
-        frozenset(scopes),
-        team_id=team,
-    )
-    await parts_of(queue).storage.access.create_key(key)
-    return text
 
 
 async def run_tests(environment: dict[str, str], arguments: Sequence[str]) -> int:

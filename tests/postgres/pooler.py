@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
@@ -24,8 +24,9 @@ _CONFIG = """
 * = {target}
 [pgbouncer]
 pool_mode = transaction
-default_pool_size = 2
-max_prepared_statements = 0
+default_pool_size = {size}
+max_client_conn = 1000
+max_prepared_statements = {prepared}
 auth_type = any
 listen_addr =
 unix_socket_dir = {folder}
@@ -35,6 +36,81 @@ pidfile = {folder}/pid
 """
 
 
+class Pooler:
+    """PgBouncer in transaction mode, as a context.
+
+    Args:
+        target: the database behind it.
+        size: its connections to the server.
+        prepared: prepared statements that it tracks for each client; 0 if it tracks none.
+    """
+
+    def __init__(self, target: str, *, size: int = 2, prepared: int = 0) -> None:
+        self._target = {**conninfo_to_dict(target)}
+        self._database = self._target.pop("dbname")
+        if self._target.get("host") == "localhost":
+            self._target["host"] = "127.0.0.1"  # PgBouncer asks a name server, which need not know it
+        self._settings = {"size": size, "prepared": prepared}
+        self._temporary = tempfile.TemporaryDirectory(prefix="zeke-pooler-")
+        self._folder = Path(self._temporary.name)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @staticmethod
+    def binary() -> str | None:
+        """Return where it is installed; None on a machine without it."""
+        return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
+
+    @property
+    def dsn(self) -> str:
+        """The database by way of the pooler."""
+        return make_conninfo(
+            host=str(self._folder), port=6432, dbname=self._database, user=self._target.get("user")
+        )
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stop()
+        self._temporary.cleanup()
+
+    def restart(self) -> None:
+        """End it with all its connections, as a crash does, and start it again."""
+        self._stop(at_once=True)
+        for name in ("pid", ".s.PGSQL.6432"):
+            (self._folder / name).unlink(missing_ok=True)
+        self._start()
+
+    def _start(self) -> None:
+        config = self._folder / "pgbouncer.ini"
+        target = " ".join(f"{key}={value}" for key, value in self._target.items())
+        config.write_text(_CONFIG.format(target=target, folder=self._folder, **self._settings))
+        user = _server_user()
+        if user is not None:
+            for path in (self._folder, config):
+                os.chown(path, user.pw_uid, user.pw_gid)
+        self._process = subprocess.Popen(
+            [str(self.binary()), "--quiet", str(config)],
+            user=user.pw_uid if user else None,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            _wait_for(self._folder / ".s.PGSQL.6432", self._process)
+        except BaseException:
+            self._stop()
+            raise
+
+    def _stop(self, *, at_once: bool = False) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            with process:
+                if at_once:
+                    process.kill()
+                else:
+                    process.terminate()
+
+
 @contextmanager
 def pooled(dsn: str) -> Iterator[str]:
     """Yield the DSN of a pooler before this database; or this DSN, if the machine has no pooler.
@@ -42,32 +118,11 @@ def pooled(dsn: str) -> Iterator[str]:
     The pooler has two connections to the server and gives each transaction any of them, so a setting, a lock
     or a prepared statement that should outlive its transaction is missing in the next one.
     """
-    binary = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-    if binary is None:
+    if Pooler.binary() is None:
         yield dsn
         return
-    target = {**conninfo_to_dict(dsn)}
-    name = target.pop("dbname")
-    if target.get("host") == "localhost":
-        target["host"] = "127.0.0.1"  # PgBouncer asks a name server, which need not know it
-    with tempfile.TemporaryDirectory(prefix="zeke-pooler-") as temporary:
-        folder = Path(temporary)
-        config = folder / "pgbouncer.ini"
-        config.write_text(
-            _CONFIG.format(target=" ".join(f"{key}={value}" for key, value in target.items()), folder=folder)
-        )
-        user = _server_user()
-        if user is not None:
-            for path in (folder, config):
-                os.chown(path, user.pw_uid, user.pw_gid)
-        with subprocess.Popen(
-            [binary, "--quiet", str(config)], user=user.pw_uid if user else None, stderr=subprocess.PIPE
-        ) as process:
-            try:
-                _wait_for(folder / ".s.PGSQL.6432", process)
-                yield make_conninfo(host=str(folder), port=6432, dbname=name, user=target.get("user"))
-            finally:
-                process.terminate()
+    with Pooler(dsn) as pooler:
+        yield pooler.dsn
 
 
 def _server_user() -> pwd.struct_passwd | None:

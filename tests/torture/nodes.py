@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
+import sys
+import threading
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import psutil
 
@@ -16,19 +19,58 @@ from zeke_queue.worker.process_signals import STUCK_EXIT
 from zeke_sim.history.events import Lived
 
 if TYPE_CHECKING:
-    from tests.torture.process import Part
     from tests.torture.proxy import Link
     from tests.torture.recording import Journal
 
 _KILLED = -signal.SIGKILL
 
 
+@dataclass(frozen=True)
+class Program:
+    """What a process gets as JSON in its one argument.
+
+    Attributes:
+        role: what it does; the module knows its roles.
+        node: its name, which stays the same when it is started again.
+        place: its number among all processes.
+        life: how often it was started before.
+        dsn: its way to the server.
+        journal: the file in which it records what it does.
+        epoch: the monotonic clock's time at which the run began.
+        seed: the seed of its draws.
+    """
+
+    MODULE: ClassVar[str]
+
+    role: str
+    node: str
+    place: int
+    life: int
+    dsn: str
+    journal: str
+    epoch: float
+    seed: int
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", self.MODULE, json.dumps(asdict(self))]
+
+
+def end_with_parent() -> None:
+    """End this process and its group at once when the parent has gone, which holds standard input open."""
+
+    def read() -> None:
+        while os.read(0, 1):
+            pass
+        os.killpg(os.getpgrp(), signal.SIGKILL)
+
+    threading.Thread(target=read, daemon=True).start()
+
+
 class Node:
     """One process, which lives several times."""
 
-    def __init__(self, part: Part, link: Link, journal: Journal, log: Path, root: Path) -> None:
+    def __init__(self, part: Program, journal: Journal, log: Path, root: Path) -> None:
         self.part = part
-        self.link = link
         self._journal = journal
         self._log = log
         self._root = root
@@ -156,6 +198,14 @@ class Node:
 
     def _lived(self, what: Literal["started", "killed", "paused", "resumed", "stopping", "stopped"]) -> None:
         self._journal.write(Lived(self._journal.at(), self.name, what))
+
+
+class LinkedNode(Node):
+    """A process whose way to the server is a link with faults."""
+
+    def __init__(self, part: Program, link: Link, journal: Journal, log: Path, root: Path) -> None:
+        super().__init__(part, journal, log, root)
+        self.link = link
 
 
 def _stands_still(pid: int) -> bool:

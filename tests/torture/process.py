@@ -11,13 +11,13 @@ import json
 import os
 import signal
 import sys
-import threading
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import ClassVar
 
 from tests.torture.clients import Client
+from tests.torture.nodes import Program, end_with_parent
 from tests.torture.recording import Journal, recording
 from tests.torture.tasks import about_worker, make_catalog
 from zeke_queue.client.queue import Queue
@@ -29,38 +29,21 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_queue.worker.process_signals import run_until_signalled
 
-if TYPE_CHECKING:
-    pass
-
 _BETWEEN_TRIES = 0.3
 
 
 @dataclass(frozen=True)
-class Part:
-    """The role of a process.
+class Part(Program):
+    """The role of a process: ``worker``, ``keeper`` or ``client``.
 
     Attributes:
-        role: ``worker``, ``keeper`` or ``client``.
-        node: its name, which stays the same when it is started again.
-        place: its number among all processes.
-        life: how often it was started before.
-        dsn: its way to the server.
-        journal: the file in which it records its calls.
-        epoch: the monotonic clock's time at which the run began.
-        seed: the seed of its draws.
         lease, poll, shutdown_timeout, sweep, archive_after, delete_after: seconds, as workers take them;
             heartbeats and maintenance come each ``sweep``.
         pace: seconds between two things that a client does.
     """
 
-    role: str
-    node: str
-    place: int
-    life: int
-    dsn: str
-    journal: str
-    epoch: float
-    seed: int
+    MODULE: ClassVar[str] = "tests.torture.process"
+
     lease: float = 2.0
     poll: float = 0.5
     shutdown_timeout: float = 1.0
@@ -68,9 +51,6 @@ class Part:
     archive_after: float = 6.0
     delete_after: float = 8.0
     pace: float = 0.08
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "tests.torture.process", json.dumps(asdict(self))]
 
 
 async def play(part: Part) -> None:
@@ -121,18 +101,7 @@ async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Eve
     await running
 
 
-def _end_with_parent() -> None:
-    """End at once when the parent has gone, and this process's group with it."""
-
-    def read() -> None:
-        while os.read(0, 1):
-            pass
-        os.killpg(os.getpgrp(), signal.SIGKILL)
-
-    threading.Thread(target=read, daemon=True).start()
-
-
 if __name__ == "__main__":
-    _end_with_parent()
+    end_with_parent()
     log.configure_logging("json", "warning")
     asyncio.run(play(Part(**json.loads(sys.argv[1]))))

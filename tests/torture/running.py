@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from tests.torture import chaos
 from tests.torture.cluster import Cluster, Decoder
-from tests.torture.nodes import Node
+from tests.torture.nodes import LinkedNode
 from tests.torture.process import Part
 from tests.torture.proxy import Link
 from tests.torture.recording import Journal, recording
@@ -77,7 +77,7 @@ class Run:
         self._draw = SeededEntropy(seed).stream("harness")
         self._journal = Journal(folder / f"{HARNESS}.jsonl", HARNESS, self._epoch, len(CAST))
         self._decoder = Decoder(cluster, folder / "commits.jsonl")
-        self._nodes: dict[str, Node] = {}
+        self._nodes: dict[str, LinkedNode] = {}
         self._on_link: Counter[str] = Counter()
         self._planned: Sequence[chaos.Planned] = []
         self._phase = "starts"
@@ -137,7 +137,7 @@ class Run:
                 self._epoch,
                 self._seed,
             )
-            node = Node(part, link, self._journal, self._folder / f"{name}.log", ROOT)
+            node = LinkedNode(part, link, self._journal, self._folder / f"{name}.log", ROOT)
             stack.push_async_callback(node.kill)
             self._nodes[name] = node
         self._planned = chaos.schedule(self._seed, self._seconds, list(CAST), self._lease)
@@ -194,7 +194,7 @@ class Run:
             case kind:
                 await self._cluster.disturb(self._draw, end=kind == "end-backend")
 
-    async def _inflict_on_process(self, planned: chaos.Planned, node: Node) -> None:
+    async def _inflict_on_process(self, planned: chaos.Planned, node: LinkedNode) -> None:
         match planned.kind:
             case "kill":
                 await node.kill()
@@ -210,7 +210,7 @@ class Run:
                     self.outcome.faults["drain, then kill"] += 1
                 await node.start()
 
-    async def _inflict_on_link(self, planned: chaos.Planned, node: Node) -> None:
+    async def _inflict_on_link(self, planned: chaos.Planned, node: LinkedNode) -> None:
         link = node.link
         self._on_link[node.name] += 1
         try:
@@ -290,7 +290,7 @@ class Run:
         for node in self._nodes.values():
             self.outcome.complaints += node.failed
 
-    async def _stop(self, nodes: Sequence[Node]) -> None:
+    async def _stop(self, nodes: Sequence[LinkedNode]) -> None:
         stopped = await asyncio.gather(*(node.drain(PATIENCE) for node in nodes))
         for node, by_itself in zip(nodes, stopped, strict=True):
             if not by_itself:

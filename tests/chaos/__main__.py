@@ -1,0 +1,127 @@
+"""Inflict faults on real workers and a real Postgres, and print what each cost.
+
+``python -m tests.chaos``. Exit code 1 if a job was lost, is stuck, or was executed again without a reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.experiment import Experiment, Result, Size, summary
+from tests.chaos.faults import FAULTS
+from tests.chaos.report import complaints, table
+from tests.torture.running import say
+from zeke_queue.system import logging as log
+from zeke_queue.system.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+FULL: Final = 100_000
+SHORT: Final = Size(jobs=3_000, before=3.0, after=3.0, lease=4.0, heartbeat=1.0)
+SHORT_SETS: Final = (
+    ("kill", "restart"),
+    ("crash", "locks"),
+    ("terminate", "fail-over"),
+    ("pause", "notify-full"),
+)
+"""Faults of a short run, of which each takes the next set by turns."""
+
+# A process that is busy until its parent has gone.
+_BUSY: Final = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
+
+
+def main() -> int:
+    given = _parser().parse_args()
+    # The parent process may make us ignore them, and everything that was started must end with us.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    log.configure_logging("text", "error")
+    size = SHORT if given.short else Size(jobs=given.jobs)
+    chosen: Sequence[str] = given.fault or list(FAULTS)
+    if given.short and not given.fault:
+        chosen = SHORT_SETS[given.seed % len(SHORT_SETS)]
+    folder = given.keep or Path(tempfile.mkdtemp(prefix="zeke-chaos-"))
+    with _busy(given.load):
+        results = run_all(chosen, size, folder, given.seed)
+    if given.json is not None:
+        shown = {fault: summary(result) for fault, result in results.items()}
+        given.json.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
+    say(f"\n{table(results)}")
+    for text in complaints(results):
+        say(f"FAILED: {text}")
+    good = all(result.good for result in results.values())
+    if not good:
+        say(f"The logs of the processes are in {folder}")
+    elif given.keep is None:
+        shutil.rmtree(folder)
+    return 0 if good else 1
+
+
+def run_all(chosen: Sequence[str], size: Size, folder: Path, seed: int) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    for name in chosen:
+        fault = FAULTS[name]
+        if not fault.database.is_possible():
+            say(f"LEFT OUT: {name}: this machine can't make its database")
+            continue
+        say(f"{name}: {fault.text}")
+        place = folder / name
+        place.mkdir(parents=True)
+        clock = SystemClock()
+        began = clock.monotonic()
+        results[name] = asyncio.run(Experiment(fault, size, place, seed, say).run())
+        good = "good" if results[name].good else "FAILED"
+        say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
+    return results
+
+
+@contextmanager
+def _busy(load: int) -> Iterator[None]:
+    """Keep each core busy with this many processes."""
+    with ExitStack() as stack:
+        for _ in range(load * (os.cpu_count() or 1)):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", _BUSY]))
+            stack.callback(process.kill)
+        yield
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="faults:\n" + "\n".join(f"  {name:18} {fault.text}" for name, fault in FAULTS.items()),
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=FULL, help=f"of each fault's run, at least ({FULL:,})", metavar="NUMBER"
+    )
+    parser.add_argument("--fault", nargs="+", choices=FAULTS, help="only these", metavar="NAME")
+    parser.add_argument(
+        "--short", action="store_true", help="small runs with a short lease; without --fault a pair by seed"
+    )
+    parser.add_argument(
+        "--load", type=int, default=0, metavar="K", help="beside it, K busy processes for each core (0)"
+    )
+    parser.add_argument("--seed", type=int, default=1, metavar="NUMBER", help="of the choices (1)")
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs of all processes here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
+    return parser
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,308 @@
+"""One fault under one load: before it, while it is inflicted, after it, and until all jobs have ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections import Counter
+from contextlib import AsyncExitStack, ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
+
+from tests.chaos.executions import Tail, executions
+from tests.chaos.faults import Harm
+from tests.chaos.judge import Row, Verdict, by_job, judge
+from tests.chaos.load import Load
+from tests.chaos.process import Part
+from tests.chaos.speeds import Speeds, speeds
+from tests.chaos.tasks import CHILDREN, SCHEDULE, make_catalog
+from tests.interop.keys import add_key
+from tests.torture.nodes import Node
+from tests.torture.recording import Journal
+from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
+from zeke_queue.maintenance.scheduler import tick_id
+from zeke_queue.storage.access import Scope
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from tests.chaos.executions import Execution
+    from tests.chaos.faults import Fault
+    from tests.chaos.judge import Disturbance
+    from tests.chaos.servers import Database
+
+ROOT: Final = Path(__file__).parents[2]
+WORKERS: Final = ("w1", "w2", "w3")
+
+WORKLOADS: Final[Mapping[str, tuple[str, ...]]] = {
+    "plain": ("plain",),
+    "limited": ("limited",),
+    "parents, children": ("parent", "child"),
+    "ticks": ("tick",),
+    "streams": ("streamed",),
+}
+"""The tasks of each workload."""
+
+PATIENCE: Final = 60.0
+"""Seconds without an end of a job after which those that are left count as stuck."""
+
+START_SECONDS: Final = 120.0
+TICK_DELAY: Final = 3.0
+"""Seconds that a tick may be late when nothing disturbs it any more."""
+
+_OPEN: Final = "select count(*) from pgboss.job where state in ('created', 'retry', 'active')"
+_ROWS: Final = (
+    "select id, name, state::text, attempt, case when jsonb_typeof(output) = 'number' then output::int end"
+    " from (select id, name, state, attempt, output from pgboss.job"
+    " union all select id, name, state, attempt, output from pgboss.archive) jobs"
+)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large an experiment is.
+
+    Attributes:
+        jobs: to be sent at least.
+        before, after: seconds of the load before the first fault, and after the last one, at least.
+        lease, heartbeat: of the workers, in seconds.
+        concurrency: jobs that one worker runs at once.
+    """
+
+    jobs: int
+    before: float = 5.0
+    after: float = 8.0
+    lease: float = 15.0
+    heartbeat: float = 5.0
+    concurrency: int = 20
+
+
+@dataclass
+class Result:
+    """What came of an experiment."""
+
+    verdicts: dict[str, Verdict]
+    speeds: Speeds
+    complaints: list[str] = field(default_factory=list[str])
+
+    @property
+    def good(self) -> bool:
+        return not self.complaints and all(verdict.good for verdict in self.verdicts.values())
+
+
+class Experiment:
+    """One fault on a database of its own.
+
+    Args:
+        fault: what is inflicted.
+        size: how large it is.
+        folder: for the logs of the processes.
+        seed: of the choices.
+        say: prints a line of progress.
+    """
+
+    def __init__(self, fault: Fault, size: Size, folder: Path, seed: int, say: Callable[[str], None]) -> None:
+        self._fault = fault
+        self._size = size
+        self._folder = folder
+        self._say = say
+        self._clock = SystemClock()
+        self._entropy = SeededEntropy(seed)
+        self._seed = seed
+
+    async def run(self) -> Result:
+        """Run it; everything that was started has ended afterwards."""
+        with ExitStack() as servers:
+            database = await asyncio.to_thread(self._fault.database, servers)
+            async with AsyncExitStack() as stack:
+                return await self._run(database, stack)
+
+    async def _run(self, database: Database, stack: AsyncExitStack) -> Result:
+        nodes, api, url = self._nodes(database, stack)
+        settings = Settings.load(database_primary_url=database.dsn, **database.settings)
+        queue = await stack.enter_async_context(Queue.connect(make_catalog(None), settings=settings))
+        token = await add_key(queue, "chaos", Scope.READ)
+        for node in (*nodes, api):
+            await node.start()
+        load = Load(queue, url, token, [Tail(Path(n.part.journal), n.name) for n in nodes])
+        loading = asyncio.ensure_future(load.run())
+        harm = Harm(
+            database,
+            nodes,
+            api,
+            self._size.lease,
+            min(5.0, self._size.lease / 2),
+            self._clock,
+            self._entropy.stream("faults"),
+        )
+        try:
+            times = await self._phases(load, harm)
+            load.stop()
+            await loading
+            until = await self._stop_ticks(queue)
+            await self._drain(database, load)
+        finally:
+            loading.cancel()
+            await asyncio.gather(loading, return_exceptions=True)
+        complaints = await self._end([*nodes, api])
+        complaints += [f"{count} sends failed: {error}" for error, count in load.failed.items()]
+        load.read()
+        executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
+        verdicts = await self._verdicts(database, load, executed, harm.done, until)
+        return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
+
+    def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
+        journal = Journal(
+            self._folder / "harness.jsonl", "harness", self._clock.monotonic(), len(WORKERS) + 1
+        )
+        stack.callback(journal.close)
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        settings = {
+            "jobs_lease": self._size.lease,
+            "jobs_heartbeat_interval": self._size.heartbeat,
+            "jobs_concurrency": self._size.concurrency,
+            **database.settings,
+        }
+        nodes: list[Node] = []
+        for place, name in enumerate((*WORKERS, "api")):
+            part = Part(
+                "api" if name == "api" else "worker",
+                name,
+                place,
+                0,
+                database.dsn,
+                str(self._folder / f"{name}.log"),
+                0.0,
+                self._seed,
+                settings,
+                port,
+            )
+            node = Node(part, journal, self._folder / f"{name}.out", ROOT)
+            stack.push_async_callback(node.kill)
+            nodes.append(node)
+        return nodes[:-1], nodes[-1], f"http://127.0.0.1:{port}"
+
+    async def _phases(self, load: Load, harm: Harm) -> tuple[float, float, float, float]:
+        """Go through the phases; return when the first was at full speed, and when each of the next began."""
+        clock, size = self._clock, self._size
+        started = clock.monotonic()
+        while not all(load.lines[node.name] for node in harm.workers):
+            if clock.monotonic() - started > START_SECONDS:
+                raise RuntimeError(f"a worker does nothing; the logs of all are in {self._folder}")
+            await clock.sleep(0.2)
+        began = clock.monotonic() + 1.0
+        await self._until(load, began + size.before, size.jobs * 3 // 10)
+        harmed = clock.monotonic()
+        for number in range(self._fault.times):
+            await self._fault.inflict(harm)
+            self._say(f"    {number + 1} of {self._fault.times}; {load.completed} jobs completed")
+            await clock.sleep(1.0)
+        for node in (*harm.workers, harm.api):
+            node.resume()
+            await node.start()
+        healed = max(one.until for one in harm.done)
+        await self._until(load, clock.monotonic() + size.after, size.jobs)
+        return began, harmed, healed, clock.monotonic()
+
+    async def _until(self, load: Load, at: float, jobs: int) -> None:
+        """Wait until a time at the earliest, and until so many jobs have ended, unless none does any more."""
+        before, since = load.completed, self._clock.monotonic()
+        while self._clock.monotonic() < at or load.completed < jobs:
+            await self._clock.sleep(0.1)
+            if load.completed > before:
+                before, since = load.completed, self._clock.monotonic()
+            elif self._clock.monotonic() - since > PATIENCE:
+                return
+
+    async def _stop_ticks(self, queue: Queue) -> datetime:
+        """Delete the schedule; return until when its ticks must have been served."""
+        storage = parts_of(queue).storage
+        until = await storage.now() - timedelta(seconds=TICK_DELAY)
+        await storage.delete_schedule(SCHEDULE)
+        return until
+
+    async def _drain(self, database: Database, load: Load) -> None:
+        before, since = -1, self._clock.monotonic()
+        while True:
+            ((left,),) = await database.fetch(_OPEN)
+            load.read()
+            if left == 0:
+                return
+            if left + load.completed != before:
+                before, since = left + load.completed, self._clock.monotonic()
+            elif self._clock.monotonic() - since > PATIENCE + 2 * self._size.lease:
+                return
+            await self._clock.sleep(0.2)
+
+    async def _end(self, nodes: Sequence[Node]) -> list[str]:
+        stopped = await asyncio.gather(*(node.drain(PATIENCE) for node in nodes))
+        late = [
+            f"{node.name} did not stop in {PATIENCE:g} s"
+            for node, by_itself in zip(nodes, stopped, strict=True)
+            if not by_itself
+        ]
+        return late + [failure for node in nodes for failure in node.failed]
+
+    async def _verdicts(
+        self,
+        database: Database,
+        load: Load,
+        executed: Sequence[Execution],
+        disturbances: Sequence[Disturbance],
+        until: datetime,
+    ) -> dict[str, Verdict]:
+        rows = {row[0]: Row(*row[1:]) for row in await database.fetch(_ROWS)}
+        (self._folder / "disturbances.json").write_text(json.dumps(disturbances, indent=1), encoding="utf-8")
+        ran = by_job(executed)
+        expected = expected_jobs(load.sent, rows, until)
+        verdicts: dict[str, Verdict] = {}
+        for name, tasks in WORKLOADS.items():
+            jobs = [job for job, task in expected.items() if task in tasks]
+            forgetful = self._fault.forgetful
+            verdicts[name] = judge(jobs, rows, ran, disturbances, forgetful=forgetful)
+        for job, complaint in load.broken.items():
+            if job in rows or not self._fault.forgetful:
+                verdicts["streams"].complain(complaint, job)
+        parents = [job for job, task in load.sent.items() if task == "parent" and job in rows]
+        missing = CHILDREN * len(parents) - Counter(row.task for row in rows.values())["child"]
+        if missing and not self._fault.forgetful:
+            family = verdicts["parents, children"]
+            family.complain(f"{missing} children are missing", parents[0])
+        return verdicts
+
+
+def expected_jobs(sent: Mapping[UUID, str], rows: Mapping[UUID, Row], until: datetime) -> dict[UUID, str]:
+    """Return the jobs that must have been executed, with their tasks: those sent, children, and all ticks."""
+    expected = dict(sent)
+    expected |= {job: row.task for job, row in rows.items() if row.task == "child"}
+    ticks = {instant_of(job): job for job, row in rows.items() if row.task == "tick"}
+    if ticks:
+        expected |= dict.fromkeys(ticks.values(), "tick")
+        at, last = min(ticks), max(until, *ticks)
+        while at <= last:
+            expected[tick_id(SCHEDULE, at)] = "tick"
+            at += timedelta(seconds=1)
+    return expected
+
+
+def instant_of(tick: UUID) -> datetime:
+    """Return the instant of a tick, with which its job's id begins."""
+    return datetime.fromtimestamp((int(tick) >> 80) // 1000, UTC)
+
+
+def summary(result: Result) -> Mapping[str, Any]:
+    """Return a result as JSON."""
+    return {
+        "speeds": result.speeds._asdict(),
+        "complaints": result.complaints,
+        "workloads": {name: vars(verdict) for name, verdict in result.verdicts.items()},
+    }

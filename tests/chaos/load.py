@@ -1,0 +1,162 @@
+"""What the workers have to do: batches of jobs, as fast as they are completed, and streams."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Final
+
+from tests.chaos.executions import RETURNED
+from zeke_queue.api_client import JobsClient, Progress, ServerUnavailableError, StatusChange
+from zeke_queue.client.parts import parts_of
+from zeke_queue.errors import JobConflictError, StorageUnavailableError, ZekeError
+from zeke_queue.task.task import Send
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from uuid import UUID
+
+    from tests.chaos.executions import Line, Tail
+    from zeke_queue.client.queue import Queue
+
+BATCH: Final[Mapping[str, int]] = {"plain": 85, "limited": 12, "parent": 3}
+"""Jobs of a batch, by task."""
+
+BACKLOG: Final = 2_000
+"""Jobs that are sent ahead of the completed ones at most."""
+
+STREAMS: Final = 4
+"""Jobs that are followed at once, one after another."""
+
+_BETWEEN_TRIES: Final = 0.2
+_BETWEEN_READS: Final = 0.2
+_STREAM_SECONDS: Final = 120.0
+"""Seconds in which a followed job must end; a stream that takes longer counts as stuck."""
+
+
+class Load:
+    """Sends jobs, follows streams, and reads the logs of the workers meanwhile.
+
+    Args:
+        queue: connected as an application's is.
+        url, token: of the API.
+        tails: the workers' logs.
+
+    Attributes:
+        sent: the acknowledged jobs, by task.
+        lines: all lines of the logs, by node.
+        ends: when jobs returned.
+        broken: streams that did not show the end of their job, with the reason.
+        failed: errors of sends that do not say to repeat them later.
+    """
+
+    def __init__(self, queue: Queue, url: str, token: str, tails: Sequence[Tail]) -> None:
+        self._queue = queue
+        self._url = url
+        self._token = token
+        self._tails = tails
+        self._new_id = parts_of(queue).factory.new_id
+        self._stopping = False
+        self.sent: dict[UUID, str] = {}
+        self.lines: dict[str, list[Line]] = {tail.node: [] for tail in tails}
+        self.ends: list[float] = []
+        self.broken: dict[UUID, str] = {}
+        self.failed: Counter[str] = Counter()
+        self._total = 0
+
+    async def run(self) -> None:
+        """Send and follow until ``stop``; all streams have ended then."""
+        async with JobsClient(self._url, self._token) as client:
+            reading = asyncio.ensure_future(self._read_on())
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._feed())
+                    for _ in range(STREAMS):
+                        group.create_task(self._follow(client))
+            finally:
+                reading.cancel()
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    @property
+    def completed(self) -> int:
+        return len(self.ends)
+
+    def read(self) -> None:
+        """Read what the workers have written since the last time."""
+        for tail in self._tails:
+            new = tail.read()
+            self.lines[tail.node] += new
+            self.ends += [line.at for line in new if line.what == RETURNED]
+
+    async def _feed(self) -> None:
+        per_batch = sum(BATCH.values())
+        while not self._stopping:
+            if self._total - self.completed > BACKLOG:
+                await self._queue.clock.sleep(_BETWEEN_READS / 4)
+                continue
+            batch = {self._new_id(): name for name, count in BATCH.items() for _ in range(count)}
+            await self._send(batch)
+            self._total += per_batch
+
+    async def _send(self, batch: Mapping[UUID, str]) -> None:
+        """Send a batch until it is acknowledged; its jobs have ids, so a repetition stores none twice."""
+        jobs = [Send(name, {"n": 1}, id=job) for job, name in batch.items()]
+        while True:
+            try:
+                with suppress(JobConflictError):
+                    await self._queue.send_many(jobs)
+                break
+            except StorageUnavailableError:
+                pass
+            except Exception as error:  # noqa: BLE001 - an application would have to handle it
+                self.failed[f"{type(error).__name__}: {error}".partition("\n")[0]] += 1
+            await self._queue.clock.sleep(_BETWEEN_TRIES)
+        self.sent.update(batch)
+
+    async def _follow(self, client: JobsClient) -> None:
+        while not self._stopping:
+            job = self._new_id()
+            await self._send({job: "streamed"})
+            try:
+                async with asyncio.timeout(_STREAM_SECONDS):
+                    complaint = await self._watch(client, job)
+            except TimeoutError:
+                complaint = "the stream did not end"
+            except ZekeError as error:
+                complaint = f"{type(error).__name__}: {error}"
+            if complaint is not None:
+                self.broken[job] = complaint
+
+    async def _watch(self, client: JobsClient, job: UUID) -> str | None:
+        """Follow a job to its end; return what was wrong with the stream."""
+        while True:
+            try:
+                return await self._watch_once(client, job)
+            except ServerUnavailableError:
+                # The client gives up at once a server that it has never reached.
+                await self._queue.clock.sleep(_BETWEEN_TRIES)
+
+    async def _watch_once(self, client: JobsClient, job: UUID) -> str | None:
+        shown: list[tuple[int, float | None]] = []
+        last: StatusChange | None = None
+        async with aclosing(client.watch(job)) as updates:
+            async for update in updates:
+                if isinstance(update, StatusChange):
+                    last = update
+                elif isinstance(update, Progress):
+                    shown.append((update.attempt, update.value))
+        if last is None or not last.ended:
+            return "the stream ended before its job"
+        if len(set(shown)) < len(shown):
+            return f"progress was shown twice: {shown}"
+        if (last.output, 1.0) not in shown:
+            return f"the last progress of attempt {last.output} was not shown: {shown}"
+        return None
+
+    async def _read_on(self) -> None:
+        while True:
+            self.read()
+            await self._queue.clock.sleep(_BETWEEN_READS)

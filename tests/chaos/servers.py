@@ -1,0 +1,294 @@
+"""Databases that can be harmed: one server, one behind PgBouncer, and a primary with a standby."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
+
+import psutil
+import psycopg
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from tests.postgres.pooler import Pooler
+from zeke_queue.storage.embedded.server import EmbeddedPostgres
+from zeke_queue.storage.embedded.system_user import owner_of
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.system.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zeke_queue.storage.embedded.system_user import Owner
+
+CONNECTIONS: Final = 80
+"""Connections that a server admits."""
+
+_SETTINGS: Final = {
+    "max_connections": str(CONNECTIONS),
+    "shared_buffers": "128MB",
+    "log_min_messages": "warning",
+    # After a crash the server is back sooner.
+    "checkpoint_timeout": "30s",
+    "wal_level": "replica",
+}
+_BETWEEN_TRIES: Final = 0.1
+_ADMIN: Final = "chaos"
+_TERMINATE: Final = (
+    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+)
+
+
+class Database:
+    """A server with a migrated database.
+
+    Attributes:
+        settings: of the queues that use it, by name.
+    """
+
+    SERVER: ClassVar[dict[str, str]] = {}
+
+    def __init__(self, stack: ExitStack) -> None:
+        self.clock = SystemClock()
+        self.settings: dict[str, Any] = {}
+        self._stack = stack
+        self.server = stack.enter_context(
+            EmbeddedPostgres.start(ephemeral=True, settings=_SETTINGS | self.SERVER)
+        )
+        migrate.migrate(self.server.dsn)
+
+    @staticmethod
+    def is_possible() -> bool:
+        """Return whether this machine can make one."""
+        return True
+
+    @property
+    def direct(self) -> str:
+        """The way to the server that no fault is on."""
+        return self.server.dsn
+
+    @property
+    def dsn(self) -> str:
+        """The way that applications take."""
+        return self.server.dsn
+
+    @property
+    def data(self) -> Path:
+        return self.server.directory / "data"
+
+    @property
+    def owner(self) -> Owner:
+        return owner_of(self.server.directory)
+
+    async def admin(self) -> psycopg.AsyncConnection:
+        """Connect as the fault's author, as soon as the server admits it."""
+        while True:
+            with suppress(psycopg.OperationalError):
+                return await psycopg.AsyncConnection.connect(
+                    self.direct, autocommit=True, application_name=_ADMIN, options="-c timezone=UTC"
+                )
+            await self.clock.sleep(_BETWEEN_TRIES)
+
+    async def execute(self, *statements: str) -> None:
+        async with await self.admin() as connection:
+            for text in statements:
+                await connection.execute(text.encode())
+
+    async def fetch(self, text: str) -> list[tuple[Any, ...]]:
+        async with await self.admin() as connection:
+            return await (await connection.execute(text.encode())).fetchall()
+
+    async def restart(self, mode: Literal["fast", "immediate"]) -> None:
+        await asyncio.to_thread(self.server.restart, mode)
+
+    async def terminate(self) -> None:
+        """End all connections."""
+        await self.execute(_TERMINATE)
+
+    async def become_standby(self, seconds: float) -> None:
+        """Restart as a standby, which only reads, and promote it later."""
+        self.touch(self.data / "standby.signal")
+        await self.restart("fast")
+        await self.clock.sleep(seconds)
+        await self.execute("select pg_promote()")
+
+    def touch(self, path: Path) -> None:
+        path.touch(mode=0o600)
+        self.give(path)
+
+    def give(self, path: Path) -> None:
+        """Make the server's user the owner."""
+        if self.owner.foreign:
+            os.chown(path, self.owner.uid, self.owner.gid)
+
+
+class SmallQueue(Database):
+    """A server whose queue of notifications is full soon."""
+
+    SERVER: ClassVar[dict[str, str]] = {"max_notify_queue_pages": "64"}
+
+
+class SmallDisk(Database):
+    """A server whose jobs are on a disk of their own, a small one."""
+
+    SIZE: Final = "1g"
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
+        self.disk = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zeke-disk-")))
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={self.SIZE},mode=755", "tmpfs", self.disk], check=True
+        )
+        stack.callback(subprocess.run, ["umount", "--lazy", self.disk], check=False)
+        # The server keeps files in it open until it stops, so it stops first.
+        stack.callback(self.server.stop)
+        space = self.disk / "space"
+        space.mkdir(mode=0o700)
+        self.give(space)
+        with psycopg.connect(self.direct, autocommit=True) as connection:
+            connection.execute(f"create tablespace small location '{space}'".encode())
+            for kind in ("table", "index"):
+                connection.execute(f"alter {kind} all in tablespace pg_default set tablespace small".encode())
+
+    @staticmethod
+    def is_possible() -> bool:
+        return os.geteuid() == 0 and shutil.which("mount") is not None
+
+    async def fill(self, seconds: float) -> None:
+        """Leave no room on the disk for a time."""
+        filler = self.disk / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            size = 1 << 20
+            while True:
+                try:
+                    file.write(bytes(size))
+                except OSError:
+                    if size == 1:
+                        raise
+                    size = size >> 4 or 1
+        await self.clock.sleep(seconds)
+        filler.unlink()
+
+
+class Pooled(Database):
+    """A server behind PgBouncer in transaction mode."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
+        self.settings = {"jobs_listen": False}
+        self.pooler = stack.enter_context(Pooler(self.server.dsn, size=20, prepared=200))
+
+    @staticmethod
+    def is_possible() -> bool:
+        return Pooler.binary() is not None
+
+    @property
+    def dsn(self) -> str:
+        return self.pooler.dsn
+
+
+class Pair(Database):
+    """A primary and a standby, which get every commit at once, and a way that leads to whichever writes."""
+
+    SYNCHRONOUS: ClassVar[bool] = True
+
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
+        self._admit_replication(self.server)
+        self.standby = self._make_standby()
+        if self.SYNCHRONOUS:
+            with psycopg.connect(self.server.dsn, autocommit=True) as connection:
+                connection.execute("alter system set synchronous_standby_names = '*'")
+                connection.execute("select pg_reload_conf()")
+
+    @property
+    def direct(self) -> str:
+        return self._dsn_of(self.server, self.standby) if hasattr(self, "standby") else self.server.dsn
+
+    @property
+    def dsn(self) -> str:
+        return self.direct
+
+    async def fail_over(self, seconds: float) -> None:
+        """Kill the primary, promote the standby a while later, and make a new standby of it."""
+        if not self.SYNCHRONOUS:
+            self._hold_back(stopped=True)
+            await self.clock.sleep(_LAG)
+        _kill_server(self.server)
+        if not self.SYNCHRONOUS:
+            self._hold_back(stopped=False)
+        await self.clock.sleep(seconds)
+        async with await psycopg.AsyncConnection.connect(self.standby.dsn, autocommit=True) as connection:
+            await connection.execute("select pg_promote()")
+
+    def _hold_back(self, *, stopped: bool) -> None:
+        """Keep the standby from receiving what the primary commits."""
+        number = signal.SIGSTOP if stopped else signal.SIGCONT
+        for process in psutil.Process(_pid(self.standby)).children():
+            if "walreceiver" in " ".join(process.cmdline()):
+                process.send_signal(number)
+
+    def _admit_replication(self, server: EmbeddedPostgres) -> None:
+        with (server.directory / "data" / "pg_hba.conf").open("a", encoding="utf-8") as file:
+            file.write("local replication all peer map=zeke\n")
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            connection.execute("select pg_reload_conf()")
+
+    def _make_standby(self) -> EmbeddedPostgres:
+        folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="zeke-standby-")))
+        owner = self.owner
+        (folder / "users").touch()
+        for path in (folder, folder / "users"):
+            self.give(path)
+        binaries = Path(psutil.Process(_pid(self.server)).exe()).parent
+        primary = make_conninfo(**{**conninfo_to_dict(self.server.dsn), "application_name": "standby"})
+        command = [
+            str(binaries / "pg_basebackup"),
+            "-d",
+            primary,
+            "-D",
+            str(folder / "data"),
+            "-R",
+            "-X",
+            "stream",
+        ]
+        done = owner.run([*command, "-c", "fast", "--no-sync"], folder)
+        if done.returncode:
+            raise RuntimeError(f"pg_basebackup: {done.stdout}")
+        return self._stack.enter_context(EmbeddedPostgres.start(folder, settings=_SETTINGS))
+
+    @staticmethod
+    def _dsn_of(*servers: EmbeddedPostgres) -> str:
+        parts: Iterable[dict[str, Any]] = (conninfo_to_dict(server.dsn) for server in servers)
+        hosts = ",".join(str(part["host"]) for part in parts)
+        of_one = {**conninfo_to_dict(servers[0].dsn), "host": hosts}
+        return make_conninfo(**of_one, target_session_attrs="read-write")
+
+
+class AsynchronousPair(Pair):
+    """A primary whose standby gets commits a moment later, so those of the last moment are lost with it."""
+
+    SYNCHRONOUS: ClassVar[bool] = False
+
+
+_LAG: Final = 0.3
+
+
+def _pid(server: EmbeddedPostgres) -> int:
+    return int((server.directory / "data" / "postmaster.pid").read_text().split()[0])
+
+
+def _kill_server(server: EmbeddedPostgres) -> None:
+    """Kill -9 a server with all its processes."""
+    main = psutil.Process(_pid(server))
+    main.suspend()
+    for process in (*main.children(recursive=True), main):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -1,0 +1,61 @@
+"""How fast jobs were completed before a fault and after it, and how soon."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+WINDOW: Final = 1.0
+"""Seconds over which a rate is taken."""
+
+RECOVERED: Final = 0.8
+"""Share of the rate before at which the workers count as recovered."""
+
+_STEP: Final = 0.1
+
+
+class Speeds(NamedTuple):
+    """Rates in jobs per second.
+
+    Attributes:
+        before: until the first fault.
+        after: from the recovery on.
+        recovery: seconds from the end of the last fault to the first window at nearly the rate before; None
+            if there was none.
+    """
+
+    before: float
+    after: float
+    recovery: float | None
+
+    @property
+    def ratio(self) -> float | None:
+        return self.after / self.before if self.before and self.recovery is not None else None
+
+
+def speeds(ends: Sequence[float], began: float, harmed: float, healed: float, until: float) -> Speeds:
+    """Compute the rates of completions.
+
+    Args:
+        ends: when jobs were completed, ascending.
+        began: when the workers were at full speed.
+        harmed: when the first fault began.
+        healed: when the last fault ended.
+        until: when jobs began to run out.
+    """
+    before = _rate(ends, began, harmed)
+    at = healed
+    while at + WINDOW <= until:
+        if _rate(ends, at, at + WINDOW) >= RECOVERED * before:
+            return Speeds(before, _rate(ends, at, until), at - healed)
+        at += _STEP
+    return Speeds(before, _rate(ends, healed, until), None)
+
+
+def _rate(ends: Sequence[float], since: float, until: float) -> float:
+    if until <= since:
+        return 0.0
+    return (bisect_left(ends, until) - bisect_left(ends, since)) / (until - since)

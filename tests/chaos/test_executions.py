@@ -1,0 +1,93 @@
+"""The log of executions, the speeds in it, the jobs that are expected, and the table."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import UUID
+
+from tests.chaos.executions import BEGAN, RETURNED, WIDTH, ExecutionLog, Tail, executions, parse
+from tests.chaos.experiment import Result, expected_jobs
+from tests.chaos.judge import Row, Verdict
+from tests.chaos.report import complaints, table
+from tests.chaos.speeds import Speeds, speeds
+from tests.chaos.tasks import SCHEDULE
+from zeke_queue.maintenance.scheduler import tick_id
+
+JOBS = [UUID(int=number) for number in range(1, 4)]
+
+
+async def test_log_has_every_step_and_is_read_while_it_grows(tmp_path: Path) -> None:
+    path = tmp_path / "w1"
+    tail = Tail(path, "w1")
+    assert tail.read() == []
+    log = ExecutionLog(path)
+    await asyncio.gather(*(log.write(BEGAN, "limited", job, 1) for job in JOBS))
+    first = tail.read()
+    assert {line.job for line in first} == set(JOBS)
+    await log.write(RETURNED, "limited", JOBS[0], 1)
+    with path.open("ab") as file:
+        file.write(b"B half of a li")
+    done = tail.read()
+    assert [(line.what, line.job, line.attempt) for line in done] == [(RETURNED, JOBS[0], 1)]
+    one, *others = executions("w1", [*first, *done])
+    assert (one.node, one.how, one.ended) == ("w1", "returned", done[0].at)
+    assert [other.how for other in others] == [None, None]
+
+
+async def test_handler_that_is_cancelled_leaves_the_log_to_the_others(tmp_path: Path) -> None:
+    log = ExecutionLog(tmp_path / "w1")
+    one, other = (asyncio.ensure_future(log.write(BEGAN, "plain", job, 1)) for job in JOBS[:2])
+    one.cancel()
+    await other
+    await log.write(RETURNED, "plain", JOBS[1], 1)
+    assert [line.job for line in Tail(tmp_path / "w1", "w1").read()][-1] == JOBS[1]
+
+
+def test_lines_have_one_width() -> None:
+    assert parse(f"R streamed {JOBS[0]} 000012 0000012.500000") == ("R", "streamed", JOBS[0], 12, 12.5)
+    assert len(f"R streamed {JOBS[0]} 000012 0000012.500000\n") == WIDTH
+
+
+def test_recovery_is_the_first_second_at_nearly_the_speed_before() -> None:
+    ends = [number / 100 for number in range(1000)]  # 100 a second until 10
+    ends += [13 + number / 50 for number in range(100)]  # 50 a second until 15
+    ends += [15 + number / 100 for number in range(1000)]
+    found = speeds(ends, 2.0, 10.0, 12.0, 25.0)
+    assert found.before == 100
+    assert found.recovery is not None
+    assert 2.5 < found.recovery < 3.0
+    assert found.ratio is not None
+    assert 0.95 < found.ratio <= 1
+
+
+def test_recovery_is_missing_if_the_speed_does_not_return() -> None:
+    ends = [number / 100 for number in range(1000)] + [12 + number / 10 for number in range(100)]
+    found = speeds(ends, 2.0, 10.0, 12.0, 22.0)
+    assert (found.recovery, found.ratio, round(found.after)) == (None, None, 10)
+
+
+def test_every_second_of_a_schedule_is_expected() -> None:
+    first = datetime(2026, 1, 1, tzinfo=UTC)
+    instants = [first + timedelta(seconds=number) for number in range(6)]
+    rows = {tick_id(SCHEDULE, at): Row("tick", "completed", 1, 1) for at in (instants[0], instants[3])}
+    rows[JOBS[1]] = Row("child", "completed", 1, 1)
+    expected = expected_jobs({JOBS[0]: "plain"}, rows, first + timedelta(seconds=5))
+    ticks = dict.fromkeys((tick_id(SCHEDULE, at) for at in instants), "tick")
+    assert expected == {JOBS[0]: "plain", JOBS[1]: "child"} | ticks
+
+
+def test_table_has_reasons_and_complaints() -> None:
+    good = Verdict(sent=2, once=1, again=Counter({"worker killed": 1}))
+    bad = Verdict(sent=1)
+    bad.complain("executed again", JOBS[0])
+    results = {"kill": Result({"plain": good, "ticks": bad}, Speeds(10.0, 9.5, 1.25), ["w1 did not stop"])}
+    shown = table(results)
+    assert "| kill  | plain    |    2 |    1 |     1 |    0 |     0 |           0 |" in shown
+    assert "0.95" in shown
+    assert "- kill, plain, again: 1 times: worker killed" in shown
+    assert "- kill, ticks, UNEXPLAINED: 1 times: executed again" in shown
+    assert complaints(results) == ["kill: w1 did not stop", f"kill: ticks: executed again: job {JOBS[0]}"]
+    assert not results["kill"].good

@@ -1,0 +1,179 @@
+"""The judge over execution logs: each planted loss is found, and each mistake that the judge could make."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Final
+from uuid import UUID
+
+from tests.cases import check_each
+from tests.chaos import judge as real
+from tests.chaos.executions import Execution
+from tests.chaos.judge import ALL, Disturbance, Row
+
+JOB: Final = UUID(int=1)
+
+
+@dataclass
+class Case:
+    """What happened to one job, and in which column it is counted."""
+
+    executed: list[Execution]
+    row: Row | None
+    column: str
+    disturbances: tuple[Disturbance, ...] = ()
+    forgetful: bool = False
+
+
+def ran(
+    attempt: int, began: float, ended: float | None, how: str | None = "returned", node: str = "w1"
+) -> Execution:
+    return Execution(JOB, attempt, "plain", node, began, ended, how)
+
+
+def completed(attempt: int) -> Row:
+    return Row("plain", "completed", attempt, attempt)
+
+
+def killed(at: float, node: str = "w1") -> Disturbance:
+    return Disturbance("killed", node, at, at, loses=True)
+
+
+def outage(since: float, until: float) -> Disturbance:
+    return Disturbance("outage", ALL, since, until, loses=False)
+
+
+CASES: Final = {
+    "executed once": Case([ran(1, 1, 2)], completed(1), "once"),
+    "executed once, at its second claim": Case([ran(2, 1, 2)], completed(2), "once"),
+    "sent, and neither stored nor executed": Case([], None, "lost"),
+    "executed, and not stored": Case([ran(1, 1, 2)], None, "lost"),
+    "completed without an execution": Case([], completed(1), "lost"),
+    "completed by an attempt that did not return": Case([ran(1, 1, None, None)], completed(1), "lost"),
+    "completed by an attempt that raised": Case([ran(1, 1, 2, "raised")], completed(1), "lost"),
+    "completed by another attempt": Case([ran(1, 1, 2)], completed(2), "lost"),
+    "waiting": Case([], Row("plain", "created", 0, None), "stuck"),
+    "waiting for a retry": Case([ran(1, 1, 2, "raised")], Row("plain", "retry", 1, None), "stuck"),
+    "active at a worker that has gone": Case([ran(1, 1, 2)], Row("plain", "active", 1, None), "stuck"),
+    "failed": Case([ran(1, 1, 2, "raised")], Row("plain", "failed", 1, None), "unexplained"),
+    "resumed after a wait": Case([ran(1, 1, 2, "waits"), ran(2, 3, 4)], completed(2), "once"),
+    "executed again": Case([ran(1, 1, 2), ran(2, 3, 4)], completed(2), "unexplained"),
+    "one attempt twice": Case([ran(1, 1, 2), ran(1, 3, 4, node="w2")], completed(1), "unexplained"),
+    "one attempt twice, at a worker that was killed": Case(
+        [ran(1, 1, 2), ran(1, 3, 4, node="w2")], completed(1), "unexplained", (killed(2.5),)
+    ),
+    "killed in the middle": Case(
+        [ran(1, 1, None, None), ran(2, 5, 6, node="w2")], completed(2), "again", (killed(3),)
+    ),
+    "killed before its outcome was stored": Case(
+        [ran(1, 1, 2), ran(2, 5, 6, node="w2")], completed(2), "again", (killed(2.1),)
+    ),
+    "killed long after its outcome must have been stored": Case(
+        [ran(1, 1, 2), ran(2, 25, 26, node="w2")], completed(2), "unexplained", (killed(20),)
+    ),
+    "killed after an outage in which its outcome could not be stored": Case(
+        [ran(1, 1, 2), ran(2, 25, 26, node="w2")], completed(2), "again", (outage(1.5, 19), killed(20))
+    ),
+    "killed long after an outage": Case(
+        [ran(1, 1, 2), ran(2, 45, 46, node="w2")], completed(2), "unexplained", (outage(1.5, 19), killed(40))
+    ),
+    "another worker was killed": Case(
+        [ran(1, 1, None, None), ran(2, 5, 6, node="w2")], completed(2), "unexplained", (killed(3, "w2"),)
+    ),
+    "killed before it began": Case([ran(1, 5, 6), ran(2, 7, 8)], completed(2), "unexplained", (killed(3),)),
+    "killed after the next attempt began": Case(
+        [ran(1, 1, 2), ran(2, 3, 4, node="w2")], completed(2), "unexplained", (killed(3.5),)
+    ),
+    "an outage shorter than the lease": Case(
+        [ran(1, 1, 9), ran(2, 8, 12, node="w2")], completed(2), "unexplained", (outage(2, 6),)
+    ),
+    "its handler was cancelled in an outage shorter than the lease": Case(
+        [ran(1, 1, 5, "cancelled"), ran(2, 8, 12)], completed(2), "unexplained", (outage(2, 6),)
+    ),
+    "its own call failed in an outage": Case(
+        [ran(1, 1, 5, "raised"), ran(2, 8, 12)], completed(2), "again", (outage(2, 6),)
+    ),
+    "it raised before the outage": Case(
+        [ran(1, 1, 2, "raised"), ran(2, 8, 12)], completed(2), "unexplained", (outage(4, 6),)
+    ),
+    "it raised long after the outage": Case(
+        [ran(1, 31, 32, "raised"), ran(2, 38, 42)], completed(2), "unexplained", (outage(4, 6),)
+    ),
+    "a second reason is missing": Case(
+        [ran(1, 1, None, None), ran(2, 5, 6), ran(3, 7, 8)], completed(3), "unexplained", (killed(3),)
+    ),
+    "lost with a primary": Case([ran(1, 1, 2)], None, "again", forgetful=True),
+    "one attempt twice, since its claim was lost with a primary": Case(
+        [ran(1, 1, 2), ran(1, 5, 6, node="w2")],
+        completed(1),
+        "again",
+        (Disturbance("lost", ALL, 2, 4, loses=True),),
+        forgetful=True,
+    ),
+}
+COLUMNS: Final = ("once", "again", "lost", "stuck", "unexplained")
+
+MISTAKES: Final = {
+    "a missing row is fine": ("verdict.lost += 1\n                v", "v"),
+    "completed means executed": ('one.how == "returned" and one.attempt == row.output', "True"),
+    "any attempt completes": (" and one.attempt == row.output", ""),
+    "an attempt without an end completes": ('one.how == "returned" and ', ""),
+    "a retry is an end": ('("created", "retry", "active")', '("created", "active")'),
+    "an active job has ended": ('("created", "retry", "active")', '("created", "retry")'),
+    "an attempt may be executed twice": ("if one.attempt == following.attempt and", "if False and"),
+    "an outage takes jobs away": ("if it.loses and ", "if "),
+    "a fault disturbs every process": ("self.node in (node, ALL) and ", ""),
+    "a fault disturbs before it begins": (" and self.until >= since", ""),
+    "a fault disturbs after its end": ("self.since <= until and ", ""),
+    "only the first pair counts": ("in pairwise(ran):", "in list(pairwise(ran))[:1]:"),
+    "outcomes are never stored": ("return stored_by >= it.since", "return True"),
+    "outages keep no outcome": ("max(stored_by, other.until + SETTLED_WITHIN)", "stored_by"),
+    "an outage cancels handlers": ('if one.how == "raised" and it', "if it"),
+    "a wait is an execution": ('one.how == "waits"', 'one.how == "wait"'),
+    "a database forgets nothing": ("if forgetful:", "if False:"),
+}
+"""Mistakes of the judge, as text and replacement, each of which a case finds."""
+
+
+def column_of(case: Case, judge: Any = real) -> str:
+    """Return the one column in which a job is counted."""
+    rows = {} if case.row is None else {JOB: case.row}
+    disturbances = [judge.Disturbance(*one) for one in case.disturbances]
+    verdict = judge.judge([JOB], rows, {JOB: case.executed}, disturbances, forgetful=case.forgetful)
+    assert verdict.sent == 1
+    counts = {name: getattr(verdict, name) for name in COLUMNS}
+    totals = {name: one if isinstance(one, int) else one.total() for name, one in counts.items()}
+    column = ", ".join(name for name, total in totals.items() if total)
+    assert sum(totals.values()) <= 1
+    assert verdict.good == (column in ("once", "again", ""))
+    return column
+
+
+def test_every_job_is_counted_in_its_column() -> None:
+    def check(case: Case) -> None:
+        assert column_of(case) == case.column
+
+    check_each(CASES, check)
+
+
+def test_every_mistake_of_the_judge_is_found_by_a_case() -> None:
+    source = Path(real.__file__).read_text()
+
+    def check(old: str, new: str) -> None:
+        assert source.count(old) == 1
+        mistaken = ModuleType("mistaken_judge")
+        sys.modules[mistaken.__name__] = mistaken
+        exec(compile(source.replace(old, new), "mistaken_judge", "exec"), mistaken.__dict__)  # noqa: S102
+        assert any(column_of(case, mistaken) != case.column for case in CASES.values())
+
+    check_each(MISTAKES, check)
+    del sys.modules["mistaken_judge"]
+
+
+def test_reason_that_explains_a_repetition_is_counted() -> None:
+    case = CASES["killed in the middle"]
+    verdict = real.judge([JOB], {JOB: completed(2)}, {JOB: case.executed}, case.disturbances)
+    assert verdict.again == {"killed": 1}
