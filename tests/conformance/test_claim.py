@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
+from tests.conformance.planting import Plant
 from zeke_queue.model import Claimed, QueueCapacity, RowState
 from zeke_queue.storage import Storage
 
@@ -185,3 +187,19 @@ async def test_backlog_is_claimed_completely_and_in_order(storage: Storage, jobs
     while batch := await jobs.claim(limit=37):
         drained += batch
     assert [job.id for job in drained] == [job.id for job in sorted(sent, key=lambda j: (-j.priority, j.id))]
+
+
+async def test_counters_at_the_end_of_int_stop_no_claim(jobs: Driver, plant: Plant) -> None:
+    odd, plain = await jobs.look(await jobs.send()), await jobs.send()
+    last = 2**31 - 1
+    await plant(replace(odd, row_state=RowState.RETRY, attempt=last, retry_count=last))
+    claimed = {job.id: (job.attempt, job.retry_count) for job in await jobs.claim()}
+    assert claimed == {odd.id: (1, last), plain: (1, 0)}
+
+
+async def test_retry_of_a_job_with_all_retries_of_int_keeps_its_limit(jobs: Driver, plant: Plant) -> None:
+    last = 2**31 - 1
+    odd = await jobs.look(await jobs.ended(RowState.FAILED))
+    await plant(replace(odd, retry_count=last))
+    assert await jobs.storage.retry([odd.id]) == {odd.id}
+    assert (await jobs.look(odd.id)).retry_limit == last

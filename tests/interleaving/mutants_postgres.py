@@ -58,6 +58,7 @@ def races(name: str) -> tuple[str, ...]:
 
 LIMIT: Final = races("two-claims-at-a-limit")
 DRAWN: Final = races("drawn")
+ODD_ROWS: Final = ("tests/postgres/test_odd_rows.py",)
 
 MUTANTS: Final = (
     # Claims
@@ -303,6 +304,35 @@ MUTANTS: Final = (
         "            and state > 'active'\n            and completedon\n",
         "            and coalesce(completedon, createdon)\n",
         ("tests/conformance/test_retention.py", MODEL),
+    ),
+    # Rows of other programs
+    Mutant(
+        "attempts counted past the end of int",
+        "sql/claim.sql",
+        "case when attempt < 2147483647 then attempt + 1 else 1 end",
+        "attempt + 1",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "retries counted past the end of int",
+        "sql/claim.sql",
+        " and retrycount < 2147483647",
+        "",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "history taken for a list",
+        "sql/settle.sql",
+        "when jsonb_typeof(job.history) is distinct from 'array' then '[]'",
+        "when job.history is null then '[]'",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "deadline past the calendar",
+        "sql/lock_expired.sql",
+        "least(greatest(startedon, timestamptz '0001-01-01 00:00+00'), timestamptz '9999-12-31 00:00+00')",
+        "startedon",
+        ODD_ROWS,
     ),
     Mutant(
         "schedules without any lock",

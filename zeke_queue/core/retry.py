@@ -9,6 +9,7 @@ retry, up to sixteen doublings.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     """Return the seconds after which a job that has just failed runs again.
 
     With w = delay * 2^min(16, retry_count + 1) the wait is w/2 + draw * w/2, but never more than the policy's
-    ``delay_max``. Without backoff it is exactly ``delay``: the cap applies to drawn delays.
+    ``delay_max``. Without backoff it is exactly ``delay``: the cap applies to drawn delays. A negative count,
+    delay or cap, as another program may write it, counts as 0.
 
     Args:
         retry_count: how many retries the job has used, from 0.
@@ -41,8 +43,9 @@ def verdict(policy: RetryPolicy, retry_count: int, draw: float) -> float | None:
     """
     if retry_count >= policy.limit:
         return None
+    retry_count, policy = max(0, retry_count), replace(policy, delay=max(0, policy.delay))
     if not policy.backoff:
         return float(policy.delay)
     half = policy.delay * 2 ** min(MAX_DOUBLINGS, retry_count + 1) / 2
-    cap = WAIT_MAX if policy.delay_max is None else min(policy.delay_max, WAIT_MAX)
+    cap = WAIT_MAX if policy.delay_max is None else max(0, min(policy.delay_max, WAIT_MAX))
     return min(float(cap), half + draw * half)

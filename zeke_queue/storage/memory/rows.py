@@ -27,6 +27,9 @@ A_CENTURY: Final = timedelta(days=36_500)
 
 HISTORY_KEPT: Final = 25
 
+COUNTER_MAX: Final = 2**31 - 1
+"""End of the counters of attempts and retries, which are int columns; other programs may write it."""
+
 _SHORT: Final = 200
 
 _SHARED: Final = tuple(name for name in Job.__slots__ if name != "row_state")
@@ -73,11 +76,17 @@ class Row:
         return self.state is RowState.CREATED or self.state is RowState.RETRY
 
     def begin(self, worker: UUID | None, now: datetime) -> None:
-        """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none."""
+        """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none.
+
+        After the last number of an attempt comes 1, which differs from it; retries are counted no further.
+        """
         if self.state is RowState.RETRY:
             self.retry_count += 1
+            self.retry_count = min(self.retry_count, COUNTER_MAX)
         self.state = RowState.ACTIVE
         self.attempt += 1
+        if self.attempt > COUNTER_MAX:
+            self.attempt = 1
         self.started_on, self.completed_on, self.worker = now, None, worker
 
     def wait(self, state: RowState, now: datetime, seconds: float = 0.0) -> None:

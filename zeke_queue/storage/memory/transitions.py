@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.model import FINAL, WAITING, ExpiredJob, Released, RowState, Suspensions
-from zeke_queue.storage.memory.rows import A_CENTURY
+from zeke_queue.storage.memory.rows import A_CENTURY, COUNTER_MAX
 from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ def requeue(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event)
         row.wait(state, now)
         if event is Event.REVIVE:
             row.retry_limit = max(row.retry_limit, row.retry_count + 1)
+            row.retry_limit = min(row.retry_limit, COUNTER_MAX)
         scope.store(row)
         changed.add(job_id)
     return changed

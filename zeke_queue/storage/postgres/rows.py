@@ -48,6 +48,13 @@ class _RawJson(Loader):
         return bytes(data)
 
 
+def _nearest(data: Buffer) -> datetime:
+    """Return the end of the calendar that is nearest to a time out of the range of ``datetime``."""
+    text = bytes(data)
+    early = text.startswith((b"-", b"0001-")) or text.endswith(b"BC")
+    return _FIRST if early else _LAST
+
+
 class _UtcTime(Loader):
     """Converts times to UTC; one out of the range of ``datetime``, such as infinity, to the nearest in it.
 
@@ -56,26 +63,42 @@ class _UtcTime(Loader):
 
     def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
         super().__init__(oid, context)
-        self._standard = _STANDARD_TIME(oid, context).load
+        self._standard = _standard_loader("timestamptz")(oid, context).load
 
     def load(self, data: Buffer) -> datetime:
         try:
             return self._standard(data).astimezone(UTC)
         except (DataError, OverflowError):
-            text = bytes(data)
-            return _FIRST if text.startswith((b"-", b"0001-")) or text.endswith(b"BC") else _LAST
+            return _nearest(data)
+
+
+class _LocalTime(Loader):
+    """Converts the starts of slots, which have no time zone, in the same way."""
+
+    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
+        super().__init__(oid, context)
+        self._standard = _standard_loader("timestamp")(oid, context).load
+
+    def load(self, data: Buffer) -> datetime:
+        try:
+            return self._standard(data)
+        except DataError:
+            return _nearest(data).replace(tzinfo=None)
 
 
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-_TIME: Final = _standard.types["timestamptz"].oid
-_STANDARD_TIME: Final[Any] = _standard.get_loader(_TIME, Format.TEXT)
+
+
+def _standard_loader(name: str) -> Any:
+    return _standard.get_loader(_standard.types[name].oid, Format.TEXT)
 
 
 def _own_adapters() -> AdaptersMap:
     adapters = AdaptersMap(_standard)
     adapters.register_loader("jsonb", _RawJson)
     adapters.register_loader("timestamptz", _UtcTime)
+    adapters.register_loader("timestamp", _LocalTime)
     return adapters
 
 

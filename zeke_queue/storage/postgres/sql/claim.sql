@@ -17,6 +17,9 @@
 -- does this one count with a snapshot to whose count no other claim can add.
 --
 -- Notifies watchers of a job that it began.
+--
+-- Counters of other programs may be at the end of int, which must not fail the whole claim: an attempt goes
+-- on from 1, and still differs from the one before; a retry is counted no further.
 with recursive open_queue as materialized (
     select
         want.name,
@@ -214,11 +217,11 @@ claimed as (
     update {schema}.job
     set
         state = 'active',
-        attempt = attempt + 1,
+        attempt = case when attempt < 2147483647 then attempt + 1 else 1 end,
         worker = %(worker)s::uuid,
         startedon = coalesce(%(now)s::timestamptz, statement_timestamp()),
         completedon = null,
-        retrycount = retrycount + case when state = 'retry' then 1 else 0 end
+        retrycount = retrycount + case when state = 'retry' and retrycount < 2147483647 then 1 else 0 end
     where
         ctid = any(
             case

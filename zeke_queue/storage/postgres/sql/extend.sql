@@ -4,7 +4,11 @@ update {schema}.job
 set
     -- In microseconds alone: a difference of times has days, which are of another length in other zones.
     expirein = (
-        extract(epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon) * 1000000
+        case
+            when isfinite(job.startedon)
+                then extract(epoch from coalesce(%(now)s::timestamptz, statement_timestamp()) - job.startedon)
+            else 0
+        end * 1000000
         + given.length
     )::float8 * interval '1 microsecond'
 from (

@@ -1,5 +1,6 @@
 -- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone. More
--- than a century is taken for a century: a length that no calendar holds would stop every sweep.
+-- than a century is taken for a century, and a start before the year 1 or after 9999 for one then: a deadline
+-- that no calendar holds would stop every sweep.
 select
     id,
     name,
@@ -17,7 +18,7 @@ select
 from {schema}.job
 cross join lateral (
     select
-        startedon
+        least(greatest(startedon, timestamptz '0001-01-01 00:00+00'), timestamptz '9999-12-31 00:00+00')
         + least(greatest(expirein, interval '-876000 hours'), interval '876000 hours') as deadline
 ) as span
 where

@@ -9,7 +9,9 @@ with done as (
         worker = null,
         waitsfor = null,
         retrylimit = case
-            when %(state)s::{schema}.job_state = 'retry' then greatest(job.retrylimit, job.retrycount + 1)
+            when %(state)s::{schema}.job_state = 'retry'
+                -- Other programs may have counted to the end of int.
+                then greatest(job.retrylimit, least(job.retrycount, 2147483646) + 1)
             else job.retrylimit
         end
     from (

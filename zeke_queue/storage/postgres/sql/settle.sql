@@ -1,8 +1,8 @@
 -- Writes outcomes of every kind to jobs that are active at the attempt named, in the order of their ids.
 --
 -- An outcome names the state that follows. With a delay the job waits again; with an error that is kept in
--- the history (its last 25 entries) and, like a result, in the output. complete.sql explains the
--- conditions.
+-- the history (its last 25 entries; what is no list, another program wrote) and, like a result, in the
+-- output. complete.sql explains the conditions.
 with done as (
     update {schema}.job
     set
@@ -26,8 +26,9 @@ with done as (
         history = case
             when outcome.failed
                 then case
-                    when jsonb_array_length(coalesce(job.history, '[]')) >= 25 then job.history - 0
-                    else coalesce(job.history, '[]')
+                    when jsonb_typeof(job.history) is distinct from 'array' then '[]'
+                    when jsonb_array_length(job.history) >= 25 then job.history - 0
+                    else job.history
                 end || jsonb_build_array(jsonb_build_object(
                     'attempt', job.attempt,
                     'at', to_char(
