@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 STORE: Final = Path("zeke_queue/storage/postgres")
-COPIED: Final = ("zeke_queue", "zeke_tasks", "zeke_sim", "tests", "pyproject.toml")
+COPIED: Final = ("zeke_queue", "zeke_tasks", "zeke_sim", "tests", "docs", "pyproject.toml")
+"""What the tests need: one that fails without its files would find every mutant."""
 
 INTERLEAVING: Final = "tests/interleaving/test_interleavings.py"
 MODEL: Final = "tests/model/test_model.py"
@@ -347,6 +348,38 @@ MUTANTS: Final = (
         "for update of listed skip locked\n",
         "for update of listed\n",
         races("schedulers"),
+    ),
+    Mutant(
+        "a completed job sends no completion job",
+        "sql/complete.sql",
+        "    where done.on_complete\n",
+        "    where false\n",
+        (
+            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
+        ),
+    ),
+    Mutant(
+        "a settled job sends no completion job",
+        "sql/settle.sql",
+        "    where done.on_complete\n",
+        "    where false\n",
+        (
+            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
+        ),
+    ),
+    Mutant(
+        "a retried job sends a completion job",
+        "sql/settle.sql",
+        "job.on_complete and job.state > 'active' and",
+        "job.on_complete and",
+        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
+    ),
+    Mutant(
+        "a completion job sends one of its own",
+        "sql/settle.sql",
+        "and left(job.name, 9) <> '__state__'",
+        "",
+        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
     ),
     Mutant(
         "schedules of pg-boss are due while it fires them",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -14,7 +16,7 @@ from tests.cases import check_each, check_each_async
 from tests.conformance.driver import lock_due_schedules
 from tests.postgres.many_jobs import BERT, Connection, Sender
 from tests.tidy import ROOT
-from zeke_queue.model import Completed, Schedule
+from zeke_queue.model import Completed, Failed, Released, RowState, Schedule
 from zeke_queue.storage.postgres import PostgresStorage
 
 # What a pg-boss 9 does to a row: it knows the states, and neither attempts nor workers.
@@ -191,3 +193,73 @@ async def test_troubleshooting_queries_run_as_printed(jobs: Sender, sql: Connect
         }
 
     check_each(questions, check)
+
+
+# onComplete
+
+ASKING = (
+    "insert into pgboss.job (name, data, retrylimit, on_complete, startafter, keepuntil)"
+    " values (%s, '{\"from\": \"node\"}', %s, true, now() - interval '1 hour', %s) returning id"
+)
+COMPLETION_JOBS = r"""
+    select name, data, state::text, startafter <= now() and keepuntil > now() from pgboss.job
+    where name like '\_\_state\_\_%'
+"""
+
+
+def asking(sql: Connection, name: str = "mail", retry_limit: int = 0, keep_until: str = "2126-01-01") -> UUID:
+    """Insert a job as a pg-boss does for a program that passes ``onComplete: true``; return its id."""
+    ((job_id,),) = sql.execute(ASKING, [name, retry_limit, keep_until])
+    return job_id
+
+
+async def test_job_that_asks_for_it_sends_a_completion_job_at_its_end(jobs: Sender, sql: Connection) -> None:
+    async def check(number: int, state: str, response: dict[str, bool] | None) -> None:
+        sql.execute("truncate pgboss.job")
+        job_id = asking(sql, keep_until=["2126-01-01", "infinity"][number % 2])
+        await jobs.claim(1)
+        output = json.dumps({"ok": state == "completed"})
+        final = RowState.EXPIRED if state == "expired" else RowState.FAILED
+        completed, failed = [Completed(job_id, 1, output)], [Failed(job_id, 1, None, output, final)]
+        # With an outcome of another kind, completed jobs are settled by another statement.
+        others = [Failed(BERT, 1, None, "{}")] if number > 2 else []
+        if state == "completed":
+            settled = await jobs.storage.settle(completed=completed, failed=others)
+        else:
+            settled = await jobs.storage.settle(failed=[*failed, *others])
+        assert settled == {job_id}
+        ((name, data, waiting, due),) = sql.execute(COMPLETION_JOBS)
+        assert (name, waiting, due) == ("__state__completed__mail", "created", True)
+        assert data["request"] == {"id": str(job_id), "name": "mail", "data": {"from": "node"}}
+        assert (data["state"], data["failed"], data["response"]) == (state, state != "completed", response)
+        assert data["retryCount"] == 0
+        times = [datetime.fromisoformat(data[key]) for key in ("createdOn", "startedOn", "completedOn")]
+        assert times == sorted(times)
+
+    await check_each_async(
+        [
+            (1, "completed", {"ok": True}),
+            (2, "failed", {"ok": False}),
+            (3, "expired", None),
+            (4, "completed", {"ok": True}),
+        ],
+        check,
+    )
+
+
+async def test_job_that_is_not_at_its_end_sends_no_completion_job(jobs: Sender, sql: Connection) -> None:
+    job_id = asking(sql, retry_limit=1)
+    await jobs.claim(1)
+    assert await jobs.storage.settle(released=[Released(job_id, 1)]) == {job_id}
+    await jobs.claim(1)
+    assert await jobs.storage.settle(failed=[Failed(job_id, 2, 0.0, "{}")]) == {job_id}
+    # pg-boss sends none for a cancelled job either, for a completion job, or for a job that does not ask.
+    assert await jobs.storage.cancel([job_id]) == {job_id}
+    assert sql.execute(COMPLETION_JOBS).fetchall() == []
+    await jobs.send()
+    assert len(await jobs.complete(await jobs.claim(1))) == 1
+    assert sql.execute(COMPLETION_JOBS).fetchall() == []
+    job_id = asking(sql, "__state__completed__mail")
+    await jobs.claim(1, "__state__completed__mail")
+    assert await jobs.storage.settle(failed=[Failed(job_id, 1, None, "{}", RowState.EXPIRED)]) == {job_id}
+    assert len(sql.execute(COMPLETION_JOBS).fetchall()) == 1

@@ -61,7 +61,40 @@ with done as (
         and job.attempt = outcome.attempt
         and job.state between 'active' and 'active'
     returning
-        job.id, job.name, job.startafter, job.state, job.awaited and job.state > 'active' as awaited
+        job.id,
+        job.name,
+        job.startafter,
+        job.state,
+        job.awaited and job.state > 'active' as awaited,
+        job.on_complete and job.state > 'active' and left(job.name, 9) <> '__state__' as on_complete,
+        case when job.on_complete and job.state <> 'expired' then job.output end as output
+),
+
+-- Tells a pg-boss 9 whose job asks for it, as that does when it ends a job itself.
+followed as (
+    insert into {schema}.job (name, data, createdon, startafter, keepuntil)
+    select
+        '__state__completed__' || ended.name,
+        jsonb_build_object(
+            'request', jsonb_build_object('id', ended.id, 'name', ended.name, 'data', ended.data),
+            'response', done.output,
+            'state', done.state,
+            'retryCount', ended.retrycount,
+            'createdOn', ended.createdon,
+            'startedOn', ended.startedon,
+            'completedOn', coalesce(%(now)s::timestamptz, statement_timestamp()),
+            'failed', done.state <> 'completed'
+        ),
+        coalesce(%(now)s::timestamptz, statement_timestamp()),
+        coalesce(%(now)s::timestamptz, statement_timestamp()),
+        case
+            when isfinite(ended.keepuntil) and isfinite(ended.startafter)
+                then ended.keepuntil + (ended.keepuntil - ended.startafter)
+            else ended.keepuntil
+        end
+    from done
+    inner join {schema}.job as ended on ended.id = any(array[done.id])
+    where done.on_complete
 ),
 
 told as (
