@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.cases import check_each
-from tests.interleaving.mutants_postgres import MUTANTS, ROOT, STORE, Mutant, applied, judge
+from tests.interleaving.judging import ROOT, STORE, Mutant, applied, judge
+from tests.interleaving.mutants_postgres import MUTANTS
 
 SOONEST = ("claim without the queue's lock", "claim in one snapshot with the lock")
 

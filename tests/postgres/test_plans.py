@@ -185,7 +185,7 @@ async def test_settle_finds_each_job_by_its_id(busy: Connection, jobs: Sender) -
     await jobs.claim(1000)
     plan = explain(busy, "complete", rows.of_completed([Completed(j.id, j.attempt, "{}") for j in claimed]))
     assert plan.full_scans() == []
-    # Once to complete it, and once more for a pg-boss that asked to be told.
+    # Once to complete it, and once more for the completion job of a pg-boss.
     assert [node["Index Name"] for node in plan.scans() if "Index Name" in node] == ["job_pkey"] * 2
     assert plan.most_read() == 500
     outcomes = Outcomes(failed=[Failed(j.id, j.attempt, 1.0, "{}") for j in claimed])
