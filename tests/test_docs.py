@@ -29,6 +29,7 @@ from tests.tidy import ROOT
 from zeke_queue import Catalog, Queue, SendOptions, Worker
 from zeke_queue.cli.app import add_commands
 from zeke_queue.cli.app import app as command_line
+from zeke_queue.core.leases import validity
 from zeke_queue.core.options import DEFAULTS
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -110,9 +111,15 @@ def test_pages_name_existing_variables_only() -> None:
 
 
 def test_documented_lease_equals_the_code() -> None:
-    lease = f"{Settings.model_fields['jobs_lease'].default:g} seconds"
-    for page in ("docs/glossary.md", "docs/troubleshooting.md"):
-        assert lease in (ROOT / page).read_text(encoding="utf-8"), page
+    lease, interval = (
+        Settings.model_fields[name].default for name in ("jobs_lease", "jobs_heartbeat_interval")
+    )
+    valid = f"{validity(lease, interval):g}"
+    for page in ("docs/guide.md", "docs/troubleshooting.md"):
+        assert f"{valid} seconds" in (ROOT / page).read_text(encoding="utf-8"), page
+    glossary = (ROOT / "docs/glossary.md").read_text(encoding="utf-8")
+    assert f"({lease:g} seconds" in glossary
+    assert f"; {valid} by default" in glossary
 
 
 def test_readme_program_prints_the_documented_output(dsn: str, tmp_path: Path) -> None:

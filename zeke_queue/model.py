@@ -309,7 +309,7 @@ class WorkerInfo:
     """A running worker process: an id that is new at each start, and how long it may be silent.
 
     Attributes:
-        lease: seconds without a heartbeat after which other workers get its active jobs.
+        lease: seconds after a heartbeat for which its active jobs are its own; see ``core/leases.py``.
         queues: the names it serves; none if it runs no jobs.
         duties: its background duties: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for
             a worker of a version that did not record it.

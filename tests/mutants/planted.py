@@ -57,13 +57,14 @@ PLANTED: Final = (
     Mutant(
         "given-up-before-the-deadline",
         HEARTBEAT,
-        "        gone = self._state.missing(before, answer)\n",
+        "        lost, self._unknown = self._state.compare(answer, claims_ended)\n",
         "        now = self._clock.monotonic()\n"
-        "        late = {job.claimed.id for job in before if 0 < job.deadline - now < 1}\n"
-        "        gone = self._state.missing(before, {k: v for k, v in answer.items() if k not in late})\n"
-        "        lost = {(job.claimed.id, job.claimed.attempt) for job in gone}\n"
-        "        self._gone = lost = lost | getattr(self, '_gone', set())\n"
-        "        answer = {job: attempt for job, attempt in answer.items() if (job, attempt) not in lost}\n",
+        "        late = {j.claimed.id for j in self._state.unsettled() if 0 < j.deadline - now < 1}\n"
+        "        answer = {k: v for k, v in answer.items() if k not in late}\n"
+        "        lost, self._unknown = self._state.compare(answer, claims_ended)\n"
+        "        gone = {(job.claimed.id, job.claimed.attempt) for job in lost}\n"
+        "        self._gone = gone = gone | getattr(self, '_gone', set())\n"
+        "        self._unknown = [one for one in self._unknown if (one.id, one.attempt) not in gone]\n",
         "A heartbeat in the last second before a deadline interrupts the handler.",
     ),
     Mutant(

@@ -7,6 +7,8 @@ from tests.mutants.patching import Mutant
 LOOPS = "zeke_queue.worker.loops"
 STATE = "zeke_queue.worker.state"
 HEARTBEAT = "zeke_queue.worker.heartbeat"
+SENDER = "zeke_queue.worker.heartbeat_sender"
+UNKNOWN = "zeke_queue.worker.unknown_jobs"
 CLAIMS = "zeke_queue.worker.claims"
 COROUTINE_POOL = "zeke_queue.worker.coroutine_pool"
 OUTCOMES = "zeke_queue.worker.outcomes"
@@ -65,43 +67,47 @@ MUTANTS = (
     Mutant(
         "beat-ignores-what-is-gone",
         HEARTBEAT,
-        "        if gone:\n",
-        "        if len(gone) > 1:\n",
+        "        if lost:\n",
+        "        if len(lost) > 1:\n",
         "A worker continues a job although its heartbeat showed that it was cancelled or lost.",
         where=("limits",),
     ),
     Mutant(
         "beat-drops-new-claims",
-        HEARTBEAT,
-        "        before = self._state.unsettled()\n"
-        "        answer = await self._storage.heartbeat(self._info)\n",
-        "        answer = await self._storage.heartbeat(self._info)\n"
-        "        before = self._state.unsettled()\n",
+        STATE,
+        "            and job.claim <= claims_ended\n",
+        "",
         "A job claimed during a heartbeat is dropped, since the answer does not contain it.",
         where=("transactions",),
     ),
     Mutant(
         "lease-from-the-answer",
         HEARTBEAT,
-        "max(self._state.alive_until, sent_at + self._info.lease)\n",
-        "max(self._state.alive_until, self._clock.monotonic() + self._info.lease)\n",
+        "        self._state.renew(sent_at + self._info.lease)\n",
+        "        self._state.renew(self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
         where=("plain",),
     ),
     Mutant(
         "doubt-gives-back-everything",
-        HEARTBEAT,
-        "for i, attempt in answer.items() if known.get(i) != attempt]",
-        "for i, attempt in answer.items()]",
+        UNKNOWN,
+        "if known.get(key[0]) != key[1] and key not in self._left",
+        "if key not in self._left",
         "A worker whose claim had no answer also releases the jobs that it runs.",
     ),
     Mutant(
         "heartbeats-stop-in-an-outage",
-        HEARTBEAT,
-        "                failures = 0 if heartbeat.result() else failures + 1\n",
-        "                if not heartbeat.result():\n                    return\n"
-        "                failures = 0\n",
+        SENDER,
+        "                    failures += 1\n",
+        "                    failures += 1\n                    return\n",
         "A worker's heartbeats stop after a short outage of the storage.",
+    ),
+    Mutant(
+        "heartbeats-pause-for-long-in-an-outage",
+        SENDER,
+        "        longest = min(PAUSE_MAX, reconnect_time(self._interval) / 3)\n",
+        "        longest = 30.0\n",
+        "After an outage that is shorter than the lease, the first heartbeat comes when it has ended.",
     ),
     Mutant(
         "lease-unwatched",

@@ -410,7 +410,7 @@ async def test_jobs_that_arrive_after_the_lease_ended_are_not_started(place: Pla
         job_id = await place.send(work.task)
         await until(lambda: place.state(job_id) is RowState.ACTIVE)
         place.storage.cut["heartbeat"] = "before"
-        await place.advance(15)
+        await place.advance(23)
         answer.set()
         await turns()
         assert work.started == []

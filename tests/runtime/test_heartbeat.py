@@ -142,18 +142,12 @@ async def test_hanging_heartbeat_does_not_end_the_lease(place: Place) -> None:
     assert (await place.job(job_id)).row_state is COMPLETED
 
 
-async def test_hanging_heartbeats_are_limited_in_number(place: Place, lines: Lines) -> None:
+async def test_lease_ends_while_every_heartbeat_hangs(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING):
         await work.begin()
         hang = place.storage.late["heartbeat"] = asyncio.Event()
-        before = place.storage.calls.count("heartbeat")
-        await place.advance(12, 5)
-        assert 3 <= place.storage.calls.count("heartbeat") - before <= 4  # one of them makes sure of claims
+        await place.advance(23)
         assert "lease_ended" in lines.messages
         hang.set()
-        await turns()
-        place.clock.advance(5)
-        await turns()
-        assert place.storage.calls.count("heartbeat") - before >= 4
         work.go.set()

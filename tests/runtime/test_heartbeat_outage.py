@@ -6,12 +6,15 @@ import asyncio
 from typing import Any
 from uuid import UUID
 
+import pytest
+
+from tests.runtime.workers.faulty import CALLS
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError
 from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.model import Completed, RowState
+from zeke_queue.model import Completed, QueueCapacity, RowState
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
@@ -84,7 +87,7 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
     async with place.working(**BEATING) as worker:
         job_id = await work.begin()
         place.storage.cut_all()
-        await place.advance(14)
+        await place.advance(22)
         assert work.cancelled == []
         place.clock.advance(1)
         await until(lambda: work.cancelled)
@@ -99,13 +102,43 @@ async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place:
     assert (job.attempt, job.retry_count) == (2, 0)
 
 
+@pytest.mark.parametrize("hangs", [False, True])
+async def test_outage_shorter_than_the_lease_interrupts_no_handler(
+    place: Place,
+    lines: Lines,
+    hangs: bool,  # noqa: FBT001
+) -> None:
+    """It begins just before a heartbeat is due, when the lease has run for a whole interval."""
+    work = Handler(place)
+    async with place.working(**BEATING) as worker:
+        job_id = await work.begin()
+        await place.advance(49, 0.1)
+        mended = asyncio.Event()
+        if hangs:
+            place.storage.late = dict.fromkeys(CALLS, mended)
+        else:
+            place.storage.cut_all()
+        await place.advance(149, 0.1)
+        place.storage.mend()
+        place.storage.late = {}  # what was sent before stays without an answer
+        beats = place.storage.calls.count("heartbeat")
+        await place.advance(30, 0.1)
+        assert place.storage.calls.count("heartbeat") > beats
+        assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
+        mended.set()
+        work.go.set()
+        await worker.drain()
+    job = await place.job(job_id)
+    assert (job.row_state, job.attempt) == (COMPLETED, 1)
+
+
 async def test_worker_that_lost_only_heartbeats_finds_its_jobs_again(place: Place) -> None:
     """Only its heartbeats are lost; lost jobs are requeued when one is answered, if no worker took them."""
     work = Handler(place)
     async with place.working(poll_interval=1e6, **BEATING) as worker:
         job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"
-        await place.advance(15)
+        await place.advance(23)
         await until(lambda: work.cancelled)
         work.go.set()
         place.storage.mend()
@@ -128,12 +161,50 @@ async def test_jobs_lost_during_a_search_for_claims_are_released_too(place: Plac
         answer = place.storage.late["heartbeat"] = asyncio.Event()
         place.clock.advance(1)
         await until(lambda: place.storage.calls[-1] == "heartbeat")  # finds the jobs that the claim took
-        await place.advance(14)
+        await place.advance(22)
         await until(lambda: work.cancelled)  # the lease has ended meanwhile
         work.go.set()
         answer.set()
         place.keep_advancing()
         await until(lambda: [place.state(job_id) for job_id in (running, lost)] == [COMPLETED] * 2)
+
+
+async def test_claim_that_the_server_finishes_late_is_found_by_heartbeats(place: Place, lines: Lines) -> None:
+    """Its connection had broken, and the worker's check for unknown jobs came too early to see it."""
+    work = Handler(place)
+    async with place.working(poll_interval=1e6, **BEATING) as worker:
+        running = await work.begin()
+        late = await place.send(work.task, delay=1)
+        place.clock.advance(1)
+        assert worker.id is not None
+        (claimed,) = await place.storage.real.claim(worker.id, [QueueCapacity("work", 1)], 1)
+        assert (claimed.id, place.state(late)) == (late, ACTIVE)
+        work.go.set()
+        await place.advance(5)
+        assert "claims_released" not in lines.messages
+        await place.advance(6)
+        await until(lambda: place.state(late) is COMPLETED)
+        await worker.drain()
+    assert "claims_released" in lines.messages
+    job = await place.job(late)
+    assert (job.attempt, job.retry_count) == (2, 0)
+    assert (await place.job(running)).attempt == 1
+
+
+async def test_job_of_a_claim_under_way_is_not_released(place: Place, lines: Lines) -> None:
+    work = Handler(place)
+    work.go.set()
+    async with place.working(**BEATING) as worker:
+        await until(place.asleep)
+        answer = place.storage.held["claim"] = asyncio.Event()
+        job_id = await place.send(work.task)
+        await until(lambda: place.state(job_id) is ACTIVE)
+        await place.advance(16)
+        assert place.state(job_id) is ACTIVE
+        answer.set()
+        await worker.drain()
+    assert (await place.job(job_id)).attempt == 1
+    assert "claims_released" not in lines.messages
 
 
 async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:
@@ -151,7 +222,7 @@ async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Pl
         answer.set()
         await older
         place.storage.cut["heartbeat"] = "before"
-        await place.advance(14)
+        await place.advance(22)
         assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
         place.clock.advance(1)
         await until(lambda: work.cancelled)
@@ -167,7 +238,7 @@ async def test_answer_after_the_end_of_the_lease_does_not_end_it_twice(place: Pl
         await until(lambda: place.storage.calls[-1] == "heartbeat")
         await turns()
         place.storage.cut_all()
-        await place.advance(16)
+        await place.advance(24)
         assert lines.messages.count("lease_ended") == 1
         answer.set()
         await turns()
@@ -184,7 +255,7 @@ async def test_jobs_of_a_lost_worker_run_elsewhere_and_its_late_outcome_is_dropp
     async with place.working(**BEATING):
         job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"  # from here on it is silent
-        await place.advance(16)
+        await place.advance(24)
         assert (await Maintenance(parts_of(place.queue)).sweep()).rescued == 1
         place.storage.mend()
         work.go.set()

@@ -101,7 +101,20 @@ def test_end_of_lease_is_a_reason() -> None:
         for _ in range(beats):
             h.wait(7.5)
             _beat(h, job)
+        h.lived("w1", "partitioned")
         h.wait(15.0 if beats == 1 else 5.0)
+        _ended(h, job)
+        assert (h.verdict() is None) is holds
+
+
+def test_end_of_lease_is_not_a_reason_for_a_worker_that_could_have_renewed_it() -> None:
+    for well, holds in ((3.0, True), (6.0, False)):
+        h = History(lease=15.0)
+        job = _began(h)
+        h.lived("w1", "partitioned")
+        h.wait(15.0 - well)
+        h.lived("w1", "reconnected")
+        h.wait(well)
         _ended(h, job)
         assert (h.verdict() is None) is holds
 

@@ -18,6 +18,7 @@ from tests.torture.nodes import LinkedNode
 from tests.torture.process import Part
 from tests.torture.proxy import Link
 from tests.torture.recording import Journal, recording
+from zeke_queue.core.leases import validity
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
@@ -83,12 +84,12 @@ class Run:
         self._phase = "starts"
         self.outcome = Outcome(folder, tally=self._decoder.tally)
         example = Part("worker", "", 0, 0, "", "", self._epoch, seed)
-        self._lease = example.lease
+        self._lease = validity(example.lease, example.sweep)
         about = {
             "seed": seed,
             "seconds": seconds,
             "began": self._began.isoformat(),
-            "rules": {name: getattr(example, name) for name in RULES},
+            "rules": {**{name: getattr(example, name) for name in RULES}, "lease": self._lease},
         }
         (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
 

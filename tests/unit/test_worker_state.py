@@ -55,6 +55,7 @@ class Machine(RuleBasedStateMachine):
         self.lost: set[LeasedJob] = set()
         self.all: list[LeasedJob] = []
         self.settled: dict[LeasedJob, int] = {}
+        self.unknown: set[UUID] = set()
         self.batch: list[LeasedJob] = []
         self.closed = False
 
@@ -98,7 +99,9 @@ class Machine(RuleBasedStateMachine):
         if late:
             self.now += LEASE + 1
         before = set(self.state.jobs)
+        self.state.claims_begun += 1
         actions = self.state.claimed(jobs, asked, self.now)
+        self.state.claims_ended += 1
         new = [job for job in self.state.jobs if job not in before]
         if self.now >= self.state.alive_until:
             assert (actions, new) == ([], []), "what is claimed as the lease ends is not begun"
@@ -164,17 +167,20 @@ class Machine(RuleBasedStateMachine):
     @rule(taken=st.lists(PICK, max_size=3))
     def heartbeat(self, taken: list[int]) -> None:
         """Renew the lease; some jobs have been cancelled, or given to other workers."""
-        before = self.state.unsettled()
         answer = {job_id: job.claimed.attempt for job_id, job in self.held.items()}
         for which in taken:
             if answer:
                 job_id = sorted(answer)[which % len(answer)]
                 del answer[job_id]
                 self.held.pop(job_id, None)
-        self.state.alive_until = max(self.state.alive_until, self.now + LEASE)
-        gone = self.state.missing(before, answer)
+        self.state.renew(self.now + LEASE)
+        known = {job.claimed.id for job in self.state.jobs}
+        gone, released = self.state.compare(answer, self.state.claims_ended)
         assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
         assert all(job.claimed.id not in answer for job in gone), "what is still leased goes on"
+        unknown = {job_id for job_id in answer if job_id not in known}
+        assert {one.id for one in released} == self.unknown & unknown, "what is unknown twice is released"
+        self.unknown = unknown
         self.lose(gone, self.state.lose(gone, self.now))
 
     @precondition(lambda self: self.now >= self.state.alive_until)

@@ -78,7 +78,7 @@ class Settings(Variables):
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs concurrently; 0 for maintenance and schedules alone.
         jobs_poll_interval: how long an idle worker waits at most before it polls.
-        jobs_lease: how long a worker may be silent before its jobs go to others.
+        jobs_lease: the longest outage of the database that cancels no handler; see ``core/leases.py``.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
         jobs_shutdown_timeout: how long running jobs may continue once a worker is stopped.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.

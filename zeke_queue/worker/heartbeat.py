@@ -7,66 +7,64 @@ are not settled. Outcomes handed over before are still sent, since settlements a
 
 from __future__ import annotations
 
-import asyncio
-from typing import TYPE_CHECKING, Final
+import math
+from typing import TYPE_CHECKING
 
 from zeke_queue.errors import StorageError
-from zeke_queue.model import Released, RowState
+from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
-from zeke_queue.system.waiting import Waiter, end
+from zeke_queue.system.waiting import Waiter
+from zeke_queue.worker.heartbeat_sender import HeartbeatSender
 from zeke_queue.worker.loops import Part
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping
     from uuid import UUID
 
+    from zeke_queue.model import Released
+    from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.state import Action, LeasedJob
 
-HANGING_MAX: Final = 3
-"""Maximum number of unanswered heartbeats."""
-
 
 class Heartbeat(Part):
-    """Keeps a worker registered as alive in the storage.
+    """Keeps a worker registered as alive in the storage, and its jobs equal to the storage's.
 
     Args:
         interval: seconds between heartbeats.
         carry_out: carries out the actions of the state.
+        entropy: the source of the jitter of pauses.
     """
 
     def __init__(
-        self, shared: Shared, interval: float, carry_out: Callable[[Iterable[Action]], None]
+        self,
+        shared: Shared,
+        interval: float,
+        carry_out: Callable[[Iterable[Action]], None],
+        entropy: Entropy,
     ) -> None:
         super().__init__(shared)
         self._interval = interval
         self._carry_out = carry_out
+        self._entropy = entropy
         self._renewed = Waiter()
+        self._found = Waiter()
+        self._failing = False
+        self._logs_from = -math.inf
+        self._lost: list[LeasedJob] = []
+        self._unknown: list[Released] = []
 
-    async def send(self) -> dict[UUID, int]:
+    async def send(self) -> None:
         """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
-
-        Returns:
-            The storage's answer: the attempt of each job it holds for this worker.
 
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        sent_at = self._clock.monotonic()
-        # A job whose outcome is in flight may be settled on one side only, before or after the heartbeat.
-        before = self._state.unsettled()
+        sent_at, claims_ended = self._clock.monotonic(), self._state.claims_ended
         answer = await self._storage.heartbeat(self._info)
-        # Two heartbeats may be in flight, and the older one may be answered last.
-        self._state.alive_until = max(self._state.alive_until, sent_at + self._info.lease)
-        if self._state.alive_until > self._clock.monotonic():
-            # Otherwise the answer took too long: the lease that it grants has ended as well.
-            self._renewed.notify()
-        gone = self._state.missing(before, answer)
-        if gone:
-            self._carry_out(self._state.lose(gone, self._clock.monotonic()))
-            await self._log_lost(gone)
-        return answer
+        self._state.renew(sent_at + self._info.lease)
+        self._answered(answer, claims_ended)
 
     async def release_unknown(self) -> None:
         """Release jobs that only the storage knows this worker holds: those of claims whose answer was lost.
@@ -76,39 +74,21 @@ class Heartbeat(Part):
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        known = {job.claimed.id: job.claimed.attempt for job in self._state.jobs}
-        answer = await self.send()
-        unknown = [Released(i, attempt) for i, attempt in answer.items() if known.get(i) != attempt]
-        if unknown:
-            log.get_logger().warning("claims_released", jobIds=[str(released.id) for released in unknown])
-            await self._storage.settle(released=unknown)
+        await self.send()
+        if self._state.unknown.suspected:
+            await self.send()
+        await self._release()
 
     async def run(self) -> None:
-        """Send heartbeats forever; the caller has sent the first one.
+        """Send heartbeats until cancelled; the caller has sent the first one."""
+        sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
+        await sender.run()
 
-        A heartbeat without an answer by the time of the next one is abandoned, since its connection may be
-        dead; the next one takes another connection.
-        """
-        failures = 0
-        hanging: list[asyncio.Task[bool]] = []
-        await self._clock.sleep(self._interval)
-        try:
-            while True:
-                self._carry_out(self._state.tend(self._clock.monotonic()))
-                heartbeat = asyncio.ensure_future(self._is_answered())
-                hanging = [*(one for one in hanging if not one.done()), heartbeat]
-                ended = Waiter()
-                heartbeat.add_done_callback(lambda _, ended=ended: ended.notify())
-                await ended.wait_for(self._interval, self._clock)
-                if not heartbeat.done():
-                    if len(hanging) == HANGING_MAX:
-                        await asyncio.wait(hanging, return_when=asyncio.FIRST_COMPLETED)
-                    continue
-                failures = 0 if heartbeat.result() else failures + 1
-                # While the storage is unavailable, retry more often, since the lease is running out.
-                await (self._health.pause(failures) if failures else self._clock.sleep(self._interval))
-        finally:
-            await end(*hanging)
+    async def tend(self) -> None:
+        """Handle what lasts too long, once per interval."""
+        while True:
+            await self._clock.sleep(self._interval)
+            self._carry_out(self._state.tend(self._clock.monotonic()))
 
     async def watch_lease(self) -> None:
         """Give up all jobs each time the lease has ended."""
@@ -123,24 +103,58 @@ class Heartbeat(Part):
             self._renewed.clear()
             await self._renewed.wait()
 
-    async def _is_answered(self) -> bool:
-        """Send a heartbeat; return whether it was answered."""
-        try:
-            await self.send()
-        except StorageError as error:
-            log_refusal("heartbeat", error)
-            return False
-        return True
+    async def reconcile(self) -> None:
+        """Release the jobs that heartbeats found unknown, and log those that they found lost."""
+        while True:
+            await self._found.wait()
+            try:
+                await self._log_lost()
+                await self._release()
+            except StorageError as error:
+                log_refusal("heartbeat", error)  # the next answers show the unknown jobs again
 
-    async def _log_lost(self, gone: Sequence[LeasedJob]) -> None:
+    def _answered(self, answer: Mapping[UUID, int], claims_ended: int) -> None:
+        """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""
+        if self._state.alive_until > self._clock.monotonic():
+            # Otherwise the answer took too long: the lease that it grants has ended as well.
+            self._renewed.notify()
+        if self._failing:
+            # The database that answers now may be a standby whose row of this worker is older.
+            self._failing = False
+            self._state.claims.idle = None
+            self._state.claims.wake()
+            self._wake_claims.notify()
+        lost, self._unknown = self._state.compare(answer, claims_ended)
+        if lost:
+            self._carry_out(self._state.lose(lost, self._clock.monotonic()))
+            self._lost += lost
+        if lost or self._unknown:
+            self._found.notify()
+
+    async def _release(self) -> None:
+        unknown, self._unknown = self._unknown, []
+        if unknown:
+            released = await self._storage.settle(released=unknown)
+            log.get_logger().warning("claims_released", jobIds=[str(one) for one in sorted(released)])
+
+    async def _log_lost(self) -> None:
+        lost, self._lost = self._lost, []
         try:
-            found = await self._storage.get([job.claimed.id for job in gone])
+            found = await self._storage.get([job.claimed.id for job in lost]) if lost else {}
         except StorageError:
             found = {}
-        for job in gone:
+        for job in lost:
             stored = found.get(job.claimed.id)
             if stored is not None and stored.row_state is RowState.CANCELLED:
                 log.get_logger().info("job_cancelled", **job.log_fields())
             else:
                 status = None if stored is None else stored.status.value
                 log.get_logger().warning("lease_lost", **job.log_fields(), status=status)
+
+    def _failed(self, error: StorageError) -> None:
+        """Log a refusal, once per interval at most; repetitions are more frequent."""
+        self._failing = True
+        now = self._clock.monotonic()
+        if now >= self._logs_from:
+            self._logs_from = now + self._interval
+            log_refusal("heartbeat", error)

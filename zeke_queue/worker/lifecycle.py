@@ -65,6 +65,8 @@ class Lifecycle:
             self._start("settle", self.settle.run())
             self._start("heartbeat", self.heartbeat.run())
             self._start("lease", self.heartbeat.watch_lease())
+            self._start("tend", self.heartbeat.tend())
+            self._start("reconcile", self.heartbeat.reconcile())
             if self.shared.info.queues:
                 self._start("claim", self.claims.run())
             for name, loop in self.duties or ():

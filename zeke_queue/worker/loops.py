@@ -253,13 +253,16 @@ class ClaimLoop(Part):
 
     async def _claim(self, claim: Claim) -> int:
         asked = self._clock.monotonic()
+        self._state.claims_begun += 1
         try:
             claimed = await self._storage.claim(self._info.id, claim.capacity, claim.limit)
+            actions = self._state.claimed(claimed, asked, self._clock.monotonic()) if claimed else []
         except Exception:
             # Even a refused claim may have leased jobs: of its several statements some may have succeeded.
             self._claims.unsure = True
             raise
-        actions = self._state.claimed(claimed, asked, self._clock.monotonic()) if claimed else []
+        finally:
+            self._state.claims_ended += 1
         self._carry_out(actions)
         return len(claimed) if actions else 0
 
@@ -356,7 +359,9 @@ class SettleLoop(Part):
         job = batch[0]
         log_refusal("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
-            return  # its failure is refused too; the deadline will end the job
+            # Its failure is refused too; the deadline will end the job.
+            self._state.unknown.leave(job.claimed.id, job.claimed.attempt)
+            return
         job.reason = "lost"
         output = error_output(error, while_storing=type(job.outcome).__name__)
         job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)

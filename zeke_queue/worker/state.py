@@ -7,12 +7,14 @@ Events are method calls, with the time if it matters; the results are actions, w
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.worker.claims import ClaimState, Load
+from zeke_queue.worker.unknown_jobs import UnknownJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -75,6 +77,7 @@ class LeasedJob:
     Attributes:
         deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
             later than the storage's.
+        claim: the number of the claim that brought it.
         stage: WAITING for a pool task, RUNNING, or SETTLING: its outcome is under way.
         began: whether its handler began, so that its duration is meaningful.
         reason: why its handler was interrupted; None if it was not.
@@ -85,6 +88,7 @@ class LeasedJob:
     claimed: Claimed
     queue: ServedQueue
     deadline: float
+    claim: int = 0
     stage: int = WAITING
     began: bool = False
     reason: Reason | None = None
@@ -157,6 +161,8 @@ class WorkerState:
         outcomes: jobs whose outcome waits to be stored.
         storing: how many outcomes are being stored.
         alive_until: the end of the lease, unless another heartbeat is answered before.
+        claims_begun, claims_ended: how many claims were sent, and how many of them were answered or failed.
+        unknown: the jobs that only the storage holds for this worker.
     """
 
     def __init__(
@@ -169,6 +175,9 @@ class WorkerState:
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
         self.alive_until = alive_until
+        self.claims_begun = self.claims_ended = 0
+        self._renewing = threading.Lock()
+        self.unknown = UnknownJobs()
         self._queues = queues
         self._closed = False
 
@@ -186,8 +195,8 @@ class WorkerState:
             # Start none of these jobs before a heartbeat has confirmed which are still leased.
             self.claims.unsure = True
             return []
-        queues = self._queues
-        jobs = [LeasedJob(job, queues[job.name], asked + job.expire_in) for job in claimed]
+        queues, number = self._queues, self.claims_begun
+        jobs = [LeasedJob(job, queues[job.name], asked + job.expire_in, number) for job in claimed]
         self.jobs.update(dict.fromkeys(jobs))
         limited = [job for job in jobs if job.queue.limit is not None]
         for job in limited:
@@ -266,15 +275,32 @@ class WorkerState:
         """Return the jobs whose outcome is not under way, so that the storage must know them as held."""
         return [job for job in self.jobs if job.stage != SETTLING]
 
-    def missing(self, jobs: Iterable[LeasedJob], answer: Mapping[UUID, int]) -> list[LeasedJob]:
-        """Return which of these jobs a heartbeat's answer lacks: they were cancelled or given to others."""
-        return [
+    def renew(self, until: float) -> None:
+        """Move the end of the lease, unless a later heartbeat has; from any thread."""
+        with self._renewing:
+            self.alive_until = max(self.alive_until, until)
+
+    def compare(
+        self, answer: Mapping[UUID, int], claims_ended: int
+    ) -> tuple[list[LeasedJob], list[Released]]:
+        """Compare the held jobs with a heartbeat's answer: the attempt of each job that the storage has.
+
+        Args:
+            claims_ended: the count when the heartbeat was sent; jobs of later claims may be missing.
+
+        Returns:
+            The jobs that are lost: cancelled, or given to others; and those to release, which only the
+            storage knows.
+        """
+        lost = [
             job
-            for job in jobs
+            for job in self.jobs
             if job.stage != SETTLING
-            and job in self.jobs
+            and job.claim <= claims_ended
             and answer.get(job.claimed.id) != job.claimed.attempt
         ]
+        known = {job.claimed.id: job.claimed.attempt for job in self.jobs}
+        return lost, self.unknown.find(known, answer, ended=claims_ended, begun=self.claims_begun)
 
     def lose(self, jobs: Sequence[LeasedJob], now: float) -> list[Action]:
         """Give up jobs that this worker no longer holds: interrupt their handlers, and settle nothing."""

@@ -16,6 +16,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
+from zeke_queue.core.leases import validity
 from zeke_queue.core.options import check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
@@ -67,7 +68,7 @@ class WorkerOptions(TypedDict, total=False):
         maintenance: whether it rescues expired and lost jobs, archives and purges; True by default.
         schedules: whether it serves schedules; True by default.
         poll_interval: seconds between claims without a wake-up; 2 by default.
-        lease: seconds of silence after which other workers get its jobs; 15 by default.
+        lease: seconds of the longest outage that cancels no handler; 15 by default.
         heartbeat_interval: seconds between heartbeats; at most half of the lease; 5 by default.
         shutdown_timeout: seconds for running jobs after a stop; 30 by default.
     """
@@ -113,9 +114,10 @@ class Worker:
     Any number of workers may run maintenance and schedules. A worker that leaves one out logs a warning while
     no live worker has it.
 
-    Its heartbeat keeps its lease in the storage. If no heartbeat is answered for the length of the lease,
-    other workers may hold its jobs: it cancels their handlers, settles nothing of them, and starts over when
-    the storage is back.
+    Its heartbeat keeps its lease in the storage. An outage of ``lease`` seconds cancels no handler. If no
+    heartbeat is answered for longer than that, its interval and the time to reconnect together
+    (``core/leases.py``), other workers may hold its jobs: it cancels their handlers, settles nothing of them,
+    and starts over when the storage is back.
 
     Args:
         queue: the queue with the catalog and the storage.
@@ -127,7 +129,7 @@ class Worker:
         maintenance: whether it rescues expired and lost jobs, archives and purges, for all tasks.
         schedules: whether it serves schedules, those of other catalogs included.
         poll_interval: seconds between claims without a wake-up.
-        lease: seconds of silence after which other workers get its jobs.
+        lease: seconds of the longest outage that cancels no handler.
         heartbeat_interval: seconds between heartbeats; at most half of the lease.
         shutdown_timeout: seconds for running jobs after a stop.
         clock: the queue's by default.
@@ -325,8 +327,9 @@ class Worker:
             for name, task in config.served.items()
             for own in (config.limits.get(task.name),)
         }
+        valid = validity(config.lease, config.heartbeat_interval)
         state = WorkerState(
-            queues, config.concurrency, config.poll_interval, alive_until=clock.monotonic() + config.lease
+            queues, config.concurrency, config.poll_interval, alive_until=clock.monotonic() + valid
         )
         shared = Shared(
             WorkerInfo(
@@ -334,7 +337,7 @@ class Worker:
                 socket.gethostname(),
                 os.getpid(),
                 tuple(queues),
-                config.lease,
+                valid,
                 clock.now(),
                 duties=() if duties is None else duties.names,
             ),
@@ -351,7 +354,7 @@ class Worker:
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
         dispatcher = Dispatcher(shared, pool, settle.soon)
-        heartbeat = Heartbeat(shared, config.heartbeat_interval, dispatcher.carry_out)
+        heartbeat = Heartbeat(shared, config.heartbeat_interval, dispatcher.carry_out, self._entropy)
         services = ContextServices(
             queue=self._queue,
             parts=parts,

@@ -260,6 +260,7 @@ class Rules(NamedTuple):
         sweep: seconds between sweeps of maintenance.
         poll: seconds between an idle worker's polls.
         lease: seconds without a heartbeat after which a worker counts as dead.
+        reconnect: seconds from the end of an outage within which a heartbeat must be answered.
         slack: seconds by which healthy parts may be late: a few times the maximum latency without faults.
         limits: concurrency limits declared by the catalog, by queue.
         strict_order: whether claims skip no due rows; otherwise they may skip rows as if locked.
@@ -275,6 +276,7 @@ class Rules(NamedTuple):
     sweep: float = 5.0
     poll: float = 2.0
     lease: float = 15.0
+    reconnect: float = 3.0
     slack: float = 1.0
     limits: Mapping[str, int] = {}
     strict_order: bool = False

@@ -65,7 +65,7 @@ def no_handler_is_interrupted_without_a_reason(
     """A handler is interrupted only after its deadline, or after its worker lost the job or the right to run.
 
     A worker loses that right when its shutdown timeout is over, or after a lease without an answered
-    heartbeat.
+    heartbeat; but not if it could have renewed the lease, having reached the storage in time before its end.
     """
     if not isinstance(event, Ended):
         remember(event, state)
@@ -119,7 +119,14 @@ def _reasons(event: Ended, state: RunState) -> Iterator[bool]:
     stopped = known_of(state).stops.get(event.node)
     yield stopped is not None and at >= stopped + state.rules.shutdown_timeout * early
     over = lease_over(event, state, began, early)
-    yield over is not None and at >= over
+    yield over is not None and at >= over and not _could_renew(event.node, over, state)
+
+
+def _could_renew(node: str, over: float, state: RunState) -> bool:
+    """Return whether a process has been undisturbed since long enough before the end of a lease."""
+    rules = state.rules
+    well = state.nodes[node].well_since(state.at, rules.late)
+    return well is not None and well + (rules.reconnect + rules.slack) * (1 + rules.drift) < over
 
 
 @holds("expired and lost handlers are interrupted", Answered, WorkerRow, Ended, verbs=("heartbeat",))

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.core.leases import validity
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker.duties import SWEEP_INTERVAL_MAX, sweep_interval
 from zeke_sim.errors import SimulationError
@@ -83,6 +84,16 @@ class Setup:
             return self.sweep
         heartbeat = self.worker.get("heartbeat_interval", SWEEP_INTERVAL_MAX)
         return max(self.sweep * bool(self.maintenance), sweep_interval(heartbeat))
+
+    @property
+    def validity(self) -> float:
+        """Seconds after a heartbeat for which a worker's jobs are its own."""
+        return validity(self.worker.get("lease", 15.0), self.heartbeat_interval)
+
+    @property
+    def heartbeat_interval(self) -> float:
+        """Seconds between a worker's heartbeats."""
+        return self.worker.get("heartbeat_interval", 5.0)
 
     def check_names(self) -> None:
         """Check that names of clients and additional workers are unique and can be part of an address.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from zeke_queue.core.leases import reconnect_time
 from zeke_queue.model import FINAL
 from zeke_sim.errors import Livelock, Stalled
 from zeke_sim.history.events import Change, Phase, Rules, ScheduleRow, Violation
@@ -167,7 +168,8 @@ class World(WorldContext):
             delete_after=setup.delete_after if setup.maintained else None,
             sweep=setup.slowest_sweep,
             poll=options.get("poll_interval", 2.0),
-            lease=options.get("lease", 15.0),
+            lease=setup.validity,
+            reconnect=reconnect_time(setup.heartbeat_interval),
             slack=1.0,
             limits=limits,
             strict_order=not self.knobs.skip,
@@ -209,7 +211,7 @@ class World(WorldContext):
 
     def _plan_faults(self) -> None:
         knobs, setup = self.knobs, self.setup
-        lease = float(setup.worker.get("lease", 15.0))
+        lease = setup.validity
         for node in self.nodes.values():
             applicable = OF_CLIENTS if node.role == "client" else NODE
             kinds = [kind for kind in knobs.kinds if kind in applicable]

@@ -1,0 +1,117 @@
+"""When to send heartbeats: at each interval, and in an outage as often as the lease requires.
+
+A heartbeat without an answer may be on a dead connection, so the next one follows on another connection, and
+either answer counts. After an error the pauses are short, since the lease runs out. Thousands of workers may
+reconnect at once, so the pauses differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.core.leases import reconnect_time
+from zeke_queue.errors import StorageError
+from zeke_queue.system.waiting import Waiter, end
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
+
+UNANSWERED_MAX: Final = 3
+"""Heartbeats without an answer at one time at most; then the oldest is abandoned for the next one."""
+
+PAUSE_MIN: Final = 0.1
+"""Seconds to the next heartbeat after a first failure at most; doubled with each further failure."""
+
+PAUSE_MAX: Final = 1.0
+"""Seconds to the next heartbeat after any failure at most; a third of the time to reconnect, if shorter."""
+
+
+def patience(interval: float) -> float:
+    """Return the seconds without an answer after which another heartbeat is sent.
+
+    It leaves a third of the time to reconnect for connecting and the statement.
+    """
+    return reconnect_time(interval) * 2 / 3
+
+
+class HeartbeatSender:
+    """Sends heartbeats; it uses no other part of the worker, so it may run in a thread of its own.
+
+    Args:
+        send: sends one heartbeat, and returns when it was answered; cancelled if that is no longer needed.
+        failed: called with the error of a heartbeat.
+        interval: seconds from one heartbeat to the next.
+        entropy: the source of the jitter.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[], Awaitable[object]],
+        failed: Callable[[StorageError], object],
+        interval: float,
+        clock: Clock,
+        entropy: Entropy,
+    ) -> None:
+        self._send = send
+        self._failed = failed
+        self._interval = interval
+        self._clock = clock
+        self._draws = entropy.stream("heartbeat")
+        self._answers = 0
+        self._ended = Waiter()
+
+    async def run(self) -> None:
+        """Send heartbeats until cancelled; the caller has sent the first one."""
+        failures = 0
+        unanswered: list[asyncio.Task[bool]] = []
+        abandoned: set[asyncio.Task[bool]] = set()
+        await self._clock.sleep(self._interval)
+        try:
+            while True:
+                unanswered = [one for one in unanswered if not one.done()]
+                if len(unanswered) == UNANSWERED_MAX:
+                    oldest = unanswered.pop(0)
+                    oldest.cancel()
+                    abandoned.add(oldest)
+                    oldest.add_done_callback(abandoned.discard)
+                sent_at, answers = self._clock.monotonic(), self._answers
+                unanswered.append(newest := asyncio.ensure_future(self._is_answered()))
+                await self._wait(newest, sent_at + patience(self._interval))
+                if self._answers > answers:
+                    failures = 0
+                    await self._clock.sleep(sent_at + self._interval - self._clock.monotonic())
+                elif newest.done():
+                    await self._clock.sleep(self._pause(failures))
+                    failures += 1
+        finally:
+            await end(*unanswered, *abandoned)
+
+    async def _wait(self, newest: asyncio.Task[bool], until: float) -> None:
+        """Wait until a heartbeat is answered or the newest one fails, at most until this time."""
+        answers = self._answers
+        while self._answers == answers and not newest.done():
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await self._ended.wait_for(left, self._clock)
+
+    async def _is_answered(self) -> bool:
+        """Send a heartbeat; return whether it was answered."""
+        try:
+            await self._send()
+        except StorageError as error:
+            self._failed(error)
+            return False
+        else:
+            self._answers += 1
+            return True
+        finally:
+            self._ended.notify()
+
+    def _pause(self, failures: int) -> float:
+        longest = min(PAUSE_MAX, reconnect_time(self._interval) / 3)
+        return min(longest, PAUSE_MIN * 2 ** min(failures, 10)) * (0.5 + self._draws.random() / 2)

@@ -1,0 +1,55 @@
+"""Jobs that the storage holds for a worker which does not know them: those of claims whose answer was lost.
+
+A server may finish a claim long after its client has given up on the connection. Nothing else would find
+such a job before its deadline, since its worker lives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.model import Released
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+
+class UnknownJobs:
+    """Finds unknown jobs in the answers to heartbeats, each of which has the attempt of each held job.
+
+    A job that is unknown in one answer may be about to arrive with a claim under way. So it is released when
+    a second answer has it as well, whose heartbeat was sent after these claims had ended.
+
+    Attributes:
+        suspected: the jobs that were unknown in the last answer, with their attempts.
+    """
+
+    def __init__(self) -> None:
+        self.suspected: dict[tuple[UUID, int], None] = {}
+        self._claims = 0
+        self._left: dict[tuple[UUID, int], None] = {}
+
+    def leave(self, job: UUID, attempt: int) -> None:
+        """Leave an attempt to its deadline, since the storage refuses each outcome of it."""
+        self._left[job, attempt] = None
+
+    def find(
+        self, known: Mapping[UUID, int], answer: Mapping[UUID, int], *, ended: int, begun: int
+    ) -> list[Released]:
+        """Return the jobs to release.
+
+        Args:
+            known: the attempts of the jobs that the worker knows now.
+            answer: the attempts of those that the storage holds for it.
+            ended: how many claims had ended when the heartbeat was sent.
+            begun: how many have begun by now.
+        """
+        self._left = {key: None for key in self._left if answer.get(key[0]) == key[1]}
+        if ended < self._claims:
+            return []
+        unknown = {
+            key: None for key in answer.items() if known.get(key[0]) != key[1] and key not in self._left
+        }
+        before, self.suspected, self._claims = self.suspected, unknown, begun
+        return [Released(*key) for key in unknown if key in before]
