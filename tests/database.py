@@ -45,6 +45,9 @@ _CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or
 # Many short connections and small databases: what a crash of the machine would lose is nothing.
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
 
+UNHURRIED: Final = "-c lock_timeout=10min"
+"""Options of every test's DSN: on a slow machine a test may hold a lock for longer than production waits."""
+
 _MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a run's folder in it is its owner's alone, and has a random name
 _ROOM: Final = 2 << 30
 
@@ -160,7 +163,7 @@ class Databases:
             connection.execute(drop)
             connection.execute(make)
         try:
-            yield make_conninfo(self._dsn, dbname=name)
+            yield make_conninfo(self._dsn, dbname=name, options=UNHURRIED)
         finally:
             with self._connected() as connection:
                 connection.execute(drop)

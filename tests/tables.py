@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.locks import Locks, Owner
+from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,7 +33,7 @@ class Table(Generic[V]):
     def __init__(self, changed: Callable[[str, V], None]) -> None:
         self.rows: dict[str, V] = {}
         self._changed = changed
-        self._locks = Locks()
+        self._locks = Locks(SystemClock())
 
     def within(self, transaction: Transaction) -> Rows[V]:
         """Return the table's view in an open transaction; call it once per transaction."""
@@ -63,7 +64,7 @@ class Rows(Generic[V]):
             StorageUnavailableError: the server has ended the transaction.
         """
         await self._locks.clear(lambda: (key,), self._owner)
-        if self._owner.ended.is_set():
+        if self._owner.ended:
             raise StorageUnavailableError(f"{key}: the transaction is gone")
         self._locks.take(key, self._owner)
         return self._written[key] if key in self._written else self._table.rows.get(key)

@@ -23,6 +23,8 @@
      │    └── JobExpiredError          its last attempt took longer than its deadline
      └── StorageError
           ├── StorageUnavailableError  the database is or became unreachable: try again later
+          │    ├── LockTimeoutError    another transaction keeps a lock: nothing has changed
+          │    └── StatementTimeoutError  the server cancelled a statement: nothing has changed
           ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
           ├── UnsupportedServerError   the server is older than PostgreSQL 15
           └── PermissionDeniedError    the role lacks a right; the message names it
@@ -191,6 +193,23 @@ class StorageError(ZekeError):
 
 class StorageUnavailableError(StorageError):
     """The database is unreachable, or the connection broke: the outcome of the statement is unknown."""
+
+
+class LockTimeoutError(StorageUnavailableError):
+    """Another transaction kept a lock for too long, so the statement was given up and has changed nothing."""
+
+    @classmethod
+    def of(cls, reason: str) -> Self:
+        """Return the error for the storage's reason."""
+        return cls(
+            f"Another transaction keeps a row locked that this call needs: {reason}. Nothing was changed;"
+            " repeat the call when that transaction has ended. `zeke doctor` reports the oldest open one, and"
+            " pg_blocking_pids() names the sessions that a waiting one waits for"
+        )
+
+
+class StatementTimeoutError(StorageUnavailableError):
+    """The server cancelled a statement, which took too long, or on request; nothing has changed."""
 
 
 class SchemaVersionError(StorageError):

@@ -23,6 +23,7 @@ from unittest.mock import patch
 import psycopg
 from psycopg.conninfo import make_conninfo
 
+from tests.database import UNHURRIED
 from tests.interleaving.history import Op
 from zeke_queue.storage.postgres import PostgresStorage, connection_pool
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
@@ -175,7 +176,7 @@ async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterat
         pass
 
     Mine.gate = gate
-    dsn = make_conninfo(dsn, options=f"-c deadlock_timeout={DEADLOCK_TIMEOUT}")
+    dsn = make_conninfo(dsn, options=f"{UNHURRIED} -c deadlock_timeout={DEADLOCK_TIMEOUT}")
     with patch.object(connection_pool, "Connection", Mine):
         opening = ConnectionPool.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
         opened = await opening.__aenter__()

@@ -23,6 +23,7 @@ def races(name: str) -> tuple[str, ...]:
 
 
 LIMIT: Final = races("two-claims-at-a-limit")
+SESSION: Final = ("tests/postgres/test_session.py",)
 DRAWN: Final = races("drawn")
 ODD_ROWS: Final = ("tests/postgres/test_odd_rows.py",)
 
@@ -389,6 +390,41 @@ MUTANTS: Final = (
         '_SERIALIZATION: Final = ("40001", "40P01")',
         '_SERIALIZATION: Final = ("40000",)',
         (*DRAWN, "tests/postgres/test_connect.py"),
+    ),
+    Mutant(
+        "the database's style of dates",
+        "session.py",
+        '    "datestyle": "ISO",\n',
+        "",
+        SESSION,
+    ),
+    Mutant(
+        "locks are awaited without a limit",
+        "session.py",
+        'f"{LOCK_SECONDS * 1000:.0f}"',
+        '"0"',
+        SESSION,
+    ),
+    Mutant(
+        "settings are lost behind a pooler",
+        "session.py",
+        "if all(kept[name] == RELIED_ON[name] for name in _SIGNS):",
+        "if kept:",
+        SESSION,
+    ),
+    Mutant(
+        "transactions without settings behind a pooler",
+        "connection_pool.py",
+        "settings = self._ours if own else self._elsewhere",
+        "settings = None if own else self._elsewhere",
+        SESSION,
+    ),
+    Mutant(
+        "applications get our settings",
+        "connection_pool.py",
+        "settings = self._ours if own else self._elsewhere",
+        "settings = self._ours",
+        SESSION,
     ),
     Mutant(
         "the machine's clock",

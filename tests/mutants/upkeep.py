@@ -33,8 +33,8 @@ MUTANTS = (
     Mutant(
         "waiters-left-waiting",
         LOCKS,
-        "        owner.ended.set()\n",
-        "",
+        "            waiter.notify()\n",
+        "            pass\n",
         "Waiters for a transaction's end are not notified.",
     ),
     Mutant(

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import ClientCursor
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zeke_queue.storage.postgres.connection_pool import OPTIONS, PLAN_FOR_VALUES
+from zeke_queue.storage.postgres.session import PLAN_FOR_VALUES, RELIED_ON, options
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -65,8 +65,8 @@ def _rows(node: Node) -> float:
 
 def connect(dsn: str) -> Connection:
     """Connect as the storage does: settings included, under which it plans."""
-    options = f"{conninfo_to_dict(dsn).get('options') or ''} {OPTIONS}"
-    return psycopg.connect(make_conninfo(dsn, options=options), autocommit=True)
+    settings = f"{conninfo_to_dict(dsn).get('options') or ''} {options(RELIED_ON)}"
+    return psycopg.connect(make_conninfo(dsn, options=settings), autocommit=True)
 
 
 def prepare(sql: Connection, name: str, limit: int | None = None) -> tuple[str, list[str]]:

@@ -28,6 +28,7 @@ default_pool_size = {size}
 max_client_conn = 1000
 max_prepared_statements = {prepared}
 auth_type = any
+ignore_startup_parameters = {ignored}
 listen_addr =
 unix_socket_dir = {folder}
 listen_port = 6432
@@ -43,14 +44,16 @@ class Pooler:
         target: the database behind it.
         size: its connections to the server.
         prepared: prepared statements that it tracks for each client; 0 if it tracks none.
+        ignored: parameters of a connection that it drops; it refuses others that it does not know.
     """
 
-    def __init__(self, target: str, *, size: int = 2, prepared: int = 0) -> None:
+    def __init__(self, target: str, *, size: int = 2, prepared: int = 0, ignored: str = "") -> None:
         self._target = {**conninfo_to_dict(target)}
         self._database = self._target.pop("dbname")
+        self._target.pop("options", None)
         if self._target.get("host") == "localhost":
             self._target["host"] = "127.0.0.1"  # PgBouncer asks a name server, which need not know it
-        self._settings = {"size": size, "prepared": prepared}
+        self._settings = {"size": size, "prepared": prepared, "ignored": ignored}
         self._temporary = tempfile.TemporaryDirectory(prefix="zeke-pooler-")
         self._folder = Path(self._temporary.name)
         self._process: subprocess.Popen[bytes] | None = None
@@ -112,16 +115,19 @@ class Pooler:
 
 
 @contextmanager
-def pooled(dsn: str) -> Iterator[str]:
+def pooled(dsn: str, *, ignored: str = "") -> Iterator[str]:
     """Yield the DSN of a pooler before this database; or this DSN, if the machine has no pooler.
 
     The pooler has two connections to the server and gives each transaction any of them, so a setting, a lock
     or a prepared statement that should outlive its transaction is missing in the next one.
+
+    Args:
+        ignored: parameters of a connection that it drops; it refuses others that it does not know.
     """
     if Pooler.binary() is None:
         yield dsn
         return
-    with Pooler(dsn) as pooler:
+    with Pooler(dsn, ignored=ignored) as pooler:
         yield pooler.dsn
 
 

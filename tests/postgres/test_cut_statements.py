@@ -28,9 +28,7 @@ async def test_timeout_of_the_server_is_a_temporary_failure(dsn: str, sql: Conne
         async with PostgresStorage.open(make_conninfo(dsn, options=f"-c {setting}=50")) as storage:
             with sql.transaction():
                 sql.execute("lock table pgboss.queue in access exclusive mode")
-                with pytest.raises(
-                    StorageUnavailableError, match=f"{setting.partition('_')[0]} timeout.*{setting}"
-                ):
+                with pytest.raises(StorageUnavailableError, match=f"{setting.partition('_')[0]} timeout.*"):
                     await storage.queues()
             assert await storage.queues() == []
 

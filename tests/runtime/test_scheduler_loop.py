@@ -36,9 +36,9 @@ class Away(MemoryStorage):
         self._check()
         await super().declare(queues, schedules)
 
-    def transaction(self, connection: Any = None) -> Any:
+    def transaction(self, connection: Any = None, *, own: bool = False) -> Any:
         self._check()
-        return super().transaction(connection)
+        return super().transaction(connection, own=own)
 
     def _check(self) -> None:
         if self.away:
@@ -52,9 +52,9 @@ class Slow(MemoryStorage):
         super().__init__(clock)
         self.clock = clock
 
-    def transaction(self, connection: Any = None) -> Any:
+    def transaction(self, connection: Any = None, *, own: bool = False) -> Any:
         self.clock.advance(0.03)
-        return super().transaction(connection)
+        return super().transaction(connection, own=own)
 
 
 async def test_tick_of_each_second_is_served_though_transactions_take_time(clock: FrozenClock) -> None:

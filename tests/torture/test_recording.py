@@ -133,8 +133,8 @@ async def test_calls_name_their_transaction_and_its_commit_is_a_call(
 
 class CommitLost(MemoryStorage):
     @asynccontextmanager
-    async def transaction(self, connection: Any = None) -> AsyncIterator[Transaction]:
-        async with super().transaction(connection) as opened:
+    async def transaction(self, connection: Any = None, *, own: bool = False) -> AsyncIterator[Transaction]:
+        async with super().transaction(connection, own=own) as opened:
             yield opened
         raise StorageUnavailableError("gone")
 

@@ -51,7 +51,7 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
     pgboss = await read_pgboss(settings.require_database(), settings.jobs_schema)
     async with Queue.connect(Catalog(), settings=settings) as queue:
         storage = parts_of(queue).storage
-        async with storage.transaction() as transaction:
+        async with storage.transaction(own=True) as transaction:
             overdue = await transaction.lock_expired(1000)
         return Survey(
             now=await storage.now(),

@@ -49,7 +49,7 @@ class Rescuer:
         failures: list[Failed] = []
         changed: set[UUID] = set()
         try:
-            async with self._storage.transaction() as transaction:
+            async with self._storage.transaction(own=True) as transaction:
                 overdue = await transaction.lock_expired(batch + len(stuck))
                 found = [job for job in overdue if job.id not in stuck]
                 failures = [self._verdict(job) for job in found]

@@ -198,7 +198,7 @@ class Scheduler:
 
     async def _put_off(self, name: str) -> None:
         """Postpone a schedule; its ticks stay undecided."""
-        async with self._storage.transaction() as transaction:
+        async with self._storage.transaction(own=True) as transaction:
             now, found = await transaction.lock_due_schedules(BATCH)
             for schedule in found:
                 if schedule.name == name:
@@ -213,7 +213,7 @@ class Scheduler:
         """
         jobs: list[PreparedJob] = []
         upcoming: list[datetime] = []
-        async with self._storage.transaction() as transaction:
+        async with self._storage.transaction(own=True) as transaction:
             now, found = await transaction.lock_due_schedules(BATCH)
             found = [schedule for schedule in found if only in (None, schedule.name)]
             batch += [schedule.name for schedule in found]

@@ -133,8 +133,9 @@ class _ForwardedStorage(_Forwarder):
         self._numbers = itertools.count(1)
         self.access = _ForwardedAccess(target.access, invoke, rewrite)
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Any]:
-        begin = self._rewritten(Call("begin", {"connection": connection}, next(self._numbers)))
+    def transaction(self, connection: Any = None, *, own: bool = False) -> AbstractAsyncContextManager[Any]:
+        arguments = {"connection": connection, "own": own}
+        begin = self._rewritten(Call("begin", arguments, next(self._numbers)))
         block = self._target.transaction(**begin.arguments)
         return self._block(block, begin, ("commit", "rollback"), _ForwardedTransaction)
 

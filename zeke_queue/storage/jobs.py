@@ -146,8 +146,16 @@ class Transaction(JobWriter, Protocol):
 class JobStore(JobWriter, Protocol):
     """The life of jobs."""
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction, or join the one on ``connection``, which the caller commits or rolls back."""
+    def transaction(
+        self, connection: Any = None, *, own: bool = False
+    ) -> AbstractAsyncContextManager[Transaction]:
+        """Open a transaction, or join the one on ``connection``, which the caller commits or rolls back.
+
+        Args:
+            connection: the caller's connection with an open transaction.
+            own: only this package's verbs run in it, so they wait for locks no longer than outside. In an
+                application's transaction they wait as long as its own statements do.
+        """
         ...
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:

@@ -15,6 +15,7 @@ from starlette.routing import Match
 from zeke_queue.errors import (
     JobConflictError,
     JobNotFoundError,
+    LockTimeoutError,
     PayloadTooLargeError,
     PayloadValidationError,
     PermissionDeniedError,
@@ -120,6 +121,9 @@ def to_api_error(error: Exception) -> ApiError:
 
 def _ours(error: Exception) -> ApiError:
     """Convert an exception that the caller did not cause to an API error."""
+    if isinstance(error, LockTimeoutError):
+        message = "Another transaction keeps a row locked; nothing was changed, retry later"
+        return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
     if isinstance(error, StorageUnavailableError):
         return ApiError(503, "The database is unavailable; retry later", headers={"retry-after": RETRY_AFTER})
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)

@@ -127,7 +127,7 @@ class Bridge:
         """Unwrap a connection of the other loop; one of the caller's loop is joined there."""
         connection = call.arguments["connection"]
         if isinstance(connection, Across):
-            return call._replace(arguments={"connection": connection.across})
+            return call._replace(arguments={**call.arguments, "connection": connection.across})
         if connection is not None:
             self._joined.add(call.transaction)
         return call

@@ -136,7 +136,7 @@ class NodeCalls:
         if world.down or self._node.link is not None:
             # A begin is a call of its own only if the database is unreachable, so that it can fail.
             await self._send(Call("begin", {}), world.store.now)
-        number, server = world.server.open(self._node)
+        number, server = world.server.open(self._node, own=call.arguments["own"])
         opened = self._open[call.transaction] = _ServerTransaction(self._calls, server, number)
         return opened
 

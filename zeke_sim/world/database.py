@@ -39,10 +39,10 @@ class Server:
         self._waiting: dict[asyncio.Task[None], None] = {}
         self.transactions: dict[int, OpenTransaction] = {}
 
-    def open(self, owner: object) -> tuple[int, OpenTransaction]:
+    def open(self, owner: object, *, own: bool) -> tuple[int, OpenTransaction]:
         """Open a transaction and return its number and itself."""
         self._numbers += 1
-        opened = OpenTransaction(self, owner, self._numbers, self._store)
+        opened = OpenTransaction(self, owner, self._numbers, self._store, own=own)
         self.transactions[self._numbers] = opened
         return self._numbers, opened
 
@@ -103,10 +103,12 @@ class OpenTransaction:
         statement: the statement that waits for a lock, if any.
     """
 
-    def __init__(self, server: Server, owner: object, number: int, store: MemoryStorage) -> None:
+    def __init__(
+        self, server: Server, owner: object, number: int, store: MemoryStorage, *, own: bool
+    ) -> None:
         self._server = server
         self._number = number
-        self._block = store.transaction()
+        self._block = store.transaction(own=own)
         self.owner = owner
         self.statement: asyncio.Task[Any] | None = None
         self.opened: MemoryTransaction = step(self._block.__aenter__())

@@ -1,31 +1,43 @@
 """Locks of open transactions: one per job, per hold and per schedule; there is no global lock.
 
 In Postgres an insert that conflicts with an uncommitted row waits until that transaction ends, and so does a
-statement that changes a row which another transaction has changed. This module does the same; statements
-that only read never wait.
+statement that changes a row which another transaction has changed. This module does the same, for
+``LOCK_SECONDS`` at most; only a statement in an application's transaction waits longer. Statements that only
+read never wait.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.errors import LockTimeoutError, StorageUnavailableError
 from zeke_queue.storage.memory.uniqueness import Hold
+from zeke_queue.system.waiting import Waiter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from zeke_queue.system.clock import Clock
 
 Lock = UUID | Hold | str
 """A job, the right that a uniqueness rule gives to one job only, or a schedule by name."""
 
 
 class Owner:
-    """A transaction, as the owner of locks."""
+    """A transaction, as the owner of locks.
 
-    def __init__(self) -> None:
-        self.ended = asyncio.Event()
+    Attributes:
+        own: whether it waits for locks no longer than a single statement does.
+        ended: whether it has committed or rolled back.
+        waiting: statements that wait for its end.
+    """
+
+    def __init__(self, *, own: bool = False) -> None:
+        self.own = own
+        self.ended = False
+        self.waiting: dict[Waiter, None] = {}
         self.waits_for: Owner | None = None
         self.locks: dict[Lock, None] = {}
 
@@ -33,7 +45,8 @@ class Owner:
 class Locks:
     """All locks held by open transactions."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._owners: dict[Lock, Owner] = {}
 
     @property
@@ -55,7 +68,9 @@ class Locks:
         for lock in owner.locks:
             del self._owners[lock]
         owner.locks.clear()
-        owner.ended.set()
+        owner.ended = True
+        for waiter in owner.waiting:
+            waiter.notify()
 
     async def clear(self, wanted: Callable[[], Iterable[Lock]], owner: Owner | None = None) -> None:
         """Wait until no other owner holds any of the wanted locks.
@@ -66,23 +81,36 @@ class Locks:
                 meanwhile.
 
         Raises:
+            LockTimeoutError: another transaction kept one of them for too long.
             StorageUnavailableError: a deadlock: the other transaction waits for this one.
         """
+        began = self._clock.monotonic()
         while (other := self._other(wanted(), owner)) is not None:
-            if owner is None:
-                await other.ended.wait()
-                continue
             ahead: Owner | None = other
-            while ahead is not None:
+            while owner is not None and ahead is not None:
                 if ahead is owner:
                     raise StorageUnavailableError(
                         "The transaction met a conflict; roll it back and repeat it: deadlock detected"
                     )
                 ahead = ahead.waits_for
+            await self._wait(other, owner, began)
+
+    async def _wait(self, other: Owner, owner: Owner | None, began: float) -> None:
+        """Wait for the end of another transaction."""
+        waiter = Waiter()
+        other.waiting[waiter] = None
+        if owner is not None:
             owner.waits_for = other
-            try:
-                await other.ended.wait()
-            finally:
+        try:
+            if owner is not None and not owner.own:
+                await waiter.wait()
+                return
+            left = began + LOCK_SECONDS - self._clock.monotonic()
+            if not await waiter.wait_for(left, self._clock):
+                raise LockTimeoutError.of(f"it was not unlocked within {LOCK_SECONDS:g} s")
+        finally:
+            del other.waiting[waiter]
+            if owner is not None:
                 owner.waits_for = None
 
     def _other(self, wanted: Iterable[Lock], owner: Owner | None) -> Owner | None:

@@ -89,17 +89,19 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             raise UsageError("freedom: must have entropy to draw from; pass MemoryStorage(..., entropy=...)")
         tables, notifier = Tables(), Notifier(clock)
         direct = AutoCommit(tables, notifier, clock)
-        super().__init__(tables, direct, Locks(), clock)
+        super().__init__(tables, direct, Locks(clock), clock)
         self._notifier, self._direct = notifier, direct
         self.access: Final = MemoryAccess(tables, clock)
         self._freedom = freedom
         self._random = entropy.stream("storage") if freedom > 0 and entropy is not None else None
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[MemoryTransaction]:
+    def transaction(
+        self, connection: Any = None, *, own: bool = False
+    ) -> AbstractAsyncContextManager[MemoryTransaction]:
         """Open a transaction; in memory there are no connections to join."""
         if connection is not None:
             raise UsageError("connection: must be omitted with the memory storage, which has none to join")
-        return transaction(self._tables, self._direct, self._locks, self._clock)
+        return transaction(self._tables, self._direct, self._locks, self._clock, own=own)
 
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""

@@ -35,8 +35,10 @@ class MemoryTransaction(MemoryVerbs):
 
     connection: None = None
 
-    def __init__(self, tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock) -> None:
-        self._owner = Owner()
+    def __init__(
+        self, tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock, *, own: bool
+    ) -> None:
+        self._owner = Owner(own=own)
         self._pending = UnitOfWork(committed, locks, self._owner)
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
@@ -91,7 +93,7 @@ class MemoryTransaction(MemoryVerbs):
         return True
 
     def _begin(self) -> datetime:
-        if self._owner.ended.is_set():
+        if self._owner.ended:
             raise UsageError("The transaction has ended; open another one")
         return super()._begin()
 
@@ -112,10 +114,10 @@ class MemoryTransaction(MemoryVerbs):
 
 @asynccontextmanager
 async def transaction(
-    tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock
+    tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock, *, own: bool
 ) -> AsyncGenerator[MemoryTransaction]:
     """Open a transaction that commits at the end of the block, or rolls back if the block raises."""
-    opened = MemoryTransaction(tables, committed, locks, clock)
+    opened = MemoryTransaction(tables, committed, locks, clock, own=own)
     try:
         yield opened
     except BaseException:

@@ -12,8 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
 
 import psycopg
-from psycopg import AsyncConnection, IsolationLevel
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg import IsolationLevel
 from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
@@ -21,49 +20,33 @@ from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres.connections import Connection, Connections
 from zeke_queue.storage.postgres.error_mapping import (
     as_storage_error,
-    check_server,
     is_worth_repeating,
     translated,
 )
 from zeke_queue.storage.postgres.rows import Cursor
+from zeke_queue.storage.postgres.session import (
+    PLAN_FOR_VALUES,
+    SET_LOCAL,
+    find_session,
+    local_parameters,
+)
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from datetime import datetime
     from typing import LiteralString
 
     from zeke_queue.errors import StorageError
     from zeke_queue.storage.postgres.rows import Row
+    from zeke_queue.storage.postgres.session import Session
 
 T = TypeVar("T")
 
 _TRIES: Final = 10
 _CHECKOUT_SECONDS: Final = 15.0
-_CONNECT_SECONDS: Final = "10"
-
-# Claims are expensive to plan, so plans are generic and kept. A plan made while the table was empty may meet
-# a million rows a moment later, and must not scan them all then. Nor may the cost of a disabled scan, where
-# there is no alternative, trigger JIT compilation.
-OPTIONS: Final = (
-    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off"
-    " -c default_transaction_isolation=read\\ committed -c timezone=UTC"
-)
 _BEGIN: Final = "begin isolation level read committed"
 _BEGIN_READ: Final = "begin isolation level repeatable read, read only"
-PLAN_FOR_VALUES: Final[tuple[LiteralString, ...]] = (
-    "set local plan_cache_mode = force_custom_plan",
-    "set local enable_seqscan = on",
-)
-"""Makes the rest of a transaction plan for the actual values, without taking its snapshot."""
-
-_AS_ELSEWHERE: Final = (
-    "select set_config('plan_cache_mode', %(plan_cache_mode)s, true),"
-    " set_config('enable_seqscan', %(enable_seqscan)s, true), set_config('jit', %(jit)s, true)"
-)
-_ELSEWHERE: Final = (
-    "select current_setting('plan_cache_mode'), current_setting('enable_seqscan'), current_setting('jit')"
-)
 
 
 class OpenTransaction:
@@ -120,13 +103,14 @@ class OpenTransaction:
 
     async def _execute(self, text: LiteralString, values: dict[str, Any] | None = None) -> list[Row]:
         cursor = Cursor(self.connection)
-        # Planned each time: a kept plan needs the settings of this package's own connections.
+        # Planned each time: a kept plan needs the settings of this package's own connections. Binary results
+        # do not depend on the application's DateStyle.
         if self.connection.info.pipeline_status == PipelineStatus.OFF:
-            await cursor.execute(text, values, prepare=False)
+            await cursor.execute(text, values, prepare=False, binary=True)
         else:
             # The application's pipeline would return results at a time of its choice.
             async with self.connection.pipeline() as pipeline:
-                await cursor.execute(text, values, prepare=False)
+                await cursor.execute(text, values, prepare=False, binary=True)
                 await pipeline.sync()
         return await cursor.fetchall() if cursor.description else []
 
@@ -147,16 +131,17 @@ class ConnectionPool:
     def __init__(
         self,
         connections: Connections,
-        conninfo: str,
+        session: Session,
         schema: str,
         now: Callable[[], datetime] | None,
-        elsewhere: Mapping[str, str],
     ) -> None:
         self._connections = connections
         self.now = now
-        self.conninfo = conninfo
+        self.conninfo = session.conninfo
         self.schema = schema
-        self._elsewhere = elsewhere
+        # What a transaction sets: by itself, and where the application uses it too.
+        self._ours = None if session.kept else local_parameters(session.ours)
+        self._elsewhere = local_parameters(session.elsewhere) if session.elsewhere else None
 
     @classmethod
     @asynccontextmanager
@@ -171,14 +156,14 @@ class ConnectionPool:
         now: Callable[[], datetime] | None,
     ) -> AsyncGenerator[ConnectionPool]:
         """Connect once, so that the server reports errors at once, and then open the pool."""
-        conninfo, elsewhere = await _working_conninfo(dsn, options=prepare)
+        session = await find_session(dsn, keep=prepare)
 
         async def configure(connection: Connection) -> None:
             connection.prepare_threshold = 0 if prepare else None
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
         driver_pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(
-            conninfo,
+            session.conninfo,
             connection_class=Connection,
             min_size=min_size,
             max_size=max_size,
@@ -190,7 +175,7 @@ class ConnectionPool:
         )
         with translated():
             await driver_pool.open()
-        pool = cls(Connections(driver_pool), conninfo, schema, now, elsewhere)
+        pool = cls(Connections(driver_pool), session, schema, now)
         try:
             yield pool
         finally:
@@ -204,6 +189,8 @@ class ConnectionPool:
         self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
     ) -> list[Row]:
         """Run one statement as its own transaction."""
+        if self._ours is not None:
+            return (await self.run_all(Statement(name, parameters or {}, limit)))[0]
         text, values = statement(name, self.schema, limit), with_now(parameters, self.now)
 
         async def once() -> list[Row]:
@@ -219,6 +206,9 @@ class ConnectionPool:
 
     async def run_small(self, name: str, parameters: dict[str, Any]) -> Row | None:
         """Run a statement that returns at most one row, at the least cost, as its own transaction."""
+        if self._ours is not None:
+            (found,) = await self.run_all(Statement(name, parameters))
+            return found[0] if found else None
         text = statement(name, self.schema)
         parameters["now"] = None if self.now is None else self.now()
 
@@ -245,6 +235,8 @@ class ConnectionPool:
             The rows of each statement.
         """
         texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN_READ if plain else _BEGIN, None)]
+        if self._ours is not None:
+            texts.append((SET_LOCAL, self._ours))
         if plain:
             texts.extend((text, None) for text in PLAN_FOR_VALUES)
         for one in statements:
@@ -283,19 +275,26 @@ class ConnectionPool:
         """Open a transaction for statements of this package."""
         with translated():
             async with self._connections.one() as connection, connection.transaction():
+                if self._ours is not None:
+                    await connection.execute(SET_LOCAL, self._ours)
                 yield OpenTransaction(connection, self.schema, self.now)
 
     @asynccontextmanager
-    async def open_to_all(self) -> AsyncGenerator[OpenTransaction]:
-        """Open a transaction that the application can use too, with the server's default planner settings.
+    async def open_to_all(self, *, own: bool = False) -> AsyncGenerator[OpenTransaction]:
+        """Open a transaction that the application can use too, with the server's default settings.
 
         Errors raised in the block belong to the application, and propagate unchanged.
+
+        Args:
+            own: only this package uses it, so it keeps the settings of this package.
         """
         raised: BaseException | None = None
+        connections = self._connections.one() if own else self._connections.lent()
+        settings = self._ours if own else self._elsewhere
         try:
-            async with self._connections.lent() as connection, connection.transaction():
-                if self._elsewhere:
-                    await connection.execute(_AS_ELSEWHERE, self._elsewhere, prepare=False)
+            async with connections as connection, connection.transaction():
+                if settings is not None:
+                    await connection.execute(SET_LOCAL, settings, prepare=False)
                 try:
                     yield OpenTransaction(connection, self.schema, self.now, repeatable=False)
                 except BaseException as error:
@@ -340,41 +339,3 @@ def _as_final(error: Exception) -> StorageError | None:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
-
-
-async def _working_conninfo(dsn: str, *, options: bool) -> tuple[str, Mapping[str, str]]:
-    """Return connection parameters that the server accepts, after trying them.
-
-    Settings are sent when the connection is opened; a pooler in between may refuse them, and then the
-    server's defaults apply.
-
-    Returns:
-        The parameters, and the values that the sent settings have by default.
-    """
-    with translated():
-        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-        parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
-        parameters.setdefault("application_name", "zeke")
-        # Detect a silently lost server within a minute, also on a connection that only listens.
-        parameters.setdefault("keepalives_idle", "30")
-        parameters.setdefault("keepalives_interval", "10")
-        parameters.setdefault("keepalives_count", "3")
-        parameters.setdefault("tcp_user_timeout", "60000")
-        parameters["client_encoding"] = "utf8"
-        plain = make_conninfo(**parameters)
-        fitted = make_conninfo(
-            **{**parameters, "options": f"{parameters.get('options', '')} {OPTIONS}".strip()}
-        )
-        async with await AsyncConnection.connect(plain, autocommit=True) as connection:
-            check_server(connection.info.server_version)
-            if not options:
-                return plain, {}
-            cursor = await connection.execute(_ELSEWHERE, prepare=False)
-            (elsewhere,) = await cursor.fetchall()
-        try:
-            await (await AsyncConnection.connect(fitted, autocommit=True)).close()
-        except psycopg.OperationalError as error:
-            if "startup parameter" not in str(error):
-                raise
-            return plain, {}
-    return fitted, dict(zip(("plan_cache_mode", "enable_seqscan", "jit"), elsewhere, strict=True))

@@ -10,9 +10,11 @@ import psycopg
 from psycopg_pool import PoolClosed, PoolTimeout, TooManyRequests
 
 from zeke_queue.errors import (
+    LockTimeoutError,
     PermissionDeniedError,
     SchemaVersionError,
     SettingsError,
+    StatementTimeoutError,
     StorageUnavailableError,
     UnsupportedServerError,
 )
@@ -28,7 +30,9 @@ _DEFAULT_SCHEMA: Final = "pgboss"
 
 _MISSING: Final = ("3F000", "42P01", "42703", "42704", "42883")  # schema, table, column, type, function
 _GONE: Final = ("08", "57P", "53", "58")  # connection, shutdown, resources, system
-_CUT: Final = ("57014", "55P03", "25P03", "25P04")  # cancelled, or a timeout: of lock, idle or transaction
+_LOCKED: Final = "55P03"
+_CANCELLED: Final = ("57014", "25P04")  # by statement_timeout, an operator, or transaction_timeout
+_IDLE: Final = "25P03"
 _READ_ONLY: Final = "25006"
 _SERIALIZATION: Final = ("40001", "40P01")
 
@@ -87,6 +91,10 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         return SchemaVersionError(
             f"The tables differ from the expected ones: {message}. {how_to_migrate(schema)}"
         )
+    if state == _LOCKED:
+        return LockTimeoutError.of(message)
+    if state in _CANCELLED:
+        return StatementTimeoutError(_cut(message))
     unavailable = _why_unavailable(error, state, message)
     return None if unavailable is None else StorageUnavailableError(unavailable)
 
@@ -94,11 +102,8 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
 def _why_unavailable(error: Exception, state: str, message: str) -> str | None:
     if state in ("28000", "28P01"):
         return f"The database refuses this login: {message}. Check user and password"
-    if state in _CUT:
-        return (
-            f"The database cut a statement short: {message}. If it happens again, check statement_timeout,"
-            " lock_timeout and similar settings of this role and database, and which session holds a lock"
-        )
+    if state == _IDLE:
+        return _cut(message)
     if state == _READ_ONLY:
         return (
             f"The database is read-only here: {message}. It is a standby, or the transaction was begun read"
@@ -115,6 +120,13 @@ def _why_unavailable(error: Exception, state: str, message: str) -> str | None:
             " and admits this host and user, and that DATABASE_PRIMARY_URL names it"
         )
     return None
+
+
+def _cut(message: str) -> str:
+    return (
+        f"The database cut a statement short: {message}. If it happens again, check which statement is slow,"
+        " and time limits in the connection string's options, such as statement_timeout"
+    )
 
 
 def how_to_migrate(schema: str | None) -> str:

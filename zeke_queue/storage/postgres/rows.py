@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import psycopg
-from psycopg import AsyncCursor, DataError
+from psycopg import AsyncCursor
 from psycopg import adapters as _standard
 from psycopg.adapt import AdaptersMap, Loader
 from psycopg.pq import Format
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from psycopg import AsyncConnection, Connection
-    from psycopg.abc import AdaptContext, Buffer
+    from psycopg.abc import Buffer
 
     from zeke_queue.model import Completed, Extended, Failed, NewJob, Released, Waiting
 
@@ -58,46 +58,52 @@ def _nearest(data: Buffer) -> datetime:
 class _UtcTime(Loader):
     """Converts times to UTC; one out of the range of ``datetime``, such as infinity, to the nearest in it.
 
-    Other programs may write such a row, and it must not break the reads or claims that include it.
+    Other programs may write such a row, and it must not break the reads or claims that include it. Texts are
+    in the style of the statement's transaction, which is ISO; psycopg goes by the style of the session.
     """
 
-    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
-        super().__init__(oid, context)
-        self._standard = _standard_loader("timestamptz")(oid, context).load
-
     def load(self, data: Buffer) -> datetime:
+        text = bytes(data)
         try:
-            return self._standard(data).astimezone(UTC)
-        except (DataError, OverflowError):
-            return _nearest(data)
+            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+        except (ValueError, OverflowError):
+            return _nearest(text)
 
 
 class _LocalTime(Loader):
     """Converts the starts of slots, which have no time zone, in the same way."""
 
-    def __init__(self, oid: int, context: AdaptContext | None = None) -> None:
-        super().__init__(oid, context)
-        self._standard = _standard_loader("timestamp")(oid, context).load
+    def load(self, data: Buffer) -> datetime:
+        text = bytes(data)
+        try:
+            return datetime.fromisoformat(text.decode())
+        except ValueError:
+            return _nearest(text).replace(tzinfo=None)
+
+
+class _BinaryUtcTime(Loader):
+    """The same for binary results."""
+
+    format = Format.BINARY
 
     def load(self, data: Buffer) -> datetime:
+        microseconds = int.from_bytes(data, signed=True)
         try:
-            return self._standard(data)
-        except DataError:
-            return _nearest(data).replace(tzinfo=None)
+            return _EPOCH + timedelta(microseconds=microseconds)
+        except OverflowError:
+            return _FIRST if microseconds < 0 else _LAST
 
 
+_EPOCH: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
-
-
-def _standard_loader(name: str) -> Any:
-    return _standard.get_loader(_standard.types[name].oid, Format.TEXT)
 
 
 def _own_adapters() -> AdaptersMap:
     adapters = AdaptersMap(_standard)
     adapters.register_loader("jsonb", _RawJson)
     adapters.register_loader("timestamptz", _UtcTime)
+    adapters.register_loader("timestamptz", _BinaryUtcTime)
     adapters.register_loader("timestamp", _LocalTime)
     return adapters
 

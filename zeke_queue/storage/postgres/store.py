@@ -93,9 +93,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         await self._listener.stop()
         await self._pool.close()
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[PostgresTransaction]:
+    def transaction(
+        self, connection: Any = None, *, own: bool = False
+    ) -> AbstractAsyncContextManager[PostgresTransaction]:
         """Open a transaction, or join the caller's on ``connection``, a psycopg AsyncConnection."""
-        return transaction(self._pool, connection, self._claims.forget_marks)
+        return transaction(self._pool, connection, self._claims.forget_marks, own=own)
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, and wake idle workers of their queues."""

@@ -59,10 +59,10 @@ class OpenSyncTransaction(OpenTransaction):
     async def _execute(self, text: LiteralString, values: dict[str, Any] | None = None) -> list[Row]:
         cursor = SyncCursor(self.connection)
         if self.connection.info.pipeline_status == PipelineStatus.OFF:
-            cursor.execute(text, values, prepare=False)
+            cursor.execute(text, values, prepare=False, binary=True)
         else:
             with self.connection.pipeline() as pipeline:
-                cursor.execute(text, values, prepare=False)
+                cursor.execute(text, values, prepare=False, binary=True)
                 pipeline.sync()
         return cursor.fetchall() if cursor.description else []
 

@@ -84,19 +84,20 @@ class PostgresTransaction(PostgresVerbs):
 
 @asynccontextmanager
 async def transaction(
-    pool: ConnectionPool, connection: Any, changed: Callable[[], None]
+    pool: ConnectionPool, connection: Any, changed: Callable[[], None], *, own: bool
 ) -> AsyncGenerator[PostgresTransaction]:
     """Open a transaction that ends with the block, or join the caller's, which continues after it.
 
     Args:
         pool: where the storage's own transaction is opened.
         connection: the caller's, or None.
+        own: whether only this package uses it.
         changed: called after the block, since jobs sent some time ago may become visible.
     """
     opened: PostgresTransaction | None = None
     try:
         if connection is None:
-            async with pool.open_to_all() as inner:
+            async with pool.open_to_all(own=own) as inner:
                 opened = PostgresTransaction(inner)
                 yield opened
         else:

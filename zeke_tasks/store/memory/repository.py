@@ -37,7 +37,7 @@ class MemoryRepository:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._tables: Final = Tables()
-        self._locks = Locks()
+        self._locks = Locks(clock)
         # The transaction is kept in the value, so that its id() is not reused while the entry exists.
         self._open: dict[int, tuple[OpenTransaction, MemoryRows]] = {}
 

@@ -74,7 +74,7 @@ class Scope:
             self._locks.take(name, self._owner)
 
     def _require_open(self) -> None:
-        if self._owner.ended.is_set():
+        if self._owner.ended:
             raise StorageUnavailableError("The transaction of these rows has ended; open another one")
 
     async def _lock_stories(self, ids: Collection[UUID]) -> dict[UUID, Story]:

@@ -1,0 +1,23 @@
+"""How long both storages wait: for a lock, for a statement, and in an open transaction.
+
+ARCHITECTURE.md lists the waits, and what happens at their end.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+LOCK_SECONDS: Final = 2.0
+"""Seconds that a statement waits for a lock of another transaction at most.
+
+Longer than Postgres's ``deadlock_timeout`` of one second, so that a deadlock is found first and repeated.
+"""
+
+STATEMENT_SECONDS: Final = 60.0
+"""Seconds that a statement runs at most; only one with a bad plan or on a stalled server needs them."""
+
+IDLE_SECONDS: Final = 30.0
+"""Seconds that a transaction of this package stays open without a statement at most.
+
+A frozen process would otherwise keep its locks until it continues.
+"""

@@ -1,0 +1,169 @@
+"""The session settings that statements rely on, whatever the database and the role have as defaults.
+
+They are sent when a connection is opened. Where a pooler does not pass them on, each transaction sets them,
+in the same round trip. An application's transaction gets the defaults back. Time limits in the connection
+string's ``options`` have precedence over those of this package.
+
+``default_transaction_read_only`` is left alone: an operator sets it on a full disk, or on a replaced server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from psycopg import AsyncConnection, OperationalError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
+from zeke_queue.storage.postgres.error_mapping import check_server, translated
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import LiteralString
+
+_CONNECT_SECONDS: Final = "10"
+
+LIMITS: Final[Mapping[str, str]] = {
+    "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
+    "statement_timeout": f"{STATEMENT_SECONDS * 1000:.0f}",
+    "idle_in_transaction_session_timeout": f"{IDLE_SECONDS * 1000:.0f}",
+    # Connections of a pool, and the one that listens, are idle for long.
+    "idle_session_timeout": "0",
+    "transaction_timeout": "0",
+}
+"""Time limits in milliseconds, which the connection string may change."""
+
+RELIED_ON: Final[Mapping[str, str]] = {
+    # How values are written and read.
+    "datestyle": "ISO",
+    "intervalstyle": "postgres",
+    "timezone": "UTC",
+    "bytea_output": "hex",
+    "extra_float_digits": "1",
+    "array_nulls": "on",
+    "transform_null_equals": "off",
+    "standard_conforming_strings": "on",
+    # Claims are expensive to plan, so plans are generic and kept. A plan made while the table was empty may
+    # meet a million rows a moment later, and must not scan them all then. Nor may the cost of a disabled
+    # scan, where there is no alternative, trigger JIT compilation.
+    "plan_cache_mode": "force_generic_plan",
+    "enable_seqscan": "off",
+    "enable_indexscan": "on",
+    "enable_indexonlyscan": "on",
+    "enable_bitmapscan": "on",
+    "enable_tidscan": "on",
+    "enable_nestloop": "on",
+    "jit": "off",
+    "default_transaction_isolation": "read committed",
+    "default_transaction_deferrable": "off",
+}
+"""Settings that statements, their plans, and the reading of their results depend on."""
+
+_SINCE: Final = {"transaction_timeout": 170_000}
+"""Settings that servers before this version do not have."""
+
+_SIGNS: Final = ("plan_cache_mode", "enable_seqscan", "jit")
+_NEEDED_BY_VERBS: Final = ("array_nulls",)
+"""Settings that an application's transaction keeps: the verbs in it pass arrays with nulls."""
+
+_READ: Final = "select name, current_setting(name) from unnest(%s::text[]) as name"
+SET_LOCAL: Final = (
+    "select set_config(name, value, true)"
+    " from unnest(%(names)s::text[], %(values)s::text[]) as given (name, value)"
+)
+"""Sets parameters until the transaction ends; see ``local_parameters``."""
+
+PLAN_FOR_VALUES: Final[tuple[LiteralString, ...]] = (
+    "set local plan_cache_mode = force_custom_plan",
+    "set local enable_seqscan = on",
+)
+"""Makes the rest of a transaction plan for the actual values, without taking its snapshot."""
+
+
+class Session(NamedTuple):
+    """How connections are opened, and their settings.
+
+    Attributes:
+        conninfo: the parameters of a connection.
+        kept: whether a connection opened with them has the settings; else each transaction sets them.
+        ours: the settings, by name.
+        elsewhere: those to change in an application's transaction, by name: the server's defaults.
+    """
+
+    conninfo: str
+    kept: bool
+    ours: Mapping[str, str]
+    elsewhere: Mapping[str, str]
+
+
+def options(settings: Mapping[str, str]) -> str:
+    """Return settings as libpq's ``options``."""
+    return " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
+
+
+def local_parameters(settings: Mapping[str, str]) -> dict[str, Any]:
+    """Return the parameters of ``SET_LOCAL``."""
+    return {"names": list(settings), "values": list(settings.values())}
+
+
+async def find_session(dsn: str, *, keep: bool) -> Session:
+    """Connect, and return how to open connections with these settings.
+
+    Args:
+        dsn: the database.
+        keep: whether to send the settings when a connection is opened, which some poolers refuse and others
+            ignore.
+    """
+    with translated():
+        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+        parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
+        parameters.setdefault("application_name", "zeke")
+        # Detect a silently lost server within a minute, also on a connection that only listens.
+        parameters.setdefault("keepalives_idle", "30")
+        parameters.setdefault("keepalives_interval", "10")
+        parameters.setdefault("keepalives_count", "3")
+        parameters.setdefault("tcp_user_timeout", "60000")
+        parameters["client_encoding"] = "utf8"
+        plain, given = make_conninfo(**parameters), parameters.get("options", "")
+        async with await AsyncConnection.connect(plain, autocommit=True) as connection:
+            check_server(connection.info.server_version)
+            limits = {
+                name: value
+                for name, value in LIMITS.items()
+                if connection.info.server_version >= _SINCE.get(name, 0) and name not in given
+            }
+            relied_on = dict(RELIED_ON)
+            found = await _read(connection, [*limits, *relied_on, "search_path"])
+        # A path that names the catalog later makes a function of the same name precede the server's.
+        relied_on["search_path"] = f"pg_catalog, {found['search_path']}"
+        ours = limits | relied_on
+        if keep:
+            fitted = make_conninfo(
+                **{**parameters, "options": f"{options(limits)} {given} {options(relied_on)}"}
+            )
+            try:
+                async with await AsyncConnection.connect(fitted, autocommit=True) as connection:
+                    kept = await _read(connection, list(found))
+            except OperationalError as error:
+                if "startup parameter" not in str(error):
+                    raise
+            else:
+                # A pooler may ignore the settings, which only their effect shows.
+                if all(kept[name] == RELIED_ON[name] for name in _SIGNS):
+                    elsewhere = {
+                        name: value
+                        for name, value in found.items()
+                        if value != kept[name] and name not in _NEEDED_BY_VERBS
+                    }
+                    return Session(fitted, kept=True, ours=ours, elsewhere=elsewhere)
+    needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
+    return Session(plain, kept=False, ours=ours, elsewhere=needed)
+
+
+async def _read(connection: AsyncConnection[Any], names: list[str]) -> dict[str, str]:
+    cursor = await connection.execute(_READ, [names], prepare=False)
+    return dict(await cursor.fetchall())
+
+
+def _escaped(value: str) -> str:
+    return value.replace("\\", "\\\\").replace(" ", "\\ ")
