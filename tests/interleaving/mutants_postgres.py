@@ -266,6 +266,13 @@ MUTANTS: Final = (
         races("two-archivings"),
     ),
     Mutant(
+        "no second look for an id that is being archived",
+        "sql/drop_archived.sql",
+        "    and attempt = 0\n",
+        "    and attempt < 0\n",
+        races("archiving-against-sends"),
+    ),
+    Mutant(
         "archive takes waiting rows",
         "sql/archive.sql",
         "            and state > 'active'\n            and completedon\n",

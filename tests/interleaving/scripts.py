@@ -257,6 +257,15 @@ CLASSICS: Final = (
         ((by_ids("retry", 1),), (Do("archive", 50.0, 10),), (claim(), SettleClaimed("fail"))),
     ),
     Script(
+        "archiving against sends of the same ids",
+        (*ended("complete", job(1), job(2)), LONG),
+        (
+            (Do("archive", 50.0, 10),),
+            (insert(job(1)), insert(job(1), job(2), job(3)), claim()),
+            (Transaction(insert(job(2)), commit=False),),
+        ),
+    ),
+    Script(
         "two archivings, and what is resumed",
         (insert(job(1), job(2)), by_ids("cancel", 1, 2), LONG),
         (

@@ -162,7 +162,7 @@ async def test_refused_fresh_job_costs_one_statement(
         assert await storage.insert([replace(job, id=UUID(int=3))]) == [None]
         assert ran == list(expected)
 
-    known = replace(keyed, fresh=False), "insert_one", "known"
+    known = replace(keyed, fresh=False), "insert_one", "drop_archived", "transaction", "known"
     await check_each_async([(keyed, "insert_one"), (slotted, "insert_one"), known], check)
     await storage.cancel([keyed.id])
     assert "transaction" in ran

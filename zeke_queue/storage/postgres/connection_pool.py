@@ -86,6 +86,10 @@ class OpenTransaction:
         found = await self.run(name, parameters)
         return found[0] if found else None
 
+    async def run_all(self, *statements: Statement) -> list[list[Row]]:
+        """Run statements of this package one after the other and return the rows of each."""
+        return [await self.run(one.name, one.parameters, limit=one.limit) for one in statements]
+
     @asynccontextmanager
     async def atomic(self) -> AsyncGenerator[OpenTransaction]:
         """Open a savepoint."""

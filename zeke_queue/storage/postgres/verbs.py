@@ -10,6 +10,7 @@ from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
+from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.rows import Outcomes
 
 if TYPE_CHECKING:
@@ -55,7 +56,9 @@ class PostgresVerbs:
         if not jobs:
             return []
         ids: set[UUID] = set()
-        if len(jobs) > 1:
+        if not all(job.fresh for job in jobs):
+            ids.update(await self._insert_known(jobs))
+        elif len(jobs) > 1:
             ids.update(
                 row[0] for row in await self._runner.run("insert", rows.of_new_jobs(jobs) | self._channels)
             )
@@ -67,6 +70,25 @@ class PostgresVerbs:
         if missing:
             ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
         return [job.id if job.id in ids else None for job in jobs]
+
+    async def _insert_known(self, jobs: Sequence[NewJob]) -> set[UUID]:
+        """Insert jobs of which earlier tries may have inserted some; return the ids that were inserted.
+
+        An insert whose id is being archived waits for the end of that, and then sees neither the live job,
+        which is gone, nor the archived one, which is not in its snapshot. A second statement sees that one,
+        and deletes the new job. If an archived job is purged meanwhile, nothing is inserted, and a caller
+        who finds no conflicting job inserts again.
+        """
+        # More than a statement passes between a look at a worker's flag and the commit, so always notify.
+        channels = self._channels | {"always": True}
+        if len(jobs) > 1:
+            insert = Statement("insert", rows.of_new_jobs(jobs) | channels)
+        else:
+            insert = Statement("insert_one", rows.of_new_job(jobs[0]) | channels)
+        drop = Statement("drop_archived", {"ids": [job.id for job in jobs if not job.fresh]})
+        inserted, dropped = await self._runner.run_all(insert, drop)
+        ids = {row[0] for row in inserted} if len(jobs) > 1 else {job.id for job in jobs if inserted}
+        return ids - {row[0] for row in dropped}
 
     async def _insert_one(self, job: NewJob) -> bool:
         """Insert a job, and return whether it was inserted."""
