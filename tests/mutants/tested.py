@@ -79,6 +79,30 @@ TESTED: Final[tuple[Tested, ...]] = (
         "With --json, C1 controls and marks of direction reach the terminal.",
         "tests/cli/test_escapes.py::test_no_command_prints_control_characters_of_others",
     ),
+    _tested(
+        "lines-of-an-attempt-unbounded",
+        "zeke_queue.worker.progress",
+        "            self._lines -= 1\n",
+        "",
+        "A handler that logs without end fills the table.",
+        "tests/runtime/test_progress_writer.py",
+    ),
+    _tested(
+        "bytes-of-an-attempt-unbounded",
+        "zeke_queue.worker.progress",
+        "            self._bytes -= size\n",
+        "",
+        "A handler that logs long lines fills the table.",
+        "tests/runtime/test_progress_writer.py",
+    ),
+    _tested(
+        "lines-pile-up-between-threads-and-the-loop",
+        "zeke_queue.worker.progress",
+        " or self._pending >= PENDING_MAX",
+        "",
+        "A thread that logs without end fills the memory of its worker.",
+        "tests/runtime/test_progress_writer.py",
+    ),
 )
 
 

@@ -20,7 +20,8 @@ from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
 from zeke_queue.model import JobEvent, RowState
 from zeke_queue.task.context import JobContext
-from zeke_queue.worker.progress import ProgressWriter
+from zeke_queue.worker import progress
+from zeke_queue.worker.progress import LineBudget, ProgressWriter
 
 JOB = UUID(int=1)
 
@@ -44,9 +45,10 @@ async def kept(storage: Faulty) -> list[str]:
     return [json.loads(event.data)["message"] for event in await storage.events({JOB: 0})]
 
 
-def say(notes: ProgressWriter, *messages: str) -> None:
+def say(notes: ProgressWriter, *messages: str, budget: LineBudget | None = None) -> None:
+    budget = budget or LineBudget()
     for message in messages:
-        notes.line(JOB, 1, "info", message, {})
+        notes.line(JOB, 1, "info", message, {}, budget)
 
 
 def unkeepable(storage: Faulty, *messages: str) -> None:
@@ -161,7 +163,7 @@ async def test_line_with_unwritable_fields_is_stored() -> None:
     async def check(fields: dict[str, Any]) -> None:
         storage = Faulty(FrozenClock())
         with closing(notes_of(storage)) as notes:
-            notes.line(JOB, 1, "info", "odd", fields)
+            notes.line(JOB, 1, "info", "odd", fields, LineBudget())
             await turns()
         assert await kept(storage) == ["odd"]
 
@@ -188,9 +190,62 @@ async def test_line_too_long_as_postgres_writes_it_is_shortened(
     storage: Faulty, notes: ProgressWriter
 ) -> None:
     for count in (90, 120):
-        notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count})
+        notes.line(JOB, 1, "info", f"{count} numbers", {"numbers": [1e300] * count}, LineBudget())
         await turns()
         await notes.flush()
     first, second = [json.loads(event.data) for event in await storage.events({JOB: 0})]
     assert len(first["numbers"]) == 90
     assert second == {"level": "info", "message": "120 numbers", "shortened": True}
+
+
+async def log_all(notes: ProgressWriter, budget: LineBudget, messages: Sequence[str]) -> None:
+    """Log lines as a handler with pauses does, and end its attempt."""
+    for message in messages:
+        say(notes, message, budget=budget)
+        await turns(1)
+        await notes.flush()
+    notes.end(JOB, 1, budget)
+    await turns(1)
+    await notes.flush()
+
+
+async def test_lines_of_an_attempt_are_bounded_in_number_and_size(
+    storage: Faulty, notes: ProgressWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(progress, "LINES_OF_ATTEMPT", 3)
+    await log_all(notes, LineBudget(), list("abcdef"))
+    stored = await kept(storage)
+    assert stored[:3] == list("abc")
+    assert "limits; its further lines are left out" in stored[3]
+    assert stored[4:] == ["3 more lines were left out"]
+    monkeypatch.setattr(progress, "LINES_OF_ATTEMPT", 1000)
+    monkeypatch.setattr(progress, "BYTES_OF_ATTEMPT", 3000)
+    await log_all(notes, LineBudget(), [str(n) + 980 * "x" for n in range(6)])
+    assert [text[:1] for text in (await kept(storage))[5:]] == ["0", "1", "2", "t", "3"]
+
+
+async def test_attempt_that_drops_no_line_has_no_last_line(storage: Faulty, notes: ProgressWriter) -> None:
+    await log_all(notes, LineBudget(), ["a"])
+    await log_all(notes, LineBudget(), [])
+    assert await kept(storage) == ["a"]
+
+
+async def test_lines_do_not_pile_up_between_threads_and_the_loop(
+    storage: Faulty, notes: ProgressWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled = 0
+    real = notes._loop.call_soon_threadsafe
+
+    def count(*arguments: Any) -> Any:
+        nonlocal scheduled
+        scheduled += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(notes._loop, "call_soon_threadsafe", count)
+    budget = LineBudget()
+    say(notes, *map(str, range(5000)), budget=budget)
+    assert scheduled == progress.PENDING_MAX
+    notes.end(JOB, 1, budget)
+    await turns(2)
+    await notes.flush()
+    assert (await kept(storage))[-2] == f"{5000 - progress.PENDING_MAX} more lines were left out"

@@ -48,6 +48,12 @@ class Attempts:
 
     async def __call__(self, job: LeasedJob) -> Outcome | None:
         """Run a job's handler and return the outcome; nothing that the handler raises propagates."""
+        outcome = await self._run(job)
+        if job.context is not None:
+            job.context.end_log()
+        return outcome
+
+    async def _run(self, job: LeasedJob) -> Outcome | None:
         claimed = job.claimed
         task, context = self._tasks[claimed.name], None
         if job.started >= job.deadline:

@@ -11,6 +11,7 @@ from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
 from zeke_queue.task.context import JobContext
+from zeke_queue.worker.progress import LineBudget
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
@@ -56,12 +57,13 @@ class ContextServices(NamedTuple):
 class WorkerJobContext(JobContext[Any]):
     """The context of a job that this process's worker holds."""
 
-    __slots__ = ("_services", "leased")
+    __slots__ = ("_lines", "_services", "leased")
 
     def __init__(self, leased: LeasedJob, services: ContextServices) -> None:
         super().__init__(leased.claimed, leased.queue.task, _for_handlers(leased.deadline, services))
         self.leased = leased
         self._services = services
+        self._lines = LineBudget()
 
     @property
     def resources(self) -> Any:
@@ -94,7 +96,11 @@ class WorkerJobContext(JobContext[Any]):
         self._services.progress_writer.progress(self.id, self.attempt, value, message)
 
     def _store_line(self, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        self._services.progress_writer.line(self.id, self.attempt, level, message, fields)
+        self._services.progress_writer.line(self.id, self.attempt, level, message, fields, self._lines)
+
+    def end_log(self) -> None:
+        """Store how many log lines were dropped, if any."""
+        self._services.progress_writer.end(self.id, self.attempt, self._lines)
 
     async def _extend(self, seconds: float) -> None:
         services = self._services

@@ -1,13 +1,16 @@
 """Progress and log lines of running jobs, written for watchers.
 
 They are written in the background, so a handler never waits for the storage when it reports. Progress is
-written at most ten times a second per job, and the last value wins. All log lines are written, up to a
-limit per job that only a runaway loop reaches; beyond it they are counted, and the count is written.
+written at most ten times a second per job, and the last value wins. All log lines are written, up to limits
+per write and per attempt that only a runaway loop reaches; beyond them they are counted, and the count is
+written.
 """
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
@@ -29,6 +32,15 @@ INTERVAL: Final = 0.1
 LINES_MAX: Final = 200
 """Log lines of one job in one write at most."""
 
+LINES_OF_ATTEMPT: Final = 10_000
+"""Log lines of one attempt at most."""
+
+BYTES_OF_ATTEMPT: Final = 4 * 2**20
+"""Characters of the JSON of all log lines of one attempt at most."""
+
+PENDING_MAX: Final = 1_000
+"""Log lines of one attempt that threads have handed over and the loop has not yet taken, at most."""
+
 WAITING_MAX: Final = 10_000
 """Events that wait while the storage is unavailable at most; the oldest are dropped first."""
 
@@ -40,6 +52,49 @@ BYTES_MAX: Final = 4 * TEXT_MAX
 
 KEY_MAX: Final = 200
 """Characters of the name of a field that can't be stored unchanged."""
+
+
+class LineBudget:
+    """The log lines that one attempt may still store; shared by the threads of its handler."""
+
+    __slots__ = ("_bytes", "_lines", "_lock", "_pending", "dropped")
+
+    def __init__(self) -> None:
+        self.dropped = 0
+        self._lines = LINES_OF_ATTEMPT
+        self._bytes = BYTES_OF_ATTEMPT
+        self._pending = 0
+        self._lock = Lock()
+
+    def begin(self) -> bool:
+        """Hand one line over to the loop; return False if it is dropped."""
+        with self._lock:
+            if self._lines <= 0 or self._bytes <= 0 or self._pending >= PENDING_MAX:
+                self.dropped += 1
+                return False
+            self._pending += 1
+            return True
+
+    def end(self, size: int) -> bool:
+        """Take one line from the handler; return False if it is dropped."""
+        with self._lock:
+            self._pending -= 1
+            if self._lines <= 0 or self._bytes <= 0:
+                self.dropped += 1
+                return False
+            self._lines -= 1
+            self._bytes -= size
+            return True
+
+    @property
+    def is_used(self) -> bool:
+        """Whether the handler has logged a line."""
+        return self._lines < LINES_OF_ATTEMPT or self._pending > 0 or self.dropped > 0
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no further line is stored."""
+        return self._lines <= 0 or self._bytes <= 0
 
 
 class ProgressWriter:
@@ -66,12 +121,28 @@ class ProgressWriter:
         data = _text({"value": value, "message": message})
         self._loop.call_soon_threadsafe(self._add_progress, JobEvent(job_id, attempt, "progress", data))
 
-    def line(self, job_id: UUID, attempt: int, level: str, message: str, fields: Mapping[str, Any]) -> None:
-        """Queue a log line; may be called from any thread."""
+    def line(  # noqa: PLR0917 - a line of the log, by position as the logger passes it
+        self,
+        job_id: UUID,
+        attempt: int,
+        level: str,
+        message: str,
+        fields: Mapping[str, Any],
+        budget: LineBudget,
+    ) -> None:
+        """Queue a log line, unless its attempt's budget is spent; may be called from any thread."""
+        if not budget.begin():
+            return
         data = _text(
             {"level": level, "message": message, **{k: v for k, v in fields.items() if k not in _OWN}}
         )
-        self._loop.call_soon_threadsafe(self._add_line, JobEvent(job_id, attempt, "log", data))
+        self._loop.call_soon_threadsafe(self._add_line, JobEvent(job_id, attempt, "log", data), budget)
+
+    def end(self, job_id: UUID, attempt: int, budget: LineBudget) -> None:
+        """Queue a last line with the number of lines that were dropped, if any, behind all others."""
+        # Lines may still be on their way to the loop, and come first.
+        if budget.is_used:
+            self._loop.call_soon(self._add_last, JobEvent(job_id, attempt, "log", ""), budget)
 
     async def flush(self) -> None:
         """Write the waiting events; if the storage is unavailable, retry later."""
@@ -93,10 +164,20 @@ class ProgressWriter:
         self._waiting[event.job_id, 0] = event
         self._write_soon()
 
-    def _add_line(self, event: JobEvent) -> None:
+    def _add_line(self, event: JobEvent, budget: LineBudget) -> None:
+        if not budget.end(len(event.data)):
+            return
         count = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
         if count <= LINES_MAX:
             self._waiting[event.job_id, count] = event
+            self._write_soon()
+        if budget.is_spent:
+            self._waiting[event.job_id, _NOTE] = replace(event, data=_OVER)
+            self._write_soon()
+
+    def _add_last(self, event: JobEvent, budget: LineBudget) -> None:
+        if budget.dropped:
+            self._waiting[event.job_id, _LAST] = replace(event, data=_left_out(budget.dropped))
             self._write_soon()
 
     def _write_soon(self) -> None:
@@ -126,7 +207,11 @@ class ProgressWriter:
             dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
             if dropped:
                 last = {event.job_id: event for event in events}
-                events += [_left_out(last[job_id], n) for job_id, n in dropped.items() if job_id in last]
+                events += [
+                    replace(last[job_id], kind="log", data=_left_out(n))
+                    for job_id, n in dropped.items()
+                    if job_id in last
+                ]
             self._refused, self._waiting, self._counts = [], {}, {}
             if unstored := await self._append(events):
                 self._refused = unstored[-WAITING_MAX:]
@@ -150,6 +235,8 @@ class ProgressWriter:
 
 
 _OWN: Final = frozenset({"level", "message"})
+_NOTE, _LAST = LINES_MAX + 1, LINES_MAX + 2
+"""Places of an attempt's own lines among those of one write."""
 
 
 def _text(value: Mapping[str, Any]) -> str:
@@ -165,6 +252,14 @@ def _text(value: Mapping[str, Any]) -> str:
     return jsonb.dumps({**kept, "message": str(value.get("message"))[:TEXT_MAX], "shortened": True})
 
 
-def _left_out(last: JobEvent, count: int) -> JobEvent:
-    data = jsonb.dumps({"level": "warning", "message": f"{count} more lines were left out", "leftOut": count})
-    return JobEvent(last.job_id, last.attempt, "log", data)
+def _left_out(count: int) -> str:
+    return jsonb.dumps({"level": "warning", "message": f"{count} more lines were left out", "leftOut": count})
+
+
+_OVER: Final = jsonb.dumps(
+    {
+        "level": "warning",
+        "message": f"this attempt has stored {LINES_OF_ATTEMPT} lines or {BYTES_OF_ATTEMPT // 2**20} MiB, the"
+        " limits; its further lines are left out",
+    }
+)

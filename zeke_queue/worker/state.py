@@ -52,9 +52,13 @@ ABORT_TIMEOUT: Final = 1.0
 
 
 class Context(Protocol):
-    """What a handler knows of its interruption."""
+    """What a handler knows of its interruption, and its log."""
 
     cancelled: bool
+
+    def end_log(self) -> None:
+        """Store how many of the attempt's log lines were dropped."""
+        ...
 
 
 class Slot(Protocol):
