@@ -17,8 +17,9 @@ Statements on a server have this freedom beyond such an order, each for a reason
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
    not there, or its place goes to the next of the same queue and priority, or, if there is none, to no job.
 3. *A claim checks before it takes*: a limited queue that at some moment while the claim ran had no room, no
-   due job or a pause may be left out, since locking it would be a write for nothing. One that comes back
-   short may claim again, and takes as often as its statement ran; one that does not may have left out a queue
+   due job or a pause may be left out, since locking it would be a write for nothing, and so may one whose row
+   another client may have locked meanwhile: a claim waits for no queue. One that comes back short may claim
+   again, and takes as often as its statement ran; one that does not may have left out a queue
    whose limit is new, of which a worker hears within a second.
 4. *A verb that waited (for another, or inside), or took more than one statement, is no single moment*: it
    goes row by row, in its order (settlements by id, sends by name, key and position), each row decided at a
@@ -160,6 +161,7 @@ class Search:
         }
         archived = {job.id for job in rows.archive}
         self._loose = {op: _may_be_locked(op, history.ops, archived) for op in history.ops}
+        self._held = {op: _queues_held(op, history.ops) for op in history.ops if op.verb == "claim"}
         self._world = World(before)
         self._stale = False
         self._in_vain: set[object] = set()
@@ -246,7 +248,7 @@ class Search:
         op, storage = move.op, self._fresh().storage
         if move.kind == "look":
             asked = frozenset(want.name for want in op.arguments[1])
-            missed = self._fresh().left_out.get(op, asked) - seen[op]
+            missed = self._fresh().left_out.get(op, asked) - seen[op] - self._held[op]
             if len(op.answer) == op.arguments[2]:
                 missed -= self._new_limits
             if missed:
@@ -447,6 +449,21 @@ def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
             if other.verb == "record_tick":
                 locked.add(other.arguments[0])
     return locked
+
+
+def _queues_held(claim: Op, ops: Sequence[Op]) -> set[str]:
+    """Return the queues whose rows others may have held locked while a claim ran."""
+    held: set[str] = set()
+    for other in ops:
+        if other.client == claim.client or (other.begin or 0) >= claim.end or (claim.begin or 0) >= other.end:
+            continue
+        if other.verb == "declare":
+            held |= {queue.name for queue in other.arguments[0]}
+        elif other.verb == "pause_queue":
+            held.add(other.arguments[0])
+        elif other.verb == "claim" and "lock_queues" in other.statements:
+            held |= {want.name for want in other.arguments[1]}
+    return held
 
 
 def _ids(value: Any) -> set[Any]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CLIENTS_MAX = 4
 
-_SKIP = ("claim", "lock_expired", "archive", "lock_due_schedules", "resume_waiting")
+_SKIP = ("claim", "lock_queues", "lock_expired", "archive", "lock_due_schedules", "resume_waiting")
 _READS = (
     "ready",
     "limited_queues",

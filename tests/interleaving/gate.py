@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.database import UNHURRIED
 from tests.interleaving.history import Op
-from zeke_queue.storage.postgres import PostgresStorage, connection_pool
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool, held_queues
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
 from zeke_queue.storage.postgres.listener import Listener
@@ -181,7 +181,9 @@ async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterat
         opening = ConnectionPool.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
         opened = await opening.__aenter__()
     try:
-        yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)
+        # The clock stands still, so a pause would never end.
+        with patch.multiple(held_queues, RETRY_FIRST=0.0, RETRY_MAX=0.0):
+            yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)
     finally:
         gate.is_open = True
         await opening.__aexit__(None, None, None)

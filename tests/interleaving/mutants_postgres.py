@@ -12,102 +12,13 @@ import sys
 from typing import Final
 
 from tests.interleaving.judging import Mutant, main
+from tests.interleaving.mutants_of_claims import CLAIMS
+from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
 
-INTERLEAVING: Final = "tests/interleaving/test_interleavings.py"
-MODEL: Final = "tests/model/test_model.py"
-
-
-def races(name: str) -> tuple[str, ...]:
-    """Return the interleavings of the scripts that have this in their names."""
-    return (f"{INTERLEAVING} -k {name}",)
-
-
-LIMIT: Final = races("two-claims-at-a-limit")
 SESSION: Final = ("tests/postgres/test_session.py",)
-DRAWN: Final = races("drawn")
-ODD_ROWS: Final = ("tests/postgres/test_odd_rows.py",)
 
 MUTANTS: Final = (
-    # Claims
-    Mutant(
-        "claim without SKIP LOCKED",
-        "sql/claim.sql",
-        "for update skip locked\n",
-        "for update\n",
-        races("claims-of-rows"),
-    ),
-    Mutant(
-        "claim without any lock",
-        "sql/claim.sql",
-        "            for update skip locked\n",
-        "",
-        races("claims-of-rows"),
-    ),
-    Mutant("claim without the queue's lock", "claims.py", "if not locked:", "if True:", LIMIT),
-    Mutant(
-        "count before the queue is locked",
-        "claims.py",
-        'found = (await self._pool.run_all(lock, Statement("claim", parameters, literal)))[1]',
-        'found = (await self._pool.run_all(Statement("claim", parameters, literal), lock))[0]',
-        LIMIT,
-    ),
-    Mutant(
-        "claim in one snapshot with the lock",
-        "connection_pool.py",
-        '"begin isolation level read committed"',
-        '"begin isolation level repeatable read"',
-        LIMIT,
-    ),
-    Mutant(
-        "statistics of two snapshots",
-        "connection_pool.py",
-        '"begin isolation level repeatable read, read only"',
-        '"begin isolation level read committed"',
-        races("sends-and-looks-again"),
-    ),
-    Mutant(
-        "a limit wakes only those that are idle",
-        "sql/declare_queues.sql",
-        "stored.name))\nfrom stored\n",
-        "stored.name))\nfrom stored\nwhere exists (\n"
-        "    select from {schema}.worker where worker.asleep and stored.name = any(worker.queues)\n)\n",
-        races("gets-room"),
-    ),
-    Mutant(
-        "limit too high by one",
-        "sql/claim.sql",
-        "queue.concurrency_limit - (",
-        "queue.concurrency_limit + 1 - (",
-        (*LIMIT, MODEL),
-    ),
-    Mutant(
-        "claim from a paused queue",
-        "sql/claim.sql",
-        "queue.paused_on is null\n        and ",
-        "",
-        (*races("a-pause-against"), MODEL),
-    ),
-    Mutant(
-        "new limits are never heard of",
-        "claims.py",
-        "if marks or any(",
-        "if marks and any(",
-        (*races("new-to"), *DRAWN),
-    ),
-    Mutant(
-        "marks that are never gone without",
-        "claims.py",
-        "if marks or any(",
-        "if any(",
-        ("tests/postgres/test_marks.py",),
-    ),
-    Mutant(
-        "marks that are trusted for ever",
-        "claims.py",
-        "return name in self._marks and now < self._full_look_due.get(name, 0.0)",
-        "return name in self._marks",
-        ("tests/postgres/test_marks.py",),
-    ),
+    *CLAIMS,
     # Settlements
     Mutant(
         "complete without the fence",

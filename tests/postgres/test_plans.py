@@ -19,7 +19,7 @@ from tests.postgres.explaining import Plan, connect, prepare
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
-from zeke_queue.storage.postgres.claims import Mark, claim_parameters
+from zeke_queue.storage.postgres.claims import Mark, claim_parameters, ready_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
 from zeke_queue.storage.postgres.statements import names
 
@@ -69,7 +69,7 @@ def sql(dsn: str) -> Iterator[Connection]:
         connection.execute("vacuum analyze")
         for limit in (1, 10, 100):
             claim_plan(connection, limit=limit)
-        explain(connection, "ready", {"names": ["mail"], "busy": []})
+        explain(connection, "ready", ready_parameters([QueueCapacity("mail", 1)], 1, {}))
         explain(connection, "complete", rows.of_completed([Completed(ANNA, 1, None)]))
         explain(connection, "settle", Outcomes(failed=[Failed(ANNA, 1, 1.0, "{}")]).parameters())
         explain(connection, "heartbeat", BEAT)
@@ -106,10 +106,9 @@ def claim_plan(
     locked: tuple[str, ...] = (),
 ) -> Plan:
     capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]
-    parameters = claim_parameters(ANNA, capacity, limit, marks or {}) | {
-        "locked": list(locked),
-        "job_channel": "told",
-    }
+    parameters = claim_parameters(ANNA, capacity, limit, marks or {}) | {"job_channel": "told"}
+    if locked:
+        sql.execute("select set_config('zeke.locked_queues', %s::text[]::text, false)", [list(locked)])
     return explain(sql, "claim", parameters, limit=limit)
 
 
@@ -158,7 +157,8 @@ def test_active_jobs_of_a_limited_queue_are_counted_by_an_index(busy: Connection
 
 def test_check_of_a_limited_queue_reads_few_pages(busy: Connection) -> None:
     busy.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
-    plan = explain(busy, "ready", {"names": ["mail", "post"], "busy": []})
+    capacity = [QueueCapacity("mail", 10), QueueCapacity("post", 10)]
+    plan = explain(busy, "ready", ready_parameters(capacity, 10, {}))
     assert plan.full_scans() == []
     assert plan.pages < 40
 

@@ -10,7 +10,7 @@ from tests.postgres.explaining import connect, explain
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.claims import claim_parameters
+from zeke_queue.storage.postgres.claims import claim_parameters, ready_parameters
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -34,8 +34,7 @@ def sql(dsn: str) -> Iterator[Connection]:
 def test_claim_reads_no_more_priorities_than_it_takes_jobs(sql: Connection) -> None:
     for limit in (1, 10):
         parameters = claim_parameters(ANNA, [QueueCapacity("mail", limit)], limit, {}) | {
-            "locked": [],
-            "job_channel": "told",
+            "job_channel": "told"
         }
         plan = explain(sql, "claim", parameters, limit=limit)
         assert plan.full_scans() == []
@@ -44,7 +43,7 @@ def test_claim_reads_no_more_priorities_than_it_takes_jobs(sql: Connection) -> N
 
 def test_check_of_a_limited_queue_stops_at_its_first_due_job(sql: Connection) -> None:
     sql.execute("insert into pgboss.queue (name, concurrency_limit) values ('mail', 5)")
-    assert explain(sql, "ready", {"names": ["mail"], "busy": []}).pages < 60
+    assert explain(sql, "ready", ready_parameters([QueueCapacity("mail", 1)], 1, {})).pages < 60
 
 
 async def test_jobs_are_claimed_in_order_over_all_their_priorities(

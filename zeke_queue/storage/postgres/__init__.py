@@ -4,10 +4,10 @@
 ``sync_connection`` join a caller's transaction. ``connection_pool`` runs statements and repeats
 transactions, on ``connections`` with one spare and the settings of ``session``; ``statements`` loads the
 files of ``sql/``; ``waiting`` waits for the server's answers; ``rows`` converts columns; ``error_mapping``
-converts the server's errors. ``claims`` decides which claim to send, ``retention`` archives and purges;
-``reader``, ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys.
-``listener`` receives notifications and ``change_feed`` registers watches. ``migrate`` creates and upgrades
-the tables; ``server_info`` reads what ``zeke doctor`` reports.
+converts the server's errors. ``claims`` decides which claim to send, ``held_queues`` which queues it leaves
+out; ``retention`` archives and purges; ``reader``, ``overview``, ``admin`` and ``access`` answer lists,
+figures, queue settings and keys. ``listener`` receives notifications and ``change_feed`` registers watches.
+``migrate`` creates and upgrades the tables; ``server_info`` reads what ``zeke doctor`` reports.
 """
 
 from zeke_queue.storage.postgres import migrate

@@ -8,7 +8,8 @@ second at a time only, and not at all once a claim returns fewer jobs than reque
 
 A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement, since
 a statement counts in the snapshot from its start. Locking costs a write, so queues with nothing due or no
-room are not locked.
+room are not locked, and never more queues than jobs are wanted. A queue that another session has locked is
+left out, and tried again soon (``held_queues``).
 """
 
 from __future__ import annotations
@@ -17,10 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import Claimed
 from zeke_queue.storage.postgres.connection_pool import Statement
+from zeke_queue.storage.postgres.held_queues import HeldQueues
 from zeke_queue.storage.postgres.verbs import job_channel
+from zeke_queue.system.logging import get_logger
+from zeke_queue.system.waiting import DeadlineTimer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -59,10 +63,13 @@ class Claims:
     """The claims of one storage, with their state between claims.
 
     Args:
+        retry: called with a queue that a claim left out, when a claim may find it unlocked.
         marking: whether to leave and use marks.
     """
 
-    def __init__(self, pool: ConnectionPool, clock: Clock, *, marking: bool = True) -> None:
+    def __init__(
+        self, pool: ConnectionPool, clock: Clock, retry: Callable[[str], None], *, marking: bool = True
+    ) -> None:
         self._pool = pool
         self._channel = job_channel(pool.schema)
         self._clock = clock
@@ -72,32 +79,44 @@ class Claims:
         self._further_due = 0.0
         self._limited: frozenset[str] = frozenset()
         self._limits_due = 0.0
+        self._held = HeldQueues()
+        self._stuck: dict[str, float] = {}
+        self._retry = retry
+        self._retries = DeadlineTimer(clock, self._retry_due)
+
+    def close(self) -> None:
+        """Stop the timer of queues that were left out."""
+        self._retries.cancel()
 
     def forget_marks(self) -> None:
         """Start the next claim at the head of each queue."""
         self._marks.clear()
 
     def forget_limits(self) -> None:
-        """Read again which queues have limits."""
+        """Read again which queues have limits, and try all of them again."""
         self._limits_due = 0.0
+        self._held = HeldQueues()
 
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Claim due jobs, in claim order."""
         if self._clock.monotonic() >= self._limits_due:
             await self._look_up_limits()
+        await self._report_stuck()
         began, limited = self._clock.monotonic(), self._limited
         marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
-        taken = await self._claim(worker, capacity, limit, marks)
+        taken, held = await self._claim(worker, capacity, limit, marks)
         self._time_full_reads([one.name for one in capacity if one.name not in marks], began)
         if len(taken) < limit and (rest := _rest(capacity, taken)):
             self.forget_marks()
-            await self._look_up_limits()
-            # A newly found limit excluded its queue, and jobs below a mark were skipped, so claim again.
-            if marks or any(one.name in self._limited - limited for one in rest):
-                taken += await self._claim(worker, rest, limit - len(taken), {})
+            if any(one.name not in self._limited for one in rest):
+                await self._look_up_limits()
+            # A newly found limit excluded its queue, jobs below a mark were skipped, and a locked queue took
+            # the place of another one, so claim again.
+            if marks or held or any(one.name in self._limited - limited for one in rest):
+                taken += (await self._claim(worker, rest, limit - len(taken), {}))[0]
                 taken.sort(key=lambda job: (-job.priority, job.start_after, job.id))
             if not taken and self._may_reach_further():
-                taken = await self._claim(worker, capacity, limit, {}, further=_FURTHER)
+                taken, _ = await self._claim(worker, capacity, limit, {}, further=_FURTHER)
         elif self._marking:
             self._remember(taken)
         return taken
@@ -126,27 +145,64 @@ class Claims:
         limit: int,
         marks: dict[str, dict[int, Mark]],
         further: int = 0,
-    ) -> list[Claimed]:
-        locked = await self._worth_locking([one.name for one in capacity if one.name in self._limited], marks)
-        open_queues = [one for one in capacity if one.name not in self._limited or one.name in locked]
+    ) -> tuple[list[Claimed], bool]:
+        """Claim once; also return whether queues were left out because others had locked them."""
+        tried = await self._worth_locking(capacity, limit, marks)
+        open_queues = [one for one in capacity if one.name not in self._limited or one.name in tried]
         if not open_queues:
-            return []
+            return [], False
         parameters = claim_parameters(worker, open_queues, limit, marks)
-        parameters |= {"locked": locked, "reach": limit + further, "job_channel": self._channel}
+        parameters |= {"reach": limit + further, "job_channel": self._channel}
         literal = next((literal for literal in _LIMIT_LITERALS if literal >= limit), -(-limit // 1000) * 1000)
-        if not locked:
+        held: dict[str, str] = {}
+        if not tried:
             found = await self._pool.run("claim", parameters, limit=literal)
         else:
-            lock = Statement("lock_queues", {"names": locked})
-            found = (await self._pool.run_all(lock, Statement("claim", parameters, literal)))[1]
-        return [Claimed._make(row) for row in found]
+            lock = Statement("lock_queues", {"names": list(tried)})
+            ((_, names, holders),), found = await self._pool.run_all(
+                lock, Statement("claim", parameters, literal)
+            )
+            held = dict(zip(names, holders, strict=True))
+            self._record_held(tried, held)
+        return [Claimed._make(row) for row in found], bool(held)
 
-    async def _worth_locking(self, names: list[str], marks: dict[str, dict[int, Mark]]) -> list[str]:
-        """Return those of these limited queues from which a claim may get jobs."""
-        if not names:
-            return []
-        parameters = {"names": names, "busy": [name for name in names if name in marks]}
-        return [row[0] for row in await self._pool.run("ready", parameters)]
+    async def _worth_locking(
+        self, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
+    ) -> dict[str, None]:
+        """Return the limited queues from which a claim may get jobs, in claim order, at most ``limit``."""
+        now = self._clock.monotonic()
+        limited = [
+            one for one in capacity if one.name in self._limited and not self._held.left_out(one.name, now)
+        ]
+        if not limited:
+            return {}
+        found = await self._pool.run("ready", ready_parameters(limited, limit, marks))
+        return dict.fromkeys(row[0] for row in found)
+
+    def _record_held(self, tried: Iterable[str], held: Mapping[str, str]) -> None:
+        now = self._clock.monotonic()
+        self._stuck.update(self._held.record(tried, held, now))
+        if held and (at := self._held.next_retry()) is not None:
+            self._retries.set(at)
+
+    def _retry_due(self, now: float) -> float | None:
+        for name in self._held.due(now):
+            self._retry(name)
+        return self._held.next_retry()
+
+    async def _report_stuck(self) -> None:
+        """Log which queues have been locked for seconds, and by which session."""
+        stuck, self._stuck = self._stuck, {}
+        if not stuck:
+            return
+        for name, pid, application, state in await self._pool.run("queue_holders", {"names": list(stuck)}):
+            get_logger().warning(
+                "queue_locked",
+                queue=name,
+                seconds=round(stuck[name], 1),
+                session={"pid": pid, "application": application, "state": state},
+                hint="its jobs wait until that session ends its transaction",
+            )
 
     async def _look_up_limits(self) -> None:
         self._limited = frozenset(row[0] for row in await self._pool.run("limited_queues"))
@@ -167,7 +223,25 @@ class Claims:
 def claim_parameters(
     worker: UUID, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
 ) -> dict[str, Any]:
-    """Return the parameters of ``claim.sql``: the marks, and the gaps between their priorities."""
+    """Return the parameters of ``claim.sql``."""
+    return _heads(capacity, marks) | {
+        "worker": worker,
+        "limit": limit,
+        "reach": limit,
+        "names": [one.name for one in capacity],
+        "frees": [one.limit for one in capacity],
+    }
+
+
+def ready_parameters(
+    capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
+) -> dict[str, Any]:
+    """Return the parameters of ``ready.sql``."""
+    return _heads(capacity, marks) | {"names": [one.name for one in capacity], "limit": limit}
+
+
+def _heads(capacity: Sequence[QueueCapacity], marks: dict[str, dict[int, Mark]]) -> dict[str, Any]:
+    """Return where to look for due jobs: the marks, and the gaps between their priorities."""
     gaps: list[tuple[str, int, int]] = []
     known: list[tuple[str, int, datetime, UUID]] = []
     for name, _ in capacity:
@@ -181,11 +255,6 @@ def claim_parameters(
         if high >= _LOWEST:
             gaps.append((name, _LOWEST, high))
     return {
-        "worker": worker,
-        "limit": limit,
-        "reach": limit,
-        "names": [one.name for one in capacity],
-        "frees": [one.limit for one in capacity],
         "gap_names": [gap[0] for gap in gaps],
         "gap_lows": [gap[1] for gap in gaps],
         "gap_highs": [gap[2] for gap in gaps],

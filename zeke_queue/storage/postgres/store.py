@@ -42,7 +42,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         self._listener = listener
         self._clock = clock
         # Marks expire in real time, so with a test's time each claim starts at the head of its queues.
-        self._claims = Claims(pool, clock, marking=pool.now is None)
+        self._claims = Claims(pool, clock, listener.notifier.queue, marking=pool.now is None)
         self.access: Final = PostgresAccess(pool)
         self._identities = Ids(clock, SystemEntropy())
         super().__init__(pool)
@@ -86,10 +86,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             try:
                 yield storage
             finally:
+                storage._claims.close()
                 await listener.stop()
 
     async def close(self) -> None:
         """Close the connections."""
+        self._claims.close()
         await self._listener.stop()
         await self._pool.close()
 

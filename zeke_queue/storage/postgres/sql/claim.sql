@@ -13,8 +13,8 @@
 -- too. One whose reach is longer than its limit locks rows of every head within its reach, and then takes the
 -- best.
 --
--- A queue with a limit is left out unless the caller has locked its row in an earlier statement: only then
--- does this one count with a snapshot to whose count no other claim can add.
+-- A queue with a limit is left out unless an earlier statement of the transaction has locked its row and
+-- named it in a setting: only then does this one count with a snapshot to whose count no other claim can add.
 --
 -- Notifies watchers of a job that it began.
 --
@@ -34,7 +34,12 @@ with recursive open_queue as materialized (
     left join {schema}.queue on want.name = queue.name
     where
         queue.paused_on is null
-        and (queue.concurrency_limit is null or want.name = any(%(locked)s::text[]))
+        and (
+            queue.concurrency_limit is null
+            or want.name = any((
+                select nullif(current_setting('zeke.locked_queues', true), '')::text[]
+            )::text[])
+        )
 ),
 
 found (name, low, priority, due) as (

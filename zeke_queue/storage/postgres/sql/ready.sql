@@ -1,73 +1,149 @@
--- Returns which of these limited queues have room and a due job, so that only their rows need locking. Of
--- those that are known to be busy only the room is looked at: at their heads lie the dead entries that marks
--- spare.
+-- Returns which of these limited queues have room and a due job, so that only their rows need locking: in the
+-- order of their first due jobs, and at most as many as jobs are wanted, since the first n jobs are in the
+-- queues of the first n heads. Heads are found as in the claim, with its marks: below them lie the dead
+-- entries that marks spare. Running jobs are counted in this order too, and only up to the last queue that
+-- is returned.
 with recursive open_queue as materialized (
-    select name
+    select
+        name,
+        concurrency_limit
     from {schema}.queue
-    where
-        name = any(%(names)s::text[])
-        and paused_on is null
-        and (
-            concurrency_limit is null
-            or concurrency_limit > (
-                select count(*) from {schema}.job as running
-                where running.name = queue.name collate "C" and running.state = 'active'
-            )
-        )
+    where name = any(%(names)s::text[]) and paused_on is null
 ),
 
-found (name, priority, due) as (
+found (name, concurrency_limit, low, priority, startafter, id) as (
     select
         open_queue.name,
+        open_queue.concurrency_limit,
+        gap.low,
         top.priority,
-        coalesce((
-            select 1 from {schema}.job
-            where
-                job.name = open_queue.name collate "C"
-                and job.priority = top.priority
-                and job.state < 'active'
-                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
-            order by job.startafter
-            limit 1
-        ), 0) as due
-    from open_queue
+        due.startafter,
+        due.id
+    from unnest(%(gap_names)s::text[], %(gap_lows)s::int[], %(gap_highs)s::int[]) as gap (name, low, high)
+    inner join open_queue on gap.name = open_queue.name
     cross join lateral (
         select job.priority
         from {schema}.job
-        where job.name = open_queue.name collate "C" and job.state < 'active'
+        where
+            job.name = gap.name collate "C"
+            and job.state < 'active'
+            and job.priority between gap.low and gap.high
         order by job.priority desc
         limit 1
     ) as top
-    where open_queue.name <> all(%(busy)s::text[])
+    left join lateral (
+        select
+            job.startafter,
+            job.id
+        from {schema}.job
+        where
+            job.name = gap.name collate "C"
+            and job.priority = top.priority
+            and job.state < 'active'
+            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+        order by job.startafter, job.id
+        limit 1
+    ) as due on true
     union all
     select
         found.name,
+        found.concurrency_limit,
+        found.low,
         next.priority,
-        coalesce((
-            select 1 from {schema}.job
-            where
-                job.name = found.name collate "C"
-                and job.priority = next.priority
-                and job.state < 'active'
-                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
-            order by job.startafter
-            limit 1
-        ), 0) as due
+        due.startafter,
+        due.id
     from found
     cross join lateral (
         select job.priority
         from {schema}.job
-        where job.name = found.name collate "C" and job.state < 'active' and job.priority < found.priority
+        where
+            job.name = found.name collate "C"
+            and job.state < 'active'
+            and job.priority >= found.low
+            and job.priority < found.priority
         order by job.priority desc
         limit 1
     ) as next
-    where found.due = 0
+    left join lateral (
+        select
+            job.startafter,
+            job.id
+        from {schema}.job
+        where
+            job.name = found.name collate "C"
+            and job.priority = next.priority
+            and job.state < 'active'
+            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+        order by job.startafter, job.id
+        limit 1
+    ) as due on true
+    where found.id is null
+),
+
+head as (
+    select
+        found.name,
+        found.concurrency_limit,
+        found.priority,
+        found.startafter,
+        found.id
+    from found
+    where found.id is not null
+    union all
+    select
+        open_queue.name,
+        open_queue.concurrency_limit,
+        known.priority,
+        due.startafter,
+        due.id
+    from unnest(
+        %(known_names)s::text[], %(known_priorities)s::int[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[]
+    ) as known (name, priority, mark, mark_id)
+    inner join open_queue on known.name = open_queue.name
+    cross join lateral (
+        select
+            job.startafter,
+            job.id
+        from {schema}.job
+        where
+            job.name = known.name collate "C"
+            and job.priority = known.priority
+            and job.state < 'active'
+            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+            and (job.startafter, job.id) >= (known.mark, known.mark_id)
+        order by job.startafter, job.id
+        limit 1
+    ) as due
+),
+
+first as materialized (
+    select distinct on (head.name)
+        head.name,
+        head.concurrency_limit,
+        head.priority,
+        head.startafter,
+        head.id
+    from head
+    order by head.name asc, head.priority desc, head.startafter asc, head.id asc
 )
 
-select open_queue.name
-from open_queue
-where open_queue.name = any(%(busy)s::text[])
-union
-select found.name
-from found
-where found.due = 1
+select ahead.name
+from (
+    select
+        first.name,
+        first.concurrency_limit,
+        first.priority,
+        first.startafter,
+        first.id
+    from first
+    order by first.priority desc, first.startafter asc, first.id asc
+    offset 0
+) as ahead
+where
+    ahead.concurrency_limit is null
+    or ahead.concurrency_limit > (
+        select count(*) from {schema}.job as running
+        where running.name = ahead.name collate "C" and running.state = 'active'
+    )
+order by ahead.priority desc, ahead.startafter asc, ahead.id asc
+limit %(limit)s::int

@@ -1,0 +1,131 @@
+"""Mutants of the claims of the Postgres storage."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.interleaving.judging import Mutant
+from tests.interleaving.races import DRAWN, LIMIT, MODEL, races
+
+CLAIMS: Final = (
+    Mutant(
+        "claim without SKIP LOCKED",
+        "sql/claim.sql",
+        "for update skip locked\n",
+        "for update\n",
+        races("claims-of-rows"),
+    ),
+    Mutant(
+        "claim without any lock",
+        "sql/claim.sql",
+        "            for update skip locked\n",
+        "",
+        races("claims-of-rows"),
+    ),
+    Mutant(
+        "claim without the queue's lock",
+        "sql/lock_queues.sql",
+        "    for no key update skip locked\n",
+        "",
+        LIMIT,
+    ),
+    Mutant(
+        "claim that waits for the queue's lock",
+        "sql/lock_queues.sql",
+        "for no key update skip locked",
+        "for no key update",
+        ("tests/postgres/test_held_queues.py",),
+    ),
+    Mutant(
+        "locked queues are tried again by polls only",
+        "claims.py",
+        "            self._retry(name)\n",
+        "            pass\n",
+        ("tests/postgres/test_held_queues.py",),
+    ),
+    Mutant(
+        "a locked queue's place goes to no other",
+        "claims.py",
+        "if marks or held or any(",
+        "if marks or any(",
+        ("tests/postgres/test_held_queues.py",),
+    ),
+    Mutant(
+        "claims lock every limited queue",
+        "sql/ready.sql",
+        "limit %(limit)s::int\n",
+        "limit %(limit)s::int + 1000\n",
+        ("tests/postgres/test_held_queues.py",),
+    ),
+    Mutant(
+        "queues are locked in the order of their names",
+        "sql/ready.sql",
+        "order by ahead.priority desc, ahead.startafter asc, ahead.id asc\n",
+        "order by ahead.name desc\n",
+        ("tests/postgres/test_held_queues.py",),
+    ),
+    Mutant(
+        "lock of a queue that excludes no other claim",
+        "sql/lock_queues.sql",
+        "for no key update skip locked",
+        "for key share skip locked",
+        LIMIT,
+    ),
+    Mutant(
+        "claim in one snapshot with the lock",
+        "connection_pool.py",
+        '"begin isolation level read committed"',
+        '"begin isolation level repeatable read"',
+        LIMIT,
+    ),
+    Mutant(
+        "statistics of two snapshots",
+        "connection_pool.py",
+        '"begin isolation level repeatable read, read only"',
+        '"begin isolation level read committed"',
+        races("sends-and-looks-again"),
+    ),
+    Mutant(
+        "a limit wakes only those that are idle",
+        "sql/declare_queues.sql",
+        "stored.name))\nfrom stored\n",
+        "stored.name))\nfrom stored\nwhere exists (\n"
+        "    select from {schema}.worker where worker.asleep and stored.name = any(worker.queues)\n)\n",
+        races("gets-room"),
+    ),
+    Mutant(
+        "limit too high by one",
+        "sql/claim.sql",
+        "queue.concurrency_limit - (",
+        "queue.concurrency_limit + 1 - (",
+        (*LIMIT, MODEL),
+    ),
+    Mutant(
+        "claim from a paused queue",
+        "sql/claim.sql",
+        "queue.paused_on is null\n        and ",
+        "",
+        (*races("a-pause-against"), MODEL),
+    ),
+    Mutant(
+        "new limits are never heard of",
+        "claims.py",
+        "if marks or held or any(",
+        "if marks and any(",
+        (*races("new-to"), *DRAWN),
+    ),
+    Mutant(
+        "marks that are never gone without",
+        "claims.py",
+        "if marks or held or any(",
+        "if held or any(",
+        ("tests/postgres/test_marks.py",),
+    ),
+    Mutant(
+        "marks that are trusted for ever",
+        "claims.py",
+        "return name in self._marks and now < self._full_look_due.get(name, 0.0)",
+        "return name in self._marks",
+        ("tests/postgres/test_marks.py",),
+    ),
+)

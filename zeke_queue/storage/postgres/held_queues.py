@@ -1,0 +1,95 @@
+"""Limited queues whose row another session has locked: which claims leave them out, and what is logged.
+
+A claim locks the rows of its limited queues without waiting, so a locked row affects only its own queue. The
+queue is tried again after a pause, which is doubled as long as the same transaction has the row. The row of a
+queue that many workers share is locked by another claim each time, for a moment, so its pause stays short.
+Like ``core``, this knows no clock and no storage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+RETRY_FIRST: Final = 0.01
+"""Seconds until a queue is tried again whose row was locked."""
+
+RETRY_MAX: Final = 1.0
+"""Seconds until it is tried again at most, while one transaction has the row."""
+
+REPORT_AFTER: Final = 5.0
+"""Seconds for which one transaction must have had the row before that is logged."""
+
+REPORT_INTERVAL: Final = 60.0
+"""Seconds between two log lines about the same queue at least."""
+
+
+@dataclass(slots=True)
+class _Held:
+    """A queue whose row was locked at the last try; ``holder`` is the transaction."""
+
+    holder: str
+    since: float
+    pause: float
+    retry_at: float
+    report_at: float
+    announced: bool = False
+
+
+class Stuck(NamedTuple):
+    """A queue whose row one transaction has had for so many seconds, as far as this process saw."""
+
+    name: str
+    seconds: float
+
+
+class HeldQueues:
+    """The queues whose rows were locked by others when this process tried them last."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, _Held] = {}
+
+    def left_out(self, name: str, now: float) -> bool:
+        """Return whether claims leave a queue out for now."""
+        held = self._held.get(name)
+        return held is not None and now < held.retry_at
+
+    def record(self, tried: Iterable[str], held: Mapping[str, str], now: float) -> list[Stuck]:
+        """Record which of the tried queues other transactions had locked.
+
+        Args:
+            tried: the queues that a claim tried to lock.
+            held: those that were locked, each with the transaction.
+
+        Returns:
+            The queues to log; each again after ``REPORT_INTERVAL``.
+        """
+        stuck: list[Stuck] = []
+        for name in tried:
+            holder = held.get(name)
+            before = self._held.pop(name, None)
+            if holder is None:
+                continue
+            if before is None or before.holder != holder:
+                before = _Held(holder, now, RETRY_FIRST / 2, now, now + REPORT_AFTER)
+            before.pause = min(RETRY_MAX, before.pause * 2)
+            before.retry_at, before.announced = now + before.pause, False
+            if before.report_at <= now:
+                before.report_at = now + REPORT_INTERVAL
+                stuck.append(Stuck(name, now - before.since))
+            self._held[name] = before
+        return stuck
+
+    def due(self, now: float) -> list[str]:
+        """Return the queues whose pause is over, each once after a pause."""
+        names = [name for name, held in self._held.items() if held.retry_at <= now and not held.announced]
+        for name in names:
+            self._held[name].announced = True
+        return names
+
+    def next_retry(self) -> float | None:
+        """Return when the next pause ends, or None."""
+        return min((held.retry_at for held in self._held.values() if not held.announced), default=None)
