@@ -15,6 +15,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from decimal import Decimal
 from json.encoder import encode_basestring
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeAlias, cast
@@ -24,7 +25,7 @@ from pydantic_core import SchemaSerializer, core_schema, from_json, to_json
 from zeke_queue.errors import PayloadTooLargeError, SerializationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 DEPTH_MAX: Final = 200
 """Levels of arrays and objects that pydantic reads at most."""
@@ -46,7 +47,13 @@ _Tree: TypeAlias = "dict[str, _Tree] | list[_Tree] | str | float | None"
 _EXPONENT_END: Final = 2**30  # from here on Postgres refuses any number
 # The lookbehind prevents a new search at each digit of a long number.
 _LONG_NUMBER: Final = re.compile(rf"(?<!\d)\d{{{INTEGER_DIGITS_READ + 1},}}", re.ASCII)
+_DIGITS: Final = "0123456789"
 _EXPONENT: Final = re.compile(r"\d[eE][+-]?\d")
+_STRING: Final = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')
+_FLOAT_EXPONENT: Final = re.compile(r"\de([+-]\d+)", re.ASCII)
+_FRACTION: Final = re.compile(r"\.(\d+)e([+-])", re.ASCII)
+_NUL: Final = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
+_NEGATIVE_ZERO: Final = re.compile(r"-0\.0(?!\d)", re.ASCII)
 _FLOAT_MAX: Final = 400  # characters of a float, and more, with all of its digits written out
 _GROWTH_MAX: Final = 64  # times as many bytes as characters, at most: 1e308 and its comma have 311
 _TOO_DEEP: Final = f"The value nests more than {DEPTH_MAX} levels deep; flatten it"
@@ -79,13 +86,11 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
     except Exception as error:
         raise SerializationError(complaint(value, error)) from error
     # Valid strings may contain these spellings too, so they only trigger a thorough check.
-    if (
-        "\\u0000" in text
-        or "NaN" in text
-        or "Infinity" in text
-        or (len(text) > INTEGER_DIGITS_READ and _LONG_NUMBER.search(text))
-    ):
-        _check_tree(json.loads(text, parse_int=_Number), digits)
+    if "\\u0000" in text or "NaN" in text or "Infinity" in text or _has_long_number(text):
+        bare = _without_strings(text)
+        is_long = _has_long_number(bare)
+        if is_long or "NaN" in bare or "Infinity" in bare or _NUL.search(text):
+            _check_tree(json.loads(text, parse_int=_Number if is_long else None), digits)
     if text.count("[") + text.count("{") > DEPTH_MAX:
         try:
             # Long integers stop pydantic, and must not hide errors after them.
@@ -105,10 +110,13 @@ def check_keys(value: Any) -> None:
     """
     todo: list[Any] = [_PLAIN.to_python(value)]
     while todo:
-        for key, part in _parts(todo.pop()):
-            if isinstance(key, str):
-                _encodable(key)
-            todo.append(part)
+        part = todo.pop()
+        if isinstance(part, dict):
+            members = cast("dict[Any, Any]", part)
+            _encodable("".join([key for key in members if isinstance(key, str)]))
+            todo += [member for member in members.values() if isinstance(member, dict | list | tuple)]
+        else:
+            todo += [member for _, member in _parts(part) if isinstance(member, dict | list | tuple)]
 
 
 def is_kept(text: str) -> bool:
@@ -125,11 +133,11 @@ def complaint(value: Any, error: Exception) -> str:
     reason = str(error).removeprefix("Error serializing to JSON: ")
     if isinstance(error, RecursionError) or "depth exceeded" in reason:
         return _TOO_DEEP
+    if "surrogates not allowed" in reason and (found := _half_pair(value)) is not None:
+        return ": ".join(found)
     path = _path_to_invalid(value)
     if "Circular reference" in reason:
         return f"{path}: the value contains itself; remove the cycle"
-    if "surrogates not allowed" in reason:
-        return f"{path}: must be valid Unicode, got half of a surrogate pair; remove it"
     return f"{path}: {reason}; use JSON types, or a pydantic model"
 
 
@@ -178,16 +186,55 @@ def normalise(text: str) -> str:
 def size_over(text: str, cap: int) -> int | None:
     """Return the size in bytes of ``dumps``' output as Postgres writes it if that exceeds the cap, else None.
 
-    Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so they seldom have to
-    be written as Postgres does to find its size.
+    Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so the exact size is
+    seldom computed. Equal keys, as of ``{1: "a", "1": "b"}``, count each.
     """
     if len(text) * _GROWTH_MAX <= cap:
         return None
     size, spaces = len(text.encode()), text.count(",") + text.count(":")
     if size + spaces + len(_EXPONENT.findall(text)) * _FLOAT_MAX <= cap:
         return None
-    exact = len(normalise(text).encode())
+    exact = size + _growth(text)
     return exact if exact > cap else None
+
+
+def _growth(text: str) -> int:
+    """Return by how much Postgres's spelling of ``dumps``' output is longer, in bytes, without writing it.
+
+    The number of calls does not depend on the number of values, so that a long text takes milliseconds.
+    """
+    bare = _without_strings(text)
+    growth = bare.count(",") + bare.count(":")
+    if "-0.0" in bare:
+        growth -= len(_NEGATIVE_ZERO.findall(bare))  # written without its sign
+    if bare.count("e") == bare.count("true") + bare.count("false"):
+        return growth
+    # A float is written as one digit, a fraction if it has more digits, and the exponent with its sign.
+    # ``1.5e+16`` becomes 15000000000000000: as many digits as the exponent says follow the first, and they
+    # take in the fraction, which is never longer. ``1.5e-7`` becomes 0.00000015.
+    for exponent, number in Counter(_FLOAT_EXPONENT.findall(bare)).items():
+        growth += number * (abs(int(exponent)) - len(exponent) - 1 + (exponent[0] == "-"))
+    for digits, sign in _FRACTION.findall(bare):
+        growth -= 1 if sign == "-" else 1 + len(digits)
+    return growth
+
+
+def _has_long_number(text: str) -> bool:
+    """Return whether a text has more digits in a row than pydantic reads.
+
+    Among the places that are ``INTEGER_DIGITS_READ`` apart, at least one is inside such a row.
+    """
+    for at in range(INTEGER_DIGITS_READ, len(text), INTEGER_DIGITS_READ):
+        before, after = text[at - INTEGER_DIGITS_READ : at], text[at : at + INTEGER_DIGITS_READ + 1]
+        row = len(before) - len(before.rstrip(_DIGITS)) + len(after) - len(after.lstrip(_DIGITS))
+        if row > INTEGER_DIGITS_READ:
+            return True
+    return False
+
+
+def _without_strings(text: str) -> str:
+    """Return a JSON text without its strings and keys."""
+    return "".join(_STRING.split(text)) if "\\" in text else "".join(text.split('"')[::2])
 
 
 def check_size(text: str, cap: int, what: str, use: str = "send") -> str:
@@ -339,31 +386,53 @@ def _quoted(text: str) -> str:
 
 def _check_tree(tree: _Tree, digits: int) -> None:
     """Refuse a tree that has a NUL, or a number that is not finite or too long."""
-    for whole_path, leaf in _leaves(tree, "$"):
-        path = _shown(whole_path)
-        if isinstance(leaf, _Number) and len(leaf.lstrip("-")) > digits:
-            raise SerializationError(
-                f"{path}: an integer has {len(leaf.lstrip('-'))} digits, {digits} at most; store it as text"
+
+    def wrong(leaf: Any) -> str | None:
+        if isinstance(leaf, _Number):
+            length = len(leaf.lstrip("-"))
+            return (
+                f"an integer has {length} digits, {digits} at most; store it as text"
+                if length > digits
+                else None
             )
-        if isinstance(leaf, str) and "\0" in leaf:
-            raise SerializationError(
-                f"{path}: the text has a NUL character, which Postgres can't keep; remove it"
-            )
+        if isinstance(leaf, str):
+            why = "the text has a NUL character, which Postgres can't keep; remove it"
+            return why if "\0" in leaf else None
         if isinstance(leaf, float) and not math.isfinite(leaf):
-            raise SerializationError(f"{path}: must be a finite number, got {leaf}; use null, or text")
+            return f"must be a finite number, got {leaf}; use null, or text"
+        return None
+
+    if (found := _first_wrong(tree, wrong)) is not None:
+        raise SerializationError(": ".join(found))
 
 
-def _leaves(tree: _Tree, path: str) -> Iterator[tuple[str, _Tree]]:
-    """Yield every key and every value without parts, with its path."""
-    if isinstance(tree, dict):
-        for key, value in tree.items():
-            yield f"{path}, key {key!r}", key
-            yield from _leaves(value, f"{path}.{key}")
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from _leaves(value, f"{path}.{index}")
-    else:
-        yield path, tree
+def _first_wrong(tree: Any, wrong: Callable[[Any], str | None]) -> tuple[str, str] | None:
+    """Return the path and the fault of a key or of a value without parts that has one; None if none has.
+
+    An explicit stack of iterators, since a path is written for the fault alone, and no value is read twice.
+    """
+    path: list[Any] = []
+    todo: list[Iterator[tuple[Any, Any]]] = [iter([("$", tree)])]
+    while todo:
+        for key, part in todo[-1]:
+            if not isinstance(part, dict | list | tuple):
+                if (why := wrong(part)) is not None:
+                    return _joined([*path, key]), why
+                continue
+            path.append(key)
+            for name in cast("dict[Any, Any]", part) if isinstance(part, dict) else ():
+                if (why := wrong(name)) is not None:
+                    return _shown(f"{_joined(path)}, key {_named(name)!r}"), why
+            todo.append(iter(_parts(part)))
+            break
+        else:
+            todo.pop()
+            del path[-1:]
+    return None
+
+
+def _joined(path: list[Any]) -> str:
+    return _shown(".".join(map(_named, path)))
 
 
 def _path_to_invalid(value: Any) -> str:
@@ -378,6 +447,24 @@ def _path_to_invalid(value: Any) -> str:
             break
         above.add(id(part))
     return _shown(path)
+
+
+def _half_pair(value: Any) -> tuple[str, str] | None:
+    """Return the path and the fault of the first text that can't be encoded; None if it is not found."""
+
+    def wrong(leaf: Any) -> str | None:
+        if not isinstance(leaf, str):
+            return None
+        try:
+            leaf.encode()
+        except UnicodeEncodeError:
+            return "must be valid Unicode, got half of a surrogate pair; remove it"
+        return None
+
+    try:
+        return _first_wrong(_PLAIN.to_python(value), wrong)
+    except ValueError:  # it contains itself
+        return None
 
 
 def _named(key: object) -> str:

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 
 from tests.cases import check_each
 from tests.unit.tables import check_gives, check_refused
+from zeke_queue.core import jsonb
 from zeke_queue.core.jsonb import DEPTH_MAX, INTEGER_DIGITS_MAX, INTEGER_DIGITS_READ, dumps, loads, normalise
 from zeke_queue.errors import SerializationError
 
@@ -235,3 +236,21 @@ def test_text_that_is_not_json_is_rejected() -> None:
     check_refused(
         loads, SerializationError, ["", "nul", "[1,]", "{'a':1}", "NaN", "[Infinity]", b"\xff", "[" * 100_000]
     )
+
+
+def test_text_that_is_no_unicode_is_found_by_reading_each_part_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonb, "_path_to_invalid", None)
+    nested: Any = {"a": ["x", "\ud800", "\ud801"]}
+    for _ in range(3):
+        nested = [nested]
+    with pytest.raises(SerializationError, match=r"^\$\.0\.0\.0\.a\.1: must be valid Unicode"):
+        jsonb.dumps(nested)
+    with pytest.raises(SerializationError, match=r"^\$\.b, key '\\\\ud800': must be valid Unicode"):
+        jsonb.dumps({"a": "x", "b": {"c": 1, "\ud800": 2}})
+
+
+def test_words_of_bad_numbers_in_texts_need_no_check_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonb, "_check_tree", None)
+    assert jsonb.dumps({"NaN": "Infinity \\u0000", "1": "9" * 5000})
+    with pytest.raises(TypeError):
+        jsonb.dumps(["\\\0"])

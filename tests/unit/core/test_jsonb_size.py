@@ -51,3 +51,19 @@ def test_value_far_below_the_cap_is_not_serialized(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(jsonb, "normalise", normalise)
     for value in [["plain"] * 100, {"id": "1e5" * 10}, [1e300] * 10]:
         assert jsonb.size_over(jsonb.dumps(value), 2**20) is None
+
+
+def test_size_over_the_cap_is_exact_without_writing_it_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jsonb, "normalise", None)
+    assert jsonb.size_over(jsonb.dumps([1e308] * 1000), 2**10) == 311_000
+    assert jsonb.size_over(jsonb.dumps(["1e308"] * 1000), 2**10) == 9000
+    assert jsonb.size_over(jsonb.dumps([-0.0, '-0.0,"', 1.5e-7, True] * 100), 2**10) == 3400
+
+
+@given(st.lists(st.sampled_from(["x", "1" * 4299, "1" * 4300, "1" * 4301, "1" * 9000, "-", "y" * 5000])))
+def test_long_number_is_found_wherever_it_is(parts: list[str]) -> None:
+    text = "".join(parts)
+    assert jsonb._has_long_number(text) == any(len(row) > 4300 for row in text.translate(_NO_DIGITS).split())
+
+
+_NO_DIGITS = {ord(one): " " for one in "xy-"}
