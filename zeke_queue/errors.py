@@ -72,7 +72,7 @@ class PayloadValidationError(UsageError):
 
     Attributes:
         task: the task's name.
-        fields: every invalid field, in the model's order.
+        fields: the invalid fields, in the model's order, 100 at most; the last one counts those left out.
     """
 
     def __init__(self, task: str, fields: Sequence[FieldError]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
@@ -15,8 +16,15 @@ from tests.web.conftest import Web, new_web, on_both_storages
 from tests.web.trpc.test_procedures import serving, whole_catalog
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
-from zeke_queue.web import WebSettings
+from zeke_queue.errors import (
+    PayloadValidationError,
+    PermissionDeniedError,
+    SchemaVersionError,
+    StorageUnavailableError,
+)
+from zeke_queue.task.task import FIELDS_MAX
+from zeke_queue.web import WebSettings, request_bodies, triggers
+from zeke_queue.web.trpc import procedures, protocol, router
 
 JSON = {"content-type": "application/json"}
 HOSTILE = [
@@ -300,3 +308,60 @@ async def test_cors_allows_configured_origins_only(call: Web) -> None:
         assert "access-control-allow-origin" not in unread.headers
     refused = await open_to("GET", "/queues", headers={"origin": "https://b.example"})
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://b.example")
+
+
+async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_bodies, "PARTS_MAX", 20)
+    why = "body: must have at most 20 objects and lists, got"
+    many = '{"taskId": "mail", "payload": {"to": "a", "x": [' + "[]," * 20 + "1]}}"
+    answer = await call("POST", "/trigger", content=many, headers=JSON)
+    assert (answer.status_code, answer.json()["error"][: len(why)]) == (413, why)
+    answer = await call("PUT", "/schedules/a", content=many, headers=JSON)
+    assert answer.status_code == 413
+    answer = await call("POST", "/trpc/trigger.trigger", content=f'{{"json":{many}}}', headers=JSON)
+    assert answer.json()["error"]["json"]["data"]["code"] == "PAYLOAD_TOO_LARGE"
+    text = '{"taskId": "mail", "payload": {"to": "[{\\"[[' + "[{" * 20 + '"}}'
+    answer = await call("POST", "/trigger", content=text, headers=JSON)
+    assert answer.status_code == 200, answer.text
+
+
+async def test_errors_of_a_body_are_limited(call: Web) -> None:
+    body = {"cron": "* * * * *", **{f"k{i}": 1 for i in range(150)}}
+    answer = await call("PUT", "/schedules/mail", json=body)
+    assert answer.status_code == 422
+    assert [one["path"] for one in answer.json()["fields"]] == ["body"]
+    fields = {f"k{i}": 1 for i in range(140)}
+    with pytest.raises(PayloadValidationError) as caught:
+        call.queue.catalog.get("mail").validate({"to": "a", **fields})
+    assert len(caught.value.fields) == FIELDS_MAX + 1
+    assert caught.value.fields[-1] == ("payload", "40 more parts are invalid")
+    with pytest.raises(PayloadValidationError, match="30000 parts are invalid, which are too many"):
+        call.queue.catalog.get("mail").validate({"to": "a", **{f"k{i}": 1 for i in range(30_000)}})
+
+
+async def test_large_inputs_are_read_in_a_thread(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+
+    def recorded(function: Any) -> Any:
+        def record(*given: Any) -> Any:
+            threads.append(threading.current_thread() is not threading.main_thread())
+            return function(*given)
+
+        return record
+
+    monkeypatch.setattr(protocol, "decode", recorded(protocol.decode))
+    monkeypatch.setattr(procedures, "_stringified", recorded(procedures._stringified))
+    for size in (1000, 3000):
+        monkeypatch.setattr(protocol, "LARGE", 2000)
+        monkeypatch.setattr(router, "LARGE", 2000)
+        payload = {"taskId": "login", "payload": {"user": "a", "password": "b" * size}}
+        answer = await call("POST", "/trpc/trigger.trigger", json={"json": payload})
+        assert answer.status_code == 200
+        assert set(threads) == {size > 2000}
+        threads.clear()
+    monkeypatch.setattr(triggers.jsonb, "normalise", recorded(triggers.jsonb.normalise))
+    answer = await call("POST", "/trigger", json=payload, headers={"idempotency-key": "x"})
+    assert answer.status_code == 200
+    assert True in threads

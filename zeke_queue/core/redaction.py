@@ -16,6 +16,9 @@ ROOTS: Final = ("payload", "output", "error", "log")
 
 _WHOLE: Final = ("error", "log")
 
+MISSING_MAX: Final = 100
+"""Number of replacements without an original that are named."""
+
 
 def check_rules(value: object) -> tuple[str, ...]:
     """Return the rules of a task, each a path such as ``payload``, ``payload.card`` or ``output.*.token``.
@@ -71,9 +74,11 @@ def restored(value: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[
         root: the root of the value in the rules.
 
     Returns:
-        The value, and the paths of replacements that have no original.
+        The value, and the paths of replacements that have no original, the first ``MISSING_MAX``.
     """
     missing: list[str] = []
+    if not rules or not _has_replacement(value):
+        return value, missing
     kept = _NOTHING if kept is None else kept
     for rule in rules:
         first, *path = rule.split(".")
@@ -85,7 +90,21 @@ def restored(value: Any, kept: Any, rules: tuple[str, ...], root: str) -> tuple[
 _NOTHING: Final = object()
 
 
+def _has_replacement(value: Any) -> bool:
+    """Return whether a replacement is anywhere in a value, without a call for each of its parts."""
+    todo: list[Any] = [[value]]
+    while todo:
+        part = todo.pop()
+        members = cast("Iterable[Any]", part.values() if isinstance(part, dict) else part)
+        if REDACTED in members:
+            return True
+        todo += [member for member in members if member and isinstance(member, dict | list)]
+    return False
+
+
 def _with(value: Any, kept: Any, path: list[str], at: str, missing: list[str]) -> Any:
+    if len(missing) >= MISSING_MAX:
+        return value  # the value is refused
     if not path:
         if value == REDACTED and kept is _NOTHING:
             missing.append(at)

@@ -49,6 +49,12 @@ PAYLOAD_CAP: Final = 1_048_576
 Larger data belongs elsewhere, with a reference in the payload.
 """
 
+FIELDS_MAX: Final = 100
+"""Invalid fields of a payload that an error names."""
+
+ERRORS_READ_MAX: Final = 10_000
+"""Errors of one payload that are read to be named; of more, which would take seconds, only the number is."""
+
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
 
 
@@ -150,7 +156,7 @@ class Task(Generic[P, R]):
             strict: whether fields that the type does not have are refused; else they are dropped.
 
         Raises:
-            PayloadValidationError: it is invalid; every invalid field is named.
+            PayloadValidationError: it is invalid; the first ``FIELDS_MAX`` invalid fields are named.
         """
         if self._adapter is None:
             if payload is not None and payload != {}:
@@ -169,7 +175,7 @@ class Task(Generic[P, R]):
         """Return the payload as the handler gets it, from stored JSON.
 
         Raises:
-            PayloadValidationError: it is invalid; every invalid field is named.
+            PayloadValidationError: it is invalid; the first ``FIELDS_MAX`` invalid fields are named.
         """
         if self._adapter is None:
             if data is not None and data.strip() not in _NO_PAYLOAD:
@@ -323,10 +329,17 @@ class Task(Generic[P, R]):
             )
 
     def _invalid(self, error: ValidationError) -> PayloadValidationError:
+        count = error.error_count()
+        if count > ERRORS_READ_MAX:
+            why = f"{count} parts are invalid, which are too many to list; check it by {self.payload_type!r}"
+            return PayloadValidationError(self.name, [FieldError("payload", why)])
         details = error.errors(include_url=False, include_context=False, include_input=False)
-        return PayloadValidationError(
-            self.name, [FieldError(".".join(map(str, d["loc"])) or "payload", d["msg"]) for d in details]
-        )
+        fields = [
+            FieldError(".".join(map(str, d["loc"])) or "payload", d["msg"]) for d in details[:FIELDS_MAX]
+        ]
+        if count > FIELDS_MAX:
+            fields.append(FieldError("payload", f"{count - FIELDS_MAX} more parts are invalid"))
+        return PayloadValidationError(self.name, fields)
 
     def _refuse_payload(self) -> NoReturn:
         raise PayloadValidationError(self.name, [FieldError("payload", "This task takes no payload")])

@@ -121,20 +121,22 @@ class BodyCap:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        read = int(length) if length.isdigit() else 0
+        await self._app(scope, capped(scope, receive, self._most), send)
 
-        async def receive_capped() -> Message:
-            nonlocal read
-            # A body whose declared length is too large is not read at all.
-            message: Message = await receive() if read <= self._most else {}
-            read += 0 if length.isdigit() else len(message.get("body", b""))
-            if read > self._most:
-                raise self._refusal()
-            return message
 
-        await self._app(scope, receive_capped, send)
+def capped(scope: Scope, receive: Receive, most: int) -> Receive:
+    """Return a function that receives a body and raises HTTPException if it has more than ``most`` bytes."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    read = int(length) if length.isdigit() else 0
 
-    def _refusal(self) -> HTTPException:
-        detail = f"body: must have at most {self._most} bytes"
-        return HTTPException(413, detail, headers={"connection": "close"})
+    async def receive_capped() -> Message:
+        nonlocal read
+        # A body whose declared length is too large is not read at all.
+        message: Message = await receive() if read <= most else {}
+        read += 0 if length.isdigit() else len(message.get("body", b""))
+        if read > most:
+            detail = f"body: must have at most {most} bytes"
+            raise HTTPException(413, detail, headers={"connection": "close"})
+        return message
+
+    return receive_capped

@@ -2,12 +2,72 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from fastapi.routing import APIRoute
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 from pydantic.alias_generators import to_camel
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.responses import Response
+
+PARTS_MAX: Final = 100_000
+"""Objects and lists in a body. Each costs a hundred times as much as its two bytes to parse and to check."""
+
+LARGE: Final = 65_536
+"""Bytes of a body from which on Python code that reads all of it runs in a thread, beside the event loop."""
+
+MEMBERS_MAX: Final = 100
+"""Members of a body whose unknown members are errors, each with a line of its own."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
+
+
+def check_parts(body: bytes) -> None:
+    """Refuse JSON with too many objects and lists, before it is parsed.
+
+    Raises:
+        HTTPException: 413.
+    """
+    if body.count(b"[") + body.count(b"{") <= PARTS_MAX:
+        return
+    bare = b"".join(_STRING.split(body))
+    parts = bare.count(b"[") + bare.count(b"{")
+    if parts > PARTS_MAX:
+        raise HTTPException(
+            413,
+            f"body: must have at most {PARTS_MAX} objects and lists, got {parts}; send a reference to them",
+        )
+
+
+_STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+class JsonRequest(Request):
+    """A request whose body is checked before it is parsed."""
+
+    async def json(self) -> Any:
+        """Return the body's value."""
+        check_parts(await self.body())
+        return await super().json()
+
+
+class JsonRoute(APIRoute):
+    """A route that gets ``JsonRequest``."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Return the route's function."""
+        handle = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return checked
 
 
 class RequestBody(BaseModel):
@@ -16,6 +76,16 @@ class RequestBody(BaseModel):
     model_config = ConfigDict(
         alias_generator=to_camel, populate_by_name=True, extra="forbid", hide_input_in_errors=True
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_members(cls, given: Any) -> Any:
+        members = len(cast("dict[str, Any]", given)) if isinstance(given, dict) else 0
+        if members > MEMBERS_MAX and cls.model_config.get("extra") == "forbid":
+            raise ValueError(
+                f"must have at most {MEMBERS_MAX} members, got {members}; send those that it has"
+            )
+        return cast("Any", given)
 
 
 class Trigger(RequestBody):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from dataclasses import dataclass
 from hashlib import sha256
@@ -33,6 +34,9 @@ ASKED: Final = "idempotencyDigest"
 """The member of a job's meta that contains the digest of a request with an idempotency key."""
 
 DIGEST_LENGTH: Final = 32
+DIGESTED_MAX: Final = 8 * 2**20
+"""Bytes of the payload of a request with an idempotency key, as Postgres writes it."""
+
 _IDEMPOTENCE: Final = UUID("8f0e1f52-6d0b-5d0e-9f43-0b7c1f5ad1a4")
 Change = Literal["cancel", "retry", "resume"]
 
@@ -107,7 +111,8 @@ class Jobs:
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)
-        digest = self._digest(task, payload)
+        # A thread writes what may be a large payload, so that the event loop goes on.
+        digest = await asyncio.to_thread(self._digest, task, payload)
         replayed = await self._queue.get(job_id) is not None
         if not replayed:
             # Of two concurrent requests, only the first inserts its job, so the other gets that job's id.
@@ -152,7 +157,7 @@ class Jobs:
     def _digest(self, task: str, payload: Any) -> str:
         """Return the digest of a request: of the task, independent of aliases, and of the payload."""
         name = self._queue.catalog.get(task).name
-        given = jsonb.normalise(jsonb.dumps(payload))
+        given = jsonb.normalise(jsonb.check_size(jsonb.dumps(payload), DIGESTED_MAX, "The payload"))
         return sha256(f"{name}\n{given}".encode()).hexdigest()[:DIGEST_LENGTH]
 
     async def acquire(self, caller: Caller) -> dict[str, str]:

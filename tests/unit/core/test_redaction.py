@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each
 from tests.unit.tables import check_refused
-from zeke_queue.core.redaction import REDACTED, check_rules, redact, restored
+from zeke_queue.core.redaction import MISSING_MAX, REDACTED, check_rules, redact, restored
 from zeke_queue.errors import InvalidOptionError
 
 CARD = {
@@ -113,3 +113,9 @@ def test_placeholder_is_replaced_only_by_the_kept_value_at_its_path() -> None:
         ],
         check,
     )
+
+
+def test_so_many_missing_values_are_named() -> None:
+    value = {"a": [REDACTED] * (MISSING_MAX + 5)}
+    _, missing = restored(value, None, ("payload.a.*", "payload.a.7"), "payload")
+    assert missing == [f"payload.a.{place}" for place in range(MISSING_MAX)]

@@ -146,14 +146,27 @@ class Guard:
         known: Caller | None = connection.scope.get(CALLER)
         if known is not None:
             return known
+        caller, needs_token = await self.identify(connection)
+        if needs_token:
+            check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
+        return caller
+
+    async def identify(self, connection: HTTPConnection) -> tuple[Caller, bool]:
+        """Authenticate the caller of a request by its headers, before a body is read.
+
+        Returns:
+            The caller, and whether the request needs a CSRF token, which may be in the body.
+
+        Raises:
+            ApiError: 401 or 403, as for ``require``.
+        """
         hosted = await self._hosted(connection)
         caller = hosted or await self._authenticated(connection)
-        if connection.scope.get("method", "GET") not in SAFE:
-            if caller.via != "key":
-                check_origin(connection, self._settings.api_cors_origins)
-            if hosted is None and caller.via == "session":
-                check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
-        return caller
+        if connection.scope.get("method", "GET") in SAFE:
+            return caller, False
+        if caller.via != "key":
+            check_origin(connection, self._settings.api_cors_origins)
+        return caller, hosted is None and caller.via == "session"
 
     def authorization_check(
         self, connection: HTTPConnection, caller: Caller, scope: Scope

@@ -11,27 +11,30 @@ from typing import TYPE_CHECKING, Any, Final
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from zeke_queue.errors import StorageError, ZekeError
-from zeke_queue.web.access.guard import check_origin
+from zeke_queue.web.access.guard import CSRF_HEADER, check_csrf, check_origin, permitted
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in, trigger, workers
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
 from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, to_api_error
+from zeke_queue.web.middleware import capped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
-
-    from starlette.requests import Request
 
     from zeke_queue.web.access.guard import Caller
     from zeke_queue.web.api import Api
     from zeke_queue.web.dashboard.page import Page, View
 
 VIEWS: Final = (*overview.VIEWS, *queues.VIEWS, *jobs.VIEWS, *trigger.VIEWS, *schedules.VIEWS, *workers.VIEWS)
+
+FORM_MAX: Final = 65_536
+"""Bytes of a form that a caller without a session may send."""
 
 _TITLES: Final = {
     400: "Bad request",
@@ -92,11 +95,13 @@ class Dashboard:
 
     def _route(self, view: View, prefix: str = "") -> Route:
         async def answer(request: Request) -> Response:
+            # The body of an unknown caller is not read.
+            caller, needs_token = await self._shared.parts.guard.identify(request)
+            permitted(caller, view.scope)
             form = await request.form() if view.changes else None
-            csrf = form.get("csrf") if form is not None else None
-            caller = await self._shared.parts.guard.require(
-                request, view.scope, csrf=csrf if isinstance(csrf, str) else None
-            )
+            if needs_token:
+                csrf = None if form is None else form.get("csrf")
+                check_csrf(request, csrf if isinstance(csrf, str) else request.headers.get(CSRF_HEADER))
             request.state.caller = caller
             return await view.handle(PageRequest(self._shared, request, caller, form))
 
@@ -108,12 +113,11 @@ class Dashboard:
         """Return an endpoint that does not require a session."""
 
         async def answer(request: Request) -> Response:
-            changes = request.method == "POST"
-            if changes:
+            form = None
+            if request.method == "POST":
                 check_origin(request)  # there is no caller yet for the guard to check
-            return await handle(
-                PageRequest(self._shared, request, None, await request.form() if changes else None)
-            )
+                form = await Request(request.scope, capped(request.scope, request.receive, FORM_MAX)).form()
+            return await handle(PageRequest(self._shared, request, None, form))
 
         return answer
 

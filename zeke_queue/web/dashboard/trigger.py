@@ -14,6 +14,7 @@ from zeke_queue.web.dashboard import formatting, schema
 from zeke_queue.web.dashboard.page import View
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.ids import parse_id
+from zeke_queue.web.request_bodies import check_parts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -92,6 +93,7 @@ def parse_payload(text: str) -> Any:
     """
     if not text.strip():
         return None
+    check_parts(text.encode("utf-8", "surrogatepass"))
     try:
         return json.loads(text, parse_constant=_refuse)
     except json.JSONDecodeError as error:

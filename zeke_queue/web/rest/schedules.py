@@ -15,7 +15,7 @@ from zeke_queue.web.admin import (
 )
 from zeke_queue.web.api import Administers, Parts, Reads
 from zeke_queue.web.errors import problems
-from zeke_queue.web.request_bodies import ScheduleEdit
+from zeke_queue.web.request_bodies import JsonRoute, ScheduleEdit
 
 
 class _NameInPath(Convertor[str]):
@@ -34,7 +34,7 @@ class _NameInPath(Convertor[str]):
 
 register_url_convertor("schedule", _NameInPath())
 
-router = APIRouter(prefix="/schedules", tags=["schedules"])
+router = APIRouter(prefix="/schedules", tags=["schedules"], route_class=JsonRoute)
 
 
 @router.get("", summary="List schedules", responses=problems(401, 403, 503))

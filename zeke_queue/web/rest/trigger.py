@@ -14,10 +14,10 @@ from zeke_queue.storage.inspect import require
 from zeke_queue.web.api import Parts, Reads, Triggers
 from zeke_queue.web.errors import ApiError, problems
 from zeke_queue.web.ids import parse_id
-from zeke_queue.web.request_bodies import Trigger
+from zeke_queue.web.request_bodies import JsonRoute, Trigger
 from zeke_queue.web.triggers import KEY
 
-router = APIRouter(tags=["runs"])
+router = APIRouter(tags=["runs"], route_class=JsonRoute)
 
 _EVENT: Final = {
     "type": "object",

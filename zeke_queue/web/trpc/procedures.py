@@ -6,6 +6,7 @@ fail with a message if a deployment does not have them.
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, cast
 from urllib.parse import urlsplit
@@ -84,10 +85,14 @@ class TrpcContext:
     """One HTTP request: its application and its caller, authenticated once for all calls of a batch.
 
     A refusal is cached too, so a batch with an invalid key causes only one lookup.
+
+    Attributes:
+        is_large: whether the inputs are so large that a thread reads them.
     """
 
     def __init__(self, api: Api, request: Request) -> None:
         self.api = api
+        self.is_large = False
         self._request = request
         self._caller: Caller | None = None
         self._refusal: Exception | None = None
@@ -98,6 +103,17 @@ class TrpcContext:
         Raises:
             ApiError: 401 or 403, as for ``Guard.require``.
         """
+        return permitted(await self._authenticated(), scope)
+
+    async def is_authenticated(self) -> bool:
+        """Return whether the caller is known; else ``caller`` raises the refusal."""
+        try:
+            await self._authenticated()
+        except Exception:  # noqa: BLE001 - whatever it is, each call answers with it
+            return False
+        return True
+
+    async def _authenticated(self) -> Caller:
         if self._refusal is not None:
             raise self._refusal.with_traceback(None)
         if self._caller is None:
@@ -106,7 +122,7 @@ class TrpcContext:
             except Exception as refusal:
                 self._refusal = refusal
                 raise
-        return permitted(self._caller, scope)
+        return self._caller
 
 
 async def trigger(context: TrpcContext, value: Any) -> dict[str, Any]:
@@ -170,7 +186,8 @@ def to_trpc_error(error: Exception) -> TrpcError:
 
 
 async def _send(context: TrpcContext, caller: Caller, task: str, payload: Any) -> dict[str, Any]:
-    sent = await context.api.jobs.trigger(caller, task, _stringified(payload))
+    text = await asyncio.to_thread(_stringified, payload) if context.is_large else _stringified(payload)
+    sent = await context.api.jobs.trigger(caller, task, text)
     return sent.triggered.model_dump(by_alias=True)
 
 

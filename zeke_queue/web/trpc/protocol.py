@@ -9,6 +9,7 @@ Source: tRPC 11.25, ``resolveResponse.ts``, ``contentType.ts``, ``getHTTPStatusC
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import json
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, Literal, NamedTuple, Type
 
 from pydantic_core import from_json
 
+from zeke_queue.web.request_bodies import LARGE
 from zeke_queue.web.trpc.superjson import BadSuperJson, decode, encode
 
 if TYPE_CHECKING:
@@ -175,7 +177,10 @@ async def answer(
         try:
             procedure = _procedure(procedures, request.method, call)
             await authorize(procedure.scope)
-            result = await procedure.run(context, _input(call))
+            # A thread decodes large inputs, which takes seconds in all, so that the event loop goes on.
+            is_large = len(request.body) > LARGE
+            value = await asyncio.to_thread(_input, call) if is_large else _input(call)
+            result = await procedure.run(context, value)
             error, shape = None, {"result": {"data": encode(result)}}
         except Exception as raised:  # noqa: BLE001 - an error of one call does not affect the others
             error = raised if isinstance(raised, TrpcError) else to_trpc_error(raised)

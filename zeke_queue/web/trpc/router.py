@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from zeke_queue.web.api import api_of
+from zeke_queue.web.request_bodies import LARGE, check_parts
 from zeke_queue.web.trpc.procedures import PROCEDURES, TrpcContext, to_trpc_error
 from zeke_queue.web.trpc.protocol import Code, TrpcError, TrpcRequest, answer, refused
 
@@ -20,8 +21,13 @@ router: Final = APIRouter()
 @router.api_route("/trpc/{path:path}", methods=["GET", "HEAD", "POST"], include_in_schema=False)
 async def call(path: str, request: Request) -> Response:
     """Answer the calls of a tRPC client."""
+    context = TrpcContext(api_of(request), request)
+    body = b""
     try:
-        body = await request.body() if request.method == "POST" else b""
+        # The calls of an unknown caller are refused one by one, without their inputs.
+        if request.method == "POST" and await context.is_authenticated():
+            body = await request.body()
+            check_parts(body)
     except HTTPException as too_large:
         answered = refused(TrpcError(Code.of_status(too_large.status_code), too_large.detail))
     else:
@@ -32,7 +38,7 @@ async def call(path: str, request: Request) -> Response:
             media_type=request.headers.get("content-type"),
             body=body,
         )
-        context = TrpcContext(api_of(request), request)
+        context.is_large = len(body) > LARGE
         answered = await answer(PROCEDURES, trpc_request, context, to_trpc_error, authorize=context.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)
