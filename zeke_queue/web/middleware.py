@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 
 from zeke_queue.web.access.guard import CALLER, SAFE
 from zeke_queue.web.errors import ApiError, to_api_error
+from zeke_queue.web.request_bodies import capped
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -122,21 +122,3 @@ class BodyCap:
             await self._app(scope, receive, send)
             return
         await self._app(scope, capped(scope, receive, self._most), send)
-
-
-def capped(scope: Scope, receive: Receive, most: int) -> Receive:
-    """Return a function that receives a body and raises HTTPException if it has more than ``most`` bytes."""
-    length = dict(scope["headers"]).get(b"content-length", b"")
-    read = int(length) if length.isdigit() else 0
-
-    async def receive_capped() -> Message:
-        nonlocal read
-        # A body whose declared length is too large is not read at all.
-        message: Message = await receive() if read <= most else {}
-        read += 0 if length.isdigit() else len(message.get("body", b""))
-        if read > most:
-            detail = f"body: must have at most {most} bytes"
-            raise HTTPException(413, detail, headers={"connection": "close"})
-        return message
-
-    return receive_capped

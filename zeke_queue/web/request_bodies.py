@@ -1,4 +1,4 @@
-"""JSON bodies of requests; those of answers are the client's, in ``zeke_queue.api_client.model``."""
+"""Bodies of requests, and their limits; answers are in ``zeke_queue.api_client.model``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
     from starlette.responses import Response
+    from starlette.types import Message, Receive, Scope
 
 PARTS_MAX: Final = 100_000
 """Objects and lists in a body. Each costs a hundred times as much as its two bytes to parse and to check."""
@@ -46,6 +47,24 @@ def check_parts(body: bytes) -> None:
 
 
 _STRING: Final = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
+
+def capped(scope: Scope, receive: Receive, most: int) -> Receive:
+    """Return a function that receives a body and raises HTTPException if it has more than ``most`` bytes."""
+    length = dict(scope["headers"]).get(b"content-length", b"")
+    read = int(length) if length.isdigit() else 0
+
+    async def receive_capped() -> Message:
+        nonlocal read
+        # A body whose declared length is too large is not read at all.
+        message: Message = await receive() if read <= most else {}
+        read += 0 if length.isdigit() else len(message.get("body", b""))
+        if read > most:
+            detail = f"body: must have at most {most} bytes"
+            raise HTTPException(413, detail, headers={"connection": "close"})
+        return message
+
+    return receive_capped
 
 
 class JsonRequest(Request):

@@ -238,7 +238,7 @@ def test_text_that_is_not_json_is_rejected() -> None:
     )
 
 
-def test_text_that_is_no_unicode_is_found_by_reading_each_part_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_unicode_is_found_by_reading_each_part_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonb, "_path_to_invalid", None)
     nested: Any = {"a": ["x", "\ud800", "\ud801"]}
     for _ in range(3):
@@ -249,7 +249,7 @@ def test_text_that_is_no_unicode_is_found_by_reading_each_part_once(monkeypatch:
         jsonb.dumps({"a": "x", "b": {"c": 1, "\ud800": 2}})
 
 
-def test_words_of_bad_numbers_in_texts_need_no_check_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_bad_numbers_in_texts_are_accepted_without_a_check(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jsonb, "_check_tree", None)
     assert jsonb.dumps({"NaN": "Infinity \\u0000", "1": "9" * 5000})
     with pytest.raises(TypeError):

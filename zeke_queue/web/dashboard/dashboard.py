@@ -22,7 +22,7 @@ from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_pat
 from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, to_api_error
-from zeke_queue.web.middleware import capped
+from zeke_queue.web.request_bodies import capped
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
