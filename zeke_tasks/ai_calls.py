@@ -108,7 +108,7 @@ async def asking(job: JobContext) -> AsyncGenerator[Asking]:
         yield ai
     except AIError as error:
         if ai.has_spent:
-            async with job.transaction() as transaction:
+            async with job.transaction(lock=False) as transaction:  # the money is spent either way
                 await ai.note(context_of(job).repository.within(transaction))
         if (signal := verdict(error, job)) is not None:
             raise signal from error

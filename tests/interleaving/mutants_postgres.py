@@ -91,6 +91,13 @@ MUTANTS: Final = (
         races("in-a-circle"),
     ),
     Mutant(
+        "a silent transaction keeps its job",
+        "sql/lock_attempt.sql",
+        "when %(idle_timeout)s::bigint is not null",
+        "when %(idle_timeout)s::bigint < 0",
+        ("tests/postgres/test_job_transaction.py",),
+    ),
+    Mutant(
         "a batch in a transaction in any order",
         "verbs.py",
         "if self._runner.in_transaction and len(ids) > 1:",

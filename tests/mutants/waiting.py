@@ -300,6 +300,14 @@ MUTANTS = (
         where=HERE,
     ),
     Mutant(
+        "transaction-of-a-lost-job",
+        "zeke_queue.worker.job_context",
+        "            if lock:\n",
+        "            if False:\n",
+        "A handler whose job was lost commits what another attempt writes too.",
+        where=("transactions",),
+    ),
+    Mutant(
         "fence-of-the-first-attempt",
         "zeke_queue.client.insert",
         "        return [await storage.insert_child(job, self._attempt) for job in jobs]\n",

@@ -81,7 +81,7 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "children", {"ids": [ANNA]})
         explain(connection, "cancelled_along", {"ids": [ANNA]})
         explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
-        explain(connection, "lock_attempt", {"id": ANNA, "attempt": 1})
+        explain(connection, "lock_attempt", {"id": ANNA, "attempt": 1, "idle_timeout": None})
         explain(connection, "lock_active", {"ids": [ANNA], "attempts": [1]})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -288,7 +288,7 @@ def test_wait_for_another_job_reads_few_pages(busy: Connection) -> None:
     assert plan.full_scans() == []
     assert plan.most_read() <= 2
     for found in (
-        explain(busy, "lock_attempt", {"id": one[0], "attempt": 1}),
+        explain(busy, "lock_attempt", {"id": one[0], "attempt": 1, "idle_timeout": 1000}),
         explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}),
     ):
         assert found.full_scans() == []

@@ -13,7 +13,7 @@ from tests.cases import check_each_async
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import InvalidOptionError, JobFailedError, LeaseLostError, UsageError
+from zeke_queue.errors import InvalidOptionError, JobFailedError, UsageError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import RowState
 from zeke_queue.task.context import JobContext
@@ -348,25 +348,6 @@ async def test_handler_reads_its_own_history(place: Place) -> None:
         return [attempt.error["message"] for attempt in stored.history]
 
     assert (await place.run_one(learn)).output == ["the first time"]
-
-
-async def test_rows_of_a_lost_attempt_in_a_held_transaction_are_rolled_back(place: Place) -> None:
-    said: list[str] = []
-
-    @place.catalog.task("note", retry_limit=0)
-    async def note(job: JobContext) -> None:
-        await place.queue.cancel(job.id)
-        async with job.transaction() as transaction:
-            await transaction.send("note")
-            try:
-                await transaction.lock_attempt(job.id, job.attempt)
-            except LeaseLostError as error:
-                said.append(str(error))
-                raise
-
-    await place.run_one(note)
-    assert said
-    assert len(place.storage.dump().jobs) == 1
 
 
 async def test_call_returns_a_model_and_raises_for_a_child_that_failed(place: Place) -> None:

@@ -3,10 +3,10 @@
 Shops place orders: each is a row, and a job to ship it, in one transaction, which may wait before it commits,
 or change its mind and roll back; it may send under a key that another shop's open transaction has taken, and
 cancel an earlier order's job in another transaction. Shipping an order marks its row and sends a child that
-notifies the customer, in one transaction of the job; some attempts fail within it, after the send, and some
-after the commit. Answers of commits get lost, the server goes away with transactions open, processes die in
-them. Who does not know what came of a transaction does it again: all is keyed by the order, so that it is
-done once.
+notifies the customer, in one transaction of the job, which only its owner can commit; some attempts fail
+within it, after the send, and some after the commit. Answers of commits get lost, the server goes away with
+transactions open, processes die in them. Who does not know what came of a transaction does it again: all is
+keyed by the order, so that it is done once.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Orders:
         async with job.transaction() as transaction:
             rows = self.table.within(transaction)
             if await rows.lock(shipping.order) == "placed":
-                rows.put(shipping.order, "shipped")
+                rows.put(shipping.order, f"shipped by {job.attempt}")
                 await transaction.send("notify", Notice(order=shipping.order))
             await asyncio.sleep(shipping.thinks)
             if job.attempt in shipping.fails_inside:
@@ -184,7 +184,7 @@ def what_was_kept_was_told(event: Effect | Change, state: RunState) -> None:
     marked = state.of("marked orders", set[str])
     if isinstance(event, Effect):
         order, _, mark = event.key.partition(" is ")
-        if mark == "shipped":
+        if mark != "placed":
             marked.add(order)
         return
     row = event.after
@@ -192,6 +192,18 @@ def what_was_kept_was_told(event: Effect | Change, state: RunState) -> None:
         order = _order_of(row.data)
         if order not in marked:
             raise Broken(f"{order}: shipped, and not marked", job=row.id)
+
+
+@holds("only the owner of a job commits for it", Effect)
+def only_the_owner_of_a_job_commits_for_it(event: Effect, state: RunState) -> None:
+    """An order is marked only by the attempt that is active when the mark is committed."""
+    order, _, attempt = event.key.partition(" is shipped by ")
+    if attempt:
+        shipments = [
+            row for row in state.live.values() if row.name == "ship" and _order_of(row.data) == order
+        ]
+        if [(str(row.state), str(row.attempt)) for row in shipments] != [("active", attempt)]:
+            raise Broken(f"{order}: marked by attempt {attempt}, which has lost the job", since=event.at)
 
 
 def _order_of(data: str | None) -> str:
@@ -248,5 +260,10 @@ SCENARIO = Scenario(
     __name__,
     "jobs and rows of the application's own are written together, or not at all",
     build,
-    properties=(*ALL, an_order_and_its_job_are_one, what_was_kept_was_told),
+    properties=(
+        *ALL,
+        an_order_and_its_job_are_one,
+        what_was_kept_was_told,
+        only_the_owner_of_a_job_commits_for_it,
+    ),
 )

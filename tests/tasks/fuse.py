@@ -105,9 +105,11 @@ class BurningJobs(Jobs):
         return await self._fuse.around(super().look)(job, job_id)
 
     @asynccontextmanager
-    async def transaction(self, job: JobContext, connection: Any = None) -> AsyncGenerator[Any]:
+    async def transaction(
+        self, job: JobContext, connection: Any = None, *, lock: bool = True
+    ) -> AsyncGenerator[Any]:
         """Open a transaction with points around its sends and its commit."""
-        async with self.queue.transaction(connection, parent=job.id) as transaction:
+        async with super().transaction(job, connection, lock=lock) as transaction:
             yield Burning(transaction, self._fuse, "send", "send_many")
             self._fuse.burn()
         self._fuse.burn()

@@ -6,7 +6,7 @@ between any two statements, or to inspect its error.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from typing import Any, Final, TypeVar
@@ -128,11 +128,15 @@ class Jobs:
 
     # What its jobs do, for tests to intercept
 
-    def transaction(
-        self, job: JobContext, connection: Any = None
-    ) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction whose jobs are children."""
-        return self.queue.transaction(connection, parent=job.id)
+    @asynccontextmanager
+    async def transaction(
+        self, job: JobContext, connection: Any = None, *, lock: bool = True
+    ) -> AsyncGenerator[Transaction]:
+        """Open a transaction whose jobs are children; it locks the job, if that is stored."""
+        async with self.queue.transaction(connection, parent=job.id) as transaction:
+            if lock and await self.domain.storage.get([job.id]):
+                await transaction.lock_attempt(job.id, job.attempt)
+            yield transaction
 
     async def child(self, job: JobContext, task: Any, payload: object, key: str, options: Any) -> Run[Any]:
         """Send a child that the job waits for."""
@@ -161,8 +165,10 @@ class StandaloneContext(JobContext[Context]):
     def resources(self) -> Context:
         return self._jobs.resources
 
-    def transaction(self, connection: Any = None) -> AbstractAsyncContextManager[Transaction]:
-        return self._jobs.transaction(self, connection)
+    def transaction(
+        self, connection: Any = None, *, lock: bool = True
+    ) -> AbstractAsyncContextManager[Transaction]:
+        return self._jobs.transaction(self, connection, lock=lock)
 
     def run_coroutine(self, coroutine: Any) -> Any:
         raise NotImplementedError  # no handler here runs in a thread

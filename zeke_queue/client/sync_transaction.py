@@ -67,10 +67,10 @@ class SyncTransaction(SyncSender):
         transaction, ids = self._open(), [check_id(job_id)]
         return bool(self._wait(lambda: transaction.cancel(ids)))
 
-    def lock_attempt(self, job_id: UUID, attempt: int) -> None:
+    def lock_attempt(self, job_id: UUID, attempt: int, *, idle_timeout: float | None = None) -> None:
         """Lock a job at its attempt until the transaction ends; see ``Transaction.lock_attempt``."""
         transaction = self._open()
-        if not self._wait(lambda: transaction.lock_attempt(job_id, attempt)):
+        if not self._wait(lambda: transaction.lock_attempt(job_id, attempt, idle_timeout)):
             raise LeaseLostError.of(job_id)
 
     def end(self) -> None:

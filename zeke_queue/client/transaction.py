@@ -52,9 +52,9 @@ class QueueTransaction(Transaction):
         """Cancel a job once the transaction commits; see ``Transaction``."""
         return bool(await self._open().cancel([check_id(job_id)]))
 
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> None:
+    async def lock_attempt(self, job_id: UUID, attempt: int, *, idle_timeout: float | None = None) -> None:
         """Lock a job at its attempt until the transaction ends; see ``Transaction``."""
-        if not await self._open().lock_attempt(job_id, attempt):
+        if not await self._open().lock_attempt(job_id, attempt, idle_timeout):
             raise LeaseLostError.of(job_id)
 
     def on_commit(self, callback: Callable[[], None]) -> None:

@@ -112,8 +112,13 @@ class Transaction(JobWriter, Protocol):
         """Return the conflicting jobs as ``Inspector`` does, with the changes of this transaction."""
         ...
 
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock a job until the transaction ends, so that it is not settled, cancelled or claimed meanwhile.
+
+        Args:
+            idle_timeout: seconds without a statement after which the server rolls the transaction back; a
+                shorter one of the server's own stays. In memory it has no meaning: a process that stands
+                still stops the storage too.
 
         Returns:
             False if it is not active at this attempt, so nothing should be written on its behalf.

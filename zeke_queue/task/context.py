@@ -280,9 +280,21 @@ class JobContext(Sender, Generic[Res]):
 
     @abstractmethod
     def transaction(
-        self, connection: AsyncJoinable | None = None
+        self, connection: AsyncJoinable | None = None, *, lock: bool = True
     ) -> AbstractAsyncContextManager[Transaction]:
-        """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one."""
+        """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one.
+
+        It locks this job, so it commits only while this attempt owns the job. Meanwhile the job can't be
+        cancelled, so keep the block short. If the process stands still in the block, the database rolls the
+        transaction back at the job's deadline, and another attempt can run.
+
+        Args:
+            connection: see ``Queue.transaction``.
+            lock: False to write also if the job has been lost, for facts that stay true, such as costs.
+
+        Raises:
+            LeaseLostError: the worker no longer holds this job, for example because it was cancelled.
+        """
 
     @abstractmethod
     def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:

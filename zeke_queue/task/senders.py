@@ -139,11 +139,15 @@ class Transaction(Sender):
         """
 
     @abstractmethod
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> None:
+    async def lock_attempt(self, job_id: UUID, attempt: int, *, idle_timeout: float | None = None) -> None:
         """Lock a job at its attempt until the transaction ends.
 
         The transaction then commits only if this attempt still owns the job; a worker that has lost the job
-        gets an error here. In a handler: ``await transaction.lock_attempt(job.id, job.attempt)``.
+        gets an error here. ``job.transaction()`` does so by itself.
+
+        Args:
+            idle_timeout: seconds without a statement after which the database rolls the transaction back,
+                since its process may stand still; None for the database's own setting.
 
         Raises:
             LeaseLostError: the job is no longer active at this attempt.

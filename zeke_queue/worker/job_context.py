@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zeke_queue.client import open_transactions
@@ -14,8 +16,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.worker.progress import LineBudget
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
     from uuid import UUID
 
     from zeke_queue.client.parts import Parts
@@ -70,11 +71,17 @@ class WorkerJobContext(JobContext[Any]):
         """The value that the catalog's ``resources`` yielded in this worker."""
         return self._services.resources
 
-    def transaction(
-        self, connection: AsyncJoinable | None = None
-    ) -> AbstractAsyncContextManager[Transaction]:
+    @asynccontextmanager
+    async def transaction(
+        self, connection: AsyncJoinable | None = None, *, lock: bool = True
+    ) -> AsyncGenerator[Transaction]:
         """Open a transaction whose jobs are children; see ``JobContext``."""
-        return self._services.queue.transaction(connection, parent=self.id, meta=self.meta or None)
+        opening = self._services.queue.transaction(connection, parent=self.id, meta=self.meta or None)
+        async with opening as transaction:
+            if lock:
+                left = self.leased.deadline - self._services.clock.monotonic()
+                await transaction.lock_attempt(self.id, self.attempt, idle_timeout=max(1, ceil(left)))
+            yield transaction
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the worker's loop, from a thread; see ``JobContext``."""

@@ -162,9 +162,9 @@ class RecordingContext(JobContext[Any]):
         """The value that the catalog's ``resources`` yielded."""
         return self._resources
 
-    def transaction(self, connection: object = None) -> NoReturn:
+    def transaction(self, connection: object = None, *, lock: bool = True) -> NoReturn:
         """Raise ``UsageError``, since there is no database."""
-        del connection
+        del connection, lock
         raise UsageError(
             "run_task: the handler opens a transaction, which takes a queue; send the task and drain()"
         )

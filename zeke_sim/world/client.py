@@ -124,6 +124,8 @@ class NodeCalls:
     async def _send_within(self, call: Call, do: Callable[[], Any]) -> Any:
         opened = self._open[call.transaction]
         opened.require_whole(call.verb)
+        if call.arguments.get("idle_timeout") is not None:
+            opened.server.idle_timeout = call.arguments["idle_timeout"]
         try:
             return await self._calls.call(call.verb, call.arguments, do, transaction=opened.number)
         except StorageError:

@@ -61,7 +61,7 @@ class Server:
     def end(self, number: int, after: float) -> None:
         """Roll a transaction back ``after`` seconds, when the server notices that its client is gone."""
         if number in self.transactions:
-            self._later(after, self._roll_back, number)
+            self.later(after, self._roll_back, number)
 
     def end_of(self, owner: object) -> None:
         """Roll back the open transactions of a dead process."""
@@ -74,7 +74,7 @@ class Server:
         self.down = True
         self.restart()
         self._down_until = max(self._down_until, self._loop.time() + seconds)
-        self._later(seconds, self._come_up)
+        self.later(seconds, self._come_up)
 
     def _come_up(self) -> None:
         if self._loop.time() >= self._down_until:
@@ -87,7 +87,8 @@ class Server:
         for number in list(self.transactions):
             self._roll_back(number)
 
-    def _later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+    def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
+        """Schedule a callback of the server."""
         self._loop.call_at(self._loop.time() + seconds, callback, *args, context=self._context)
 
     def _roll_back(self, number: int) -> None:
@@ -101,6 +102,7 @@ class OpenTransaction:
 
     Attributes:
         statement: the statement that waits for a lock, if any.
+        idle_timeout: seconds without a statement after which the server rolls it back; None for no limit.
     """
 
     def __init__(
@@ -108,10 +110,26 @@ class OpenTransaction:
     ) -> None:
         self._server = server
         self._number = number
+        self._steps = 0
+        self.idle_timeout: float | None = None
         self._block = store.transaction(own=own)
         self.owner = owner
         self.statement: asyncio.Task[Any] | None = None
         self.opened: MemoryTransaction = step(self._block.__aenter__())
+
+    def statement_begins(self) -> None:
+        """Record that the transaction is not idle."""
+        self._steps += 1
+
+    def statement_ends(self) -> None:
+        """Roll the transaction back after ``idle_timeout`` seconds without another statement."""
+        self._steps += 1
+        if self.idle_timeout is not None:
+            self._server.later(self.idle_timeout, self._expire, self._steps)
+
+    def _expire(self, steps: int) -> None:
+        if steps == self._steps:
+            self.roll_back()
 
     async def commit(self) -> None:
         """Commit all changes at once."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
+    from zeke_sim.world.database import OpenTransaction
     from zeke_sim.world.node import Node
 
 SHORTEST: Final = 0.0005
@@ -160,6 +161,8 @@ class _Call:
         if self.transaction is not None and self.transaction not in world.server.transactions:
             self._finish((StorageUnavailableError(f"{self.verb}: the transaction is gone"), None), issued)
             return
+        if (opened := self._opened()) is not None:
+            opened.statement_begins()
         world.statement = self.address
         statement = Stepper(world.recorder, self.number, self.do())
         statement.begin()
@@ -171,6 +174,11 @@ class _Call:
         else:
             task = world.server.go_on(statement, self.transaction)
             task.add_done_callback(lambda _: self._applied(task, statement, issued), context=world.context)
+
+    def _opened(self) -> OpenTransaction | None:
+        """Return the statement's transaction, if the server has it."""
+        transactions = self.node.world.server.transactions
+        return None if self.transaction is None else transactions.get(self.transaction)
 
     def _applied(self, task: asyncio.Task[None], statement: Stepper, issued: datetime) -> None:
         if task.cancelled():
@@ -184,6 +192,8 @@ class _Call:
         node, world = self.node, self.node.world
         error, result = step
         fault = self.fault
+        if (opened := self._opened()) is not None:
+            opened.statement_ends()
         if fault == "kill_after" and node.incarnation == self.incarnation:
             node.kill()
         back = self.decision.get("back", SHORTEST)

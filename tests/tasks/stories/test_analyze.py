@@ -103,9 +103,11 @@ async def test_no_transaction_is_open_during_ai_calls(domain: Domain) -> None:
         open = 0
 
         @asynccontextmanager
-        async def transaction(self, job: JobContext, connection: Any = None) -> AsyncGenerator[Any]:
+        async def transaction(
+            self, job: JobContext, connection: Any = None, *, lock: bool = True
+        ) -> AsyncGenerator[Any]:
             self.open += 1
-            async with super().transaction(job, connection) as transaction:
+            async with super().transaction(job, connection, lock=lock) as transaction:
                 yield transaction
             self.open -= 1
 

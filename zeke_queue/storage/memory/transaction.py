@@ -81,8 +81,9 @@ class MemoryTransaction(MemoryVerbs):
             await self._locks.clear(lambda: [name], self._scope.owner)
         schedules.serve(self._scope, name, last_tick, next_tick)
 
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock an active job until the transaction ends."""
+        del idle_timeout  # a process that stands still stops this storage too
         self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: [job_id], self._scope.owner)

@@ -67,9 +67,9 @@ class PostgresTransaction(PostgresVerbs):
         """Record the last decided occurrence, and the next one."""
         await self._runner.run("record_tick", {"name": name, "last_tick": last_tick, "next_tick": next_tick})
 
-    async def lock_attempt(self, job_id: UUID, attempt: int) -> bool:
+    async def lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock an active job until the transaction ends."""
-        return await self._lock_attempt(job_id, attempt)
+        return await self._lock_attempt(job_id, attempt, idle_timeout)
 
     def committed(self) -> None:
         """Call the commit callbacks."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb, waits
+from zeke_queue.core.options import INT4_MAX
 from zeke_queue.errors import LeaseLostError
 from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
@@ -180,9 +181,11 @@ class PostgresVerbs:
         found = dict(await self._runner.run("find_conflicts", parameters)) if parameters else {}
         return [found.get(position) for position in range(1, len(wanted) + 1)]
 
-    async def _lock_attempt(self, job_id: UUID, attempt: int) -> bool:
-        """Lock an active job until the transaction ends."""
-        return bool(await self._runner.run("lock_attempt", {"id": job_id, "attempt": attempt}))
+    async def _lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
+        """Lock a job, and return whether it is active at this attempt."""
+        idle = None if idle_timeout is None else min(int(idle_timeout * 1000), INT4_MAX)
+        asked = {"id": job_id, "attempt": attempt, "idle_timeout": idle}
+        return bool(await self._runner.run("lock_attempt", asked))
 
     async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
         """Requeue cancelled jobs, with the children that were cancelled along with them."""

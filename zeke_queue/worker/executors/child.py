@@ -51,7 +51,7 @@ class ProcessJobContext(JobContext[Any]):
         self._refuse("resources")
 
     @override
-    def transaction(self, connection: object = None) -> NoReturn:
+    def transaction(self, connection: object = None, *, lock: bool = True) -> NoReturn:
         """Raise ``UsageError``."""
         self._refuse("transaction")
 
