@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.sim.worlds import simulated
+from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.history.events import Answered, Change
@@ -37,19 +38,28 @@ async def hold(node: Node) -> None:
         return
 
 
-async def want(node: Node) -> None:
+async def hold_briefly(node: Node) -> None:
+    """Send a job in a transaction that commits before others give up."""
+    async with node.queue.transaction() as transaction:
+        await transaction.send("work", singleton_key="one")
+        await node.clock.sleep(2.0)
+
+
+async def want(node: Node, after: float = 1.0) -> None:
     """Send a job that the transaction's is in the way of."""
-    await node.clock.sleep(1.0)
+    await node.clock.sleep(after)
     try:
         await node.queue.send("work", singleton_key="one")
     except StorageUnavailableError:
         return
 
 
-def played(decisions: dict[str, Any], *, before: Any = None, first: Main = hold) -> Outcome:
+def played(
+    decisions: dict[str, Any], *, before: Any = None, first: Main = hold, second: Main = want
+) -> Outcome:
     alone = {"workers": 0, "maintenance": 0, "phase": 50.0, "before": before, "options": {"properties": ()}}
     knobs = NONE.but(kinds=tuple(KINDS))
-    return simulated(catalog, first, want, decisions=decisions, knobs=knobs, **alone)
+    return simulated(catalog, first, second, decisions=decisions, knobs=knobs, **alone)
 
 
 def answer(outcome: Outcome) -> tuple[str, float]:
@@ -59,9 +69,15 @@ def answer(outcome: Outcome) -> tuple[str, float]:
 
 
 def test_statement_waits_for_the_end_of_the_blocking_transaction() -> None:
-    outcome, at = answer(played({}))
+    outcome, at = answer(played({}, first=hold_briefly))
     assert outcome == "ok"
-    assert at > 60.0
+    assert 2.0 < at < 2.1
+
+
+def test_statement_waits_for_a_lock_no_longer_than_its_limit() -> None:
+    outcome, at = answer(played({}))
+    assert outcome == "failed"
+    assert at == pytest.approx(1.0 + LOCK_SECONDS, abs=0.01)
 
 
 def test_restart_fails_waiting_statements_without_executing_them() -> None:
@@ -88,7 +104,7 @@ def test_transaction_of_a_partitioned_client_ends_after_a_delay() -> None:
     def cut(world: World) -> None:
         world.later(2.0, world.nodes["c1"].partition, "partition")
 
-    outcome, at = answer(played({}, before=cut))
+    outcome, at = answer(played({}, before=cut, second=lambda node: want(node, 16.5)))
     assert outcome == "ok"
     # Its next statement is sent at 3 s, and gets no answer for 5 s; after that it is silent.
     assert 17.0 < at < 20.0
