@@ -16,6 +16,7 @@ from tests.interleaving.mutants_of_claims import CLAIMS
 from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
 
 SESSION: Final = ("tests/postgres/test_session.py",)
+POOLED_MIGRATION: Final = ("tests/postgres/test_migrate_pooled.py",)
 
 MUTANTS: Final = (
     *CLAIMS,
@@ -350,6 +351,27 @@ MUTANTS: Final = (
         "settings = self._ours if own else self._elsewhere",
         "settings = self._ours",
         SESSION,
+    ),
+    Mutant(
+        "a migration's lock belongs to a session",
+        "migrate.py",
+        "pg_try_advisory_xact_lock",
+        "pg_try_advisory_lock",
+        POOLED_MIGRATION,
+    ),
+    Mutant(
+        "a migration changes connections of a pooler",
+        "migrate.py",
+        "if not _is_pooled(connection):",
+        "if connection:",
+        POOLED_MIGRATION,
+    ),
+    Mutant(
+        "a migration prepares statements",
+        "migrate.py",
+        "connection.prepare_threshold = None",
+        "connection.prepare_threshold = 1",
+        POOLED_MIGRATION,
     ),
     Mutant(
         "the machine's clock",

@@ -25,6 +25,7 @@ _CONFIG = """
 [pgbouncer]
 pool_mode = transaction
 default_pool_size = {size}
+server_round_robin = 1
 max_client_conn = 1000
 max_prepared_statements = {prepared}
 auth_type = any
@@ -118,7 +119,7 @@ class Pooler:
 def pooled(dsn: str, *, ignored: str = "") -> Iterator[str]:
     """Yield the DSN of a pooler before this database; or this DSN, if the machine has no pooler.
 
-    The pooler has two connections to the server and gives each transaction any of them, so a setting, a lock
+    The pooler has two connections to the server and gives each transaction the next one, so a setting, a lock
     or a prepared statement that should outlive its transaction is missing in the next one.
 
     Args:

@@ -1,8 +1,11 @@
 """Migrations: create the tables or update them, while workers and a pg-boss 9 keep running.
 
-Any number of processes may migrate concurrently: one does it, and the others poll for the lock without an
-open transaction, since a concurrent index build waits for every open one. On tables in use, indexes are built
-concurrently and outside pg-boss's own lock, for which its processes wait when they start.
+Any number of processes may migrate concurrently: one does it, and the others poll for its lock. The lock is
+held by a transaction on a connection of its own, which lasts as long as the migration: a pooler that gives
+each transaction another connection would leave a session's lock on one that later serves others. A concurrent
+index build waits for every transaction that has a snapshot; between its statements, this one has none. On
+tables in use, indexes are built concurrently and outside pg-boss's own lock, for which its processes wait
+when they start.
 
 Source: pg-boss 9 records its version in ``version`` and takes an advisory lock, on the first 64 bits of an
 MD5, while it creates or changes tables.
@@ -14,18 +17,24 @@ import asyncio
 import re
 import threading
 from contextlib import contextmanager
+from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import psycopg
 
 from zeke_queue.core.names import schema_name
-from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
+from zeke_queue.errors import (
+    PermissionDeniedError,
+    SchemaVersionError,
+    SettingsError,
+    StorageUnavailableError,
+)
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
 from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
+    from collections.abc import Callable, Generator, Mapping
     from typing import LiteralString
 
     from zeke_queue.storage.postgres.statements import Migration
@@ -47,6 +56,16 @@ _VERSION: Final = (
 _POLL_SECONDS: Final = 0.1
 _LOCK_SECONDS: Final = 3
 _LOCK_TRIES: Final = 20
+
+_NO_LIMITS: Final = (
+    "select set_config(name, '0', %s) from pg_settings where setting <> '0' and name in"
+    " ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
+)
+_LIMITS: Final = (
+    "select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings"
+    " where setting <> '0' and name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')"
+)
+"""Selects the time limits that may cut an index build short: the role's, unless this session set others."""
 
 RIGHTS: Final = {
     "job": "select, insert, update, delete",
@@ -91,15 +110,20 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
         StorageUnavailableError: the database can't be reached, or another session keeps the tables locked.
         PermissionDeniedError: the role may not create the schema, or does not own the tables.
         UnsupportedServerError: the server is older than PostgreSQL 15.
+        SettingsError: the connection is a pooler's, which keeps no settings, and the role has a time limit
+            that may cut an index build short.
     """
     schema = schema_name(schema)
-    with translated(), _connected(dsn) as connection, _alone(connection, schema):
+    with translated(), _connected(dsn) as connection, _alone(dsn, schema) as holds:
+        if not _is_pooled(connection):
+            connection.execute(_NO_LIMITS, [False])
+        holds()
         found = _find(connection, schema)
         _refuse_others(found, schema)
         applied = [] if found.tables else _make(connection, schema)
         found = _find(connection, schema)
         _refuse_others(found, schema)
-        return applied + _adopt(connection, schema, found)
+        return applied + _adopt(connection, schema, found, holds)
 
 
 def sql(schema: str = "pgboss") -> str:
@@ -179,23 +203,37 @@ def _connected(dsn: str) -> Generator[Connection]:
         dsn, autocommit=True, connect_timeout=10, application_name="zeke migrate"
     ) as connection:
         check_server(connection.info.server_version)
-        # An index build on a large table takes long, so override a statement timeout of the role.
-        connection.execute("set statement_timeout = 0")
-        connection.execute("set lock_timeout = 0")
+        # The next transaction may be on another connection of a pooler, which knows no such statement.
+        connection.prepare_threshold = None
         yield connection
 
 
+def _is_pooled(connection: Connection) -> bool:
+    """Return whether a pooler is in between: it gives clients numbers of its own, for their cancellations."""
+    return _one(connection, "select pg_backend_pid()") != connection.info.backend_pid
+
+
 @contextmanager
-def _alone(connection: Connection, schema: str) -> Generator[None]:
-    """Wait until no other process migrates this schema, by polling without an open transaction."""
+def _alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
+    """Wait until no other process migrates this schema, and exclude others.
+
+    Yields:
+        A check, which raises if the lock was lost with its connection.
+    """
     key = f"('x' || md5(current_database() || '.zeke.{schema}'))::bit(64)::bigint"
-    while not _one(connection, f"select pg_try_advisory_lock({key})"):
-        threading.Event().wait(_POLL_SECONDS)
-    try:
-        yield
-    finally:
-        if not connection.broken:
-            connection.execute(cast("LiteralString", f"select pg_advisory_unlock({key})"))
+    with _connected(dsn) as connection:
+        while True:
+            connection.execute("begin isolation level read committed")
+            connection.execute(_NO_LIMITS, [True])
+            if _one(connection, f"select pg_try_advisory_xact_lock({key})"):
+                break
+            connection.execute("rollback")
+            threading.Event().wait(_POLL_SECONDS)
+        try:
+            yield partial(connection.execute, "select")
+        finally:
+            if not connection.closed:
+                connection.execute("rollback")
 
 
 def _find(connection: Connection, schema: str) -> Found:
@@ -244,6 +282,7 @@ def _make(connection: Connection, schema: str) -> list[str]:
     steps = [m for m in migrations() if _is_fresh(m)]
     try:
         with connection.transaction():
+            connection.execute(_NO_LIMITS, [True])
             connection.execute(_literal(_pgboss_lock(schema)))
             if _find(connection, schema).tables:
                 return []
@@ -256,12 +295,13 @@ def _make(connection: Connection, schema: str) -> list[str]:
     return [m.name for m in steps]
 
 
-def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
+def _adopt(connection: Connection, schema: str, found: Found, holds: Callable[[], object]) -> list[str]:
     """Apply missing migrations to tables that are in use."""
     missing = [m for m in migrations() if m.number not in found.applied]
     if missing:
         connection.execute(_literal(_ledger(schema)))
     for migration in missing:
+        holds()
         if migration.number == _FRESH_ONLY:
             connection.execute(_literal(_record(schema, [migration])))
         elif "concurrently" in migration.text:
@@ -275,6 +315,12 @@ def _adopt(connection: Connection, schema: str, found: Found) -> list[str]:
 
 def _apply_concurrently(connection: Connection, schema: str, migration: Migration) -> None:
     """Build each index on its own, and run the steps between in transactions; redo interrupted steps."""
+    if limits := _one(connection, _LIMITS):
+        raise SettingsError(
+            f"DATABASE_PRIMARY_URL: must name Postgres itself for this migration, which builds indexes, got a"
+            f" pooler, which keeps no settings, and time limits ({limits}) that may cut the builds short; run"
+            " `zeke migrate --database DSN` with the host and port of Postgres, or set these limits to 0"
+        )
     for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
         if not beside:
             _run_with_lock_timeout(connection, schema, migration, list(group))
@@ -293,6 +339,7 @@ def _run_with_lock_timeout(
     for _ in range(_LOCK_TRIES):
         try:
             with connection.transaction():
+                connection.execute(_NO_LIMITS, [True])
                 connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS}s'"))
                 for text in steps:
                     connection.execute(_literal(text))

@@ -1,0 +1,93 @@
+"""Migrations by way of a pooler in transaction mode, which gives each transaction another connection."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from psycopg import sql as composing
+
+from tests.database import database_name
+from tests.postgres.pgboss9 import STATEMENTS
+from tests.postgres.pooler import Pooler, pooled
+from zeke_queue.errors import SettingsError
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.postgres.many_jobs import Connection
+
+SET_BY_SESSIONS = "select name from pg_settings where source = 'session' order by name"
+LOCKS = (
+    "select count(*) from pg_locks where locktype = 'advisory'"
+    " and database = (select oid from pg_database where datname = current_database())"
+)
+
+
+@pytest.fixture
+def sql(empty_dsn: str) -> Iterator[Connection]:
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def behind(empty_dsn: str) -> Iterator[str]:
+    with pooled(empty_dsn) as dsn:
+        yield dsn
+
+
+def left_behind(dsn: str) -> set[str]:
+    """Return what is set on any of the pooler's two connections to the server."""
+    with ExitStack() as stack:
+        transactions = [stack.enter_context(psycopg.connect(dsn, prepare_threshold=None)) for _ in range(2)]
+        clean = [set(one.execute(SET_BY_SESSIONS.encode()).fetchall()) for one in transactions]
+    return {name for names in clean for (name,) in names if name.endswith("_timeout")}
+
+
+def create_pgboss(sql: Connection) -> None:
+    for statement in STATEMENTS:
+        sql.execute(statement)
+
+
+async def test_migration_and_check_leave_nothing_on_the_connections_of_a_pooler(
+    behind: str, sql: Connection
+) -> None:
+    before = left_behind(behind)  # opens both connections
+    for _ in range(3):
+        migrate.migrate(behind)
+        await migrate.check(behind)
+    assert sql.execute(LOCKS.encode()).fetchone() == (0,)
+    assert left_behind(behind) == before
+
+
+@pytest.mark.parametrize("before", ["nothing", "pgboss"])
+def test_concurrent_migrations_through_a_pooler_succeed(behind: str, sql: Connection, before: str) -> None:
+    if before == "pgboss":
+        create_pgboss(sql)
+    with ThreadPoolExecutor(6) as pool:
+        applied = list(pool.map(lambda _: migrate.migrate(behind, "boss9"), range(6)))
+    assert sum(bool(names) for names in applied) == 1
+    assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)
+    assert sql.execute(LOCKS.encode()).fetchone() == (0,)
+
+
+def test_index_build_that_a_time_limit_may_cut_is_refused_behind_a_pooler(
+    empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create_pgboss(sql)
+    if Pooler.binary() is None:
+        monkeypatch.setattr(migrate, "_is_pooled", lambda _: True)
+    database = composing.Identifier(database_name(empty_dsn))
+    sql.execute(composing.SQL("alter database {} set statement_timeout = '5min'").format(database))
+    with (
+        pooled(empty_dsn) as behind,
+        pytest.raises(SettingsError, match=r"Postgres itself .* \(statement_timeout = 5min\) .*--database"),
+    ):
+        migrate.migrate(behind, "boss9")
+    monkeypatch.undo()
+    assert migrate.migrate(empty_dsn, "boss9")
