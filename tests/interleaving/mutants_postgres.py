@@ -17,6 +17,7 @@ from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
 
 SESSION: Final = ("tests/postgres/test_session.py",)
 POOLED_MIGRATION: Final = ("tests/postgres/test_migrate_pooled.py",)
+HEARTBEATS: Final = ("tests/postgres/test_heartbeat_connection.py",)
 
 MUTANTS: Final = (
     *CLAIMS,
@@ -161,6 +162,28 @@ MUTANTS: Final = (
         "        if missing:\n",
         "        if False:\n",
         (*races("one-id-sent"), MODEL),
+    ),
+    # Heartbeats
+    Mutant(
+        "heartbeat kept waiting by another",
+        "heartbeat_connection.py",
+        "        connection, self._idle = self._idle, None\n",
+        "        connection = self._idle\n",
+        HEARTBEATS,
+    ),
+    Mutant(
+        "broken connection kept for the next heartbeat",
+        "heartbeat_connection.py",
+        "                connection.pgconn.finish()\n",
+        "                self._idle = connection\n",
+        HEARTBEATS,
+    ),
+    Mutant(
+        "heartbeat through the pool",
+        "store.py",
+        "return HeartbeatConnection(pool.session, pool.schema) if pool.now is None else None",
+        "return None",
+        ("tests/runtime/test_heartbeat_postgres.py -k continue",),
     ),
     # Sweeps and schedules
     Mutant(

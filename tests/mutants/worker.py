@@ -105,8 +105,8 @@ MUTANTS = (
     Mutant(
         "heartbeats-pause-for-long-in-an-outage",
         SENDER,
-        "        longest = min(PAUSE_MAX, reconnect_time(self._interval) / 3)\n",
-        "        longest = 30.0\n",
+        "        return min(longest, PAUSE_MIN * 2 ** min(failures, 10)) * ",
+        "        return 30.0 * ",
         "After an outage that is shorter than the lease, the first heartbeat comes when it has ended.",
     ),
     Mutant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from typing import Any, Literal
 
 import psycopg
@@ -21,6 +22,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
+from zeke_queue.worker.state import WorkerState
 
 JOBS = 300
 
@@ -68,6 +70,69 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
     # Jobs of a claim whose answer was lost are released before they start.
     assert set(ran.values()) == {1}
     await queue.close()
+
+
+HEARTBEATS = """
+create or replace function heartbeats() returns trigger language plpgsql as $$
+begin perform pg_notify('heartbeats', new.id::text); return new; end $$;
+create or replace trigger heartbeats after update of beat_on on pgboss.worker
+for each row execute function heartbeats();
+"""
+"""Notifies each heartbeat of a registered worker."""
+
+
+def wait_for_heartbeats(dsn: str, number: int = 3) -> int:
+    """Block the thread until this many heartbeats were stored; returns how many were."""
+    with psycopg.connect(dsn, autocommit=True) as listening:
+        listening.execute("listen heartbeats")
+        return sum(1 for _ in listening.notifies(timeout=PATIENCE, stop_after=number))
+
+
+async def test_heartbeats_continue_while_a_handler_blocks_the_loop(
+    server: EmbeddedPostgres, storage: PostgresStorage
+) -> None:
+    catalog = Catalog()
+
+    @catalog.task("blocks")
+    async def blocks() -> list[float]:
+        until = state().alive_until
+        assert wait_for_heartbeats(server.dsn) >= 3
+        return [until, state().alive_until]
+
+    def state() -> WorkerState:
+        assert worker._lifecycle is not None
+        return worker._lifecycle.shared.state
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        admin.execute(HEARTBEATS)
+    async with Worker(queue, heartbeat_interval=0.05, watchdog=None) as worker:
+        before, after = await (await queue.send(blocks)).result(timeout=PATIENCE)
+        assert before < after
+    await queue.close()
+
+
+async def test_heartbeats_continue_while_all_connections_of_the_pool_are_in_use(
+    server: EmbeddedPostgres,
+) -> None:
+    catalog = Catalog()
+
+    @catalog.task("waits")
+    async def waits() -> int:
+        async with AsyncExitStack() as stack:
+            for _ in range(3):
+                await stack.enter_async_context(opened._pool._connections.one())
+            return await asyncio.to_thread(wait_for_heartbeats, server.dsn)
+
+    with psycopg.connect(server.dsn, autocommit=True) as admin:
+        admin.execute(HEARTBEATS)
+    async with PostgresStorage.open(server.dsn, min_size=1, max_size=3) as opened:
+        queue = Queue(catalog, opened, settings=Settings.load())
+        async with Worker(
+            queue, heartbeat_interval=0.05, poll_interval=1000, maintenance=False, schedules=False
+        ):
+            assert await (await queue.send(waits)).result(timeout=PATIENCE) >= 3
+        await queue.close()
 
 
 async def test_idle_worker_is_notified_of_jobs_and_free_places_after_its_connections_were_closed(

@@ -133,6 +133,9 @@ class _ForwardedStorage(_Forwarder):
         self._numbers = itertools.count(1)
         self.access = _ForwardedAccess(target.access, invoke, rewrite)
 
+    def heartbeat_connection(self) -> None:
+        """Return None: heartbeats pass through the one function as well."""
+
     def transaction(self, connection: Any = None, *, own: bool = False) -> AbstractAsyncContextManager[Any]:
         arguments = {"connection": connection, "own": own}
         begin = self._rewritten(Call("begin", arguments, next(self._numbers)))

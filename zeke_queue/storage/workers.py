@@ -11,8 +11,27 @@ if TYPE_CHECKING:
     from zeke_queue.model import WorkerInfo
 
 
+class HeartbeatStore(Protocol):
+    """Sends heartbeats without the storage's other calls, on the event loop that uses it first."""
+
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Record that a worker is alive; see ``WorkerStore``."""
+        ...
+
+    async def close(self) -> None:
+        """Close what it opened."""
+        ...
+
+
 class WorkerStore(Protocol):
     """The registered workers."""
+
+    def heartbeat_connection(self) -> HeartbeatStore | None:
+        """Return a connection for heartbeats alone, which another thread may use.
+
+        None if there is none: where all calls belong to one event loop, or pass through one function.
+        """
+        ...
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive (the first heartbeat registers it); delete those dead for over a day.

@@ -87,6 +87,18 @@ class LoopThread(Generic[V]):
         finally:
             done.cancel()
 
+    def start(self, work: Coroutine[Any, Any, R]) -> Future[R]:
+        """Run a coroutine on the loop; return its future, whose cancellation cancels the coroutine.
+
+        Raises:
+            LoopClosedError: the loop was closed.
+        """
+        with self._scheduling:
+            if self._closed:
+                work.close()
+                raise LoopClosedError
+            return Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
+
     def close(self) -> None:
         """Close the resource, cancel what still runs, and end the thread; wait for it 5 seconds at most."""
         with self._scheduling:

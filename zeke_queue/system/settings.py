@@ -84,7 +84,7 @@ class Settings(Variables):
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
-        jobs_pool_max: connections at most; 2 or more: transactions leave one to the heartbeats.
+        jobs_pool_max: connections at most; 2 or more: transactions leave one to claims and outcomes.
         jobs_embedded_directory: where the private Postgres of ``--embedded`` and ``zeke up`` lives; None for
             the user's data folder, which all projects of that user share.
         jobs_archive_after: how long an ended job stays in the job table; a century at most.

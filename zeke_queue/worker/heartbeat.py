@@ -15,6 +15,7 @@ from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.heartbeat_sender import HeartbeatSender
+from zeke_queue.worker.heartbeat_thread import HeartbeatThread
 from zeke_queue.worker.loops import Part
 from zeke_queue.worker.storage_health import log_refusal
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import Released
+    from zeke_queue.storage.workers import HeartbeatStore
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.state import Action, LeasedJob
@@ -33,6 +35,7 @@ class Heartbeat(Part):
 
     Args:
         interval: seconds between heartbeats.
+        connection: sends them from a thread; None to send them through the storage, on this loop.
         carry_out: carries out the actions of the state.
         entropy: the source of the jitter of pauses.
     """
@@ -41,11 +44,14 @@ class Heartbeat(Part):
         self,
         shared: Shared,
         interval: float,
+        connection: HeartbeatStore | None,
         carry_out: Callable[[Iterable[Action]], None],
         entropy: Entropy,
     ) -> None:
         super().__init__(shared)
+        self._shared = shared
         self._interval = interval
+        self._connection = connection
         self._carry_out = carry_out
         self._entropy = entropy
         self._renewed = Waiter()
@@ -81,8 +87,12 @@ class Heartbeat(Part):
 
     async def run(self) -> None:
         """Send heartbeats until cancelled; the caller has sent the first one."""
-        sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
-        await sender.run()
+        if self._connection is None:
+            sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
+            await sender.run()
+            return
+        thread = HeartbeatThread(self._shared, self._connection, self._answered, self._thread_failed)
+        await thread.run(self._interval, self._entropy)
 
     async def tend(self) -> None:
         """Handle what lasts too long, once per interval."""
@@ -121,6 +131,8 @@ class Heartbeat(Part):
         if self._failing:
             # The database that answers now may be a standby whose row of this worker is older.
             self._failing = False
+            if self._connection is not None:
+                log.get_logger().info("heartbeat_answered")
             self._state.claims.idle = None
             self._state.claims.wake()
             self._wake_claims.notify()
@@ -150,6 +162,12 @@ class Heartbeat(Part):
             else:
                 status = None if stored is None else stored.status.value
                 log.get_logger().warning("lease_lost", **job.log_fields(), status=status)
+
+    def _thread_failed(self, error: StorageError) -> None:
+        """Log the first error of an outage; ``StorageHealth`` sees only the storage's own connections."""
+        if not self._failing:
+            log.get_logger().warning("heartbeat_failed", error=str(error))
+        self._failed(error)
 
     def _failed(self, error: StorageError) -> None:
         """Log a refusal, once per interval at most; repetitions are more frequent."""

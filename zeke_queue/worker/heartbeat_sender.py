@@ -72,7 +72,9 @@ class HeartbeatSender:
         await self._clock.sleep(self._interval)
         try:
             while True:
-                unanswered = [one for one in unanswered if not one.done()]
+                for one in [one for one in unanswered if one.done()]:
+                    unanswered.remove(one)
+                    one.result()  # raises what is a bug
                 if len(unanswered) == UNANSWERED_MAX:
                     oldest = unanswered.pop(0)
                     oldest.cancel()

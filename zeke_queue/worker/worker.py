@@ -22,6 +22,7 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import INTERVAL_MIN
 from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
@@ -354,7 +355,7 @@ class Worker:
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
         dispatcher = Dispatcher(shared, pool, settle.soon)
-        heartbeat = Heartbeat(shared, config.heartbeat_interval, dispatcher.carry_out, self._entropy)
+        heartbeat = self._heartbeat(shared, dispatcher)
         services = ContextServices(
             queue=self._queue,
             parts=parts,
@@ -379,6 +380,13 @@ class Worker:
             None if config.watchdog is None else Watchdog(config.watchdog, state),
             duties,
         )
+
+    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher) -> Heartbeat:
+        # A thread sleeps on the machine's clock; another clock may belong to this loop.
+        alone = isinstance(shared.clock, SystemClock)
+        connection = parts_of(self._queue).storage.heartbeat_connection() if alone else None
+        interval = self._config.heartbeat_interval
+        return Heartbeat(shared, interval, connection, dispatcher.carry_out, self._entropy)
 
     def _start(self, lifecycle: Lifecycle) -> None:
         config = self._config

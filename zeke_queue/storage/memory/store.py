@@ -170,6 +170,9 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         )
         return {row.id: row.attempt for row in self._tables.held_by(worker.id).values()}
 
+    def heartbeat_connection(self) -> None:
+        """Return None: the rows belong to one event loop."""
+
     async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""
         self._tables.workers.pop(worker, None)

@@ -141,6 +141,7 @@ class ConnectionPool:
     ) -> None:
         self._connections = connections
         self.now = now
+        self.session = session
         self.conninfo = session.conninfo
         self.schema = schema
         # What a transaction sets: by itself, and where the application uses it too.

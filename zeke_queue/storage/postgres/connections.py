@@ -121,8 +121,8 @@ class Connections:
     async def lent(self) -> AsyncGenerator[Connection]:
         """Take a connection for a block of the application, which may hold it for any time.
 
-        One connection is never lent: otherwise heartbeats could starve, and a worker whose handlers hold long
-        transactions would lose its lease.
+        One connection is never lent: otherwise a worker whose handlers hold long transactions could neither
+        claim nor settle.
 
         Raises:
             PoolTimeout: all connections that may be lent are in use, and none was returned in time.

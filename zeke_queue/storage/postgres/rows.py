@@ -262,6 +262,18 @@ def of_extended(extended: Sequence[Extended]) -> dict[str, Any]:
     }
 
 
+def of_worker(worker: WorkerInfo) -> dict[str, Any]:
+    """Return the parameters of ``heartbeat.sql``."""
+    return {
+        "worker": worker.id,
+        "host": worker.host,
+        "pid": worker.pid,
+        "queues": list(worker.queues),
+        "duties": list(worker.duties),
+        "lease": microseconds(worker.lease),
+    }
+
+
 def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
     """Return the parameters of ``append_events.sql``."""
     return {

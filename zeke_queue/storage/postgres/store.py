@@ -14,6 +14,7 @@ from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claims import Claims
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
+from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
 from zeke_queue.storage.postgres.reader import PostgresReader
@@ -139,15 +140,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""
-        parameters = {
-            "worker": worker.id,
-            "host": worker.host,
-            "pid": worker.pid,
-            "queues": list(worker.queues),
-            "duties": list(worker.duties),
-            "lease": rows.microseconds(worker.lease),
-        }
-        return dict(await self._pool.run("heartbeat", parameters))
+        return dict(await self._pool.run("heartbeat", rows.of_worker(worker)))
+
+    def heartbeat_connection(self) -> HeartbeatConnection | None:
+        """Return a connection outside the pool; none with a test's time, which belongs to its loop."""
+        pool = self._pool
+        return HeartbeatConnection(pool.session, pool.schema) if pool.now is None else None
 
     async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""

@@ -1,0 +1,137 @@
+"""Heartbeats on a connection of their own: concurrent ones, broken ones, abandoned ones."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import datetime
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from tests.postgres.many_jobs import ANNA
+from tests.postgres.opening import END_ALL
+from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.model import WorkerInfo
+from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
+from zeke_queue.storage.postgres.session import Session, find_session
+
+WORKER = WorkerInfo(ANNA, "host", 1, ("mail",), 15.0)
+OTHERS = "select pid from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid()"
+
+
+@pytest.fixture
+async def heartbeats(dsn: str) -> AsyncIterator[HeartbeatConnection]:
+    connection = HeartbeatConnection(await find_session(dsn, keep=True), "pgboss")
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+async def admin(dsn: str) -> AsyncIterator[psycopg.AsyncConnection]:
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+async def _beat_on(admin: psycopg.AsyncConnection) -> datetime:
+    cursor = await admin.execute("select beat_on from pgboss.worker where id = %s", (ANNA,))
+    (found,) = await cursor.fetchall()
+    return found[0]
+
+
+async def _connections(admin: psycopg.AsyncConnection) -> set[int]:
+    return {pid for (pid,) in await (await admin.execute(OTHERS)).fetchall()}
+
+
+async def test_heartbeats_in_a_row_use_one_connection(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection
+) -> None:
+    assert await heartbeats.heartbeat(WORKER) == {}
+    one, first = await _connections(admin), await _beat_on(admin)
+    await heartbeats.heartbeat(WORKER)
+    assert await _connections(admin) == one
+    assert len(one) == 1
+    assert await _beat_on(admin) > first
+
+
+async def test_answer_has_the_attempts_of_active_jobs(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection
+) -> None:
+    await admin.execute(
+        "insert into pgboss.job (id, name, state, startedon, attempt, worker)"
+        " values (%s, 'mail', 'active', now(), 3, %s)",
+        (UUID(int=7), ANNA),
+    )
+    assert await heartbeats.heartbeat(WORKER) == {UUID(int=7): 3}
+
+
+async def test_heartbeat_does_not_wait_for_one_without_an_answer(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection, dsn: str
+) -> None:
+    await heartbeats.heartbeat(WORKER)
+    async with await psycopg.AsyncConnection.connect(dsn) as locking:
+        await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
+        waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
+        async with asyncio.timeout(20):
+            while not await _waits_for_a_lock(admin):
+                pass
+            other = WorkerInfo(UUID(int=5), "host", 1, ("mail",), 15.0)
+            assert await heartbeats.heartbeat(other) == {}
+        await locking.rollback()
+        await asyncio.wait([waiting])
+    assert len(await _connections(admin)) == 1
+
+
+async def test_abandoned_heartbeat_ends_with_its_connection(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection, dsn: str
+) -> None:
+    await heartbeats.heartbeat(WORKER)
+    before = await _connections(admin)
+    async with await psycopg.AsyncConnection.connect(dsn) as locking:
+        await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
+        waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
+        async with asyncio.timeout(20):
+            while not await _waits_for_a_lock(admin):
+                pass
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            while before & await _connections(admin):
+                pass
+    assert await heartbeats.heartbeat(WORKER) == {}
+
+
+async def test_broken_connection_is_replaced_after_one_error(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection
+) -> None:
+    await heartbeats.heartbeat(WORKER)
+    await admin.execute(END_ALL)
+    with pytest.raises(StorageUnavailableError):
+        await heartbeats.heartbeat(WORKER)
+    assert await heartbeats.heartbeat(WORKER) == {}
+
+
+async def test_hosts_share_the_time_to_connect() -> None:
+    for hosts, seconds in (("a", 5), ("a,b", 2), ("a,b,c,d", 2)):
+        conninfo = f"postgresql://{hosts}/db?connect_timeout=30"
+        connection = HeartbeatConnection(Session(conninfo, kept=True, ours={}, elsewhere={}), "pgboss")
+        assert f"connect_timeout={seconds}" in connection._conninfo
+
+
+async def test_storage_with_a_time_of_tests_has_no_other_connection(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, listen=False) as storage:
+        assert isinstance(storage.heartbeat_connection(), HeartbeatConnection)
+        now = await storage.now()
+    async with PostgresStorage.open(dsn, listen=False, now=lambda: now) as storage:
+        assert storage.heartbeat_connection() is None
+
+
+async def _waits_for_a_lock(admin: psycopg.AsyncConnection) -> bool:
+    cursor = await admin.execute(
+        "select count(*) from pg_stat_activity"
+        " where datname = current_database() and wait_event_type = 'Lock'"
+    )
+    (found,) = await cursor.fetchall()
+    return found[0] > 0

@@ -1,0 +1,187 @@
+"""Heartbeats from a thread, which go on while the worker's loop is blocked."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.handler import Handler, Lines
+from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from zeke_queue.client.queue import Queue
+from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.model import RowState, WorkerInfo
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.worker import Worker
+from zeke_queue.worker.state import WorkerState
+
+
+class Heartbeats:
+    """A connection for heartbeats to a storage in memory.
+
+    Attributes:
+        answer: returns the answer, or raises; called in the thread.
+        sent: notified at each heartbeat.
+        threads: the threads that sent heartbeats.
+    """
+
+    def __init__(self, answer: Callable[[], Mapping[UUID, int]]) -> None:
+        self.answer = answer
+        self.sent = threading.Semaphore(0)
+        self.threads: set[int] = set()
+        self.closed = False
+
+    async def heartbeat(self, worker: WorkerInfo) -> Any:  # noqa: ARG002 - the protocol's
+        self.threads.add(threading.get_ident())
+        self.sent.release()
+        return self.answer()
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class Apart(MemoryStorage):
+    """A storage in memory with a connection for heartbeats."""
+
+    def __init__(self) -> None:
+        super().__init__(SystemClock())
+        self.heartbeats = Heartbeats(self.held)
+
+    def held(self) -> dict[UUID, int]:
+        return {row.id: row.attempt for row in list(self.tables.active.values())}
+
+    def heartbeat_connection(self) -> Any:
+        return self.heartbeats
+
+
+@pytest.fixture
+def storage() -> Apart:
+    return Apart()
+
+
+def _worker(queue: Queue) -> Worker:
+    return Worker(
+        queue, lease=1e6, heartbeat_interval=0.002, maintenance=False, schedules=False, watchdog=None
+    )
+
+
+def _state(worker: Worker) -> WorkerState:
+    assert worker._lifecycle is not None
+    return worker._lifecycle.shared.state
+
+
+async def test_lease_is_renewed_while_the_loop_is_blocked(storage: Apart) -> None:
+    catalog = Catalog()
+
+    @catalog.task("blocks")
+    async def blocks() -> bool:
+        before = _state(worker).alive_until
+        for _ in range(5):
+            assert storage.heartbeats.sent.acquire(timeout=PATIENCE)
+        return before < _state(worker).alive_until
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with _worker(queue) as worker:
+        run = await queue.send(blocks)
+        assert await run.result(timeout=PATIENCE)
+    assert threading.get_ident() not in storage.heartbeats.threads
+    assert storage.heartbeats.closed
+
+
+async def test_job_cancelled_while_the_loop_is_blocked_is_interrupted_afterwards(storage: Apart) -> None:
+    catalog = Catalog()
+    ended = asyncio.Event()
+
+    @catalog.task("waits")
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with _worker(queue):
+        run = await queue.send(waits)
+        await until(lambda: storage.tables.active)
+        await queue.cancel(run.id)
+        async with asyncio.timeout(PATIENCE):
+            await ended.wait()
+
+
+async def test_error_in_the_thread_is_logged_once_and_heartbeats_go_on(storage: Apart, lines: Lines) -> None:
+    catalog = Catalog()
+    fails = True
+
+    def answer() -> dict[UUID, int]:
+        if fails:
+            raise StorageUnavailableError("away")
+        return storage.held()
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    storage.heartbeats.answer = answer
+    queue = Queue(catalog, storage, settings=Settings.load())
+    async with _worker(queue):
+        await until(lambda: "heartbeat_failed" in lines.messages)
+        for _ in range(3):
+            assert await asyncio.to_thread(storage.heartbeats.sent.acquire, timeout=PATIENCE)
+        assert lines.messages.count("heartbeat_failed") == 1
+        fails = False
+        await until(lambda: "heartbeat_answered" in lines.messages)
+
+
+async def test_bug_in_the_thread_ends_the_worker(storage: Apart) -> None:
+    catalog = Catalog()
+
+    def answer() -> dict[UUID, int]:
+        raise ZeroDivisionError
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    storage.heartbeats.answer = answer
+    with pytest.raises(ZeroDivisionError):
+        async with asyncio.timeout(PATIENCE):
+            await _worker(Queue(catalog, storage, settings=Settings.load())).run()
+
+
+async def test_lease_renewed_during_a_block_has_not_ended(place: Place, lines: Lines) -> None:
+    """The loop wakes after the time at which the lease would have ended without the thread's heartbeats."""
+    work = Handler(place)
+    async with place.working(lease=15, heartbeat_interval=5) as worker:
+        job_id = await work.begin()
+        place.storage.cut["heartbeat"] = "before"
+        place.clock.advance(60)
+        _state(worker).renew(place.clock.monotonic() + 1)
+        await turns()
+        assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
+        place.clock.advance(1)
+        await until(lambda: work.cancelled)
+        assert place.state(job_id) is RowState.ACTIVE
+        place.storage.mend()
+        work.go.set()
+
+
+async def test_other_clock_keeps_heartbeats_on_the_loop() -> None:
+    storage = Apart()
+    catalog = Catalog()
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    clock = FrozenClock()
+    queue = Queue(catalog, storage, clock=clock, settings=Settings.load())
+    async with Worker(queue, watchdog=None, maintenance=False, schedules=False):
+        for _ in range(3):
+            clock.advance(5)
+            await turns()
+    assert storage.heartbeats.threads == set()
