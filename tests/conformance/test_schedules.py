@@ -256,6 +256,19 @@ async def test_edit_waits_for_the_lock_of_a_scheduler(storage: Storage, clock: F
     assert await storage.schedules() == [edited]
 
 
+async def test_unchanged_declaration_waits_for_no_lock(storage: Storage, jobs: Driver) -> None:
+    queue = QueueSettings("reports", 2)
+    await storage.declare([queue], [HOURLY])
+    async with rolled_back(storage) as transaction:
+        await transaction.lock_due_schedules(10)
+        await soon(storage.declare([queue], [HOURLY]))
+        declaring = asyncio.create_task(storage.declare([queue], [replace(HOURLY, cron="15 * * * *")]))
+        assert await is_kept_waiting(declaring)
+    await soon(declaring)
+    (stored,) = await storage.schedules()
+    assert stored.cron == "15 * * * *"
+
+
 async def test_ticks_are_instants_in_any_timezone(storage: Storage, clock: FrozenClock) -> None:
     await storage.declare([], [HOURLY])
     tick = datetime.fromisoformat("2026-01-05T14:00:00+01:00")

@@ -1,4 +1,4 @@
-"""Mutants of the claims of the Postgres storage."""
+"""Mutants of the claims of the Postgres storage, and of declarations, whose rows claims lock."""
 
 from __future__ import annotations
 
@@ -127,5 +127,27 @@ CLAIMS: Final = (
         "return name in self._marks and now < self._full_look_due.get(name, 0.0)",
         "return name in self._marks",
         ("tests/postgres/test_marks.py",),
+    ),
+    # Declarations
+    Mutant(
+        "a declaration locks queues that stay as they are",
+        "sql/declare_queues.sql",
+        "where known.name is null or known.concurrency_limit is distinct from given.concurrency_limit",
+        "where true",
+        ("tests/postgres/test_declarations.py",),
+    ),
+    Mutant(
+        "a declaration locks schedules that stay as they are",
+        "sql/put_schedule.sql",
+        "    %(declared)s::jsonb is null\n",
+        "    true\n",
+        ("tests/postgres/test_declarations.py",),
+    ),
+    Mutant(
+        "a worker whose declaration is held up does not store the rest",
+        "../../worker/lifecycle.py",
+        "            if self.declaration.left:\n",
+        "            if False:\n",
+        ("tests/postgres/test_declarations.py",),
     ),
 )

@@ -222,8 +222,8 @@ MUTANTS = (
     Mutant(
         "redeploy-undoes-edits",
         SCHEDULES,
-        "            if plan is None or plan.declared != definition:\n",
-        "            if plan is None or plan.schedule != definition:\n",
+        "plan.declared != definition\n",
+        "plan.schedule != definition\n",
         "An edit of a schedule at run time is gone when the next worker starts.",
         where=("cron",),
     ),

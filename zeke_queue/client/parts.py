@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
@@ -47,8 +48,16 @@ class Parts:
             InvalidOptionError: a task's limit does not exceed its number of aliases.
             UsageError: a schedule's task is unknown, or its payload is invalid.
         """
-        schedules = self.catalog.stored_schedules(self.settings.jobs_cron_tz)
-        await self.storage.declare(self.catalog.stored_queues(), schedules)
+        await self.storage.declare(*self.declaration())
+
+    def declaration(self) -> tuple[list[QueueSettings], list[Schedule]]:
+        """Return what ``declare`` stores.
+
+        Raises:
+            InvalidOptionError: as for ``declare``.
+            UsageError: as for ``declare``.
+        """
+        return self.catalog.stored_queues(), self.catalog.stored_schedules(self.settings.jobs_cron_tz)
 
 
 class HasParts(Protocol):

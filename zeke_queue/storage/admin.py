@@ -18,7 +18,10 @@ class QueueAdmin(Protocol):
 
         Pauses of queues stay unchanged. An edit of a schedule made at run time is kept as long as the
         definition in code is the one it edited. A new schedule has no last tick, so its first occurrence is
-        the first after now.
+        the first after now. Rows that are as declared already are not locked.
+
+        Raises:
+            LockTimeoutError: another transaction keeps a row locked that must change; nothing has changed.
         """
         ...
 

@@ -15,10 +15,11 @@ from zeke_queue.system.waiting import end
 from zeke_queue.worker.state import Finish, StopParts
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from zeke_queue.worker.attempts import Attempts
     from zeke_queue.worker.coroutine_pool import CoroutinePool
+    from zeke_queue.worker.declaration import Declaration
     from zeke_queue.worker.duties import Duties
     from zeke_queue.worker.heartbeat import Heartbeat
     from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
@@ -42,12 +43,14 @@ class Lifecycle:
     progress_writer: ProgressWriter
     watchdog: Watchdog | None
     duties: Duties | None
+    declaration: Declaration
     _running: dict[str, asyncio.Task[None]] = field(default_factory=dict[str, "asyncio.Task[None]"])
 
-    async def register(self, declare: Callable[[], Awaitable[None]]) -> None:
+    async def register(self) -> None:
         """Store the queues and schedules, and the worker; wait while the storage is unavailable."""
         health, call, unavailable = self.shared.health, Call("declare", {}), StorageUnavailableError
-        await health.retry("declare", lambda _: health.observe(call, declare), on=unavailable)
+        store = self.declaration.store
+        await health.retry("declare", lambda _: health.observe(call, store), on=unavailable)
         await health.retry("heartbeat", lambda _: self.heartbeat.send(), on=unavailable)
 
     def start(self) -> None:
@@ -67,6 +70,8 @@ class Lifecycle:
             self._start("lease", self.heartbeat.watch_lease())
             self._start("tend", self.heartbeat.tend())
             self._start("reconcile", self.heartbeat.reconcile())
+            if self.declaration.left:
+                self._start("declaration", self.declaration.run())
             if self.shared.info.queues:
                 self._start("claim", self.claims.run())
             for name, loop in self.duties or ():

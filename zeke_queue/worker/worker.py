@@ -28,6 +28,7 @@ from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
 from zeke_queue.worker.coroutine_pool import CoroutinePool
+from zeke_queue.worker.declaration import Declaration
 from zeke_queue.worker.duties import MAINTENANCE, SCHEDULES, Duties, sweep_interval
 from zeke_queue.worker.executors.processes import Processes
 from zeke_queue.worker.executors.threads import Threads
@@ -296,7 +297,7 @@ class Worker:
             try:
                 # Wait for a storage that is unavailable, unless the worker was asked to stop.
                 if not self._stop.is_set():
-                    await first(lifecycle.register(parts_of(self._queue).declare), self._stop.wait())
+                    await first(lifecycle.register(), self._stop.wait())
                 if not self._stop.is_set():
                     self._start(lifecycle)
             except BaseException:
@@ -379,6 +380,7 @@ class Worker:
             progress_writer,
             None if config.watchdog is None else Watchdog(config.watchdog, state),
             duties,
+            Declaration(parts, health),
         )
 
     def _heartbeat(self, shared: Shared, dispatcher: Dispatcher) -> Heartbeat:

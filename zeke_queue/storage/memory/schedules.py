@@ -84,13 +84,21 @@ class MemoryAdmin:
     async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
         """Store limits, and schedules whose definition in code differs from the last declared one."""
         definitions = [(schedule, _definition(schedule)) for schedule in schedules]
+
+        def changed() -> list[tuple[Schedule, Schedule]]:
+            plans = self._tables.plans
+            return [
+                (schedule, definition)
+                for schedule, definition in definitions
+                if (plan := plans.get(schedule.name)) is None or plan.declared != definition
+            ]
+
         if self._locks.any:
-            await self._locks.clear(lambda: [schedule.name for schedule in schedules])
-        for schedule, definition in definitions:
+            await self._locks.clear(lambda: [schedule.name for schedule, _ in changed()])
+        for schedule, definition in changed():
             plan = self._tables.plans.get(schedule.name)
-            if plan is None or plan.declared != definition:
-                stored = edited(schedule, plan and plan.schedule)
-                self._scope.store_plan(Plan(stored, declared=definition))
+            stored = edited(schedule, plan and plan.schedule)
+            self._scope.store_plan(Plan(stored, declared=definition))
         for declared in queues:
             self._tables.queues[declared.name] = replace(
                 self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit

@@ -1,0 +1,91 @@
+"""What a worker declares while rows are locked: what can be stored is stored, the rest again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pytest
+
+from tests.clocks import FrozenClock
+from tests.runtime.workers.place import advance_until
+from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, StorageError, StorageUnavailableError
+from zeke_queue.model import QueueSettings, Schedule
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.worker.declaration import Declaration
+from zeke_queue.worker.storage_health import StorageHealth
+
+
+class Rows:
+    """A storage with rows, of which some are locked."""
+
+    def __init__(self, number: int) -> None:
+        queues = [QueueSettings(f"q{n}", n) for n in range(number)]
+        self.storage = self
+        self.declared: tuple[list[QueueSettings], list[Schedule]] = (
+            queues,
+            [Schedule("s", "* * * * *", task="q0")],
+        )
+        self.locked: set[str] = set()
+        self.stored: set[str] = set()
+        self.calls = 0
+        self.error: StorageError | None = None
+
+    def declaration(self) -> Any:
+        return self.declared
+
+    async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
+        self.calls += 1
+        if self.error is not None:
+            raise self.error
+        names = {one.name for one in (*queues, *schedules)}
+        if names & self.locked:
+            raise LockTimeoutError.of("it is locked")
+        self.stored |= names
+
+
+def declaration(rows: Rows, clock: FrozenClock) -> Declaration:
+    return Declaration(cast("Any", rows), StorageHealth(clock, SeededEntropy(1)))
+
+
+async def test_everything_is_stored_at_once_where_nothing_is_locked() -> None:
+    rows = Rows(20)
+    declared = declaration(rows, FrozenClock())
+    await declared.store()
+    assert declared.left == []
+    assert rows.calls == 1
+
+
+async def test_locked_rows_hold_up_no_others_and_are_stored_once_unlocked() -> None:
+    rows, clock = Rows(20), FrozenClock()
+    rows.locked = {"q3", "q4", "s"}
+    declared = declaration(rows, clock)
+    await declared.store()
+    assert rows.stored == set()
+    running = asyncio.create_task(declared.run())
+    await advance_until(lambda: {one.name for one in declared.left} == rows.locked, clock, 0.1)
+    assert rows.stored == {f"q{n}" for n in range(20)} - {"q3", "q4"}
+    assert rows.calls < 30, "batches are halved"
+    rows.locked = {"s"}
+    await advance_until(lambda: {one.name for one in declared.left} == {"s"}, clock, 0.1)
+    rows.locked = set()
+    await advance_until(lambda: not declared.left, clock, 0.1)
+    assert "s" in rows.stored
+    assert not running.done(), "a part of a worker that ends counts as failed"
+    running.cancel()
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError("away"), PermissionDeniedError("no right")])
+async def test_rest_is_repeated_after_other_errors(error: StorageError) -> None:
+    rows, clock = Rows(5), FrozenClock()
+    rows.locked = {"q3"}
+    declared = declaration(rows, clock)
+    await declared.store()
+    rows.locked, rows.error = set(), error
+    running = asyncio.create_task(declared.run())
+    await advance_until(lambda: rows.calls > 3, clock, 0.1)
+    assert len(declared.left) == 6
+    rows.error = None
+    await advance_until(lambda: not declared.left, clock, 0.1)
+    running.cancel()

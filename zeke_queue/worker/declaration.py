@@ -1,0 +1,88 @@
+"""What the catalog declares, stored when a worker starts, or later if a row is locked.
+
+Another session may have locked the row of a queue or a schedule for long. The worker starts without it then,
+under what is stored, and repeats the rest until it is stored.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zeke_queue.errors import LockTimeoutError, StorageError
+from zeke_queue.model import QueueSettings, Schedule
+from zeke_queue.system import logging as log
+from zeke_queue.system.waiting import Waiter
+from zeke_queue.worker.storage_health import log_refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zeke_queue.client.parts import Parts
+    from zeke_queue.worker.storage_health import StorageHealth
+
+Declared = QueueSettings | Schedule
+
+
+class Declaration:
+    """The queues and schedules that a worker declares.
+
+    Attributes:
+        left: those that are not stored yet, since a row was locked.
+    """
+
+    def __init__(self, parts: Parts, health: StorageHealth) -> None:
+        self._parts = parts
+        self._health = health
+        self.left: list[Declared] = []
+
+    async def store(self) -> None:
+        """Store everything, or leave it to ``run`` if a row that must change stays locked.
+
+        Raises:
+            UsageError: the catalog declares an invalid schedule.
+            StorageError: there was no answer, or an error that another try would not change.
+        """
+        queues, schedules = self._parts.declaration()
+        try:
+            await self._parts.storage.declare(queues, schedules)
+        except LockTimeoutError as error:
+            # Of several declarations of one queue the last one counts.
+            self.left = [*{queue.name: queue for queue in queues}.values(), *schedules]
+            hint = "the worker starts with what is stored, and stores the rest once the row is unlocked"
+            log.get_logger().warning("declaration_waits", reason=str(error), hint=hint)
+
+    async def run(self) -> None:
+        """Store what is left, and repeat that as long as rows are locked; then wait to be cancelled."""
+        failures = 0
+        while self.left:
+            await self._health.pause(failures)
+            self.left = await self._store_rest(self.left)
+            if failures == 0 and self.left:
+                names = sorted(one.name for one in self.left)
+                log.get_logger().warning("declaration_locked", names=names)
+            failures += 1
+        if failures:
+            log.get_logger().info("declaration_stored")
+        await Waiter().wait()
+
+    async def _store_rest(self, rest: Sequence[Declared]) -> list[Declared]:
+        """Store as much as possible, and return the rest: batches with a locked row are halved."""
+        left: list[Declared] = []
+        batches: list[Sequence[Declared]] = [rest]
+        while batches:
+            batch = batches.pop()
+            try:
+                await self._parts.storage.declare(
+                    [one for one in batch if isinstance(one, QueueSettings)],
+                    [one for one in batch if isinstance(one, Schedule)],
+                )
+            except LockTimeoutError:
+                if len(batch) == 1:
+                    left += batch
+                else:
+                    middle = len(batch) // 2
+                    batches += [batch[middle:], batch[:middle]]
+            except StorageError as error:
+                log_refusal("declare", error)
+                return [*left, *batch, *(one for other in batches for one in other)]
+        return left
