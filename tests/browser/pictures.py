@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from playwright.async_api import async_playwright
 from pydantic import BaseModel
+from starlette.requests import HTTPConnection
 
 from tests.browser.chromium import FLAGS, find
 from tests.browser.devices import PHONE
@@ -29,11 +30,12 @@ from tests.tidy import ROOT
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent, WorkerInfo
+from zeke_queue.storage.access import Scope
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.web import WebSettings
+from zeke_queue.web import Caller, WebSettings
 from zeke_queue.web.server import ApiServer
 
 if TYPE_CHECKING:
@@ -229,9 +231,14 @@ async def _failure(browser: Browser, made: Path) -> Path:
     return made
 
 
+async def _anyone(connection: HTTPConnection) -> Caller:
+    del connection
+    return Caller("ada", "Ada", frozenset(Scope))
+
+
 @asynccontextmanager
 async def _served(queue: Queue, *pages: Page) -> AsyncGenerator[str]:
-    server = ApiServer(queue, WebSettings.load(api_port=0), pages=pages)
+    server = ApiServer(queue, WebSettings.load(api_port=0), authenticator=_anyone, pages=pages)
     running = asyncio.create_task(server.run())
     try:
         yield f"{server.url}/dashboard/"
@@ -275,8 +282,6 @@ async def _on_a_desk(browser: Browser, base: str, made: Path, path: str, look: _
 async def _one(context: BrowserContext, path: str) -> bytes:
     page = await context.new_page()
     await page.goto(path)
-    # Each page says that no key exists yet; hide that here.
-    await page.locator("#no-keys").evaluate("note => note.remove()")
     shot = await page.screenshot(animations="disabled")
     await page.close()
     return shot

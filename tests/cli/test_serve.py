@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+import json
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
+from contextlib import AbstractContextManager
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -19,22 +23,55 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, all_heard, heard, starting
+from zeke_queue import Catalog, Queue
+from zeke_queue.cli.first_key import link, offer_sign_in
 from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
+from zeke_queue.web import WebSettings
+from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
+from zeke_queue.web.server import ApiServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cli.conftest import Zeke
     from tests.cli.starting import Start
-    from zeke_queue.client.queue import Queue
+
+
+shown: dict[str, str] = {}
+"""The headers by which calls show the key of a test's server."""
+
+
+@pytest.fixture(autouse=True)
+def _forget_keys() -> Iterator[None]:
+    yield
+    shown.clear()
+
+
+def served(process: subprocess.Popen[str]) -> str:
+    """Wait for a server, and sign in by its link; returns its URL."""
+    return signed_in(all_heard(process, "sign_in_link", "api_listening"))
+
+
+def signed_in(told: dict[str, dict[str, Any]]) -> str:
+    url: str = told["api_listening"]["url"]
+    assert told["sign_in_link"]["url"].startswith(url.replace("127.0.0.1", "localhost"))
+    opened = httpx2.get(told["sign_in_link"]["url"].replace("localhost", "127.0.0.1"), timeout=PATIENCE)
+    assert opened.status_code == 303
+    token = opened.cookies[COOKIE]
+    shown.update({"cookie": f"{COOKIE}={token}", CSRF_HEADER: csrf_token(token)})
+    return url
 
 
 def called(url: str, body: object = None, **headers: str) -> tuple[int, Any]:
     """Call a URL of the API; returns the code and the JSON."""
     method = "GET" if body is None else "POST"
-    answer = httpx2.request(method, url, json=body, headers=headers, timeout=PATIENCE)
+    answer = httpx2.request(method, url, json=body, headers=headers or shown, timeout=PATIENCE)
     return answer.status_code, answer.json()
+
+
+def streamed(url: str) -> AbstractContextManager[httpx2.Response]:
+    return httpx2.stream("GET", url, headers=shown, timeout=PATIENCE)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +82,7 @@ def streams_end(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_api_serves_until_sigterm(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        url = heard(api, "api_listening")["url"]
+        url = served(api)
         status, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
         assert status == 200
         assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "QUEUED"
@@ -58,9 +95,9 @@ def test_api_serves_until_sigterm(zeke: Zeke, start: Start) -> None:
 
 def test_open_stream_ends_with_its_server(start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        url = heard(api, "api_listening")["url"]
+        url = served(api)
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
-        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+        with streamed(f"{url}/jobs/stream/{sent['id']}") as stream:
             lines = stream.iter_lines()
             assert "event: status" in lines
             api.send_signal(signal.SIGTERM)
@@ -68,15 +105,61 @@ def test_open_stream_ends_with_its_server(start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
-def test_key_created_while_the_api_runs_is_required_at_once(zeke: Zeke, start: Start) -> None:
+def test_first_key_is_created_and_only_up_prints_a_link_again(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
-        listening = heard(api, "api_listening")
-        assert listening["callers"].startswith("this machine only")
-        url = listening["url"]
+        url = served(api)
         assert called(f"{url}/queues")[0] == 200
+        assert called(f"{url}/queues", host="localhost") == (401, {"error": "Authorization header required"})
         token = zeke.good("keys", "create", "ci", "--scope", "jobs.read").strip()
-        assert called(f"{url}/queues") == (401, {"error": "Authorization header required"})
         assert called(f"{url}/queues", authorization=f"Bearer {token}")[0] == 200
+    (first, _) = zeke.json("keys", "list")
+    assert (first["name"], first["scopes"]) == ("first", ["jobs.admin"])
+    with start("api", *SHOP, "--port", "0") as api:
+        assert "sign_in_link" not in messages_until(api, "api_listening")
+    with start("up", *SHOP, "--port", "0") as everything:
+        assert called(f"{served(everything)}/queues")[0] == 200
+    zeke.good("keys", "revoke", "first")
+    with start("up", *SHOP, "--port", "0") as everything:
+        assert "sign_in_link" not in messages_until(everything, "api_listening")
+
+
+def messages_until(process: subprocess.Popen[str], message: str) -> list[str]:
+    """Read log lines until one has this event; returns the events."""
+    assert process.stderr is not None
+    said: list[str] = []
+    for line in process.stderr:
+        said.append(json.loads(line)["message"])
+        if said[-1] == message:
+            return said
+    raise AssertionError(said)
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+async def test_terminal_shows_the_first_key_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Queue.in_memory(Catalog()) as queue:
+        server = ApiServer(queue, WebSettings.load(api_port=0))
+        for key in (True, False):
+            monkeypatch.setattr(sys, "stderr", terminal := Terminal())
+            await offer_sign_in(queue, server, again=True, make_key="zeke keys create NAME")
+            assert "/dashboard/sign-in?token=" in terminal.getvalue()
+            assert ("mid_" in terminal.getvalue()) == key
+        server.stop()
+        await server.run()
+
+
+def test_link_leads_to_the_machine_that_serves() -> None:
+    for server, host in {
+        "http://0.0.0.0:3003": "localhost:3003",
+        "http://127.0.0.1:80": "localhost:80",
+        "http://[::]:1": "localhost:1",
+        "http://10.0.0.7:3003": "10.0.0.7:3003",
+        "http://[fd00::1]:3003": "[fd00::1]:3003",
+    }.items():
+        assert link(server, "t") == f"http://{host}/dashboard/sign-in?token=t"
 
 
 async def leave_work(queue: Queue) -> None:
@@ -94,11 +177,11 @@ async def leave_work(queue: Queue) -> None:
 def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
-        told = all_heard(everything, "api_listening", "tick_sent", "job_expired")
-        url = told["api_listening"]["url"]
+        told = all_heard(everything, "sign_in_link", "api_listening", "tick_sent", "job_expired")
+        url = signed_in(told)
         assert (told["tick_sent"]["schedule"], told["job_expired"]["taskId"]) == ("hourly", "refuse")
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
-        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+        with streamed(f"{url}/jobs/stream/{sent['id']}") as stream:
             assert "data: complete" in stream.iter_lines()
         assert [worker["alive"] for worker in called(f"{url}/workers")[1]["workers"]] == [True]
         everything.send_signal(signal.SIGTERM)
@@ -108,9 +191,9 @@ def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Star
 
 def test_up_answers_while_running_jobs_have_their_grace_and_a_second_signal_ends_it(start: Start) -> None:
     with start("up", *SHOP, "--port", "0") as everything:
-        url = heard(everything, "api_listening")["url"]
+        url = served(everything)
         _, running = called(f"{url}/trigger", {"taskId": "sleep"})
-        with httpx2.stream("GET", f"{url}/jobs/stream/{running['id']}", timeout=PATIENCE) as stream:
+        with streamed(f"{url}/jobs/stream/{running['id']}") as stream:
             lines = stream.iter_lines()
             assert any('"EXECUTING"' in line for line in lines)
             everything.send_signal(signal.SIGTERM)
@@ -139,17 +222,16 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     start, directory = private
     pid = directory / "data" / "postmaster.pid"
     with start("up", "--port", "0") as everything:
-        told = heard(everything, "api_listening")
-        url = told["url"]
+        url = served(everything)
         # A job that reads the tables of the tasks, and the page that shows them.
         _, sent = called(f"{url}/trigger", {"taskId": "ingest-pull", "payload": {"reason": "manual"}})
-        with httpx2.stream("GET", f"{url}/jobs/stream/{sent['id']}", timeout=PATIENCE) as stream:
+        with streamed(f"{url}/jobs/stream/{sent['id']}") as stream:
             assert "data: complete" in stream.iter_lines()
         run = called(f"{url}/trigger/runs/{sent['id']}")[1]
         assert (run["status"], run["output"]) == ("COMPLETED", {"due": 0, "sent": 0})
-        overview = httpx2.get(told["dashboard"], timeout=PATIENCE, follow_redirects=True)
+        overview = httpx2.get(f"{url}/dashboard/", headers=shown, timeout=PATIENCE)
         assert (overview.status_code, "/dashboard/zeke" in overview.text) == (200, True)
-        newsroom = httpx2.get(f"{told['dashboard']}/zeke/", timeout=PATIENCE, follow_redirects=True)
+        newsroom = httpx2.get(f"{url}/dashboard/zeke/", headers=shown, timeout=PATIENCE)
         assert (newsroom.status_code, "No sources yet" in newsroom.text) == (200, True)
         server = psutil.Process(int(pid.read_text().split()[0]))
         servers = [server, *server.children(recursive=True)]
@@ -159,7 +241,7 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
         assert [one for one in servers if one.is_running() and one.status() != psutil.STATUS_ZOMBIE] == []
         assert not pid.exists()
     with start("up", *SHOP, "--port", "0") as again:
-        url = heard(again, "api_listening")["url"]
+        url = served(again)
         assert called(f"{url}/trigger/runs/{sent['id']}")[1]["status"] == "COMPLETED"
         again.send_signal(signal.SIGTERM)
         assert again.wait(PATIENCE) == 0

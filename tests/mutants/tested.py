@@ -103,6 +103,38 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A thread that logs without end fills the memory of its worker.",
         "tests/runtime/test_progress_writer.py",
     ),
+    _tested(
+        "link-used-twice",
+        "zeke_queue.web.access.first_key",
+        "key is not None and await access.delete_session(digest)",
+        "key is not None",
+        "A sign-in link in a log or a history signs in others.",
+        "tests/web/dashboard/test_sign_in.py",
+    ),
+    _tested(
+        "link-is-a-session",
+        "zeke_queue.web.access.first_key",
+        "opened = await access.create_session(apikeys.link_digest(token)",
+        "opened = await access.create_session(apikeys.digest_of(token)",
+        "The token of a sign-in link is a session's, or no longer known.",
+        "tests/web/dashboard/test_sign_in.py",
+    ),
+    _tested(
+        "prefetch-uses-the-link-up",
+        "zeke_queue.web.dashboard.sign_in",
+        ' or "sec-purpose" in request.request.headers',
+        "",
+        "A browser that prefetches a sign-in link makes it useless.",
+        "tests/web/dashboard/test_sign_in.py",
+    ),
+    _tested(
+        "first-key-beside-others",
+        "zeke_queue.web.access.first_key",
+        "    if not await access.has_keys():\n",
+        "    if not again or not await access.has_keys():\n",
+        "Each start of the API creates an administrator's key that nobody asked for.",
+        "tests/web/dashboard/test_sign_in.py",
+    ),
 )
 
 

@@ -12,6 +12,7 @@ from typing import Any, cast
 from tests.cases import check_each
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
+from tests.web.conftest import open_house
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
 from zeke_queue.storage.forwarding import Call, forward
@@ -60,7 +61,7 @@ async def test_shared_task_sees_no_variable_of_its_first_caller(clock: FrozenClo
         await worker.drain()
         await soon(watching)
     CALLER.set("viewer")
-    app = create_app(queue, WebSettings())
+    app = create_app(queue, WebSettings(), authenticator=open_house(queue))
     sampler = Sampler(app.state.zeke)
     async with aclosing(sampler.watch(USUAL)) as samples:
         await soon(anext(samples))

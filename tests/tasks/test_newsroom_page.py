@@ -14,7 +14,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain
 from tests.tasks.store.samples import BRIEF, MODELS
-from tests.web.conftest import Web
+from tests.web.conftest import Web, open_house
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
@@ -35,7 +35,12 @@ SCROLLS = r' id="[^"]+" tabindex="0" role="region" aria-label="[^"]'
 @pytest.fixture
 async def call(domain: Domain) -> AsyncIterator[Web]:
     queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load())
-    yield Web(create_app(queue, WebSettings(), pages=[newsroom_page(domain.repository)]), queue)
+    yield Web(
+        create_app(
+            queue, WebSettings(), pages=[newsroom_page(domain.repository)], authenticator=open_house(queue)
+        ),
+        queue,
+    )
     await queue.close()
 
 
@@ -165,7 +170,7 @@ async def test_runs_of_playbooks_show_their_state(client: httpx2.AsyncClient, do
 async def test_page_is_installed_only_with_its_tasks(domain: Domain) -> None:
     (page,) = [page for page in installed_pages() if page.slug == "zeke"]
     queue = Queue(Catalog(), domain.storage, clock=domain.clock, settings=Settings.load())
-    app = create_app(queue, WebSettings(), pages=[page])
+    app = create_app(queue, WebSettings(), pages=[page], authenticator=open_house(queue))
     transport = httpx2.ASGITransport(app)
     async with httpx2.AsyncClient(transport=transport, base_url="http://localhost") as client:
         await see(client, "/", 404)

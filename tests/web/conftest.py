@@ -15,6 +15,7 @@ import httpx2
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, Field
+from starlette.requests import HTTPConnection
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
@@ -29,7 +30,7 @@ from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
-from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web import Authenticator, Caller, WebSettings, create_app
 from zeke_queue.worker import Worker
 
 on_both_storages = pytest.mark.parametrize("storage", ["memory", "postgres"], indirect=True)
@@ -136,9 +137,24 @@ def web() -> WebSettings:
     return WebSettings.load()
 
 
+def open_house(queue: Queue) -> Authenticator:
+    """Return an authenticator to which every caller is an admin until a key exists.
+
+    So tests of other things need no key.
+    """
+
+    async def authenticate(connection: HTTPConnection) -> Caller | None:
+        del connection
+        if await parts_of(queue).storage.access.has_keys():
+            return None
+        return Caller("tests", "tests", frozenset(Scope))
+
+    return authenticate
+
+
 @pytest.fixture
 def app(queue: Queue, web: WebSettings) -> FastAPI:
-    return create_app(queue, web)
+    return create_app(queue, web, authenticator=open_house(queue))
 
 
 class Web:
@@ -150,7 +166,8 @@ class Web:
 
     def with_app(self, settings: WebSettings | None = None, **options: Any) -> Web:
         """Return the callers of another application on the same queue."""
-        return Web(create_app(self.queue, settings or WebSettings.load(), **options), self.queue)
+        given = {"authenticator": open_house(self.queue), **options}
+        return Web(create_app(self.queue, settings or WebSettings.load(), **given), self.queue)
 
     def client(
         self, key: str | None = None, *, host: str = "localhost", peer: str = "127.0.0.1", **headers: str
@@ -203,7 +220,8 @@ async def new_web(clock: FrozenClock | None = None, **settings: Any) -> AsyncIte
     """Open a separate application in memory, for a case that must not see the state of another."""
     clock = clock or FrozenClock()
     async with shop_queue(MemoryStorage(clock), clock) as queue:
-        yield Web(create_app(queue, WebSettings.load(**settings)), queue)
+        web = WebSettings.load(**settings)
+        yield Web(create_app(queue, web, authenticator=open_house(queue)), queue)
 
 
 @pytest.fixture

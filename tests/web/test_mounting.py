@@ -10,14 +10,14 @@ from starlette.routing import Mount
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.web.conftest import Web
+from tests.web.conftest import Web, open_house
 from tests.web.live.tab import Tab
 from zeke_queue.client.queue import Queue
 from zeke_queue.web import WebSettings, create_app
 
 
 async def test_api_works_beneath_a_mount(queue: Queue, clock: FrozenClock) -> None:
-    api = create_app(queue, WebSettings())
+    api = create_app(queue, WebSettings(), authenticator=open_house(queue))
     fast = FastAPI()
 
     @fast.get("/own")

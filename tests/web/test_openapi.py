@@ -13,7 +13,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from tests.web.conftest import Web, shop_catalog
+from tests.web.conftest import Web, open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, create_app
@@ -34,7 +34,7 @@ def served() -> Iterator[tuple[str, str]]:
     async def serve() -> None:
         web = WebSettings.load(api_port=0, api_trigger_limit=0, api_stream_timeout=0.1)
         async with Queue.in_memory(shop_catalog()) as queue:
-            server = ApiServer(queue, web)
+            server = ApiServer(queue, web, authenticator=open_house(queue))
             key = await Web(server.app, queue).key(Scope.ADMIN)
             for _ in range(3):
                 await queue.send("mail", MAIL)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import check_each, check_each_async
 from tests.conformance.driver import soon
-from tests.web.conftest import shop_catalog
+from tests.web.conftest import open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -46,7 +46,9 @@ async def asked(trusted: str, headers: Mapping[str, str]) -> tuple[str, str, boo
     """
     clock = SystemClock()
     queue = Queue(shop_catalog(), MemoryStorage(clock), clock=clock, settings=Settings.load())
-    server = ApiServer(queue, WebSettings.load(api_port=0, api_trusted_proxies=trusted))
+    server = ApiServer(
+        queue, WebSettings.load(api_port=0, api_trusted_proxies=trusted), authenticator=open_house(queue)
+    )
     seen: list[tuple[str, str]] = []
     server.app.add_middleware(Seen, seen=seen)
     running = asyncio.ensure_future(server.run())

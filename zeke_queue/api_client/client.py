@@ -66,7 +66,7 @@ class JobsClient:
 
     Args:
         base_url: the API's URL, such as ``http://localhost:3003``, with the path under which it is mounted.
-        token: an API key; not needed on the server's own machine while there are no keys.
+        token: an API key; None if a host application or a proxy authenticates.
         timeout: seconds that the server may be silent within a request; streams have their own limit.
         transport: a transport in place of httpx2's own, for tests.
         retries: how often such a request is repeated before ``ServerUnavailableError`` is raised.

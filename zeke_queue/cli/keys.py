@@ -100,7 +100,7 @@ async def list_keys(context: typer.Context) -> None:
     if options.json:
         print_json([_value(key) for key in keys])
     elif not keys:
-        echo("No keys yet, so the HTTP API serves only this machine: `zeke keys create NAME`.")
+        echo("No keys yet: `zeke keys create NAME`, or start `zeke up`, which creates one.")
     else:
         _print_keys(keys, now)
 

@@ -41,7 +41,7 @@ def api(
 ) -> None:
     """Serve the HTTP API and the dashboard, without a worker, until SIGTERM or SIGINT.
 
-    Until the first key is created (zeke keys create), only this machine is served.
+    If no key exists yet, it creates the first one, and prints a link to sign in with it once.
     """
     web = _web_settings(host, port)
     asyncio.run(_serve(beginning(options_of(context), app), web))
@@ -65,7 +65,7 @@ def up(
     """Run everything in one process: API, dashboard, a worker with maintenance and schedules.
 
     Without a database (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps its data;
-    without --app it runs the catalog installed with it.
+    without --app it runs the catalog installed with it. It prints a link to sign in to the dashboard once.
     """
     from zeke_queue.cli.catalog_loader import default_catalog
 
@@ -94,13 +94,17 @@ async def _check(begun: Beginning) -> None:
     await require_api_rights(begun.settings.require_database(), begun.settings.jobs_schema)
 
 
-def _server(queue: Queue, begun: Beginning, web: WebSettings) -> ApiServer:
+async def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) -> ApiServer:
+    """Bind the address, and print a link to sign in; with ``again`` not only while no key exists."""
+    from zeke_queue.cli.first_key import offer_sign_in
     from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages
     from zeke_queue.web.server import ApiServer
 
     make_key = on_same(MAKE_KEY, embedded=begun.embedded)
-    return ApiServer(queue, web, pages=installed_pages(), make_key=make_key)
+    server = ApiServer(queue, web, pages=installed_pages(), make_key=make_key)
+    await offer_sign_in(queue, server, again=again, make_key=make_key)
+    return server
 
 
 async def _serve(begun: Beginning, web: WebSettings) -> None:
@@ -109,7 +113,7 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
-        await run_loop_until_signalled(_server(queue, begun, web))
+        await run_loop_until_signalled(await _server(queue, begun, web, again=False))
 
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
@@ -119,4 +123,5 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
-        await run_until_signalled(Worker(queue), [_server(queue, begun, web)])
+        server = await _server(queue, begun, web, again=True)
+        await run_until_signalled(Worker(queue), [server])

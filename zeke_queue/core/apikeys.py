@@ -49,6 +49,11 @@ def digest_of(text: str) -> bytes:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
+def link_digest(token: str) -> bytes:
+    """Return the digest under which a sign-in link's token is stored; no session's token has the same."""
+    return hmac.digest(b"zeke sign-in link", token.encode("utf-8", "surrogatepass"), "sha256")
+
+
 def same(one: bytes, other: bytes) -> bool:
     """Return whether two digests are equal, in constant time."""
     return hmac.compare_digest(one, other)

@@ -35,8 +35,7 @@ if TYPE_CHECKING:
 
 _ABOUT: Final = """Background jobs: send them, stream their updates, and manage queues and schedules.
 
-Every request except a health check needs `Authorization: Bearer mid_…`. Until the first key exists, only this
-machine is served, without a key.
+Every request except a health check needs `Authorization: Bearer mid_…`.
 """
 
 _CORS_HEADERS: Final = ("authorization", "content-type", "idempotency-key", "last-event-id", CSRF_HEADER)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.web.access.guard import Authenticator
     from zeke_queue.web.dashboard import Page
 
 SHUTDOWN_TIMEOUT: Final = 10
@@ -40,6 +41,8 @@ class ApiServer:
     Args:
         queue: an open queue, which the caller closes.
         settings: the deployment's settings; by default read from the environment.
+        authenticator: the application's own authentication, in addition to keys.
+        pages: additional pages of the dashboard.
         make_key: the command to create a key, shown to users.
 
     Raises:
@@ -51,11 +54,14 @@ class ApiServer:
         queue: Queue,
         settings: WebSettings | None = None,
         *,
+        authenticator: Authenticator | None = None,
         pages: Sequence[Page] = (),
         make_key: str = MAKE_KEY,
     ) -> None:
         self.settings = settings or WebSettings.load()
-        self.app: FastAPI = create_app(queue, self.settings, pages=pages, make_key=make_key)
+        self.app: FastAPI = create_app(
+            queue, self.settings, authenticator=authenticator, pages=pages, make_key=make_key
+        )
         self._socket = listen(self.settings.api_host, self.settings.api_port)
         self._server = _Server(_config(self.app, self.settings))
         self._stopping = asyncio.Event()
@@ -68,12 +74,10 @@ class ApiServer:
 
     async def run(self) -> None:
         """Serve until asked to stop; then end streams, wait for requests, and close."""
-        keys = await self.app.state.zeke.guard.keys_exist()
         get_logger().info(
             "api_listening",
             url=self.url,
             dashboard=f"{self.url}/dashboard" if self.settings.api_dashboard else None,
-            callers="with a key" if keys else "this machine only, until a key exists",
         )
         serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         try:

@@ -19,7 +19,7 @@ class WebSettings(Variables):
     """The settings of the HTTP API. Durations are in seconds.
 
     Attributes:
-        api_host: the address on which ``zeke api`` listens; one other than loopback requires an API key.
+        api_host: the address on which ``zeke api`` listens.
         api_port: the port on which it listens; 0 for any free port.
         api_trigger_limit: maximum number of jobs that a caller may trigger per window; 0 for no limit.
         api_trigger_window: the length of that window.

@@ -14,7 +14,7 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.web.client.conftest import Hasty, Way
-from tests.web.conftest import Web
+from tests.web.conftest import Web, open_house
 from zeke_queue import (
     Catalog,
     JobContext,
@@ -67,7 +67,11 @@ class Place:
 
     @asynccontextmanager
     async def serving(self, port: int = 0, **settings: Any) -> AsyncIterator[ApiServer]:
-        server = ApiServer(self.queue, WebSettings.load(api_port=port, **settings))
+        server = ApiServer(
+            self.queue,
+            WebSettings.load(api_port=port, **settings),
+            authenticator=open_house(self.queue),
+        )
         self.url = server.url
         running = asyncio.ensure_future(server.run())
         try:

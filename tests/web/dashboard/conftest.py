@@ -50,7 +50,7 @@ class Browser:
 
 @pytest.fixture
 async def browser(call: Web) -> AsyncIterator[Browser]:
-    """A browser on this machine, while no key exists."""
+    """A browser of an application that is open to all."""
     async with call.client() as client:
         yield Browser(client)
 

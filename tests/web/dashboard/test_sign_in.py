@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,13 +13,16 @@ from starlette.responses import Response
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
-from tests.web.conftest import Web, on_both_storages
+from tests.web.conftest import Web, on_both_storages, open_house
 from tests.web.dashboard.conftest import Browser, signed_in
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
+from zeke_queue.core import apikeys
 from zeke_queue.model import RowState
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import Caller, WebSettings, create_app
+from zeke_queue.web.access.first_key import LINK_SECONDS, first_sign_in
+from zeke_queue.web.access.guard import COOKIE
 from zeke_queue.web.dashboard import Page, PageRequest, View
 from zeke_queue.web.dashboard.page_request import local_path
 
@@ -47,10 +51,9 @@ async def test_htmx_request_without_a_session_redirects_the_whole_page(call: Web
     assert answer.headers["hx-redirect"] == "/dashboard/sign-in?next=%2Fdashboard%2Fqueues"
 
 
-async def test_request_from_elsewhere_without_a_key_shows_how_to_create_one(call: Web) -> None:
-    async with call.client(host="shop.example", peer="10.0.0.9") as client:
-        answer = await client.get("/dashboard/")
-        assert answer.status_code == 403
+async def test_sign_in_page_shows_how_to_create_a_key(call: Web) -> None:
+    async with call.with_app(authenticator=None).client(host="shop.example", peer="10.0.0.9") as client:
+        answer = await client.get("/dashboard/", follow_redirects=True)
         assert "zeke keys create" in answer.text
 
 
@@ -132,6 +135,85 @@ async def test_session_ends_with_sign_out_another_sign_in_or_its_key(call: Web, 
             await browser.see("/", 303)
 
     await check_each_async({"out": sign_out, "in again": sign_in_again, "revoked": revoke}, check)
+
+
+# Sign-in links
+
+
+def link(token: str) -> str:
+    return f"/dashboard/sign-in?token={token}"
+
+
+@on_both_storages
+async def test_first_key_is_created_once_and_signs_in_by_a_link(call: Web, queue: Queue) -> None:
+    web = call.with_app(authenticator=None)
+    first = await first_sign_in(queue, again=False)
+    assert first is not None
+    assert first.key is not None
+    (key,) = await parts_of(queue).storage.access.keys()
+    assert (key.name, key.scopes) == ("first", frozenset({Scope.ADMIN}))
+    assert (await web("GET", "/queues", first.key)).status_code == 200
+    assert await first_sign_in(queue, again=False) is None
+    async with web.client() as client:
+        opened = await client.get(f"{link(first.token)}&next=/dashboard/queues")
+        assert (opened.status_code, opened.headers["location"]) == (303, "/dashboard/queues")
+        cookie = opened.headers["set-cookie"]
+        assert "HttpOnly" in cookie
+        assert first.token not in cookie
+        assert 'id="sign-out"' in (await client.get("/dashboard/")).text
+    async with web.client() as client:
+        used = await client.get(link(first.token))
+        assert (used.status_code, "set-cookie" in used.headers) == (401, False)
+        assert "used already" in used.text
+    again = await first_sign_in(queue, again=True)
+    assert again is not None
+    assert again.key is None
+    assert [one.id for one in await parts_of(queue).storage.access.keys()] == [key.id]
+    await parts_of(queue).storage.access.revoke_key(key.id)
+    assert (await web("GET", link(again.token))).status_code == 401
+    assert await first_sign_in(queue, again=True) is None
+
+
+@on_both_storages
+async def test_link_expires_and_opens_pages_only_by_a_session(
+    call: Web, queue: Queue, clock: FrozenClock
+) -> None:
+    web = call.with_app(authenticator=None)
+    first = await first_sign_in(queue, again=True)
+    assert first is not None
+    for cookie in (first.token, apikeys.link_digest(first.token).hex()):
+        async with web.client(cookie=f"{COOKIE}={cookie}") as client:
+            assert (await client.get("/dashboard/")).status_code == 303
+    clock.advance(LINK_SECONDS)
+    assert (await web("GET", link(first.token))).status_code == 401
+
+
+async def test_link_is_used_up_by_one_request_of_a_user(call: Web, queue: Queue) -> None:
+    web = call.with_app(authenticator=None)
+    first = await first_sign_in(queue, again=True)
+    assert first is not None
+    assert (await web("HEAD", link(first.token))).status_code == 200
+    for purpose in ("prefetch", "prefetch;prerender"):
+        shown = await web("GET", link(first.token), headers={"sec-purpose": purpose})
+        assert (shown.status_code, "set-cookie" in shown.headers) == (200, False)
+    both = await asyncio.gather(*(web("GET", link(first.token)) for _ in range(5)))
+    assert sorted(one.status_code for one in both) == [303, 401, 401, 401, 401]
+    assert [(await web("GET", link(token))).status_code for token in ("", "x", "0" * 64)] == [200, 401, 401]
+
+
+async def test_of_two_servers_only_one_creates_the_first_key(call: Web, queue: Queue) -> None:
+    real = parts_of(queue).storage.access.has_keys
+    assert not await real()
+    first, second = await asyncio.gather(*(first_sign_in(queue, again=False) for _ in range(2)))
+    (key,) = await parts_of(queue).storage.access.keys()
+    known = [one.key for one in (first, second) if one is not None and one.key is not None]
+    assert [apikeys.digest_of(text) for text in known] == [key.digest]
+
+
+async def test_first_key_is_not_created_beside_other_keys(call: Web, queue: Queue) -> None:
+    await call.key(Scope.READ, name="ci")
+    assert await first_sign_in(queue, again=True) is None
+    assert [one.name for one in await parts_of(queue).storage.access.keys()] == ["ci"]
 
 
 async def test_sign_in_leads_to_no_address_elsewhere(call: Web) -> None:
@@ -227,7 +309,7 @@ def app(queue: Queue, web: WebSettings) -> FastAPI:
         return request.go(request.url("queues"), "It is ordered")
 
     views = (View("/", order), View("/orders", order, changes=True, scope=Scope.TRIGGER))
-    return create_app(queue, web, pages=[Page("shop", "Shop", views)])
+    return create_app(queue, web, pages=[Page("shop", "Shop", views)], authenticator=open_house(queue))
 
 
 def test_changes_above_are_all_that_the_dashboard_has(app: FastAPI) -> None:

@@ -17,7 +17,7 @@ from fastapi import FastAPI
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver, soon
-from tests.web.conftest import Web, on_both_storages
+from tests.web.conftest import Web, on_both_storages, open_house
 from tests.web.live.conftest import lasts_until, passes, settled
 from tests.web.live.tab import Open, Tab
 from zeke_queue.client.queue import Queue
@@ -235,7 +235,9 @@ async def test_stuck_reader_is_cut_off_after_a_minute(tab: Open, jobs: Driver, c
 
 
 async def test_number_of_streams_is_limited(queue: Queue, jobs: Driver) -> None:
-    app = create_app(queue, WebSettings.load(api_streams_max=2, api_streams_of_one=0))
+    app = create_app(
+        queue, WebSettings.load(api_streams_max=2, api_streams_of_one=0), authenticator=open_house(queue)
+    )
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path), Tab(app, path) as second:
         async with Tab(app, path) as third:
@@ -351,7 +353,7 @@ OPEN = "streams of this caller are open, which is the limit; end one, or retry l
 
 
 async def test_streams_of_one_caller_are_limited(queue: Queue, call: Web, jobs: Driver) -> None:
-    app = create_app(queue, WebSettings.load(api_streams_of_one=2))
+    app = create_app(queue, WebSettings.load(api_streams_of_one=2), authenticator=open_house(queue))
     path = f"/jobs/stream/{await jobs.send()}"
     greedy, other = [f"Bearer {await call.key(Scope.READ, name=name)}" for name in ("greedy", "other")]
     async with (
@@ -377,12 +379,16 @@ async def test_stream_counts_for_its_caller_until_it_ends(queue: Queue, jobs: Dr
         raise RuntimeError("broken")
 
     async def check(how: str) -> None:
-        app = create_app(queue, WebSettings.load(api_streams_of_one=1, api_stream_timeout=100))
+        app = create_app(
+            queue,
+            WebSettings.load(api_streams_of_one=1, api_stream_timeout=100),
+            authenticator=open_house(queue),
+        )
         live: EventStreams = app.state.zeke.live
         claimed = await jobs.running()
         path = f"/jobs/stream/{claimed.id}"
         if how == "broken":
-            caller = Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
+            caller = Caller("tests", "tests", frozenset(Scope))
             with pytest.raises(RuntimeError, match="broken"):
                 async with Tab(live.stream(broken(), caller=caller.id), "/") as tab:
                     await tab.rest()
@@ -410,7 +416,9 @@ async def test_stream_counts_for_its_caller_until_it_ends(queue: Queue, jobs: Dr
 
 
 async def test_one_caller_may_have_all_streams(queue: Queue, jobs: Driver) -> None:
-    app = create_app(queue, WebSettings.load(api_streams_of_one=1, api_streams_max=1))
+    app = create_app(
+        queue, WebSettings.load(api_streams_of_one=1, api_streams_max=1), authenticator=open_house(queue)
+    )
     path = f"/jobs/stream/{await jobs.send()}"
     async with Tab(app, path) as first, Tab(app, path) as second:
         assert (first.status, second.status) == (200, 429)
@@ -436,7 +444,7 @@ async def test_stream_cancelled_twice_leaves_nothing(queue: Queue, clock: Frozen
         finally:
             closed.set()
 
-    app = create_app(queue)
+    app = create_app(queue, authenticator=open_house(queue))
     live: EventStreams = app.state.zeke.live
     async with Stubborn(live.stream(events(), caller="ada"), "/") as tab:
         await tab.until(lambda tab: "rows" in tab.text)

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 from tests.conformance.driver import Driver, soon
-from tests.web.conftest import shop_catalog
+from tests.web.conftest import open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import JobEvent
 from zeke_queue.storage.memory import MemoryStorage
@@ -40,7 +40,7 @@ async def serving() -> AsyncIterator[tuple[Served, asyncio.Task[None]]]:
     clock = SystemClock()
     storage = MemoryStorage(clock)
     queue = Queue(shop_catalog(), storage, clock=clock, settings=Settings.load())
-    server = ApiServer(queue, WebSettings.load(api_port=0))
+    server = ApiServer(queue, WebSettings.load(api_port=0), authenticator=open_house(queue))
     running = asyncio.ensure_future(server.run())
     try:
         yield Served(server, Driver(storage, clock)), running  # type: ignore[arg-type]

@@ -200,16 +200,6 @@ async def test_streams_stay_open_during_an_outage(
     await close_app(hosted)
 
 
-async def test_loopback_stream_ends_once_a_key_was_created(
-    app: FastAPI, call: Web, jobs: Driver, passing: Passing
-) -> None:
-    async with Tab(app, f"/jobs/stream/{await jobs.send()}") as tab:
-        await passing.lasts(KEEP_ALIVE + 3)
-        assert not tab.ended
-        await call.key()
-        await passing.ends(tab)
-
-
 async def silent() -> AsyncGenerator[ServerEvent]:
     yield ServerEvent("rows", "1")
     await asyncio.Event().wait()

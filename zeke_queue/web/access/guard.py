@@ -1,16 +1,12 @@
-"""Authentication: API keys, sessions of the dashboard, a host application's own method, and loopback.
+"""Authentication: API keys, sessions of the dashboard, and a host application's own method.
 
-Until the first key is stored, only callers on loopback are served, without a key. Requests that a browser or
-a proxy on this machine may have sent on behalf of another host are refused. Afterwards every caller must
-authenticate.
+Every caller must authenticate, also on the server's machine, where other users may have processes.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hmac
-import ipaddress
-import re
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from http.client import responses
@@ -39,10 +35,6 @@ CSRF_HEADER: Final = "x-csrf-token"
 MAKE_KEY: Final = "zeke keys create NAME"
 """The command to create a key in the database of the environment."""
 
-_FORWARDED: Final = re.compile(r"forwarded|x-forwarded-.*|x-real-ip|via|.*-(client|connecting)-ip")
-"""Headers by which proxies name the client they forward."""
-
-_HOST: Final = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d+)?", re.IGNORECASE)
 CALLER: Final = "zeke.caller"
 """The member of an ASGI scope that contains the authenticated caller."""
 
@@ -71,7 +63,7 @@ class Caller:
     name: str
     scopes: frozenset[Scope]
     team_id: UUID | None = None
-    via: Literal["key", "session", "loopback", "host"] = "host"
+    via: Literal["key", "session", "host"] = "host"
 
     def has_scope(self, scope: Scope) -> bool:
         """Return whether this caller holds a scope."""
@@ -103,7 +95,7 @@ class Guard:
         access: the storage of keys and sessions.
         clock: limits how often the use of a key is recorded.
         settings: the settings of cookies and origins.
-        authenticator: a host application's own authentication; with one, loopback alone is not sufficient.
+        authenticator: a host application's own authentication, tried before keys.
         make_key: the command to create a key, shown to users.
     """
 
@@ -121,9 +113,7 @@ class Guard:
         self._clock = clock
         self._settings = settings
         self._authenticator = authenticator
-        self._keys_exist = False
         self._recorded: dict[UUID, float] = {}
-        self._warned = False
 
     async def require(self, connection: HTTPConnection, scope: Scope, *, csrf: str | None = None) -> Caller:
         """Authenticate the caller of a request and check its scope.
@@ -172,13 +162,11 @@ class Guard:
         self, connection: HTTPConnection, caller: Caller, scope: Scope
     ) -> AuthorizationCheck:
         """Return a check of whether a caller is still authorized, for long requests."""
-        shown: tuple[object, ...] = ()
-        if caller.via != "loopback":
-            # A host application may authenticate by any header, so all headers are part of the identity.
-            is_ours = caller.via in ("key", "session") and caller.id.startswith(_KEY_ID)
-            token = connection.cookies.get(COOKIE)
-            by = {"key": connection.headers.get("authorization"), "session": token}
-            shown = (by[caller.via],) if is_ours else tuple(connection.headers.raw)
+        # A host application may authenticate by any header, so all headers are part of the identity.
+        is_ours = caller.via in ("key", "session") and caller.id.startswith(_KEY_ID)
+        token = connection.cookies.get(COOKIE)
+        by = {"key": connection.headers.get("authorization"), "session": token}
+        shown: tuple[object, ...] = (by[caller.via],) if is_ours else tuple(connection.headers.raw)
         return AuthorizationCheck(self, connection, scope, (caller.id, caller.via, *shown))
 
     async def _hosted(self, connection: HTTPConnection) -> Caller | None:
@@ -216,18 +204,7 @@ class Guard:
             key = await self._access.get_session(apikeys.digest_of(token))
             if key is not None:
                 return self._of_key(key, "session")
-        if self._authenticator is None and not await self.keys_exist():
-            return self._on_loopback(connection)
         return await self.by_header(header)
-
-    async def keys_exist(self) -> bool:
-        """Return whether a key was ever stored; from then on, every caller must authenticate."""
-        if not self._keys_exist:
-            self._keys_exist = await self._access.has_keys()
-        if not self._keys_exist and not self._warned:
-            self._warned = True
-            get_logger().warning("no_api_keys", consequence="only loopback is served", hint=self.make_key)
-        return self._keys_exist
 
     async def by_header(self, header: str | None) -> Caller:
         """Authenticate by an Authorization header.
@@ -271,24 +248,6 @@ class Guard:
 
     def _of_key(self, key: ApiKey, via: Literal["key", "session"]) -> Caller:
         return Caller(f"{_KEY_ID}{key.id}", key.name, key.scopes, key.team_id, via)
-
-    def _on_loopback(self, connection: HTTPConnection) -> Caller:
-        """Return the caller for a request from this machine, while no key exists.
-
-        Raises:
-            ApiError: 403 if the peer is not on this machine, or may be forwarding another host's request.
-        """
-        host = _HOST.fullmatch(connection.headers.get("host", ""))
-        # Many proxies add no headers but use HTTP/1.0.
-        proxied = connection.scope.get("http_version") == "1.0" or any(
-            _FORWARDED.fullmatch(name) for name in connection.headers
-        )
-        if not _is_loopback(connection) or host is None or proxied:
-            raise _forbidden(
-                "No API key exists yet, so only requests of this machine to a name such as localhost, without"
-                f" a proxy, are served; create a key: {self.make_key}"
-            )
-        return Caller("loopback", "this machine", frozenset(Scope), None, "loopback")
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,14 +327,3 @@ def _unauthorized(message: str) -> ApiError:
 
 def _forbidden(why: str) -> ApiError:
     return ApiError(403, "Forbidden", description=why)
-
-
-def _is_loopback(connection: HTTPConnection) -> bool:
-    """Return whether the peer is known to be on this machine.
-
-    A peer at a Unix socket may be a proxy, and an unknown peer may have disconnected, so neither counts.
-    """
-    try:
-        return connection.client is not None and ipaddress.ip_address(connection.client.host).is_loopback
-    except ValueError:
-        return False
