@@ -16,6 +16,7 @@ from tests.interleaving.mutants_of_claims import CLAIMS
 from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
 
 SESSION: Final = ("tests/postgres/test_session.py",)
+POOLER: Final = ("tests/postgres/test_pooler.py",)
 POOLED_MIGRATION: Final = ("tests/postgres/test_migrate_pooled.py",)
 HEARTBEATS: Final = ("tests/postgres/test_heartbeat_connection.py",)
 
@@ -395,6 +396,20 @@ MUTANTS: Final = (
         "connection.prepare_threshold = None",
         "connection.prepare_threshold = 1",
         POOLED_MIGRATION,
+    ),
+    Mutant(
+        "every pooler lets us listen",
+        "listener.py",
+        "if own == connection.info.backend_pid:",
+        "if own:",
+        POOLER,
+    ),
+    Mutant(
+        "only notifications wake workers",
+        "store.py",
+        "if not self._listener.enabled:",
+        "if False:",
+        POOLER,
     ),
     Mutant(
         "the machine's clock",

@@ -23,9 +23,9 @@ _CONFIG = """
 [databases]
 * = {target}
 [pgbouncer]
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = {size}
-server_round_robin = 1
+server_round_robin = {in_turn:d}
 max_client_conn = 1000
 max_prepared_statements = {prepared}
 auth_type = any
@@ -39,22 +39,34 @@ pidfile = {folder}/pid
 
 
 class Pooler:
-    """PgBouncer in transaction mode, as a context.
+    """PgBouncer, as a context.
 
     Args:
         target: the database behind it.
         size: its connections to the server.
         prepared: prepared statements that it tracks for each client; 0 if it tracks none.
         ignored: parameters of a connection that it drops; it refuses others that it does not know.
+        mode: ``transaction``, or ``session`` to give each client a connection.
+        in_turn: whether its connections are used in turn; otherwise the last used one is preferred.
     """
 
-    def __init__(self, target: str, *, size: int = 2, prepared: int = 0, ignored: str = "") -> None:
+    def __init__(
+        self,
+        target: str,
+        *,
+        size: int = 2,
+        prepared: int = 0,
+        ignored: str = "",
+        mode: str = "transaction",
+        in_turn: bool = True,
+    ) -> None:
         self._target = {**conninfo_to_dict(target)}
         self._database = self._target.pop("dbname")
         self._target.pop("options", None)
         if self._target.get("host") == "localhost":
             self._target["host"] = "127.0.0.1"  # PgBouncer asks a name server, which need not know it
         self._settings = {"size": size, "prepared": prepared, "ignored": ignored}
+        self._settings |= {"mode": mode, "in_turn": in_turn}
         self._temporary = tempfile.TemporaryDirectory(prefix="zeke-pooler-")
         self._folder = Path(self._temporary.name)
         self._process: subprocess.Popen[bytes] | None = None

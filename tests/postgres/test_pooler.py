@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
+from tests.cases import check_each_async
 from tests.postgres.many_jobs import ANNA, Connection, Sender
-from tests.postgres.pooler import pooled
+from tests.postgres.pooler import Pooler, pooled
 from zeke_queue.model import (
     Completed,
     Failed,
@@ -20,6 +22,7 @@ from zeke_queue.model import (
     WorkerInfo,
 )
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.system.clock import SystemClock
 
 
@@ -84,3 +87,43 @@ async def test_pooler_that_refuses_startup_settings_is_supported(dsn: str) -> No
     with pooled(dsn) as behind:
         async with PostgresStorage.open(behind, listen=False, prepare=True) as storage:
             assert await storage.queues() == []
+
+
+LISTENING = (
+    "select count(*) from pg_stat_activity where datname = current_database() and query ilike 'listen %'"
+)
+
+
+async def test_listener_detects_a_pooler_of_transactions(dsn: str, sql: Connection) -> None:
+    async def check(target: str, *, heard: bool) -> None:
+        listener = Listener(target, "pgboss", SystemClock(), enabled=True)
+        try:
+            assert await listener.ready() == listener.enabled == heard
+            # A connection that listens would deliver to other clients, and keep the server's queue full.
+            assert sql.execute(LISTENING.encode()).fetchone() == (int(heard),)
+        finally:
+            await listener.stop()
+
+    async def check_behind(mode: str, size: int, *, in_turn: bool) -> None:
+        with Pooler(dsn, mode=mode, in_turn=in_turn, size=size) as pooler:
+            await check(pooler.dsn, heard=mode == "session")
+
+    await check(dsn, heard=True)
+    if Pooler.binary() is not None:
+        await check_each_async(
+            [
+                partial(check_behind, "session", 8, in_turn=False),
+                partial(check_behind, "transaction", 4, in_turn=False),
+                partial(check_behind, "transaction", 4, in_turn=True),
+                partial(check_behind, "transaction", 1, in_turn=False),
+            ],
+            lambda one: one(),
+        )
+
+
+async def test_worker_of_the_same_process_is_woken_without_notifications(dsn: str) -> None:
+    async with PostgresStorage.open(dsn, listen=False) as storage:
+        waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 20.0))
+        await SystemClock().sleep(0)
+        await Sender(storage, SystemClock()).send(1, "mail")
+        assert await waiting

@@ -2,7 +2,8 @@
 
 A notification carries a queue's name or a job's id, and wakes the waiters registered for it. It may be lost
 with its connection, so waiters poll as well. After a lost connection is restored all waiters are woken, since
-notifications sent meanwhile are unknown.
+notifications sent meanwhile are unknown. Behind a pooler that gives each transaction another connection
+nothing can be received, so then it does not listen, and says so once.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
 _READY_SECONDS: Final = 2.0
+_POOLER_ROUNDS: Final = 3
+_POOLER_SECONDS: Final = 2.0
 
 
 class Listener:
@@ -39,7 +42,7 @@ class Listener:
         enabled: if False, there are no notifications, and waits end by timeout only.
 
     Attributes:
-        enabled: whether it listens.
+        enabled: whether it listens; set to False if it finds that it cannot.
     """
 
     def __init__(self, conninfo: str, schema: str, clock: Clock, *, enabled: bool) -> None:
@@ -71,7 +74,7 @@ class Listener:
                 await self._ready.wait()
         except TimeoutError:
             return False
-        return True
+        return self.enabled
 
     async def stop(self) -> None:
         """Stop listening."""
@@ -84,6 +87,9 @@ class Listener:
         while True:
             try:
                 async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
+                    if await _is_shared(connection, self._conninfo):
+                        self._stop_listening()
+                        return
                     for channel in self._channels:
                         await connection.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
                     failures = 0
@@ -101,6 +107,41 @@ class Listener:
                 await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
                 failures += 1
 
+    def _stop_listening(self) -> None:
+        self.enabled = False
+        self._ready.set()
+        get_logger().warning(
+            "listening_impossible",
+            reason="a pooler gives each transaction another connection",
+            consequence="jobs and changes of other processes are found by polling",
+            remedy="set JOBS_LISTEN=false, or connect to Postgres itself",
+        )
+
     def _notify_job(self, name: str) -> None:
         with suppress(ValueError):  # sent by another program
             self.notifier.job(UUID(name))
+
+
+async def _is_shared(connection: AsyncConnection, conninfo: str) -> bool:
+    """Return whether a pooler gives each transaction another connection to the server.
+
+    Then our next transaction gets another process of the server, or another client gets the one that served
+    us, by the order in which the pooler uses them. Otherwise it is ours: there is no pooler, or one that
+    gives each client a connection.
+    """
+    own = await _server_process(connection)
+    if own == connection.info.backend_pid:
+        return False  # a pooler gives clients numbers of its own, for their cancellations
+    async with asyncio.timeout(_POOLER_SECONDS):
+        for _ in range(_POOLER_ROUNDS):
+            if await _server_process(connection) != own:
+                return True
+            async with await AsyncConnection.connect(conninfo, autocommit=True) as other:
+                if await _server_process(other) == own:
+                    return True
+    return False
+
+
+async def _server_process(connection: AsyncConnection) -> int:
+    (found,) = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchall()
+    return found[0]

@@ -106,7 +106,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Insert jobs, and wake idle workers of their queues."""
         if any(job.start_at is not None for job in jobs):
             self._claims.forget_marks()
-        return await super().insert(jobs)
+        inserted = await super().insert(jobs)
+        if not self._listener.enabled:
+            # Workers of this process need not wait for their next poll.
+            for name in {job.name for job in jobs}:
+                self._listener.notifier.queue(name)
+        return inserted
 
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
