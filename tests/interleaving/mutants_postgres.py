@@ -216,6 +216,20 @@ MUTANTS: Final = (
         races("archiving-against-sends"),
     ),
     Mutant(
+        "sweep begins again with the same waiting parents",
+        "store.py",
+        "self._swept_to = reached or _BEFORE_ALL",
+        "self._swept_to = _BEFORE_ALL",
+        ("tests/postgres/test_sweeps.py",),
+    ),
+    Mutant(
+        "sweep of waiting parents forgets what has just ended",
+        "sql/resume_waiting.sql",
+        "where latest.awaited",
+        "where false",
+        ("tests/postgres/test_sweeps.py",),
+    ),
+    Mutant(
         "archive takes waiting rows",
         "sql/archive.sql",
         "            and state > 'active'\n            and completedon\n",

@@ -77,7 +77,8 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "archive", {"after": 0.0}, limit=100)
         explain(connection, "purge", {"after": 0.0}, limit=100)
         explain(connection, "resume_parents", {"ids": [ANNA]})
-        explain(connection, "resume_waiting", {}, limit=100)
+        for limit in (10, 100):
+            explain(connection, "resume_waiting", {"after": UUID(int=0)}, limit=limit)
         explain(connection, "children", {"ids": [ANNA]})
         explain(connection, "cancelled_along", {"ids": [ANNA]})
         explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
@@ -268,9 +269,11 @@ def test_search_for_waiting_parents_reads_no_other_jobs(busy: Connection) -> Non
     plan = explain(busy, "resume_parents", {"ids": [waiting[0], ANNA]})
     assert plan.full_scans() == []
     assert plan.most_read() <= 2 + ROUNDED
-    plan = explain(busy, "resume_waiting", {}, limit=100)
+    plan = explain(busy, "resume_waiting", {"after": UUID(int=0)}, limit=100)
     assert plan.full_scans() == []
     assert plan.most_read() <= 1000 + ROUNDED
+    plan = explain(busy, "resume_waiting", {"after": UUID(int=0)}, limit=10)
+    assert plan.most_read() <= 100 + ROUNDED
 
 
 def test_search_for_children_reads_few_pages(busy: Connection) -> None:

@@ -16,7 +16,9 @@ class MaintenanceStore(Protocol):
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs that missed the end or the deletion of their child; return how many.
 
-        The end of a child normally resumes its parent; this covers a crash, or another program's changes.
+        The end of a child normally resumes its parent; this covers a crash, or another program's changes. One
+        call reads the ``limit`` jobs that ended last and the parents of ``limit * 10`` children, and the
+        next call at others: it takes no longer if more jobs wait.
         """
         ...
 

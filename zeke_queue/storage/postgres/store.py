@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.core.validation import check_limit
@@ -28,11 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
-    from uuid import UUID
 
     from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, QueueCapacity, Waiting, WorkerInfo
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
     from zeke_queue.system.clock import Clock
+
+
+_BEFORE_ALL: Final = UUID(int=0)
 
 
 class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin):
@@ -46,6 +49,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         self._claims = Claims(pool, clock, listener.notifier.queue, marking=pool.now is None)
         self.access: Final = PostgresAccess(pool)
         self._identities = Ids(clock, SystemEntropy())
+        self._swept_to = _BEFORE_ALL
         super().__init__(pool)
 
     @classmethod
@@ -136,7 +140,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""
-        return len(await self._pool.run("resume_waiting", self._channels, limit=check_limit(limit)))
+        parameters = self._channels | {"after": self._swept_to}
+        found = await self._pool.run("resume_waiting", parameters, limit=check_limit(limit))
+        resumed, reached, _ = found[0]
+        if resumed < limit:
+            self._swept_to = reached or _BEFORE_ALL
+        return resumed
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
