@@ -25,6 +25,7 @@
           ├── StorageUnavailableError  the database is or became unreachable: try again later
           │    ├── LockTimeoutError    another transaction keeps a lock: nothing has changed
           │    └── StatementTimeoutError  the server cancelled a statement: nothing has changed
+          ├── StatementFailedError     the database failed, not because of the values: try again later
           ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
           ├── UnsupportedServerError   the server is older than PostgreSQL 15
           └── PermissionDeniedError    the role lacks a right; the message names it
@@ -37,7 +38,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from zeke_queue.model import EXPIRED_TYPE, RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from typing import Self
     from uuid import UUID
 
@@ -196,7 +197,16 @@ class StorageUnavailableError(StorageError):
 
 
 class LockTimeoutError(StorageUnavailableError):
-    """Another transaction kept a lock for too long, so the statement was given up and has changed nothing."""
+    """Another transaction kept a lock for too long, so the statement was given up and has changed nothing.
+
+    Attributes:
+        changed: of a call that skips locked jobs: those that it changed nevertheless. It may be repeated with
+            the others.
+    """
+
+    def __init__(self, message: str, changed: frozenset[UUID] = frozenset()) -> None:
+        super().__init__(message)
+        self.changed = changed
 
     @classmethod
     def of(cls, reason: str) -> Self:
@@ -207,9 +217,24 @@ class LockTimeoutError(StorageUnavailableError):
             " pg_blocking_pids() names the sessions that a waiting one waits for"
         )
 
+    @classmethod
+    def beside(cls, changed: Iterable[UUID], locked: Iterable[UUID]) -> Self:
+        """Return the error of a call that changed some jobs and skipped locked ones."""
+        first, *rest = sorted(locked)
+        more = f" and {len(rest)} more" if rest else ""
+        return cls(
+            f"Another transaction keeps job {first}{more} locked; the call changed the others, and may be"
+            " repeated for these when that transaction has ended",
+            frozenset(changed),
+        )
+
 
 class StatementTimeoutError(StorageUnavailableError):
     """The server cancelled a statement, which took too long, or on request; nothing has changed."""
+
+
+class StatementFailedError(StorageError):
+    """The database failed in a statement, for a reason that is not in its values; nothing has changed."""
 
 
 class SchemaVersionError(StorageError):

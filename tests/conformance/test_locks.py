@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
+from uuid import UUID
 
+import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
@@ -15,9 +18,10 @@ from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back,
 from tests.conformance.storages import STORAGES
 from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Extended, Failed, RowState
+from zeke_queue.model import Completed, Extended, Failed, Released, RowState, Waiting
 from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.postgres import PostgresStorage
 
 
@@ -113,3 +117,127 @@ async def test_time_for_a_lock_counts_from_the_first_wait(jobs: Driver) -> None:
         jobs.clock.advance(LOCK_SECONDS / 2)
         with pytest.raises(LockTimeoutError):
             await soon(cancelling)
+
+
+@contextmanager
+def row_locked(storage: Storage, job_id: UUID, request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keep a waiting job's row locked, and nothing else."""
+    if isinstance(storage, MemoryStorage):
+        owner = Owner()
+        storage._locks.take(job_id, owner)
+        yield
+        storage._locks.release(owner)
+        return
+    with psycopg.connect(request.getfixturevalue("emptied_dsn")) as connection:
+        connection.execute("select from pgboss.job where id = %s for update", [job_id])
+        yield
+
+
+# Settlements that skip locked jobs
+
+
+async def settle(jobs: Driver, *outcomes: Completed | Failed | Released, repeated: bool = False) -> set[UUID]:
+    """Settle what is not locked; return what was changed if something was locked."""
+    with pytest.raises(LockTimeoutError) as caught:
+        await soon(
+            jobs.storage.settle(
+                [one for one in outcomes if type(one) is Completed],
+                [one for one in outcomes if type(one) is Failed],
+                [one for one in outcomes if type(one) is Released],
+                repeated=repeated,
+                skip_locked=True,
+            )
+        )
+    return set(caught.value.changed)
+
+
+async def test_locked_job_is_skipped_and_the_others_are_settled(storage: Storage, jobs: Driver) -> None:
+    locked, done, failed, back, gone = [await jobs.running(f"queue-{n}") for n in range(5)]
+    await storage.cancel([gone.id])
+    outcomes = [
+        Completed(locked.id, 1, "1"),
+        Completed(done.id, 1, "2"),
+        Failed(failed.id, 1, None, BOOM),
+        Released(back.id, 1),
+        Completed(gone.id, 1, None),
+        Completed(done.id, 7, "3"),
+    ]
+    async with rolled_back(storage) as transaction:
+        await transaction.lock_attempt(locked.id, 1)
+        assert await settle(jobs, *outcomes) == {done.id, failed.id, back.id}
+        # Repeated, those that were settled count again.
+        assert await settle(jobs, *outcomes[:4], repeated=True) == {done.id, failed.id, back.id}
+    states = [(await jobs.look(job.id)).row_state for job in (locked, done, failed, back, gone)]
+    assert states == [
+        RowState.ACTIVE,
+        RowState.COMPLETED,
+        RowState.FAILED,
+        RowState.CREATED,
+        RowState.CANCELLED,
+    ]
+    assert await storage.settle([Completed(locked.id, 1, "1")], skip_locked=True) == {locked.id}
+    assert (await jobs.look(done.id)).output == 2
+
+
+async def test_job_locked_at_another_attempt_is_not_reported(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with rolled_back(storage) as transaction:
+        await transaction.lock_attempt(job.id, 1)
+        assert await storage.settle([Completed(job.id, 2, None)], skip_locked=True) == set()
+
+
+async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Driver) -> None:
+    key = "__pgboss__singleton_queue"
+    slotted, other, ended = await jobs.running(singleton_key=key), await jobs.running(), await jobs.running()
+    async with rolled_back(storage) as transaction:
+        await jobs.send(within=transaction, singleton_key=key)
+        changed = await settle(
+            jobs, Released(slotted.id, 1), Released(other.id, 1), Completed(ended.id, 1, None)
+        )
+        assert changed == {other.id, ended.id}
+    assert (await jobs.look(slotted.id)).row_state is RowState.ACTIVE
+    assert await storage.settle(released=[Released(slotted.id, 1)], skip_locked=True) == {slotted.id}
+
+
+async def test_end_past_locks_resumes_the_parent_unless_it_is_locked(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    for is_locked in (False, True):
+        parent = await jobs.running()
+        child_id = await jobs.insert_child(parent)
+        assert await jobs.wait_for(child_id, parent)
+        child = await jobs.claim_one("errand")
+        with row_locked(storage, parent.id, request) if is_locked else nullcontext():
+            assert await storage.settle([Completed(child.id, 1, None)], skip_locked=True) == {child.id}
+            assert [job.id for job in await jobs.claim()] == ([] if is_locked else [parent.id])
+        assert await storage.resume_waiting(10) == is_locked
+
+
+async def test_locked_job_is_not_suspended_and_the_others_are(storage: Storage, jobs: Driver) -> None:
+    parents = [await jobs.running(f"queue-{n}") for n in range(3)]
+    children = [await jobs.insert_child(parent) for parent in parents]
+    waiting = [Waiting(parent.id, 1, child) for parent, child in zip(parents, children, strict=True)]
+    async with rolled_back(storage) as transaction:
+        await transaction.lock_attempt(parents[0].id, 1)
+        await transaction.cancel([children[1]])
+        with pytest.raises(LockTimeoutError) as caught:
+            await soon(storage.suspend(waiting, skip_locked=True))
+        assert caught.value.changed == {parents[2].id}
+    done = await storage.suspend(waiting, repeated=True, skip_locked=True)
+    assert done.changed == {parent.id for parent in parents}
+
+
+async def test_end_is_stored_although_the_parent_stays_locked(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    parent = await jobs.running()
+    child_id = await jobs.insert_child(parent)
+    assert await jobs.wait_for(child_id, parent)
+    child = await jobs.claim_one("errand")
+    with row_locked(storage, parent.id, request):
+        settling = asyncio.ensure_future(jobs.complete(child))
+        if isinstance(storage, MemoryStorage):
+            assert await is_kept_waiting(settling)
+            jobs.clock.advance(LOCK_SECONDS)
+        assert await soon(settling)
+    assert await storage.resume_waiting(10) == 1

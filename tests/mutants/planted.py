@@ -13,6 +13,7 @@ TRANSACTION = "zeke_queue.storage.memory.transaction"
 CLAIMS = "zeke_queue.worker.claims"
 HEARTBEAT = "zeke_queue.worker.heartbeat"
 LOOPS = "zeke_queue.worker.loops"
+SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 NODE = "zeke_sim.world.node"
 
 PLANTED: Final = (
@@ -86,7 +87,7 @@ PLANTED: Final = (
     ),
     Mutant(
         "releases-repeated-as-completed",
-        LOOPS,
+        SETTLE_LOOP,
         "        outcomes = [job.outcome for job in batch]\n",
         "        outcomes = [\n"
         "            Completed(job.claimed.id, job.claimed.attempt, None)\n"

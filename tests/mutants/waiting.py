@@ -253,9 +253,9 @@ MUTANTS = (
     ),
     Mutant(
         "waits-dropped",
-        "zeke_queue.worker.loops",
-        "            done = await self._storage.suspend(waiting, repeated=repeated)\n",
-        "            done = await self._storage.suspend([], repeated=repeated)\n",
+        "zeke_queue.worker.settle_loop",
+        "            done = await self._storage.suspend(waiting, **how)\n",
+        "            done = await self._storage.suspend([], **how)\n",
         "The wait of a job is not stored, and it counts as running.",
         where=HERE,
     ),
@@ -293,8 +293,8 @@ MUTANTS = (
     ),
     Mutant(
         "refused-waits-dropped",
-        "zeke_queue.worker.loops",
-        "                batch = await self._fail_refused(batch, done.refused)\n",
+        "zeke_queue.worker.settle_loop",
+        "                batch = await self._fail_refused(batch, refused)\n",
         "                pass\n",
         "A job that may not wait stays active until its deadline.",
         where=HERE,

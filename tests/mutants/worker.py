@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.patching import Mutant
 
 LOOPS = "zeke_queue.worker.loops"
+SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 STATE = "zeke_queue.worker.state"
 HEARTBEAT = "zeke_queue.worker.heartbeat"
 SENDER = "zeke_queue.worker.heartbeat_sender"
@@ -213,7 +214,7 @@ MUTANTS = (
     ),
     Mutant(
         "stop-drops-outcomes",
-        LOOPS,
+        SETTLE_LOOP,
         "            if state.outcomes and (self._ripe or self._closing.is_set()):\n",
         "            if self._closing.is_set():\n"
         "                return\n"
@@ -223,19 +224,43 @@ MUTANTS = (
     ),
     Mutant(
         "outcomes-dropped-in-an-outage",
-        LOOPS,
-        "            await self._health.retry(\n"
-        '                "settle", lambda failed: self._settle(batch, repeated=failed > 0), self._closing\n'
-        "            )\n",
-        "            await self._settle(batch, repeated=False)\n"
-        "        except StorageError:\n"
-        "            return\n",
+        SETTLE_LOOP,
+        '            await self._health.retry("settle", settle, self._closing)\n',
+        "            await settle(0)\n        except StatementFailedError.__base__:\n            return\n",
         "An outcome is dropped if the storage is unavailable at that time.",
         where=("shutdown",),
     ),
     Mutant(
+        "locked-outcomes-dropped",
+        SETTLE_LOOP,
+        "        while apart:\n",
+        "        self._state.settled([*apart], 0.0)\n        apart.clear()\n        while apart:\n",
+        "The outcome of a job whose row is locked is dropped.",
+    ),
+    Mutant(
+        "locked-outcomes-wait-with-the-others",
+        SETTLE_LOOP,
+        "        except (LockTimeoutError, StatementTimeoutError):\n            repeated = True\n",
+        "        except StatementTimeoutError:\n            repeated = True\n",
+        "A job whose row is locked holds up the outcomes of all others.",
+    ),
+    Mutant(
+        "overdue-outcomes-not-in-line",
+        SETTLE_LOOP,
+        "        skip = bool(self._state.apart) and not waits\n",
+        "        skip = bool(self._state.apart)\n",
+        "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
+    ),
+    Mutant(
+        "any-error-refuses-an-outcome",
+        SETTLE_LOOP,
+        "            except StatementFailedError as error:\n",
+        "            except KeyError as error:\n",
+        "An outcome that the database fails to store is tried again with the whole batch for ever.",
+    ),
+    Mutant(
         "outcomes-dropped-behind-a-statement",
-        LOOPS,
+        SETTLE_LOOP,
         "                self._last = self._loop.time()\n",
         "                self._last = self._loop.time()\n                state.outcomes = []\n",
         "An outcome is dropped if others are being stored at that time.",

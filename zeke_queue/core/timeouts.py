@@ -13,6 +13,12 @@ LOCK_SECONDS: Final = 2.0
 Longer than Postgres's ``deadlock_timeout`` of one second, so that a deadlock is found first and repeated.
 """
 
+BRIEF_LOCK_SECONDS: Final = 0.1
+"""Seconds that a settlement which skips locked jobs waits for a slot or a child of one job at most."""
+
+LOCKS_TRIED: Final = 10
+"""Failed waits of such a settlement at most; it leaves the rest to the next one."""
+
 STATEMENT_SECONDS: Final = 60.0
 """Seconds that a statement runs at most; only one with a bad plan or on a stalled server needs them."""
 

@@ -163,6 +163,26 @@ class JobStore(JobWriter, Protocol):
         """
         ...
 
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        repeated: bool = False,
+        skip_locked: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs; see ``JobWriter.settle``.
+
+        Args:
+            skip_locked: settle the jobs that no other transaction keeps locked, and wait for no other.
+
+        Raises:
+            LockTimeoutError: some are locked. With ``skip_locked`` the others are settled, and the error
+                names those that were changed.
+        """
+        ...
+
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent will wait for, as ``insert`` does.
 
@@ -192,7 +212,9 @@ class JobStore(JobWriter, Protocol):
         """
         ...
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
+    async def suspend(
+        self, waiting: Sequence[Waiting], *, repeated: bool = False, skip_locked: bool = False
+    ) -> Suspensions:
         """Suspend active jobs, each until its child has ended; each in its own transaction.
 
         A job whose child has ended already, in the archive too, is due at once. One that can't return to
@@ -202,6 +224,7 @@ class JobStore(JobWriter, Protocol):
         Args:
             repeated: an earlier try had no answer. Then a job that waits already, at the
                 same attempt, counts.
+            skip_locked: as in ``settle``.
 
         Returns:
             The jobs that were changed, and those that were refused. An id in neither no longer belonged to

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_one
-from zeke_queue.errors import LeaseLostError
+from zeke_queue.errors import LeaseLostError, LockTimeoutError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
 from zeke_queue.task.context import JobContext
@@ -112,8 +112,16 @@ class WorkerJobContext(JobContext[Any]):
     async def _extend(self, seconds: float) -> None:
         services = self._services
         open_transactions.check_outside(services.parts.storage, "job.extend")
-        requested_at = services.clock.monotonic()
-        if not await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)]):
+        while True:
+            requested_at = services.clock.monotonic()
+            try:
+                extended = await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)])
+                break
+            except LockTimeoutError:
+                # While its row is locked the job can't be rescued either, so only its own deadline counts.
+                if requested_at >= self.leased.deadline:
+                    raise
+        if not extended:
             services.lost(self.leased)
             raise LeaseLostError.of(self.id)
         deadline = requested_at + seconds

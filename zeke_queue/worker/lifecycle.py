@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from zeke_queue.worker.declaration import Declaration
     from zeke_queue.worker.duties import Duties
     from zeke_queue.worker.heartbeat import Heartbeat
-    from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
+    from zeke_queue.worker.loops import ClaimLoop, Dispatcher, Shared
     from zeke_queue.worker.progress import ProgressWriter
+    from zeke_queue.worker.settle_loop import SettleLoop
     from zeke_queue.worker.state import Shutdown
     from zeke_queue.worker.watchdog import Watchdog
 

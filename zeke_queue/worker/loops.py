@@ -1,21 +1,11 @@
-"""The loops of a worker, which carry out what ``state`` decides: claims, settlements, deadlines.
-
-A pool task hands over its outcome and takes the next job; it never waits for the storage. A batch of
-outcomes is sent when there are enough or after 5 ms, or at once if none was sent lately. While it is under
-way the next batch gathers. While the storage is unavailable, outcomes are kept and retried, even after the
-end of the lease: every settlement is fenced by its attempt, so a late one changes nothing if another worker
-has the job, and saves the work otherwise.
-"""
+"""The loops of a worker that carry out what ``state`` decides about claims and deadlines."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from zeke_queue.core import jsonb
-from zeke_queue.core.failure import error_output
 from zeke_queue.errors import StorageError
-from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.storage.inspect import Inspector
 from zeke_queue.storage.jobs import JobStore
 from zeke_queue.storage.workers import WorkerStore
@@ -26,27 +16,14 @@ from zeke_queue.worker.state import Interrupt, Report, Settle, Start
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-    from uuid import UUID
-
-    from structlog.typing import FilteringBoundLogger
+    from collections.abc import Awaitable, Callable, Iterable
 
     from zeke_queue.model import WorkerInfo
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
-    from zeke_queue.worker.progress import ProgressWriter
-    from zeke_queue.worker.state import Action, LeasedJob, Outcome, WorkerState
+    from zeke_queue.worker.state import Action, LeasedJob, WorkerState
     from zeke_queue.worker.storage_health import StorageHealth
-
-GATHER: Final = 0.005
-"""Seconds that an outcome waits for others at most."""
-
-ENOUGH: Final = 250
-"""Outcomes that are sent without further waiting."""
-
-BATCH_MAX: Final = 1000
-"""Outcomes per settlement at most."""
 
 
 class RunStorage(JobStore, WorkerStore, Inspector, Protocol):
@@ -272,148 +249,3 @@ class ClaimLoop(Part):
         self._claims.drains = len(self._drains)
         for waiter in drained:
             waiter.notify()
-
-
-class SettleLoop(Part):
-    """Stores outcomes.
-
-    Args:
-        progress_writer: its lines must be stored before their job ends, since watchers leave then.
-        refused_wait: makes the outcome of a job that would wait forever.
-    """
-
-    def __init__(
-        self,
-        shared: Shared,
-        progress_writer: ProgressWriter,
-        refused_wait: Callable[[LeasedJob, UUID, Sequence[UUID]], Outcome],
-    ) -> None:
-        super().__init__(shared)
-        self._refused_wait = refused_wait
-        self._progress_writer = progress_writer
-        self._waiter = Waiter()
-        self._timer: asyncio.TimerHandle | None = None
-        self._ripe = False
-        self._last = -GATHER
-        self._closing = asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        self._logger = log.get_logger()
-        self._logs_all = log.enabled("info")
-
-    def soon(self) -> None:
-        """Store the waiting outcomes when there are enough of them, or when they have waited long enough."""
-        if self._ripe:
-            return
-        if len(self._state.outcomes) >= ENOUGH:
-            self._ripen()
-        elif self._timer is None:
-            self._timer = self._loop.call_at(self._last + GATHER, self._ripen)
-
-    def close(self) -> None:
-        """Make ``run`` return once everything is stored."""
-        self._closing.set()
-        self._waiter.notify()
-
-    async def run(self) -> None:
-        """Store outcomes until closed."""
-        state = self._state
-        while True:
-            if state.outcomes and (self._ripe or self._closing.is_set()):
-                batch = state.batch(BATCH_MAX)
-                # Outcomes left over from this batch have waited already, and no timer will signal them again.
-                self._ripe = bool(state.outcomes)
-                await self._store(batch)
-                self._last = self._loop.time()
-                if state.settled(batch, self._clock.monotonic()):
-                    self._wake_claims.notify()
-            elif self._closing.is_set() and not state.outcomes:
-                return
-            else:
-                await self._waiter.wait()
-
-    def _ripen(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._ripe = True
-        self._waiter.notify()
-
-    async def _store(self, batch: Sequence[LeasedJob]) -> None:
-        """Store a batch, without a time limit."""
-        if self._progress_writer.any:
-            await self._progress_writer.flush()
-        try:
-            # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
-            await self._health.retry(
-                "settle", lambda failed: self._settle(batch, repeated=failed > 0), self._closing
-            )
-        except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
-            await self._store_singly(batch, error)
-
-    async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
-        """Find the outcomes that the storage refuses, and store a failure in place of each."""
-        if len(batch) > 1:
-            for job in batch:
-                await self._store([job])
-            return
-        job = batch[0]
-        log_refusal("settle", error)
-        if isinstance(job.outcome, Failed) and job.reason == "lost":
-            # Its failure is refused too; the deadline will end the job.
-            self._state.unknown.leave(job.claimed.id, job.claimed.attempt)
-            return
-        job.reason = "lost"
-        output = error_output(error, while_storing=type(job.outcome).__name__)
-        job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)
-        await self._store(batch)
-
-    async def _settle(self, batch: Sequence[LeasedJob], *, repeated: bool) -> None:
-        outcomes = [job.outcome for job in batch]
-        failed = [outcome for outcome in outcomes if type(outcome) is Failed]
-        changed = await self._storage.settle(
-            [outcome for outcome in outcomes if type(outcome) is Completed],
-            failed,
-            [outcome for outcome in outcomes if type(outcome) is Released],
-            repeated=repeated,
-        )
-        if waiting := [outcome for outcome in outcomes if type(outcome) is Waiting]:
-            done = await self._storage.suspend(waiting, repeated=repeated)
-            changed |= done.changed
-            if done.refused:
-                batch = await self._fail_refused(batch, done.refused)
-        if self._logs_all or failed or len(changed) < len(batch):
-            for job in batch:
-                _log_outcome(self._logger, job, stored=job.claimed.id in changed)
-
-    async def _fail_refused(
-        self, batch: Sequence[LeasedJob], refused: Mapping[UUID, Sequence[UUID]]
-    ) -> list[LeasedJob]:
-        """Fail jobs that would wait forever; return the other jobs of the batch."""
-        endless = [job for job in batch if job.claimed.id in refused]
-        for job in endless:
-            if type(job.outcome) is Waiting:
-                job.outcome = self._refused_wait(job, job.outcome.child, refused[job.claimed.id])
-        await self._settle(endless, repeated=False)
-        return [job for job in batch if job.claimed.id not in refused]
-
-
-def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) -> None:
-    outcome = job.outcome
-    fields: dict[str, Any] = {**job.log_fields(), "durationMs": round(job.took * 1000, 1)}
-    if not stored:
-        logger.warning("lease_lost", **fields, outcome=type(outcome).__name__)
-    elif isinstance(outcome, Completed):
-        logger.info("job_completed", **fields)
-    elif isinstance(outcome, Failed):
-        error = jsonb.loads(outcome.output)
-        retry_in = None if outcome.retry_in is None else round(outcome.retry_in, 3)
-        fields |= {"willRetry": retry_in is not None, "retryIn": retry_in}
-        fields["error"] = {"type": error.get("type"), "message": error.get("message")}
-        if error.get("traceback"):
-            fields["exception"] = error["traceback"]
-        (logger.error if retry_in is None else logger.warning)("job_failed", **fields)
-    elif isinstance(outcome, Released):
-        event = "job_snoozed" if outcome.delay and job.reason is None else "job_released"
-        logger.info(event, **fields, delay=outcome.delay)
-    elif isinstance(outcome, Waiting):
-        logger.info("job_waits", **fields, childId=str(outcome.child))

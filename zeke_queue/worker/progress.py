@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import clean, plain
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavailableError
 from zeke_queue.model import JobEvent
 from zeke_queue.system.waiting import start_detached
 from zeke_queue.worker.storage_health import log_refusal
@@ -221,7 +221,7 @@ class ProgressWriter:
         """Append events to the storage without those that it refuses; return what an outage left unstored."""
         try:
             await self._storage.append_events(events)
-        except StorageUnavailableError:
+        except (StorageUnavailableError, StatementFailedError):
             return events
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):

@@ -163,7 +163,8 @@ class WorkerState:
         ready: those that wait for a pool task, in order.
         running: those that run, and in which slot; handlers of lost jobs count until they end.
         outcomes: jobs whose outcome waits to be stored.
-        storing: how many outcomes are being stored.
+        storing: how many outcomes are being stored, or kept apart.
+        apart: jobs whose outcome is stored apart from the others, once their row is unlocked.
         alive_until: the end of the lease, unless another heartbeat is answered before.
         claims_begun, claims_ended: how many claims were sent, and how many of them were answered or failed.
         unknown: the jobs that only the storage holds for this worker.
@@ -178,6 +179,7 @@ class WorkerState:
         self.running: dict[LeasedJob, Slot] = {}
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
+        self.apart: dict[LeasedJob, None] = {}
         self.alive_until = alive_until
         self.claims_begun = self.claims_ended = 0
         self._renewing = threading.Lock()
@@ -249,12 +251,12 @@ class WorkerState:
     def batch(self, most: int) -> list[LeasedJob]:
         """Return the next jobs whose outcomes to store, at most ``most``."""
         batch, self.outcomes = self.outcomes[:most], self.outcomes[most:]
-        self.storing = len(batch)
+        self.storing += len(batch)
         return batch
 
     def settled(self, batch: Sequence[LeasedJob], now: float) -> bool:
         """Forget jobs whose outcomes are stored; return whether to wake the claim loop."""
-        self.storing = 0
+        self.storing -= len(batch)
         freed = wake = False
         for job in batch:
             held = self.jobs.pop(job, 0) is None

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    StatementTimeoutError,
+    StorageError,
+    StorageUnavailableError,
+)
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import first
 
@@ -32,6 +37,8 @@ class StorageHealth:
         """Make a call, and log whether the storage is unavailable since then, or back."""
         try:
             answer = await proceed()
+        except (LockTimeoutError, StatementTimeoutError):
+            raise  # the database answered
         except StorageUnavailableError as error:
             if self._lost_at is None:
                 self._lost_at = self._clock.monotonic()

@@ -35,9 +35,10 @@ from zeke_queue.worker.executors.threads import Threads
 from zeke_queue.worker.heartbeat import Heartbeat
 from zeke_queue.worker.job_context import ContextServices
 from zeke_queue.worker.lifecycle import Lifecycle
-from zeke_queue.worker.loops import ClaimLoop, Dispatcher, SettleLoop, Shared
+from zeke_queue.worker.loops import ClaimLoop, Dispatcher, Shared
 from zeke_queue.worker.outcomes import Outcomes
 from zeke_queue.worker.progress import ProgressWriter
+from zeke_queue.worker.settle_loop import SettleLoop
 from zeke_queue.worker.state import Shutdown, WorkerState
 from zeke_queue.worker.storage_health import StorageHealth
 from zeke_queue.worker.watchdog import Watchdog

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
-from zeke_queue.errors import LeaseLostError, UsageError
+from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError
 from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
@@ -27,7 +27,7 @@ from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
 from zeke_queue.storage.memory.unit_of_work import AutoCommit
-from zeke_queue.storage.memory.verbs import MemoryVerbs
+from zeke_queue.storage.memory.verbs import MemoryVerbs, checked
 from zeke_queue.storage.notifier import Notifier
 
 if TYPE_CHECKING:
@@ -37,11 +37,14 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import (
         Claimed,
+        Completed,
         Extended,
+        Failed,
         Job,
         JobEvent,
         NewJob,
         QueueSettings,
+        Released,
         Schedule,
         Suspensions,
         Waiting,
@@ -128,13 +131,47 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             transitions.await_end(self._direct, inserted)
         return child.id if self._tables.known(child.id) else None
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        repeated: bool = False,
+        skip_locked: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs whose attempt still matches; return the ids that were changed."""
+        if not skip_locked:
+            return await super().settle(completed, failed, released, repeated=repeated)
+        outcomes, now = checked(completed, failed, released), self._clock.now()
+        locked = {
+            one.id
+            for one in (*completed, *failed, *released)
+            if any(self._locks.taken(lock) for lock in self._locks_of_settled([one]))
+        }
+        changed = self._settle(now, outcomes.without(locked), repeated=repeated)
+        transitions.wake(self._direct, now, sorted(changed), self._locks.taken)
+        if locked:
+            raise LockTimeoutError.beside(changed, locked)
+        return changed
+
+    async def suspend(
+        self, waiting: Sequence[Waiting], *, repeated: bool = False, skip_locked: bool = False
+    ) -> Suspensions:
         """Suspend active jobs until others have ended."""
         now = self._clock.now()
-        if self._locks.any:
+        locked: set[UUID] = set()
+        if self._locks.any and skip_locked:
+            for one in waiting:
+                if any(self._locks.taken(lock) for lock in self._locks_of_waiting([one])):
+                    locked.add(one.id)
+        elif self._locks.any:
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
-        done = transitions.suspend(self._direct, now, waiting, repeated=repeated)
+        free = [one for one in waiting if one.id not in locked]
+        done = transitions.suspend(self._direct, now, free, repeated=repeated)
         await self._wake(done.changed)  # for jobs that lost their slot and so have ended
+        if locked:
+            raise LockTimeoutError.beside(done.changed, locked)
         return done
 
     async def resume_waiting(self, limit: int) -> int:

@@ -6,15 +6,17 @@ in one step. So a statement that raises, or is cancelled while it waits, has cha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
+from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import FINAL, Failed, Released, RowState
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.rows import fresh, normal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
     from zeke_queue.model import Completed, NewJob
@@ -23,6 +25,22 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
     from zeke_queue.system.clock import Clock
+
+
+class Checked(NamedTuple):
+    """Outcomes of a settlement, with the texts of their outputs."""
+
+    completed: list[tuple[Completed, str | None]]
+    failed: list[tuple[Failed, str]]
+    released: Sequence[Released]
+
+    def without(self, ids: Collection[UUID]) -> Checked:
+        """Return the outcomes of other jobs."""
+        return Checked(
+            [one for one in self.completed if one[0].id not in ids],
+            [one for one in self.failed if one[0].id not in ids],
+            [one for one in self.released if one.id not in ids],
+        )
 
 
 class MemoryVerbs:
@@ -54,17 +72,21 @@ class MemoryVerbs:
         repeated: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs whose attempt still matches; return the ids that were changed."""
+        outcomes = checked(completed, failed, released)
         now = self._begin()
-        completions = [(outcome, normal(outcome.output)) for outcome in completed]
-        failures = [(outcome, normal(outcome.output) or "{}") for outcome in failed]
         if self._locks.any:
             await self._locks.clear(
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
-        changed = transitions.complete(self._scope, now, completions, repeated=repeated)
-        changed |= transitions.fail_or_release(self._scope, now, failures, released, repeated=repeated)
+        changed = self._settle(now, outcomes, repeated=repeated)
         await self._wake(changed)
         return changed
+
+    def _settle(self, now: datetime, outcomes: Checked, *, repeated: bool) -> set[UUID]:
+        """Write outcomes whose locks are free."""
+        completions, failures, released = outcomes
+        changed = transitions.complete(self._scope, now, completions, repeated=repeated)
+        return changed | transitions.fail_or_release(self._scope, now, failures, released, repeated=repeated)
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs."""
@@ -98,7 +120,8 @@ class MemoryVerbs:
         """
         ended, owner = sorted(changed), self._scope.owner
         if owner is None and self._locks.any:
-            await self._locks.clear(lambda: self._locks_of_waking(ended))
+            with suppress(LockTimeoutError):  # a sweep resumes a parent that stays locked
+                await self._locks.clear(lambda: self._locks_of_waking(ended))
         transitions.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
 
     def _begin(self) -> datetime:
@@ -135,6 +158,15 @@ class MemoryVerbs:
             child = self._scope.row(job_id)
             if child is not None and child.awaited and child.state in FINAL:
                 yield from (parent.id for parent in self._scope.waiting_for(job_id))
+
+
+def checked(
+    completed: Sequence[Completed], failed: Sequence[Failed], released: Sequence[Released]
+) -> Checked:
+    """Return outcomes with their outputs as JSON that the storage can hold."""
+    completions = [(outcome, normal(outcome.output)) for outcome in completed]
+    failures = [(outcome, normal(outcome.output) or "{}") for outcome in failed]
+    return Checked(completions, failures, released)
 
 
 def _waits_again(outcome: Completed | Failed | Released) -> bool:

@@ -14,6 +14,7 @@ from zeke_queue.errors import (
     PermissionDeniedError,
     SchemaVersionError,
     SettingsError,
+    StatementFailedError,
     StatementTimeoutError,
     StorageUnavailableError,
     UnsupportedServerError,
@@ -46,6 +47,24 @@ _WRONG_OPTION: Final = re.compile(
 )
 
 
+_OF_VALUES: Final = ("22", "23", "44", "54", "P0")
+"""Classes of errors in the values of a statement: data, constraints, views, sizes, and errors of triggers."""
+
+
+class _Writing:
+    """A context around a statement that writes values of several jobs."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, psycopg.Error) and error.sqlstate and not is_of_values(error.sqlstate):
+            raise StatementFailedError(
+                f"The database failed in a statement ({error.sqlstate}): {str(error).strip()}. A worker"
+                " repeats the statement; see the server's log"
+            ) from error
+
+
 class _Translation:
     """A context entered around every statement; a class, since a generator would cost more."""
 
@@ -61,6 +80,7 @@ class _Translation:
 
 _DRIVERS: Final = (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError)
 _TRANSLATION: Final = _Translation()
+_WRITING: Final = _Writing()
 
 
 def translated() -> AbstractContextManager[None]:
@@ -145,6 +165,20 @@ def how_to_migrate(schema: str | None) -> str:
 def is_worth_repeating(error: BaseException) -> bool:
     """Return whether the server rolled back because of a concurrent transaction (deadlock, serialization)."""
     return isinstance(error, psycopg.Error) and error.sqlstate in _SERIALIZATION
+
+
+def writing() -> AbstractContextManager[None]:
+    """Translate errors that are not about the values of a statement; the others propagate unchanged.
+
+    Raises:
+        StatementFailedError: the database failed.
+    """
+    return _WRITING
+
+
+def is_of_values(state: str) -> bool:
+    """Return whether an SQLSTATE says that the server refuses a value, now and later."""
+    return state.startswith(_OF_VALUES)
 
 
 def check_server(version: int) -> None:

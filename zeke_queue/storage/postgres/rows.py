@@ -21,7 +21,7 @@ from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, RowState, Schedule
 from zeke_queue.storage.postgres.statements import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from psycopg import AsyncConnection, Connection
     from psycopg.abc import Buffer
@@ -236,6 +236,16 @@ class Outcomes:
         names = ("ids", "attempts", "states", "delays", "outputs", "faileds")
         columns: list[list[Any]] = [list(column) for column in zip(*self.rows, strict=True)]
         return dict(zip(names, columns or [[] for _ in names], strict=True))
+
+    def only(self, ids: Collection[UUID], *, returning: bool | None = None) -> Outcomes:
+        """Return those of these jobs, or among them those that return to waiting, or do not."""
+        some = Outcomes()
+        some.rows = [
+            row
+            for row in self.rows
+            if row[0] in ids and (returning is None or returning is (row[3] is not None))
+        ]
+        return some
 
     def one_by_one(self) -> list[Outcomes]:
         """Return each outcome on its own, in the order of the ids."""

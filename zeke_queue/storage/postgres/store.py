@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from zeke_queue.core.names import schema_name
+from zeke_queue.core.timeouts import LOCKS_TRIED
 from zeke_queue.core.validation import check_limit
+from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claims import Claims
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
+from zeke_queue.storage.postgres.error_mapping import writing
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
@@ -30,7 +33,18 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
-    from zeke_queue.model import Claimed, Extended, JobEvent, NewJob, QueueCapacity, Waiting, WorkerInfo
+    from zeke_queue.model import (
+        Claimed,
+        Completed,
+        Extended,
+        Failed,
+        JobEvent,
+        NewJob,
+        QueueCapacity,
+        Released,
+        Waiting,
+        WorkerInfo,
+    )
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
     from zeke_queue.system.clock import Clock
 
@@ -117,6 +131,27 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
                 self._listener.notifier.queue(name)
         return inserted
 
+    async def settle(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        repeated: bool = False,
+        skip_locked: bool = False,
+    ) -> set[UUID]:
+        """Write outcomes of active jobs, and notify watchers."""
+        with writing():
+            if not skip_locked:
+                return await super().settle(completed, failed, released, repeated=repeated)
+            outcomes = rows.Outcomes(completed, failed, released)
+            changed, locked = await self._in_transaction(
+                lambda verbs: verbs.settle_unlocked(outcomes, repeated=repeated)
+            )
+        if locked:
+            raise LockTimeoutError.beside(changed, locked)
+        return changed
+
     async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
         return await self._claims.claim(worker, capacity, check_limit(limit))
@@ -125,17 +160,32 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Insert a job that its parent waits for."""
         return await self._in_transaction(lambda verbs: verbs.insert_awaited(child, attempt))
 
-    async def suspend(self, waiting: Sequence[Waiting], *, repeated: bool = False) -> Suspensions:
+    async def suspend(
+        self, waiting: Sequence[Waiting], *, repeated: bool = False, skip_locked: bool = False
+    ) -> Suspensions:
         """Suspend active jobs until others have ended, each in its own transaction."""
         done = Suspensions(set(), {})
+        locked: set[UUID] = set()
         for one in sorted(waiting):
-            single = await self._in_transaction(partial(PostgresVerbs.suspend_one, waiting=one))
-            done.changed.update(single.changed)
-            done.refused.update(single.refused)
+            if len(locked) == LOCKS_TRIED:
+                break
+            suspend = partial(PostgresVerbs.suspend_one, waiting=one, briefly=skip_locked)
+            try:
+                with writing():
+                    single = await self._in_transaction(suspend)
+            except LockTimeoutError:
+                if not skip_locked:
+                    raise
+                locked.add(one.id)
+            else:
+                done.changed.update(single.changed)
+                done.refused.update(single.refused)
         rest = [one for one in waiting if one.id not in done.changed and one.id not in done.refused]
         if repeated and rest:
             asked = rows.Outcomes(waiting=rest).parameters()
             done.changed.update(row[0] for row in await self._pool.run("settled_before", asked))
+        if locked:
+            raise LockTimeoutError.beside(done.changed, locked)
         return done
 
     async def resume_waiting(self, limit: int) -> int:
@@ -187,7 +237,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Store progress and log lines, and notify watchers."""
         if events:
             channel = {"job_channel": job_channel(self._pool.schema)}
-            await self._pool.run("append_events", rows.of_events(events) | channel)
+            with writing():
+                await self._pool.run("append_events", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
         """Run a function in a transaction, which is repeated if the server rolls it back."""

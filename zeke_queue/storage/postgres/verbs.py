@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.options import INT4_MAX
-from zeke_queue.errors import LeaseLostError
+from zeke_queue.core.timeouts import BRIEF_LOCK_SECONDS, LOCKS_TRIED
+from zeke_queue.errors import LeaseLostError, LockTimeoutError
 from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
@@ -142,6 +144,43 @@ class PostgresVerbs:
             changed |= await self._settle_one(single)
         return changed
 
+    async def settle_unlocked(self, outcomes: Outcomes, *, repeated: bool) -> tuple[set[UUID], set[UUID]]:
+        """Settle, in a transaction, the jobs that no other one keeps locked.
+
+        Returns:
+            The jobs that were changed, and those that are active but locked, or whose slot is.
+        """
+        await self.wait_briefly()
+        asked = {"ids": [row[0] for row in outcomes.rows], "attempts": [row[1] for row in outcomes.rows]}
+        found = dict(await self._runner.run("lock_unlocked", asked))
+        free = {job_id for job_id, is_free in found.items() if is_free}
+        locked = found.keys() - free
+        ending, returning = (outcomes.only(free, returning=one) for one in (False, True))
+        changed: set[UUID] = set()
+        if ending.rows:
+            changed |= await self._ids("settle", ending.parameters())
+        try:
+            if returning.rows:
+                changed |= await self._ids_or_refusal("settle", returning.parameters())
+        except (UniqueViolation, LockTimeoutError):
+            tried = 0
+            for single in returning.one_by_one():
+                try:
+                    if tried < LOCKS_TRIED:
+                        changed |= await self._settle_one(single)
+                        continue
+                except LockTimeoutError:
+                    tried += 1
+                locked.add(single.rows[0][0])
+        rest = outcomes.only({row[0] for row in outcomes.rows} - changed - locked)
+        if repeated and rest.rows:
+            changed |= await self._woken_for(await self._runner.run("settled_before", rest.parameters()))
+        return changed, locked
+
+    async def wait_briefly(self) -> None:
+        """Limit this transaction's waits for locks."""
+        await self._runner.run("wait_briefly", {"milliseconds": f"{BRIEF_LOCK_SECONDS * 1000:.0f}"})
+
     async def _settle_one(self, single: Outcomes) -> set[UUID]:
         other: UUID | None = None
         for _ in range(_HOLDER_READS):
@@ -208,8 +247,10 @@ class PostgresVerbs:
             await self._runner.run("await", {"id": inserted})
         return inserted
 
-    async def suspend_one(self, waiting: Waiting) -> Suspensions:
+    async def suspend_one(self, waiting: Waiting, *, briefly: bool) -> Suspensions:
         """Suspend a job until another one has ended, in a transaction; lock the parent before its child."""
+        if briefly:
+            await self.wait_briefly()
         if not await self._lock_attempt(waiting.id, waiting.attempt):
             return Suspensions(set(), {})
         locked = await self._runner.run("lock_jobs", {"ids": [waiting.child]})
@@ -302,8 +343,12 @@ class PostgresVerbs:
         """
         awaited = [row[0] for row in changed if len(row) > 1 and row[1] is True]
         if awaited:
-            wake = "resume_parents" if self._runner.in_transaction else "resume_parents_for_sure"
-            await self._runner.run(wake, {"ids": awaited} | self._channels)
+            parents = {"ids": awaited} | self._channels
+            if not self._runner.in_transaction:
+                with suppress(LockTimeoutError):
+                    await self._runner.run("resume_parents_for_sure", parents)
+                    return {row[0] for row in changed}
+            await self._runner.run("resume_parents", parents)
         return {row[0] for row in changed}
 
 
