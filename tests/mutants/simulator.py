@@ -142,7 +142,8 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
         "partition_in",
         "pause",
     ): "failure-without-fence",
-    ("lost_wakeup",): "watch-reads-once",
+    ("lost_wakeup", "notify_full"): "watch-reads-once",
+    ("abandoned",): "late-claim-kept",
     ("clock",): "sweeps-by-the-wall-clock",
 }
 """For kinds of faults that do the same to the runtime a bug that only they bring to light."""

@@ -27,6 +27,13 @@ MUTANTS = (
         "A worker whose claim had no answer keeps jobs that it does not know of.",
     ),
     Mutant(
+        "late-claim-kept",
+        HEARTBEAT,
+        "        if lost or self._unknown:\n",
+        "        if lost:\n",
+        "A claim that the server finishes after its client has left stays active at a worker that lives.",
+    ),
+    Mutant(
         "doubt-forgotten",
         LOOPS,
         "        except BaseException:\n            self._claims.unsure = True\n",

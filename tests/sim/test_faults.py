@@ -169,7 +169,7 @@ def test_claim_may_skip_due_job() -> None:
 # Waiting for work
 
 
-def _woken(outcome: Outcome) -> float:
+def woken(outcome: Outcome) -> float:
     return next(of(Began, outcome)).at
 
 
@@ -184,20 +184,20 @@ def _every_wait(decision: dict[str, Any]) -> dict[str, Any]:
 
 def test_lost_wakeup_costs_at_most_one_poll() -> None:
     prompt, lost = (
-        _woken(outcome_of(waits, send_later)) for waits in ({}, _every_wait({"fault": "lost_wakeup"}))
+        woken(outcome_of(waits, send_later)) for waits in ({}, _every_wait({"fault": "lost_wakeup"}))
     )
     assert prompt == pytest.approx(10.5, abs=0.02)
     assert prompt + 0.02 < lost <= prompt + 2.1
 
 
 def test_late_wakeup_is_late() -> None:
-    late = _woken(outcome_of(_every_wait({"fault": "late_wakeup", "for": 0.7}), send_later))
+    late = woken(outcome_of(_every_wait({"fault": "late_wakeup", "for": 0.7}), send_later))
     assert late == pytest.approx(11.2, abs=0.05)
 
 
 def test_spurious_wakeup_causes_a_claim() -> None:
     spurious = outcome_of(_every_wait({"fault": "spurious", "after": 0.5}), send_later)
-    assert _woken(spurious) == pytest.approx(10.5, abs=0.02)
+    assert woken(spurious) == pytest.approx(10.5, abs=0.02)
     assert len(list(of(Invoked, spurious, verb="claim"))) > len(
         list(of(Invoked, outcome_of({}, send_later), verb="claim"))
     )
@@ -258,7 +258,7 @@ def test_partitioned_node_gets_no_answer() -> None:
 
 def test_partitioned_node_gets_no_wakeup() -> None:
     outcome = outcome_of({"node/w1/0": {"fault": "partition", "at": 9.0, "for": 8.0}}, send_later)
-    assert _woken(outcome) > 17.0
+    assert woken(outcome) > 17.0
 
 
 def test_clock_of_one_node_jumps_or_drifts() -> None:

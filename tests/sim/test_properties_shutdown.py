@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.cases import check_each
 from tests.sim.histories import WORKERS, History
-from zeke_queue.model import Completed, Released, WorkerInfo
+from zeke_queue.model import Completed, QueueCapacity, Released, RowState, WorkerInfo
 from zeke_sim.history.events import Ended
 
 BEGINS, ENDS = "a stopping process starts nothing", "a stopping process ends in time"
@@ -150,6 +150,24 @@ def test_worker_may_leave_after_long_outage() -> None:
         assert _leaves(h, failed).holds(LEAVES)
 
     check_each(["unknown", None], check)
+
+
+def test_job_of_a_claim_that_came_late_may_be_left() -> None:
+    def check(beats: int, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History(lease=10.0)
+        h.heartbeat()
+        job = h.send()
+        call = h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=(QueueCapacity("a", 10),), limit=100)
+        h.answer(call, "away", "unknown")
+        h.wait(1.0)
+        began = {"attempt": 1, "worker": WORKERS["w1"], "started_on": h.now}
+        h.change(job, call, state=RowState.ACTIVE, **began)
+        for _ in range(beats):
+            h.wait(4.0)
+            h.heartbeat()
+        assert _leaves(h, "ok").holds(LEAVES) is allowed
+
+    check_each([(1, True), (4, False)], check)
 
 
 def test_worker_may_leave_without_jobs_or_lease(h: History) -> None:

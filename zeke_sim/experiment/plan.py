@@ -136,7 +136,7 @@ def drawn(scenario: str, seed: int, draws: RandomStream, kinds: tuple[str, ...] 
         wake=draws.pick((0.0, 0.2, 0.5)),
         handler=draws.pick((0.0, 0.05, 0.2)),
         node=draws.pick((0.0, 1.0, 3.0)),
-        database=draws.pick((0.0, 0.0, 1.0)),
+        database=draws.pick((0.0, 0.0, 2.0)),
         slow=draws.pick((0.1, 0.3)),
         latency=draws.pick((0.002, 0.02, 0.2)),
         skip=draws.pick((0.0, 0.05, 0.2)),
@@ -144,7 +144,7 @@ def drawn(scenario: str, seed: int, draws: RandomStream, kinds: tuple[str, ...] 
         skip_time=not draws.chance(0.15),
     )
     if strategy == "storm":
-        knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=1.0, slow=0.2, skip=0.1)
+        knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=2.0, slow=0.2, skip=0.1)
     elif strategy == "swarm":
         knobs = knobs.but(
             kinds=tuple(kind for kind in allowed if draws.chance(0.3)), statement=0.15, node=3.0

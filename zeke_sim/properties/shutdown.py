@@ -126,7 +126,8 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     """A worker that leaves has settled or released all jobs that it held.
 
     Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose
-    lease ended meanwhile, so that it could no longer settle its jobs.
+    lease ended meanwhile, so that it could no longer settle its jobs. So are jobs of a claim that the server
+    finished shortly before, after the worker had given up on it: heartbeats find them only a while later.
     """
     failing = state.of("failing", dict[str, float])
     if isinstance(event, Answered):
@@ -139,7 +140,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     node = state.nodes[event.node]
     if event.verb != "deregister":
         return
-    held = state.activity[event.args["worker"]].holds
+    held = [job for job in state.activity[event.args["worker"]].holds if not _came_late(job, event, state)]
     since = min([failing.get(event.node, event.at), *node.open.values()])
     was_paused = any(
         fault.node == event.node
@@ -156,6 +157,16 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
             job=min(held),
             since=since,
         )
+
+
+def _came_late(job: UUID, event: Invoked, state: RunState) -> bool:
+    """Return whether a claim took effect within the last lease, after its client had given up on it."""
+    row = state.lives[job].row
+    claim = None if row is None else state.lives[job].claims.get(row.attempt)
+    call = None if claim is None or claim.call is None else state.calls.get(claim.call)
+    if claim is None or call is None or call.answered is None or claim.at < event.at - state.rules.lease:
+        return False
+    return call.outcome != "ok" and call.answered.at <= claim.at
 
 
 def _heartbeat_answered(event: Answered, state: RunState) -> None:

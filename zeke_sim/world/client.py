@@ -189,12 +189,21 @@ class NodeCalls:
             return False
         if kind == "spurious":
             timeout = min(timeout, decision["after"])
-        woken = await world.store.wait_for_jobs(queues, timeout)
+        woken = await self._notified(queues, timeout)
         if node.link is not None or world.down:
             return False
         if woken and kind == "late_wakeup":
             await world.database_clock.sleep(decision["for"])
         return woken or kind == "spurious"
+
+    async def _notified(self, queues: Sequence[str], timeout: float) -> bool:
+        """Wait for a wake-up that the server delivers."""
+        world, clock = self._world, self._node.resting_clock  # which stands still while idle time is skipped
+        until = clock.monotonic() + timeout
+        while await world.store.wait_for_jobs(queues, max(0.0, until - clock.monotonic())):
+            if world.server.notifies:
+                return True
+        return False
 
 
 def _recorded(arguments: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -237,7 +246,7 @@ class _NodeFeed:
 
     def _arrives(self) -> bool:
         node, world = self._node, self._node.world
-        if node.link is not None or world.down:
+        if node.link is not None or world.down or not world.server.notifies:
             return False
         if not world.faulty:
             return True

@@ -26,6 +26,8 @@ class Server:
 
     Attributes:
         down: whether it is unavailable.
+        restarts: how often it has ended all connections.
+        notifies: whether it delivers notifications.
         transactions: the open transactions by number.
     """
 
@@ -34,7 +36,10 @@ class Server:
         self._store = store
         self._loop = loop
         self._context = context
+        self.restarts = 0
+        self.notifies = True
         self._down_until = 0.0
+        self._full_until = 0.0
         self._numbers = 0
         self._waiting: dict[asyncio.Task[None], None] = {}
         self.transactions: dict[int, OpenTransaction] = {}
@@ -60,8 +65,8 @@ class Server:
 
     def end(self, number: int, after: float) -> None:
         """Roll a transaction back ``after`` seconds, when the server notices that its client is gone."""
-        if number in self.transactions:
-            self.later(after, self._roll_back, number)
+        if (opened := self.transactions.get(number)) is not None:
+            self.later(max(after, opened.busy_until - self._loop.time()), self._roll_back, number)
 
     def end_of(self, owner: object) -> None:
         """Roll back the open transactions of a dead process."""
@@ -80,8 +85,23 @@ class Server:
         if self._loop.time() >= self._down_until:
             self.down = False
 
+    def fill_notifications(self, seconds: float) -> None:
+        """Deliver no notification for a number of seconds."""
+        self.notifies = False
+        self._full_until = max(self._full_until, self._loop.time() + seconds)
+        self.later(seconds, self._empty_notifications)
+
+    def _empty_notifications(self) -> None:
+        if self._loop.time() >= self._full_until:
+            self.notifies = True
+
+    def heal(self) -> None:
+        """End all faults."""
+        self.down, self.notifies = False, True
+
     def restart(self) -> None:
         """Roll back all open transactions and drop all waiting statements."""
+        self.restarts += 1
         for task in list(self._waiting):
             task.cancel()
         for number in list(self.transactions):
@@ -103,6 +123,7 @@ class OpenTransaction:
     Attributes:
         statement: the statement that waits for a lock, if any.
         idle_timeout: seconds without a statement after which the server rolls it back; None for no limit.
+        busy_until: when the server has finished a statement whose client has left.
     """
 
     def __init__(
@@ -112,6 +133,7 @@ class OpenTransaction:
         self._number = number
         self._steps = 0
         self.idle_timeout: float | None = None
+        self.busy_until = 0.0
         self._block = store.transaction(own=own)
         self.owner = owner
         self.statement: asyncio.Task[Any] | None = None

@@ -20,6 +20,7 @@ STATEMENT: Final[Mapping[str, str]] = {
     "lost": "the statement commits, but its answer is lost",
     "hung": "the answer is an error after a long time; the statement may have been applied",
     "late": "the statement is applied late, and answered",
+    "abandoned": "the client gives up with an error, and the server finishes the statement later",
     "pool": "no connection is free for a long time, so nothing is sent",
     "conflict": "the database aborts the statement again and again, as for a deadlock",
     "kill_before": "the node is killed as it sends the statement, which does not arrive",
@@ -50,6 +51,7 @@ NODE: Final[Mapping[str, str]] = {
 DATABASE: Final[Mapping[str, str]] = {
     "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
+    "notify_full": "the queue of notifications is full: writes succeed, but all wake-ups are lost for a time",
 }
 """Faults of the database."""
 
@@ -136,6 +138,9 @@ def statement_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
                 decision["for"] = round(draws.tail(2.0, 30.0), 3)
             if kind == "late":
                 decision["wait"] = round(draws.tail(2.0, 30.0), 3)
+            if kind == "abandoned":
+                decision["for"] = round(draws.tail(0.5, 10.0), 3)
+                decision["wait"] = round(decision["for"] + draws.tail(3.0, 30.0), 3)
             if kind == "hung":
                 decision["applied"] = draws.chance(0.5)
     if knobs.slow and draws.chance(knobs.slow):

@@ -93,6 +93,7 @@ class _Call:
     fault: str | None = field(init=False)
     incarnation: int = field(init=False)
     counted: bool = field(init=False)
+    restarts: int = field(init=False)
     waiter: asyncio.Future[Any] = field(init=False)
     gone: bool = False
     done: bool = False
@@ -104,7 +105,9 @@ class _Call:
         self.waiter = asyncio.get_running_loop().create_future()
         # A call that stays unanswered for long does not count as activity, except for a heartbeat, whose
         # absence ends a lease.
-        self.counted = self.verb == "heartbeat" or self.fault not in {"hung", "pool", "conflict"}
+        quiet = self.fault in {"hung", "abandoned", "pool", "conflict"}
+        self.counted = self.verb == "heartbeat" or not quiet
+        self.restarts = self.node.world.server.restarts
 
     def start(self) -> None:
         """Send the statement."""
@@ -125,11 +128,15 @@ class _Call:
         elif fault == "refused":
             self._later(self.decision.get("wait", SHORTEST), self._fail, "failed")
         elif fault == "kill_before":
-            world.open_calls -= self.counted
+            self._uncount()
             self._later(0.0, node.kill)
         elif fault == "hung" and not self.decision.get("applied"):
             self._later(self.decision["for"], self._fail, "unknown")
         else:
+            if fault == "abandoned":
+                self._later(self.decision["for"], self._fail, "unknown")
+                if (opened := self._opened()) is not None:
+                    opened.busy_until = world.time() + self.decision["wait"] + SHORTEST
             self._later(self.decision.get("wait", SHORTEST), self._arrive)
 
     async def answer(self) -> Any:
@@ -150,10 +157,17 @@ class _Call:
         if world.down:
             self._fail("failed")
             return
-        if self.gone and not world.cancelled_arrives(self.address):
-            world.open_calls -= self.counted
+        # An abandoned statement runs on the server already, and ends with it.
+        ended = self.fault == "abandoned" and self.restarts != world.server.restarts
+        if ended or (self.gone and not world.cancelled_arrives(self.address)):
+            self._uncount()
             return
         self._apply()
+
+    def _uncount(self) -> None:
+        """Count the call no longer as activity."""
+        self.node.world.open_calls -= self.counted
+        self.counted = False
 
     def _apply(self) -> None:
         world = self.node.world
@@ -197,6 +211,8 @@ class _Call:
         if fault == "kill_after" and node.incarnation == self.incarnation:
             node.kill()
         back = self.decision.get("back", SHORTEST)
+        if fault == "abandoned":
+            return
         if fault == "hung":
             self._later(self.decision["for"], self._fail, "unknown")
         elif fault == "lost":
@@ -222,7 +238,7 @@ class _Call:
     def _answer(self, outcome: str, result: Any, issued: datetime | None) -> None:
         """Deliver the answer when the node runs next, unless the node has died."""
         node, loop = self.node, self.node.world.loop
-        self.node.world.open_calls -= self.counted
+        self._uncount()
         if node.incarnation != self.incarnation or node.dead or self.waiter.done():
             return
         if node.run_queue.ready or node.run_queue.paused:

@@ -243,6 +243,8 @@ class World(WorldContext):
         self.record_fault(None, address, kind, fault.get("for"))
         if kind == "db_clock":
             self.database_clock.offset += fault["by"]
+        elif kind == "notify_full":
+            self.server.fill_notifications(fault["for"])
         else:
             self.server.go_down(fault["for"])
 
@@ -253,6 +255,6 @@ class World(WorldContext):
             self.server.go_down(seconds)
 
     def _heal(self) -> None:
-        self.server.down = False
+        self.server.heal()
         for node in self.nodes.values():
             node.heal()
