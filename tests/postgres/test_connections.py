@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import select
+from typing import Any
 
 import pytest
+from psycopg import AsyncConnection, OperationalError
 
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.opening import END_ALL, opened
@@ -52,6 +54,30 @@ async def test_transaction_that_waits_too_long_names_the_pool_setting(dsn: str) 
             parts.pool.timeout = patience
         async with storage.transaction():
             pass
+
+
+async def test_caller_that_waits_gets_a_connection_after_an_outage(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is longer than the pool tries to connect on its own, so only an asking caller makes it try again."""
+    monkeypatch.setattr("zeke_queue.storage.postgres.connections.RECONNECT_SECONDS", 0.05)
+    async with opened(dsn, min_size=1, max_size=1) as parts:
+        pool, connect, failures = parts.pool, parts.pool._connect, 5
+
+        async def fail_at_first() -> Any:
+            nonlocal failures
+            if failures:
+                failures -= 1
+                raise OperationalError("away")
+            return await connect()
+
+        pool.reconnect_timeout = 0.01
+        monkeypatch.setattr(pool, "_connect", fail_at_first)
+        async with await AsyncConnection.connect(dsn, autocommit=True) as admin:
+            await parts.storage.now()
+            await admin.execute(END_ALL)
+        assert await parts.storage.queues() == []
+        assert failures == 0
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

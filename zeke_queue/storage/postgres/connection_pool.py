@@ -17,7 +17,7 @@ from psycopg.pq import PipelineStatus
 from psycopg_pool import AsyncConnectionPool
 
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.storage.postgres.connections import Connection, Connections
+from zeke_queue.storage.postgres.connections import RECONNECT_SECONDS, Connection, Connections
 from zeke_queue.storage.postgres.error_mapping import (
     as_storage_error,
     is_worth_repeating,
@@ -173,6 +173,7 @@ class ConnectionPool:
             min_size=min_size,
             max_size=max_size,
             timeout=_CHECKOUT_SECONDS,
+            reconnect_timeout=RECONNECT_SECONDS,
             kwargs={"autocommit": True},
             configure=configure,
             open=False,

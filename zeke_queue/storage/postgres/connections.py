@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 KEPT_SECONDS: Final = 60.0
 """Seconds that a connection may stay out of the pool, which manages the age of its connections."""
 
+RECONNECT_SECONDS: Final = 2.0
+"""Seconds for which the pool tries to replace a lost connection, and a caller waits before it asks again.
+
+The pool doubles its pauses between tries, to minutes in a long outage; this begins them anew.
+"""
+
 
 class Connection(WaitingConnection):
     """A connection with its own cursor.
@@ -73,13 +79,22 @@ class Connections:
             await self.give(connection)
 
     async def _from_pool(self) -> Connection:
+        """Take a connection of the pool; ask repeatedly, since a pool without any connects when asked."""
+        time = asyncio.get_running_loop().time
+        until = time() + self._pool.timeout
         self._waiting += 1
         try:
-            connection = await self._pool.getconn()
+            while True:
+                try:
+                    connection = await self._pool.getconn(min(RECONNECT_SECONDS, max(0.0, until - time())))
+                except PoolTimeout:
+                    if time() >= until:
+                        raise
+                else:
+                    connection.taken_at = time()
+                    return connection
         finally:
             self._waiting -= 1
-        connection.taken_at = asyncio.get_running_loop().time()
-        return connection
 
     def keep(self, connection: Connection) -> bool:
         """Keep a returned connection as the spare one, if allowed; return whether it was kept."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.system.clock import Clock
 
-_RECONNECT_SECONDS: Final = (0.1, 0.5, 2.0, 5.0)
+_RECONNECT_SECONDS: Final = (0.1, 0.5, 1.0)
 _READY_SECONDS: Final = 2.0
 _POOLER_ROUNDS: Final = 3
 _POOLER_SECONDS: Final = 2.0
