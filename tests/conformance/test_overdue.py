@@ -57,6 +57,21 @@ async def test_worker_without_heartbeat_loses_its_jobs(storage: Storage, jobs: D
     assert [(job.id, job.reason, job.worker) for job in await lock_expired(storage, 100)] == expected
 
 
+async def test_silent_worker_keeps_its_jobs_until_it_had_time_to_renew_its_lease(
+    storage: Storage, jobs: Driver
+) -> None:
+    await jobs.heartbeat(ANNA, lease=15)
+    lost = await jobs.running(worker=ANNA)
+    unregistered = await jobs.running(worker=BERT)
+    late = await jobs.running(worker=ANNA, expire_in=20)
+    jobs.clock.advance(30)
+    for watched, found in ((0.0, False), (15.0, False), (15.1, True), (1e12, True)):
+        async with storage.transaction() as transaction:
+            overdue = await transaction.lock_expired(10, watched)
+        expected = {unregistered.id: "lease", late.id: "deadline"} | ({lost.id: "lease"} if found else {})
+        assert {job.id: job.reason for job in overdue} == expected, watched
+
+
 async def test_heartbeat_renews_the_lease(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     await jobs.heartbeat(lease=15)
     await jobs.running()

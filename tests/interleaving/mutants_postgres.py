@@ -180,6 +180,13 @@ MUTANTS: Final = (
         HEARTBEATS,
     ),
     Mutant(
+        "pool asked once after an outage",
+        "connections.py",
+        "min(RECONNECT_SECONDS, max(0.0, until - time()))",
+        "max(0.0, until - time())",
+        ("tests/postgres/test_connections.py",),
+    ),
+    Mutant(
         "heartbeat through the pool",
         "store.py",
         "return HeartbeatConnection(pool.session, pool.schema) if pool.now is None else None",
@@ -200,6 +207,13 @@ MUTANTS: Final = (
         "for update of job skip locked\n",
         "for update of job\n",
         races("against-maintenance"),
+    ),
+    Mutant(
+        "leases end in an outage",
+        "sql/lock_expired.sql",
+        "                    or alive.lease >= %(watched)s::bigint * interval '1 microsecond'\n",
+        "",
+        ("tests/conformance/test_overdue.py", MODEL),
     ),
     Mutant(
         "archive without SKIP LOCKED",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -242,9 +243,15 @@ class StorageMachine(CallersMachine):
 
     # Maintenance
 
-    @rule(limit=draw.limits, retry_in=st.none() | draw.seconds, error=draw.errors, commit=st.booleans())
-    def sweep(self, limit: int, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
-        late = self.pair.both("lock_expired", limit)
+    @rule(
+        limit=draw.limits,
+        watched=st.sampled_from([math.inf, 0.0]) | draw.seconds,
+        retry_in=st.none() | draw.seconds,
+        error=draw.errors,
+        commit=st.booleans(),
+    )
+    def sweep(self, limit: int, watched: float, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
+        late = self.pair.both("lock_expired", limit, watched)
         failed = [Failed(job.id, job.attempt, retry_in, error, RowState.EXPIRED) for job in late]
         steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
         self.pair.in_transaction(steps, commit=commit)

@@ -87,8 +87,9 @@ MUTANTS = (
     Mutant(
         "sweeps-stay-slow",
         MAINTENANCE,
-        "failures[name] = failures[name] + 1 if name in swept.failed else 0\n",
-        "failures[name] += name in swept.failed\n",
+        "                failures[name] = failures[name] + 1 if name in swept.failed else 0\n"
+        "                longest = OUTAGE_PAUSE_MAX if name in self._unavailable else BACKOFF_MAX\n",
+        "                failures[name] += name in swept.failed\n                longest = BACKOFF_MAX\n",
         "After a few storage errors maintenance sweeps rarely forever.",
     ),
     Mutant(
@@ -103,7 +104,7 @@ MUTANTS = (
     Mutant(
         "scheduler-ends-in-an-outage",
         SCHEDULER,
-        "                failures += 1\n"
+        "                failures, longest = failures + 1, OUTAGE_PAUSE_MAX\n"
         '                self._log.warning("scheduler_retrying", error=str(error))\n',
         '                self._log.warning("scheduler_retrying", error=str(error))\n'
         "                if not self._declared:\n                    return\n",
@@ -113,7 +114,7 @@ MUTANTS = (
     Mutant(
         "declared-scheduler-ends-in-an-outage",
         SCHEDULER,
-        "                failures += 1\n"
+        "                failures, longest = failures + 1, OUTAGE_PAUSE_MAX\n"
         '                self._log.warning("scheduler_retrying", error=str(error))\n',
         '                self._log.warning("scheduler_retrying", error=str(error))\n'
         "                if self._declared:\n                    return\n",

@@ -414,6 +414,13 @@ MUTANTS = (
         "A job that failed once and then completed has the error as its output.",
     ),
     Mutant(
+        "leases-end-in-an-outage",
+        TRANSITIONS,
+        "ended and (info is None or timedelta(seconds=info.lease) < self._watched)",
+        "ended",
+        "After an outage the jobs of silent workers are rescued before these could renew their leases.",
+    ),
+    Mutant(
         "expires-from-creation",
         TRANSITIONS,
         "        deadline = row.started_on + min(",
@@ -423,8 +430,8 @@ MUTANTS = (
     Mutant(
         "expires-early",
         TRANSITIONS,
-        "        if (deadline < now or dead[worker])",
-        "        if (deadline < now + row.expire_in / 4 or dead[worker])",
+        "        if (deadline < now or row.worker in dead)",
+        "        if (deadline < now + row.expire_in / 4 or row.worker in dead)",
         "An attempt is taken for overdue when a quarter of its time is left.",
     ),
     Mutant(

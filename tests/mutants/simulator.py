@@ -70,6 +70,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "a refusal has a reason": "failed-keeps-its-slot",
     "reads tell the truth": "archived-not-found",
     "nothing expires before its time": "living-workers-rescued",
+    "no lease ends right after an outage": "leases-end-right-after-an-outage",
     "no attempt is cut short": "lost-called-expired",
     "an extension counts from now": "extensions-add-up",
     "no handler is interrupted without a reason": "given-up-before-the-deadline",

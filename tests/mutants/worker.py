@@ -118,6 +118,13 @@ MUTANTS = (
         "After an outage that is shorter than the lease, the first heartbeat comes when it has ended.",
     ),
     Mutant(
+        "leases-end-right-after-an-outage",
+        "zeke_queue.maintenance.rescuer",
+        "transaction.lock_expired(limit, contact.seconds())",
+        "transaction.lock_expired(limit)",
+        "After an outage the jobs of workers are rescued which had no time to renew their leases.",
+    ),
+    Mutant(
         "lease-unwatched",
         LIFECYCLE,
         '            self._start("lease", self.heartbeat.watch_lease())\n',

@@ -54,6 +54,8 @@ def ticks(place: Place) -> list[RowState]:
 async def test_worker_rescues_lost_jobs_and_serves_ticks(place: Place) -> None:
     job_id = await lost_job(place)
     async with place.working(**BOTH, **SHORT):
+        assert place.state(job_id) is RowState.ACTIVE, "its worker may have been cut off as well"
+        await place.advance(5, 5)
         await until(lambda: place.state(job_id) is RowState.COMPLETED)
         assert not ticks(place), "the schedule starts from now"
         await place.advance(61)
@@ -85,6 +87,7 @@ async def test_worker_of_no_concurrency_has_duties_alone(place: Place) -> None:
     place.catalog.resources = resources
     job_id, late = await lost_job(place), await place.send("work")
     async with place.working(concurrency=0, **BOTH, **SHORT) as worker:
+        await place.advance(5, 5)
         await until(lambda: place.state(job_id) is RowState.RETRY)
         await place.advance(61)
         await until(lambda: ticks(place) == [RowState.CREATED])

@@ -8,7 +8,7 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import ACTIVE, EPOCH, EXPIRED, RETRY, WORKERS, History, claimed
 from zeke_queue.model import Completed, Extended, Failed, QueueCapacity
-from zeke_sim.history.events import Answered, WorkerRow
+from zeke_sim.history.events import Answered, Fault, WorkerRow
 
 LIMIT = "active jobs within the limit"
 STARTS, GIVES = "a claim begins the attempt's time", "a claim returns what it took"
@@ -175,6 +175,26 @@ def test_attempt_is_overdue_after_its_lease(h: History) -> None:
     h.wait(14)
     h.overdue(job, "lease")
     assert f"worker {WORKERS['w1']} counts as dead" in h.breaks(OVERDUE)
+
+
+def test_lease_ends_only_after_as_long_a_time_without_an_outage(h: History) -> None:
+    for node, kind, seconds, waited, holds in (
+        ("db", "restart", 20.0, 1.0, False),
+        ("db", "restart", 20.0, 16.0, True),
+        ("db", "restart", 5.0, 1.0, True),
+        ("v1", "partition", 20.0, 1.0, False),
+        ("w1", "partition", 20.0, 1.0, True),
+        ("db", "db_clock", 20.0, 1.0, True),
+    ):
+        h = History()
+        job = h.send()
+        h.heartbeat()
+        h.claim(job)
+        h.wait(20)
+        h.events.append(Fault(h.at, node, "db/0", kind, h.at + seconds))
+        h.wait(seconds + waited)
+        h.overdue(job, "lease")
+        assert h.holds("no lease ends right after an outage") is holds, (node, kind, seconds, waited)
 
 
 def test_attempts_of_dead_and_unregistered_workers_are_overdue(h: History) -> None:

@@ -11,6 +11,9 @@ from typing import Final
 RECONNECT_MAX: Final = 3.0
 """Seconds from the end of an outage to the next answered heartbeat; with short intervals, the interval."""
 
+WATCHED_MAX: Final = 100 * 365.25 * 86_400.0
+"""Seconds without an outage beyond which the time makes no difference."""
+
 
 def reconnect_time(interval: float) -> float:
     """Return the seconds from the end of an outage within which a heartbeat must be answered."""

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
+    from zeke_queue.maintenance.contact import Contact
     from zeke_queue.model import ExpiredJob
-    from zeke_queue.storage.jobs import JobStore
+    from zeke_queue.storage.jobs import JobStore, Transaction
+    from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
 
 
@@ -27,10 +29,16 @@ class Rescuer:
     Args:
         storage: the storage of the jobs.
         entropy: the source of the jitter of retries.
+        clock: measures how long a search takes.
+
+    Attributes:
+        contact: the time without an outage of the storage; None if it does not matter.
     """
 
-    def __init__(self, storage: JobStore, entropy: Entropy) -> None:
+    def __init__(self, storage: JobStore, entropy: Entropy, clock: Clock) -> None:
+        self.contact: Contact | None = None
         self._storage = storage
+        self._clock = clock
         self._draws = entropy.stream("retry")
         self._log = get_logger()
 
@@ -50,7 +58,7 @@ class Rescuer:
         changed: set[UUID] = set()
         try:
             async with self._storage.transaction(own=True) as transaction:
-                overdue = await transaction.lock_expired(batch + len(stuck))
+                overdue = await self._overdue(transaction, batch + len(stuck))
                 found = [job for job in overdue if job.id not in stuck]
                 failures = [self._verdict(job) for job in found]
                 if failures:
@@ -66,6 +74,17 @@ class Rescuer:
             if job.id in changed:
                 self._report(job, verdict)
         return len(found), [job for job in found if job.id in changed]
+
+    async def _overdue(self, transaction: Transaction, limit: int) -> list[ExpiredJob]:
+        """Lock overdue jobs; those of silent workers only if these have had time to renew their lease."""
+        contact, began = self.contact, self._clock.monotonic()
+        if contact is None:
+            return await transaction.lock_expired(limit)
+        overdue = await transaction.lock_expired(limit, contact.seconds())
+        if self._clock.monotonic() - began > contact.gap:
+            # The outage may have been during this call.
+            return [job for job in overdue if job.reason == "deadline"]
+        return overdue
 
     def _verdict(self, job: ExpiredJob) -> Failed:
         policy = RetryPolicy(job.retry_limit, job.retry_delay, job.retry_backoff, job.retry_delay_max)

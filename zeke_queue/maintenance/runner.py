@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError
+from zeke_queue.maintenance.contact import Contact
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import StoppableTimer, backoff
+from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -100,6 +101,7 @@ class Maintenance:
         archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
         delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.
         batch: rows per statement at most.
+        contact: the time without an outage, from calls that others make; from those of ``run`` by default.
     """
 
     def __init__(
@@ -110,20 +112,24 @@ class Maintenance:
         archive_after: float | None = None,
         delete_after: float | None = None,
         batch: int = 1000,
+        contact: Contact | None = None,
     ) -> None:
         settings = queue.settings
         self._storage = queue.storage
-        self._rescuer = Rescuer(queue.storage, queue.entropy)
+        self._rescuer = Rescuer(queue.storage, queue.entropy, queue.clock)
+        self._contact = contact
         self._clock = queue.clock
         self._timer = StoppableTimer(queue.clock)
         self._every = every
         self._archive_after = settings.jobs_archive_after if archive_after is None else archive_after
         self._delete_after = settings.jobs_delete_after if delete_after is None else delete_after
         self._batch = batch
+        self._unavailable: set[MaintenanceJob] = set()
         self._log = get_logger()
 
     async def run(self) -> None:
         """Sweep until stopped; a failing duty backs off, and the others keep their interval."""
+        self._rescuer.contact = self._contact or Contact(self._clock, 2 * self._every)
         failures = dict.fromkeys(DUTIES, 0)
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._timer.stopped:
@@ -133,7 +139,8 @@ class Maintenance:
             ended = self._clock.monotonic()
             for name in duties:
                 failures[name] = failures[name] + 1 if name in swept.failed else 0
-                due[name] = ended + backoff(self._every, failures[name])
+                longest = OUTAGE_PAUSE_MAX if name in self._unavailable else BACKOFF_MAX
+                due[name] = ended + backoff(self._every, failures[name], longest)
             await self._timer.pause(min(due.values()) - ended)
 
     def stop(self) -> None:
@@ -143,6 +150,9 @@ class Maintenance:
     async def sweep(self, duties: Iterable[MaintenanceJob] = DUTIES) -> MaintenanceResult:
         """Run duties once; one that fails is reported, and the others still run.
 
+        Before ``run`` nothing is known of outages, so jobs are rescued as soon as their worker's lease has
+        ended; in ``run`` only after as long a time without an outage.
+
         Args:
             duties: some of ``DUTIES``.
         """
@@ -151,6 +161,7 @@ class Maintenance:
         stuck: set[UUID] = set()
 
         async def batch(duty: MaintenanceJob) -> bool:
+            began = self._clock.monotonic()
             match duty:
                 case "rescue":
                     rows, changed = await self._rescuer.rescue(self._batch, stuck)
@@ -164,6 +175,7 @@ class Maintenance:
                 case "purge":
                     rows = await self._storage.purge(self._delete_after, self._batch)
             moved[duty] += rows
+            self._reached(duty, began)
             return rows >= self._batch
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
@@ -177,13 +189,22 @@ class Maintenance:
             failed=tuple(failed),
         )
 
+    def _reached(self, duty: MaintenanceJob, began: float) -> None:
+        """Record that a statement was answered; one that moves many rows may take long without an outage."""
+        if self._contact is None and self._rescuer.contact is not None:
+            moves = duty in {"archive", "purge"}
+            self._rescuer.contact.answered(began if moves else self._clock.monotonic())
+
     async def _do(self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob], Awaitable[bool]]) -> bool:
         """Run a duty batch by batch while there is more; return False if it failed."""
+        self._unavailable.discard(duty)
         try:
             for _ in range(BATCHES):
                 if not await batch(duty) or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
+            if not isinstance(error, StatementTimeoutError):  # that one costs the server as much each time
+                self._unavailable.add(duty)
             self._log.warning("maintenance_retrying", duty=duty, error=str(error))
             return False
         except Exception as error:  # noqa: BLE001 - a failing duty must not stop the others

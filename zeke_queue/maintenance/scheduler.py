@@ -15,7 +15,7 @@ from uuid import UUID, uuid5
 from zeke_queue.core import cron, jsonb
 from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import StoppableTimer, backoff
+from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
 from zeke_queue.task.prepare import second_tries
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Scheduler:
         Raises:
             UsageError: the catalog declares an invalid schedule.
         """
-        failures = 0
+        failures, longest = 0, BACKOFF_MAX
         while not self._timer.stopped:
             try:
                 if not self._declared:
@@ -126,15 +126,16 @@ class Scheduler:
                 await self.tick()
                 failures = 0
             except StorageUnavailableError as error:
-                failures += 1
+                failures, longest = failures + 1, OUTAGE_PAUSE_MAX
                 self._log.warning("scheduler_retrying", error=str(error))
             except Exception as error:
                 if isinstance(error, UsageError) and not self._declared:
                     raise
                 # The next round may succeed, and schedules must not stop silently.
-                failures += 1
+                failures, longest = failures + 1, BACKOFF_MAX
                 self._log.error("scheduler_failed", error=str(error), exc_info=error)
-            await self._timer.pause(backoff(self._every, failures) if failures else self._until_next())
+            pause = backoff(self._every, failures, longest) if failures else self._until_next()
+            await self._timer.pause(pause)
 
     def stop(self) -> None:
         """Make ``run`` return after the current transaction."""

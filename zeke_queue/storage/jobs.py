@@ -13,6 +13,7 @@ rows whose state and attempt still match, and returns the ids that it changed.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -125,10 +126,14 @@ class Transaction(JobWriter, Protocol):
         """
         ...
 
-    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
         """Find and lock active jobs past their deadline or of a dead worker, oldest deadline first.
 
         The locks last as long as the transaction, so use it inside one. Rows locked by others are skipped.
+
+        Args:
+            watched: seconds for which the caller has reached the storage without an outage. A silent worker
+                is dead only if its lease is shorter, since it has had that time to renew it.
         """
         ...
 

@@ -24,19 +24,28 @@ T = TypeVar("T")
 BACKOFF_MAX: Final = 30.0
 """Seconds that a loop waits at most after errors, unless its own interval is longer."""
 
+OUTAGE_PAUSE_MAX: Final = 2.0
+"""Seconds that a loop waits at most while the storage is unavailable, unless its own interval is longer.
+
+Each worker asks that often, so the work goes on soon after the outage, however long it was.
+"""
+
 DETACHED: Final[ContextVar[bool]] = ContextVar("zeke_detached", default=False)
 """Whether the running task serves many callers, and so belongs to no handler in a simulation."""
 
 _DOUBLINGS: Final = 10
 
 
-def backoff(every: float, failures: int) -> float:
+def backoff(every: float, failures: int, longest: float = BACKOFF_MAX) -> float:
     """Return the pause after a round: the loop's interval, doubled with each failure in a row.
+
+    Args:
+        longest: the longest pause, unless the interval is longer.
 
     >>> [backoff(1.0, failures) for failures in range(7)]
     [1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
     """
-    return max(every, min(BACKOFF_MAX, every * 2 ** min(failures, _DOUBLINGS)))
+    return max(every, min(longest, every * 2 ** min(failures, _DOUBLINGS)))
 
 
 class Waiter:

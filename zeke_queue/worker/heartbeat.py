@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from uuid import UUID
 
+    from zeke_queue.maintenance.contact import Contact
     from zeke_queue.model import Released
     from zeke_queue.storage.workers import HeartbeatStore
     from zeke_queue.system.entropy import Entropy
@@ -36,8 +37,9 @@ class Heartbeat(Part):
     Args:
         interval: seconds between heartbeats.
         connection: sends them from a thread; None to send them through the storage, on this loop.
-        carry_out: carries out the actions of the state.
+        contact: records that heartbeats were answered.
         entropy: the source of the jitter of pauses.
+        carry_out: carries out the actions of the state.
     """
 
     def __init__(
@@ -45,13 +47,16 @@ class Heartbeat(Part):
         shared: Shared,
         interval: float,
         connection: HeartbeatStore | None,
-        carry_out: Callable[[Iterable[Action]], None],
+        contact: Contact,
+        *,
         entropy: Entropy,
+        carry_out: Callable[[Iterable[Action]], None],
     ) -> None:
         super().__init__(shared)
         self._shared = shared
         self._interval = interval
         self._connection = connection
+        self._contact = contact
         self._carry_out = carry_out
         self._entropy = entropy
         self._renewed = Waiter()
@@ -69,7 +74,7 @@ class Heartbeat(Part):
         """
         sent_at, claims_ended = self._clock.monotonic(), self._state.claims_ended
         answer = await self._storage.heartbeat(self._info)
-        self._state.renew(sent_at + self._info.lease)
+        self._renew(sent_at)
         self._answered(answer, claims_ended)
 
     async def release_unknown(self) -> None:
@@ -91,7 +96,9 @@ class Heartbeat(Part):
             sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
             await sender.run()
             return
-        thread = HeartbeatThread(self._shared, self._connection, self._answered, self._thread_failed)
+        thread = HeartbeatThread(
+            self._shared, self._connection, self._renew, self._answered, self._thread_failed
+        )
         await thread.run(self._interval, self._entropy)
 
     async def tend(self) -> None:
@@ -122,6 +129,11 @@ class Heartbeat(Part):
                 await self._release()
             except StorageError as error:
                 log_refusal("heartbeat", error)  # the next answers show the unknown jobs again
+
+    def _renew(self, sent_at: float) -> None:
+        """Move the end of the lease, from the time when an answered heartbeat was sent; from any thread."""
+        self._state.renew(sent_at + self._info.lease)
+        self._contact.answered(self._clock.monotonic())
 
     def _answered(self, answer: Mapping[UUID, int], claims_ended: int) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""

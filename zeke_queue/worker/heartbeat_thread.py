@@ -32,6 +32,7 @@ class HeartbeatThread(Part):
 
     Args:
         connection: sends the heartbeats; closed at the end.
+        renew: called in the thread with the time when an answered heartbeat was sent.
         answered: called on the worker's loop with an answer, and with the claims that had ended before.
         failed: called on the worker's loop with the error of a heartbeat.
     """
@@ -40,11 +41,13 @@ class HeartbeatThread(Part):
         self,
         shared: Shared,
         connection: HeartbeatStore,
+        renew: Callable[[float], None],
         answered: Callable[[Mapping[UUID, int], int], None],
         failed: Callable[[StorageError], None],
     ) -> None:
         super().__init__(shared)
         self._connection = connection
+        self._renew = renew
         self._answered = answered
         self._failed = failed
         self._loop = asyncio.get_running_loop()
@@ -70,7 +73,7 @@ class HeartbeatThread(Part):
     async def _send(self) -> None:
         sent_at, claims_ended = self._clock.monotonic(), self._state.claims_ended
         answer = await self._connection.heartbeat(self._info)
-        self._state.renew(sent_at + self._info.lease)
+        self._renew(sent_at)
         self._post("answer", lambda: self._answered(answer, claims_ended))
 
     def _post_error(self, error: StorageError) -> None:

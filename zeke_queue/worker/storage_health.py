@@ -11,7 +11,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
 )
 from zeke_queue.system import logging as log
-from zeke_queue.system.waiting import first
+from zeke_queue.system.waiting import OUTAGE_PAUSE_MAX, first
 
 if TYPE_CHECKING:
     import asyncio
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
 
 FIRST_PAUSE: Final = 0.1
-LONGEST_PAUSE: Final = 5.0
+LONGEST_PAUSE: Final = OUTAGE_PAUSE_MAX
 
 
 class StorageHealth:

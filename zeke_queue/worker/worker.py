@@ -16,9 +16,10 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
-from zeke_queue.core.leases import validity
+from zeke_queue.core.leases import reconnect_time, validity
 from zeke_queue.core.options import check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
+from zeke_queue.maintenance.contact import Contact
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
@@ -277,7 +278,8 @@ class Worker:
         """Start the worker in the background."""
         config = self._config
         interval = sweep_interval(config.heartbeat_interval)
-        await self._open(Duties(parts_of(self._queue), config.duties, config.lease, interval))
+        contact = self._contact()
+        await self._open(Duties(parts_of(self._queue), config.duties, config.lease, interval, contact))
         return self
 
     async def _open(self, duties: Duties | None) -> None:
@@ -357,7 +359,7 @@ class Worker:
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
         dispatcher = Dispatcher(shared, pool, settle.soon)
-        heartbeat = self._heartbeat(shared, dispatcher)
+        heartbeat = self._heartbeat(shared, dispatcher, self._contact() if duties is None else duties.contact)
         services = ContextServices(
             queue=self._queue,
             parts=parts,
@@ -384,12 +386,18 @@ class Worker:
             Declaration(parts, health),
         )
 
-    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher) -> Heartbeat:
+    def _contact(self) -> Contact:
+        interval = self._config.heartbeat_interval
+        return Contact(self._clock, interval + reconnect_time(interval))
+
+    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher, contact: Contact) -> Heartbeat:
         # A thread sleeps on the machine's clock; another clock may belong to this loop.
         alone = isinstance(shared.clock, SystemClock)
         connection = parts_of(self._queue).storage.heartbeat_connection() if alone else None
         interval = self._config.heartbeat_interval
-        return Heartbeat(shared, interval, connection, dispatcher.carry_out, self._entropy)
+        return Heartbeat(
+            shared, interval, connection, contact, entropy=self._entropy, carry_out=dispatcher.carry_out
+        )
 
     def _start(self, lifecycle: Lifecycle) -> None:
         config = self._config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import Failed, RowState
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import Request, RunState
 
 _CENTURY: Final = 36_500 * 86_400.0
+
+_OUTAGES: Final = frozenset({"restart", "partition", "partition_out", "partition_in"})
+"""Faults without which a process would have had the storage's answers."""
 
 _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awaited"})
 """Columns that may change while a job is active; a new worker, attempt or start means another lease."""
@@ -51,6 +55,34 @@ def nothing_expires_before_its_time(event: Answered, state: RunState) -> None:
                 job=job.id,
                 since=since,
             )
+
+
+@holds("no lease ends right after an outage", Answered, verbs=("lock_expired",))
+def no_lease_ends_right_after_an_outage(event: Answered, state: RunState) -> None:
+    """A registered worker counts as dead only after as long a time without an outage as its lease.
+
+    The outage is that of the database, or of the process that asks; shorter ones end no lease.
+    """
+    if event.outcome != "ok":
+        return
+    called, rules = state.calls[event.call].invoked.at, state.rules
+    noticed = max(rules.lease, 2 * rules.sweep * (1 + rules.drift) + rules.slack)
+    healed = state.since.get("quiet", inf)
+    for job in event.result:
+        if job.reason != "lease" or job.worker is None or _alive_until(job, called, state) is None:
+            continue
+        lease = state.heartbeats[job.worker][-1].lease / (1 + rules.drift)
+        for fault in reversed(state.faults):
+            if fault.kind not in _OUTAGES or fault.node not in {"db", event.node} or fault.until is None:
+                continue
+            until = min(fault.until, healed)
+            if until - fault.at > noticed and called - lease < until <= called:
+                raise Broken(
+                    f"worker {job.worker} counts as dead, and the outage until {until:.3f} s is not over for"
+                    " the length of its lease",
+                    job=job.id,
+                    since=until,
+                )
 
 
 def _deadlines(job: ExpiredJob, since: float, state: RunState) -> Iterator[datetime]:

@@ -141,7 +141,7 @@ def abandoned_jobs_are_released(event: Change | End, state: RunState) -> None:
     """After all faults have ended, no job stays active without a valid deadline, lease and handler.
 
     A job is released if its deadline has passed, if its worker is gone, or if its worker runs no handler for
-    it.
+    it. A worker counts as gone when there has been no outage for as long as its lease.
     """
     quiet = state.since.get("quiet")
     if quiet is None:
@@ -164,7 +164,8 @@ def _check_released(row: Image, quiet: float, state: RunState) -> None:
     rules = state.rules
     swept = duty_since("lock_expired", state)
     if swept is not None:
-        ends = min(state.instant(row.started_on) + row.expire_in, _lease_ends(row.worker, state))
+        gone = max(_lease_ends(row.worker, state), swept + rules.lease)
+        ends = min(state.instant(row.started_on) + row.expire_in, gone)
         allowed = max(ends, swept) + rules.sweep * (1 + rules.drift) + rules.slack
         if state.at > allowed:
             raise Broken(

@@ -7,6 +7,7 @@ never wait for each other: there is no global lock.
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -52,13 +53,14 @@ class MemoryTransaction(MemoryVerbs):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
-    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
+        dead = transitions.DeadWorkers(self._tables.workers, now, watched)
         found = transitions.expired(
-            self._scope, now, self._tables.workers, limit, lambda job_id: self._locks.taken(job_id, owner)
+            self._scope, now, dead, limit, lambda job_id: self._locks.taken(job_id, owner)
         )
         for job in found:
             self._scope.lock(job.id)

@@ -6,10 +6,12 @@ function here waits or can fail half-way: callers check JSON and clear locks fir
 
 from __future__ import annotations
 
+from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.core import failure, jsonb, waits
+from zeke_queue.core.leases import WATCHED_MAX
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.model import FINAL, WAITING, ExpiredJob, Released, RowState, Suspensions
 from zeke_queue.storage.memory.rows import A_CENTURY, COUNTER_MAX
@@ -296,10 +298,33 @@ def extend(scope: AutoCommit, now: datetime, extended: Sequence[Extended]) -> se
     return changed
 
 
+class DeadWorkers:
+    """Decides which workers are dead: they have left, or were silent for longer than their lease.
+
+    Args:
+        watched: seconds without an outage; a worker with a longer lease may be about to renew it.
+    """
+
+    def __init__(self, workers: Mapping[UUID, WorkerInfo], now: datetime, watched: float) -> None:
+        self._workers = workers
+        self._now = now
+        self._watched = timedelta(seconds=min(watched, WATCHED_MAX))
+        # Workers of pg-boss 9 have no lease.
+        self._dead: dict[UUID | None, bool] = {None: False}
+
+    def __contains__(self, worker: UUID | None) -> bool:
+        """Return whether a worker is dead."""
+        if worker not in self._dead:
+            info = None if worker is None else self._workers.get(worker)
+            ended = is_dead(info, self._now)
+            self._dead[worker] = ended and (info is None or timedelta(seconds=info.lease) < self._watched)
+        return self._dead[worker]
+
+
 def expired(
     scope: AutoCommit,
     now: datetime,
-    workers: Mapping[UUID, WorkerInfo],
+    dead: DeadWorkers,
     limit: int,
     passed: Callable[[UUID], bool],
 ) -> list[ExpiredJob]:
@@ -308,16 +333,12 @@ def expired(
     A duration beyond the calendar counts as a century. ``sql/lock_expired.sql`` implements the same, and
     ``tests/model`` compares the two.
     """
-    dead: dict[UUID | None, bool] = {None: False}  # workers of pg-boss 9 have no lease
     found: list[tuple[datetime, UUID, Literal["deadline", "lease"], Row]] = []
     for row in scope.active():
-        worker = row.worker
-        if worker is not None and worker not in dead:
-            dead[worker] = is_dead(workers.get(worker), now)
         if row.started_on is None:
             continue  # claims set it, and so does pg-boss's fetch
         deadline = row.started_on + min(max(row.expire_in, -A_CENTURY), A_CENTURY)
-        if (deadline < now or dead[worker]) and not passed(row.id):
+        if (deadline < now or row.worker in dead) and not passed(row.id):
             found.append((deadline, row.id, "deadline" if deadline < now else "lease", row))
     found.sort(key=lambda entry: entry[:2])
     return [ExpiredJob._make((*_of_row(row), reason, row.worker)) for _, _, reason, row in found[:limit]]

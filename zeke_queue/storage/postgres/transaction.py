@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
+from zeke_queue.core.leases import WATCHED_MAX
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import ExpiredJob
@@ -51,9 +53,10 @@ class PostgresTransaction(PostgresVerbs):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
-    async def lock_expired(self, limit: int) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        found = await self._runner.run("lock_expired", limit=check_limit(limit))
+        parameters = {"watched": rows.microseconds(min(watched, WATCHED_MAX))}
+        found = await self._runner.run("lock_expired", parameters, limit=check_limit(limit))
         return [ExpiredJob._make(row) for row in found]
 
     async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:

@@ -1,4 +1,5 @@
--- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone. More
+-- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone. A
+-- worker whose lease is no shorter than the time without an outage may be about to renew it. More
 -- than a century is taken for a century, and a start before the year 1 or after 9999 for one then: a deadline
 -- that no calendar holds would stop every sweep.
 select
@@ -31,7 +32,10 @@ where
             select from {schema}.worker as alive
             where
                 alive.id = job.worker
-                and alive.beat_on + alive.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+                and (
+                    alive.beat_on + alive.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
+                    or alive.lease >= %(watched)s::bigint * interval '1 microsecond'
+                )
         )
     )
 order by span.deadline, id

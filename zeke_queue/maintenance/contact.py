@@ -1,0 +1,41 @@
+"""Since when the storage has been reachable without an outage, as regular calls show."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zeke_queue.system.clock import Clock
+
+
+class Contact:
+    """The time without an outage, from calls that are made at intervals; from any thread.
+
+    After an outage each worker needs time to renew its lease. So a lease counts as ended only for one who has
+    been in contact for as long. An outage shorter than ``gap`` is not noticed, and ends no lease.
+
+    Args:
+        gap: seconds between two answers at most; after a longer time there may have been an outage.
+    """
+
+    def __init__(self, clock: Clock, gap: float) -> None:
+        self.gap = gap
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._since = self._last = -math.inf
+
+    def answered(self, reached: float) -> None:
+        """Record the answer of a call, and a time of the monotonic clock at which it had the storage."""
+        with self._lock:
+            now = self._clock.monotonic()
+            if reached - self._last > self.gap:
+                self._since = now
+            self._last = max(self._last, now)
+
+    def seconds(self) -> float:
+        """Return for how long there has been no outage; 0 if there may be one."""
+        with self._lock:
+            now = self._clock.monotonic()
+            return 0.0 if now - self._last > self.gap else now - self._since
