@@ -305,12 +305,10 @@ async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
     real = place.storage.real.settle
     refused: list[UUID] = []
 
-    async def settle(
-        completed: Any = (), failed: Any = (), released: Any = (), *, repeated: bool = False
-    ) -> Any:
+    async def settle(completed: Any = (), failed: Any = (), released: Any = (), **how: Any) -> Any:
         if any(isinstance(o, Completed) and o.id in refused for o in completed):
             raise ValueError("this one the driver can't encode")
-        return await real(completed, failed, released, repeated=repeated)
+        return await real(completed, failed, released, **how)
 
     place.storage.real.settle = settle
 
