@@ -13,6 +13,8 @@ from tests.mutants.patching import Mutant, install
 
 REQUEST_BODIES = "zeke_queue.web.request_bodies"
 JSONB = "zeke_queue.core.jsonb"
+CONNECTION = "zeke_queue.web.http_connection"
+ACCEPTOR = "zeke_queue.web.acceptor"
 
 
 class Found(NamedTuple):
@@ -83,6 +85,86 @@ WEB: Final = (
             "A form needs no CSRF token.",
         ),
         "tests/web/dashboard/test_sign_in.py",
+    ),
+    Found(
+        Mutant(
+            "header-without-end",
+            CONNECTION,
+            "            Phase.HEADER: self._deadlines.header,\n            Phase.BODY: self",
+            "            Phase.BODY: self",
+            "A client may take any time for the header of a request.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "deadline-anew-with-each-byte",
+            CONNECTION,
+            "if phase is not self.phase or self.cycle is not self._request:",
+            "if phase is not Phase.RESPONSE:",
+            "Each byte gives a client the whole time again.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "unread-response-without-end",
+            CONNECTION,
+            "            self._unread = self.loop.call_later(READ_TIMEOUT, self.abort)\n",
+            "            pass\n",
+            "A client that does not read its response keeps its connection.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "unread-body-counts",
+            CONNECTION,
+            "        if self.flow.read_paused:",
+            "        if False:",
+            "A body that the application does not read counts as late.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "files-all-taken",
+            ACCEPTOR,
+            "int(files * FILES_SHARE)",
+            "files",
+            "Connections may take all files of the process.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "nobody-makes-room",
+            ACCEPTOR,
+            "                next(iter(self._waiting)).abort()\n",
+            "                pass\n",
+            "At the limit of connections none that waits is closed.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "accepts-without-a-pause",
+            ACCEPTOR,
+            "                    await self._clock.sleep(ACCEPT_PAUSE)\n",
+            "                    await self._clock.sleep(0)\n",
+            "A process without files tries to accept connections all the time.",
+        ),
+        "tests/web/test_connections.py",
+    ),
+    Found(
+        Mutant(
+            "trouble-logged-each-time",
+            ACCEPTOR,
+            "if now - self._logged.get(event, -LOG_INTERVAL) >= LOG_INTERVAL:",
+            "if True:",
+            "Each failed attempt to accept a connection is logged.",
+        ),
+        "tests/web/test_connections.py",
     ),
 )
 

@@ -1,6 +1,7 @@
 """The HTTP API: REST, live status, tRPC and a dashboard, over an open queue. Needs the extra ``web``.
 
-``app`` composes the application, ``server`` runs it in a process, ``settings`` configures it. ``access``
+``app`` composes the application, ``server`` runs it in a process, with ``acceptor`` and ``http_connection``,
+which limit connections; ``settings`` configures it. ``access``
 authenticates and authorises callers, ``middleware`` checks origins and sets headers, ``errors`` turns
 errors into answers. ``api`` is what routes work with: ``triggers`` sends within limits, ``inspect`` reads
 and ``admin`` changes what several interfaces show, ``presenter`` turns jobs and schedules into answers

@@ -13,9 +13,11 @@ import uvicorn
 
 from zeke_queue.errors import SettingsError
 from zeke_queue.system.logging import get_logger
-from zeke_queue.system.waiting import first
+from zeke_queue.system.waiting import end, first
+from zeke_queue.web.acceptor import Acceptor, connection_limit
 from zeke_queue.web.access.guard import MAKE_KEY
 from zeke_queue.web.app import close_app, create_app
+from zeke_queue.web.http_connection import Deadlines, HttpConnection
 from zeke_queue.web.settings import WebSettings
 
 if TYPE_CHECKING:
@@ -63,7 +65,9 @@ class ApiServer:
             queue, self.settings, authenticator=authenticator, pages=pages, make_key=make_key
         )
         self._socket = listen(self.settings.api_host, self.settings.api_port)
-        self._server = _Server(_config(self.app, self.settings))
+        limit = connection_limit(self.settings.api_connections_max)
+        self._acceptor = Acceptor(self._socket, limit, queue.clock)
+        self._server = _Server(_config(self.app, self.settings), self._acceptor, self.settings)
         self._stopping = asyncio.Event()
 
     @property
@@ -78,6 +82,7 @@ class ApiServer:
             "api_listening",
             url=self.url,
             dashboard=f"{self.url}/dashboard" if self.settings.api_dashboard else None,
+            connections_max=self._acceptor.limit,
         )
         serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
         try:
@@ -121,18 +126,20 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio sets this only if a socket names its protocol. Without it, the second part of a response, or an
     # event after another, waits up to 40 ms for the client's acknowledgement of the first.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    server.settimeout(0)
     return server
 
 
 def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
-    # Requests are logged by this package's own logger.
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    # Requests are logged by this package's own logger. uvicorn's warnings are of what clients send, one each.
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)
     return uvicorn.Config(
         app,
         log_config=None,
         access_log=False,
         lifespan="off",
         ws="none",
+        http="h11",
         server_header=False,
         proxy_headers=bool(settings.api_trusted_proxies),
         forwarded_allow_ips=list(settings.api_trusted_proxies),
@@ -141,7 +148,45 @@ def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """A uvicorn server that leaves signals to the process that runs it."""
+    """A uvicorn server that limits its connections, and leaves signals to the process that runs it."""
+
+    def __init__(self, config: uvicorn.Config, acceptor: Acceptor, settings: WebSettings) -> None:
+        super().__init__(config)
+        self._acceptor = acceptor
+        self._deadlines = Deadlines(
+            header=settings.api_header_timeout,
+            body=settings.api_body_timeout,
+            idle=config.timeout_keep_alive,
+        )
+        self._accepting: asyncio.Future[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept connections, with this package's own limits instead of the event loop's server."""
+        del sockets
+        self.servers: list[asyncio.base_events.Server] = []
+        self._accepting = asyncio.ensure_future(self._acceptor.run(self._connection))
+        self._accepting.add_done_callback(self._on_accepting_ended)
+        self.started = True
+
+    def _connection(self) -> HttpConnection:
+        return HttpConnection(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.lifespan.state,
+            deadlines=self._deadlines,
+            on_change=self._acceptor.on_change,
+        )
+
+    def _on_accepting_ended(self, ended: asyncio.Future[None]) -> None:
+        if not ended.cancelled() and (error := ended.exception()) is not None:
+            get_logger().error("api_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept no more connections, and end those that there are."""
+        if self._accepting is not None:
+            await end(self._accepting)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Generator[None]:

@@ -24,6 +24,10 @@ class WebSettings(Variables):
         api_trigger_limit: maximum number of jobs that a caller may trigger per window; 0 for no limit.
         api_trigger_window: the length of that window.
         api_body_max: maximum size of a request's body in bytes.
+        api_header_timeout: how long a client may take to send the header of a request.
+        api_body_timeout: how long a client may take to send a body, and a second more for each 4 KiB of it.
+        api_connections_max: maximum number of connections of ``zeke api`` and ``zeke up``, and at most half
+            of the process's files.
         api_stream_timeout: how long a live stream lasts before its client has to reconnect.
         api_stream_keep_alive: how long an idle stream waits before it sends a comment.
         api_streams_max: maximum number of live streams in this process.
@@ -42,6 +46,9 @@ class WebSettings(Variables):
     api_trigger_limit: int = Field(default=100, ge=0, le=1_000_000_000)
     api_trigger_window: float = Field(default=600.0, ge=1, le=_DAY)
     api_body_max: int = Field(default=2_097_152, ge=1024, le=1_073_741_824)
+    api_header_timeout: float = Field(default=10.0, gt=0, le=3600)
+    api_body_timeout: float = Field(default=30.0, gt=0, le=3600)
+    api_connections_max: int = Field(default=10_000, ge=1, le=1_000_000)
     api_stream_timeout: float = Field(default=300.0, gt=0, le=_DAY)
     api_stream_keep_alive: float = Field(default=15.0, gt=0, le=3600)
     api_streams_max: int = Field(default=5000, ge=1, le=1_000_000)

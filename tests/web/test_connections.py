@@ -1,0 +1,348 @@
+"""Connections: the deadlines of clients, on a clock that a test moves, and the limit of their number."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import resource
+import socket
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from tests.cases import check_each
+from tests.clocks import FrozenClock
+from tests.conformance.driver import soon
+from tests.web.conftest import open_house, shop_catalog
+from zeke_queue.client.queue import Queue
+from zeke_queue.system.clock import SystemClock
+from zeke_queue.web import WebSettings
+from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
+from zeke_queue.web.http_connection import (
+    BODY_RATE,
+    CLOSE_TIMEOUT,
+    LINGER_TIMEOUT,
+    READ_TIMEOUT,
+    Deadlines,
+    HttpConnection,
+    Phase,
+)
+from zeke_queue.web.server import ApiServer
+
+DEADLINES = Deadlines(header=10, body=30, idle=5)
+GET = b"GET /answer HTTP/1.1\r\nhost: a\r\n\r\n"
+
+
+class Timers:
+    """An event loop whose timers a test moves."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._timers: list[tuple[float, Callable[[], object], list[bool]]] = []
+        self.create_task = asyncio.get_running_loop().create_task
+
+    def time(self) -> float:
+        return self._now
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Any:
+        cancelled = [False]
+        self._timers.append((self._now + seconds, call, cancelled))
+
+        class Handle:
+            def cancel(self) -> None:
+                cancelled[0] = True
+
+        return Handle()
+
+    def advance(self, seconds: float) -> None:
+        until = self._now + seconds
+        while due := [timer for timer in self._timers if timer[0] <= until and not timer[2][0]]:
+            first = min(due, key=lambda timer: timer[0])
+            self._timers.remove(first)
+            self._now = max(self._now, first[0])
+            first[1]()
+        self._now = until
+
+
+class Wire(asyncio.Transport):
+    """A transport that keeps what is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = b""
+        self.closed = self.aborted = False
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {}.get(name, default)
+
+    def write(self, data: Any) -> None:
+        self.written += data
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = self.aborted = True
+
+    def pause_reading(self) -> None:
+        """Accept the call."""
+
+    def resume_reading(self) -> None:
+        """Accept the call."""
+
+
+class Line:
+    """A connection of a small application, with its client's end."""
+
+    def __init__(self) -> None:
+        self.loop = Timers()
+        self.wire = Wire()
+        self.received: list[Any] = []
+        self.ready = asyncio.Event()
+        config = uvicorn.Config(
+            self._app, http="h11", ws="none", lifespan="off", log_config=None, interface="asgi3"
+        )
+        config.load()
+        self.connection = HttpConnection(
+            config=config,
+            server_state=ServerState(),
+            app_state={},
+            deadlines=DEADLINES,
+            on_change=lambda _: None,
+            _loop=self.loop,
+        )
+        self.connection.connection_made(self.wire)
+
+    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/read":
+            more = True
+            while more:
+                self.received.append(await receive())
+                more = self.received[-1].get("more_body", False)
+        if scope["path"] == "/wait":
+            await self.ready.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    def send(self, data: bytes) -> None:
+        self.connection.data_received(data)
+
+    async def settle(self) -> None:
+        for _ in range(10):
+            await SystemClock().sleep(0)
+
+
+def post(path: str, length: int) -> bytes:
+    return f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n".encode()
+
+
+async def test_client_that_sends_no_whole_header_is_disconnected() -> None:
+    def check(before: bytes, each: bytes, told: int) -> None:
+        line = Line()
+        if before:
+            line.send(before)
+        for _ in range(19):
+            line.loop.advance(0.5)
+            if each:
+                line.send(each)
+        assert not line.wire.closed
+        line.loop.advance(0.5)
+        assert line.wire.closed
+        assert line.wire.written.count(b"HTTP/1.1 408 ") == told
+        if told:
+            error = json.loads(line.wire.written.partition(b"\r\n\r\n")[2])["error"]
+            assert error == "The header of a request must arrive within 10 s; send it at once"
+        line.loop.advance(CLOSE_TIMEOUT)
+        assert line.wire.aborted
+
+    cases = {
+        "nothing": (b"", b"", 0),
+        "a part": (b"GET / HT", b"", 1),
+        "letters": (b"GET /", b"a", 1),
+    }
+    check_each(cases, check)
+
+
+async def test_second_request_has_the_same_time_for_its_header() -> None:
+    line = Line()
+    line.send(GET)
+    await line.settle()
+    assert line.connection.phase is Phase.IDLE
+    line.loop.advance(4)
+    line.send(b"GET /answer")
+    line.loop.advance(9)
+    assert not line.wire.closed
+    line.loop.advance(1)
+    assert b"HTTP/1.1 408 " in line.wire.written
+
+
+async def test_empty_lines_do_not_keep_an_idle_connection_open() -> None:
+    line = Line()
+    line.send(GET)
+    await line.settle()
+    for _ in range(12):
+        line.loop.advance(1)
+        if not line.wire.closed:
+            line.send(b"\r\n")
+    assert line.wire.closed
+
+
+async def test_client_that_sends_no_whole_body_is_disconnected() -> None:
+    line = Line()
+    line.send(post("/read", 100))
+    for _ in range(29):
+        line.loop.advance(1)
+        line.send(b"a")
+        await line.settle()
+    assert not line.wire.closed
+    line.loop.advance(1.1)
+    await line.settle()
+    assert line.wire.closed
+    assert line.wire.written.startswith(b"HTTP/1.1 408 ")
+    assert b"The body of a request must arrive within 30 s" in line.wire.written
+    assert line.received[-1] == {"type": "http.disconnect"}
+    assert b"200" not in line.wire.written
+
+
+async def test_large_body_has_time_by_its_rate() -> None:
+    line = Line()
+    line.send(post("/read", 100 * BODY_RATE))
+    for _ in range(100):
+        line.loop.advance(1.1)
+        line.send(b"a" * BODY_RATE)
+        await line.settle()
+    assert line.wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_application_that_does_not_read_is_not_the_clients_fault() -> None:
+    line = Line()
+    line.send(post("/wait", 200_000))
+    line.send(b"a" * 100_000)
+    assert line.connection.flow.read_paused
+    line.loop.advance(1000)
+    assert not line.wire.closed
+    line.ready.set()
+    await line.settle()
+    assert line.wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_response_may_take_any_time() -> None:
+    line = Line()
+    line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+    await line.settle()
+    line.loop.advance(100_000)
+    assert (line.connection.phase, line.wire.closed) == (Phase.RESPONSE, False)
+
+
+async def test_rest_of_an_answered_body_is_dropped_for_a_short_time() -> None:
+    line = Line()
+    line.send(post("/answer", 10**9))
+    await line.settle()
+    assert line.wire.written.startswith(b"HTTP/1.1 200 ")
+    assert line.connection.phase is Phase.LINGER
+    for _ in range(4):
+        line.loop.advance(LINGER_TIMEOUT / 5)
+        line.send(b"a" * 1000)
+    assert not line.wire.closed
+    line.loop.advance(LINGER_TIMEOUT / 5)
+    assert line.wire.closed
+
+
+async def test_client_that_does_not_read_is_disconnected() -> None:
+    line = Line()
+    line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+    await line.settle()
+    line.connection.pause_writing()
+    line.loop.advance(READ_TIMEOUT / 2)
+    line.connection.resume_writing()
+    line.connection.pause_writing()
+    line.loop.advance(READ_TIMEOUT - 1)
+    before = line.wire.aborted
+    line.loop.advance(1)
+    line.connection.connection_lost(None)
+    line.ready.set()
+    await line.settle()
+    assert (before, line.wire.aborted) == (False, True)
+
+
+async def test_lost_connection_leaves_no_timer() -> None:
+    line = Line()
+    line.connection.pause_writing()
+    line.connection.connection_lost(None)
+    line.wire.closed = line.wire.aborted = False
+    line.loop.advance(1000)
+    assert not line.wire.aborted
+
+
+async def connect(url: str, data: bytes) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    host, port = url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(data)
+    return reader, writer
+
+
+async def test_connection_that_waited_longest_makes_room_for_another() -> None:
+    async with Queue.in_memory(shop_catalog()) as queue:
+        server = ApiServer(
+            queue, WebSettings.load(api_port=0, api_connections_max=3), authenticator=open_house(queue)
+        )
+        running = asyncio.ensure_future(server.run())
+        run = await queue.send("mail", {"to": "a"})
+        stream = f"GET /jobs/stream/{run.id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        busy = await connect(server.url, stream)
+        assert (await soon(busy[0].readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 200")
+        halves = [await connect(server.url, b"GET / HT") for _ in range(10)]
+        whole = await connect(server.url, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert (await soon(whole[0].readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 200")
+        for reader, _ in halves[:9]:
+            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                await soon(reader.readexactly(1))
+        await soon(busy[0].readuntil(b'"status":"QUEUED"'))  # it lives on
+        for _, writer in (busy, whole, *halves):
+            writer.close()
+        server.stop()
+        await soon(running)
+
+
+async def test_process_without_files_pauses_and_logs_it_once_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    tries = 0
+
+    async def fail(_: object) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries > 200:
+            await asyncio.Event().wait()
+        raise OSError(errno.ECONNABORTED if tries % 3 == 0 else errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "sock_accept", fail)
+    clock = FrozenClock()
+    with socket.socket() as listening:
+        accepting = asyncio.ensure_future(Acceptor(listening, 10, clock).run(lambda: None))  # type: ignore[arg-type,return-value]
+        seconds = 0.0
+        while tries <= 200:
+            before = tries
+            for _ in range(5):
+                await clock.sleep(0)
+            assert tries - before <= 2
+            seconds += ACCEPT_PAUSE
+            clock.advance(ACCEPT_PAUSE)
+        accepting.cancel()
+    lines = capfd.readouterr().err.count("connections_not_accepted")
+    assert lines == -(-(seconds - 1) // LOG_INTERVAL)
+
+
+def test_connections_take_at_most_half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(files: int, most: int, limit: int) -> None:
+        monkeypatch.setattr(resource, "getrlimit", lambda _: (files, files))
+        assert connection_limit(most) == limit
+
+    check_each([(1024, 10_000, 512), (1_000_000, 10_000, 10_000), (1, 10, 1), (-1, 7, 7)], check)

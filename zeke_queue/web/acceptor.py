@@ -1,0 +1,105 @@
+"""Accepts connections, no more of them than the process has files to spare for.
+
+The worker, the database and the log beside the server need files too. At the limit the connection that has
+waited longest for a request is closed for a new one, so that clients that send nothing keep no other out; if
+all are busy, new ones wait in the system's queue until one ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from typing import TYPE_CHECKING, Final
+
+from zeke_queue.system.logging import get_logger
+from zeke_queue.web.http_connection import DISPENSABLE
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+
+    from zeke_queue.system.clock import Clock
+    from zeke_queue.web.http_connection import HttpConnection
+
+ACCEPT_PAUSE: Final = 1.0
+"""Seconds without accepting after the system had no file or memory for a connection."""
+
+LOG_INTERVAL: Final = 60.0
+"""Seconds in which the same trouble is logged once."""
+
+FILES_SHARE: Final = 0.5
+"""The part of the files of the process (``ulimit -n``) that connections may take."""
+
+
+class Acceptor:
+    """Accepts the connections of a listening socket.
+
+    Args:
+        limit: connections at most.
+        clock: the clock of pauses.
+    """
+
+    def __init__(self, listening: socket.socket, limit: int, clock: Clock) -> None:
+        self.limit = limit
+        self._listening = listening
+        self._clock = clock
+        self._open: set[HttpConnection] = set()
+        # In the order in which they began to wait.
+        self._waiting: dict[HttpConnection, None] = {}
+        self._changed = asyncio.Event()
+        self._logged: dict[str, float] = {}
+
+    def on_change(self, connection: HttpConnection) -> None:
+        """Note the phase or the end of a connection."""
+        self._waiting.pop(connection, None)
+        if not connection.is_open:
+            self._open.discard(connection)
+        else:
+            self._open.add(connection)
+            if connection.phase in DISPENSABLE:
+                self._waiting[connection] = None
+        self._changed.set()
+
+    async def run(self, make: Callable[[], HttpConnection]) -> None:
+        """Accept connections until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._has_room()
+            try:
+                accepted, _ = await loop.sock_accept(self._listening)
+            except OSError as error:
+                if error.errno != errno.ECONNABORTED:  # of a client that has left already
+                    self._log("connections_not_accepted", error=error.strerror, pause=ACCEPT_PAUSE)
+                    await self._clock.sleep(ACCEPT_PAUSE)
+                continue
+            try:
+                await loop.connect_accepted_socket(make, accepted)
+            except OSError:
+                accepted.close()
+
+    async def _has_room(self) -> None:
+        """Wait until there may be one more connection, closing one that waits for a request."""
+        while len(self._open) >= self.limit:
+            self._changed.clear()
+            if self._waiting:
+                next(iter(self._waiting)).abort()
+            self._log(
+                "connections_at_limit", limit=self.limit, hint="raise API_CONNECTIONS_MAX and ulimit -n"
+            )
+            await self._changed.wait()
+
+    def _log(self, event: str, **fields: object) -> None:
+        now = self._clock.monotonic()
+        if now - self._logged.get(event, -LOG_INTERVAL) >= LOG_INTERVAL:
+            self._logged[event] = now
+            get_logger().warning(event, **fields)
+
+
+def connection_limit(most: int) -> int:
+    """Return how many connections the process may have: ``most``, or less by its files."""
+    try:
+        import resource  # noqa: PLC0415 - not every system has it
+    except ImportError:
+        return most
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return most if files == resource.RLIM_INFINITY else max(1, min(most, int(files * FILES_SHARE)))

@@ -1,0 +1,195 @@
+"""One connection of the server, with a deadline for each thing that its client may leave undone.
+
+uvicorn waits without limit for the rest of a header or a body, and for a client that reads nothing. Here each
+of these ends with the connection; a request that was understood is answered with 408 first. A response takes
+as long as the application needs, so a live stream is not limited.
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import h11
+from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable
+
+BODY_RATE: Final = 4096
+"""Bytes per second at which a body may arrive however large it is: each adds to the time that it has."""
+
+LINGER_TIMEOUT: Final = 5.0
+"""Seconds for which the rest of a body is read and dropped once its request is answered; a client that still
+sends would not read the answer of a closed connection."""
+
+READ_TIMEOUT: Final = 60.0
+"""Seconds without progress after which a client that does not read its response is disconnected."""
+
+CLOSE_TIMEOUT: Final = 5.0
+"""Seconds for a closing connection to send what is buffered."""
+
+
+class Phase(enum.Enum):
+    """What a connection waits for."""
+
+    IDLE = "the next request"
+    HEADER = "the header"
+    BODY = "the body"
+    RESPONSE = "the application"
+    LINGER = "the rest of a body that is not needed"
+    CLOSING = "the end"
+
+
+DISPENSABLE: Final = frozenset({Phase.IDLE, Phase.HEADER, Phase.LINGER})
+"""Phases in which a connection carries no request, so that it may be closed for another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """Seconds that a client has: for a request's header, for a small body, and until the next request."""
+
+    header: float
+    body: float
+    idle: float
+
+
+class HttpConnection(H11Protocol):
+    """uvicorn's connection with deadlines.
+
+    Args:
+        deadlines: those of the client.
+        on_change: called with the connection after a change of its phase and after its end.
+    """
+
+    def __init__(
+        self,
+        *given: Any,
+        deadlines: Deadlines,
+        on_change: Callable[[HttpConnection], None],
+        **options: Any,
+    ) -> None:
+        super().__init__(*given, **options)
+        self.phase = Phase.HEADER
+        self.is_open = False
+        self._deadlines = deadlines
+        self._on_change = on_change
+        self._request: object = None
+        self._since = 0.0
+        self._body_bytes = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._unread: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self.is_open = True
+        self._enter(Phase.HEADER)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Cancel the timers."""
+        super().connection_lost(exc)
+        self.is_open = False
+        for timer in (self._timer, self._unread):
+            if timer is not None:
+                timer.cancel()
+        self._on_change(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Receive a part of a request."""
+        self._body_bytes += len(data)
+        super().data_received(data)
+        self._follow()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for what follows a response."""
+        super().on_response_complete()
+        self._follow()
+
+    def pause_writing(self) -> None:
+        """Begin to wait for a client that does not read."""
+        super().pause_writing()
+        if self._unread is None:
+            self._unread = self.loop.call_later(READ_TIMEOUT, self.abort)
+
+    def resume_writing(self) -> None:
+        """End the wait for a client that reads again."""
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
+    def abort(self) -> None:
+        """Close the connection without sending what is buffered."""
+        self.transport.abort()
+
+    def _follow(self) -> None:
+        """Enter the phase that what was received or sent leads to."""
+        phase = self._reached()
+        if phase is not self.phase or self.cycle is not self._request:
+            self._enter(phase)
+
+    def _reached(self) -> Phase:
+        if self.transport.is_closing():
+            return Phase.CLOSING
+        cycle = cast("Any", self.cycle)
+        if cycle is None:
+            return Phase.HEADER
+        if self.conn.their_state is h11.SEND_BODY:
+            return Phase.LINGER if cycle.response_complete else Phase.BODY
+        if not cycle.response_complete:
+            return Phase.RESPONSE
+        return Phase.HEADER if self.conn.trailing_data[0] else Phase.IDLE
+
+    def _enter(self, phase: Phase) -> None:
+        self.phase, self._request = phase, self.cycle
+        self._since, self._body_bytes = self.loop.time(), 0
+        if self._timer is not None:
+            self._timer.cancel()
+        seconds = {
+            Phase.IDLE: self._deadlines.idle,
+            Phase.HEADER: self._deadlines.header,
+            Phase.BODY: self._deadlines.body,
+            Phase.LINGER: LINGER_TIMEOUT,
+            Phase.CLOSING: CLOSE_TIMEOUT,
+        }.get(phase)
+        self._timer = None if seconds is None else self.loop.call_later(seconds, self._on_deadline)
+        self._on_change(self)
+
+    def _on_deadline(self) -> None:
+        if self.phase is Phase.CLOSING:
+            self.abort()
+        elif self.phase is Phase.BODY and (more := self._time_left()) > 0:
+            self._timer = self.loop.call_later(more, self._on_deadline)
+        else:
+            self._end()
+
+    def _time_left(self) -> float:
+        """Return for how many seconds more the body may arrive."""
+        if self.flow.read_paused:  # the application does not read it, so it is not the client that is late
+            self._since = self.loop.time()
+        allowed = self._deadlines.body + self._body_bytes / BODY_RATE
+        return self._since + allowed - self.loop.time()
+
+    def _end(self) -> None:
+        """Close the connection, after telling a client that was in the middle of a request."""
+        late = {Phase.HEADER: self._deadlines.header, Phase.BODY: self._deadlines.body}.get(self.phase)
+        begun = self.phase is Phase.BODY or self.conn.trailing_data[0]
+        if late is not None and begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(f"The {self.phase.name.lower()} of a request must arrive within {late:g} s")
+        if self.phase is Phase.BODY:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()
+        self._enter(Phase.CLOSING)
+
+    def _refuse(self, why: str) -> None:
+        body = json.dumps({"error": f"{why}; send it at once"}).encode()
+        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+        headers.append((b"content-length", str(len(body)).encode()))
+        response = h11.Response(status_code=408, headers=headers, reason=STATUS_PHRASES[408])
+        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+            self.transport.write(self.conn.send(event))
