@@ -14,6 +14,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -54,14 +55,14 @@ def main() -> int:
         chosen = SHORT_SETS[given.seed % len(SHORT_SETS)]
     folder = given.keep or Path(tempfile.mkdtemp(prefix="zeke-chaos-"))
     with _busy(given.load):
-        results = run_all(chosen, size, folder, given.seed)
+        results, errors = run_all(chosen, size, folder, given.seed)
     if given.json is not None:
         shown = {fault: summary(result) for fault, result in results.items()}
         given.json.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
     say(f"\n{table(results)}")
-    for text in complaints(results):
+    for text in (*complaints(results), *errors):
         say(f"FAILED: {text}")
-    good = all(result.good for result in results.values())
+    good = not errors and all(result.good for result in results.values())
     if not good:
         say(f"The logs of the processes are in {folder}")
     elif given.keep is None:
@@ -69,8 +70,12 @@ def main() -> int:
     return 0 if good else 1
 
 
-def run_all(chosen: Sequence[str], size: Size, folder: Path, seed: int) -> dict[str, Result]:
+def run_all(
+    chosen: Sequence[str], size: Size, folder: Path, seed: int
+) -> tuple[dict[str, Result], list[str]]:
+    """Run one fault after the other; return the results, and why others have none."""
     results: dict[str, Result] = {}
+    errors: list[str] = []
     for name in chosen:
         fault = FAULTS[name]
         if not fault.database.is_possible():
@@ -81,10 +86,16 @@ def run_all(chosen: Sequence[str], size: Size, folder: Path, seed: int) -> dict[
         place.mkdir(parents=True)
         clock = SystemClock()
         began = clock.monotonic()
-        results[name] = asyncio.run(Experiment(fault, size, place, seed, say).run())
+        try:
+            results[name] = asyncio.run(Experiment(fault, size, place, seed, say).run())
+        except Exception as error:  # noqa: BLE001 - the results of hours before it are printed
+            (place / "error").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+            errors.append(f"{name}: {type(error).__name__}: {error}")
+            say(f"    FAILED: {errors[-1]}")
+            continue
         good = "good" if results[name].good else "FAILED"
         say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
-    return results
+    return results, errors
 
 
 @contextmanager

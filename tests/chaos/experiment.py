@@ -15,7 +15,7 @@ from uuid import UUID
 
 from tests.chaos.executions import Tail, executions
 from tests.chaos.faults import Harm
-from tests.chaos.judge import Row, Verdict, by_job, judge
+from tests.chaos.judge import ALL, SETTLED_WITHIN, Row, Verdict, by_job, judge
 from tests.chaos.load import Load
 from tests.chaos.process import Part
 from tests.chaos.speeds import Speeds, speeds
@@ -59,6 +59,9 @@ TICK_DELAY: Final = 3.0
 """Seconds that a tick may be late when nothing disturbs it any more."""
 
 _OPEN: Final = "select count(*) from pgboss.job where state in ('created', 'retry', 'active')"
+_PROGRESS: Final = (
+    "select distinct job_id from pgboss.job_event where kind = 'progress' and (data ->> 'value')::float = 1"
+)
 _ROWS: Final = (
     "select id, name, state::text, attempt, case when jsonb_typeof(output) = 'number' then output::int end"
     " from (select id, name, state, attempt, output from pgboss.job"
@@ -272,6 +275,13 @@ class Experiment:
         for job, complaint in load.broken.items():
             if job in rows or not self._fault.forgetful:
                 verdicts["streams"].complain(complaint, job)
+        stored = {job for (job,) in await database.fetch(_PROGRESS)}
+        for job, at in load.unshown.items():
+            disturbed = any(one.meets(ALL, at - SETTLED_WITHIN, at) for one in disturbances)
+            if job not in stored:
+                verdicts["streams"].complain("its last progress was lost", job)
+            elif not disturbed:
+                verdicts["streams"].complain("its stream ended before its last progress", job)
         parents = [job for job, task in load.sent.items() if task == "parent" and job in rows]
         missing = CHILDREN * len(parents) - Counter(row.task for row in rows.values())["child"]
         if missing and not self._fault.forgetful:

@@ -62,8 +62,13 @@ class Harm:
     async def during(self, what: str, work: Awaitable[object]) -> None:
         """Do something that every process meets, and that may delay outcomes but not take jobs away."""
         since = self.clock.monotonic()
-        await work
-        self.done.append(Disturbance(what, ALL, since, self.clock.monotonic(), loses=False))
+        try:
+            await work
+        except psycopg.OperationalError:
+            # Another fault met the connection that inflicts this one.
+            pass
+        finally:
+            self.done.append(Disturbance(what, ALL, since, self.clock.monotonic(), loses=False))
 
 
 @dataclass(frozen=True)

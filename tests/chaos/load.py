@@ -48,6 +48,8 @@ class Load:
         lines: all lines of the logs, by node.
         ends: when jobs returned.
         broken: streams that did not show the end of their job, with the reason.
+        unshown: streams that ended without their job's last progress, and when: the end of a job does not
+            wait until its progress is stored.
         failed: errors of sends that do not say to repeat them later.
     """
 
@@ -62,6 +64,7 @@ class Load:
         self.lines: dict[str, list[Line]] = {tail.node: [] for tail in tails}
         self.ends: list[float] = []
         self.broken: dict[UUID, str] = {}
+        self.unshown: dict[UUID, float] = {}
         self.failed: Counter[str] = Counter()
         self._total = 0
 
@@ -153,7 +156,7 @@ class Load:
         if len(set(shown)) < len(shown):
             return f"progress was shown twice: {shown}"
         if (last.output, 1.0) not in shown:
-            return f"the last progress of attempt {last.output} was not shown: {shown}"
+            self.unshown[job] = self._queue.clock.monotonic()
         return None
 
     async def _read_on(self) -> None:

@@ -37,6 +37,8 @@ logfile = {folder}/log
 pidfile = {folder}/pid
 """
 
+_SOCKET = ".s.PGSQL.6432"
+
 
 class Pooler:
     """PgBouncer, as a context.
@@ -83,6 +85,11 @@ class Pooler:
             host=str(self._folder), port=6432, dbname=self._database, user=self._target.get("user")
         )
 
+    @property
+    def socket(self) -> Path:
+        """Where it listens."""
+        return self._folder / _SOCKET
+
     def __enter__(self) -> Self:
         self._start()
         return self
@@ -94,7 +101,7 @@ class Pooler:
     def restart(self) -> None:
         """End it with all its connections, as a crash does, and start it again."""
         self._stop(at_once=True)
-        for name in ("pid", ".s.PGSQL.6432"):
+        for name in ("pid", _SOCKET):
             (self._folder / name).unlink(missing_ok=True)
         self._start()
 
@@ -112,7 +119,7 @@ class Pooler:
             stderr=subprocess.PIPE,
         )
         try:
-            _wait_for(self._folder / ".s.PGSQL.6432", self._process)
+            _wait_for(self.socket, self._process)
         except BaseException:
             self._stop()
             raise

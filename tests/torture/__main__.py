@@ -33,6 +33,9 @@ def main() -> int:
         "--keep", type=Path, metavar="FOLDER", help="keep the histories here, also of good runs"
     )
     parser.add_argument("--judge", type=Path, metavar="FOLDER", help="judge a history that was kept, and end")
+    parser.add_argument(
+        "--pooler", action="store_true", help="all processes reach the server through PgBouncer"
+    )
     given = parser.parse_args()
     if given.judge is not None:
         return 0 if tell_verdict(given.judge) else 1
@@ -42,13 +45,13 @@ def main() -> int:
     clock = SystemClock()
     until, seed = clock.monotonic() + given.hours * 3600, given.seed
     while True:
-        good = run_once(seed, max(SHORTEST, given.seconds - TAIL), given.keep)
+        good = run_once(seed, max(SHORTEST, given.seconds - TAIL), given.keep, pooled=given.pooler)
         if not good or clock.monotonic() >= until:
             return 0 if good else 1
         seed += 1
 
 
-def run_once(seed: int, seconds: float, keep: Path | None) -> bool:
+def run_once(seed: int, seconds: float, keep: Path | None, *, pooled: bool) -> bool:
     """Run and judge once; the history is kept if that is asked for, or if something broke."""
     if keep is None:
         folder = Path(tempfile.mkdtemp(prefix="zeke-torture-"))
@@ -56,14 +59,15 @@ def run_once(seed: int, seconds: float, keep: Path | None) -> bool:
         folder = keep / f"seed-{seed}"
         folder.mkdir(parents=True)
     say(f"Seed {seed}: faults for {seconds:g} s, then quiet until all is drained; history in {folder}")
-    with Cluster.started() as cluster:
+    with Cluster.started(pooled=pooled) as cluster:
         outcome = asyncio.run(Run(cluster, folder, seed, seconds).run())
     tell(outcome)
     good = tell_verdict(folder) and not outcome.complaints
     for complaint in outcome.complaints:
         say(f"FAILED: {complaint}")
     if not good:
-        say(f"To repeat: python -m tests.torture --seed {seed} --seconds {seconds + TAIL:g}")
+        pooler = " --pooler" if pooled else ""
+        say(f"To repeat: python -m tests.torture --seed {seed} --seconds {seconds + TAIL:g}{pooler}")
         say(f"To judge again: python -m tests.torture --judge {folder}")
     elif keep is None:
         shutil.rmtree(folder)

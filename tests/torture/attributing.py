@@ -101,10 +101,11 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
     verb, args = call.verb, call.args
     told = result is not None
     if verb in _LISTS:
+        done = result.changed if told and verb == "suspend" else result
         for one in (one for name in _LISTS[verb] for one in args[name]):
             if verb == "insert":
                 yield (verb, one.id), ("insert", one.id), False
-            elif not told or one.id in result:
+            elif not told or one.id in done:
                 what = "extend" if verb == "extend" else "settle"
                 yield (what, one.id, one.attempt), one if what == "settle" else None, told
     elif verb == "insert_child":

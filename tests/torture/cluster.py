@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from tests.postgres.pooler import Pooler
 from tests.torture.decoding import TABLES, Commit, lsn, read_change, read_commit
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.postgres import migrate
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SLOT: Final = "torture"
 _BATCH: Final = 20_000
+_POOL: Final = 30
+_PREPARED: Final = 100
 _BETWEEN_TRIES: Final = 0.2
 _TRIES: Final = 300
 _SETTINGS: Final = {
@@ -60,10 +63,16 @@ Mode = Literal["fast", "immediate"]
 
 
 class Cluster:
-    """A server and its one database, migrated, with a slot that decodes all that is done to it."""
+    """A server and its one database, migrated, with a slot that decodes all that is done to it.
 
-    def __init__(self, server: EmbeddedPostgres) -> None:
+    Args:
+        server: a running one.
+        pooler: what processes reach it through; None if they reach it directly.
+    """
+
+    def __init__(self, server: EmbeddedPostgres, pooler: Pooler | None = None) -> None:
         self._server = server
+        self._pooler = pooler
         self._clock = SystemClock()
         self.restarting = asyncio.Lock()
 
@@ -74,6 +83,9 @@ class Cluster:
 
     @property
     def socket(self) -> Path:
+        """The socket behind every link."""
+        if self._pooler is not None:
+            return self._pooler.socket
         return Path(str(conninfo_to_dict(self.dsn)["host"]), ".s.PGSQL.5432")
 
     def dsn_over(self, folder: Path) -> str:
@@ -83,14 +95,19 @@ class Cluster:
 
     @classmethod
     @contextmanager
-    def started(cls) -> Iterator[Cluster]:
-        with EmbeddedPostgres.start(ephemeral=True, fsync=False, settings=_SETTINGS) as server:
+    def started(cls, *, pooled: bool = False) -> Iterator[Cluster]:
+        """Start a server, and PgBouncer in transaction mode before it if ``pooled``."""
+        with ExitStack() as stack:
+            server = stack.enter_context(
+                EmbeddedPostgres.start(ephemeral=True, fsync=False, settings=_SETTINGS)
+            )
             migrate.migrate(server.dsn)
             with psycopg.connect(server.dsn, autocommit=True) as connection:
                 for table in TABLES:
                     connection.execute(f"alter table pgboss.{table} replica identity full".encode())
                 connection.execute("select pg_create_logical_replication_slot(%s, 'test_decoding')", [SLOT])
-            yield cls(server)
+            pooler = Pooler(server.dsn, size=_POOL, prepared=_PREPARED) if pooled else None
+            yield cls(server, None if pooler is None else stack.enter_context(pooler))
 
     async def restart(self, mode: Mode) -> None:
         async with self.restarting:

@@ -25,6 +25,8 @@ from zeke_queue.model import (
     QueueCapacity,
     RowState,
     Schedule,
+    Suspensions,
+    Waiting,
     WorkerInfo,
 )
 from zeke_sim.history.events import (
@@ -158,6 +160,15 @@ def test_settlement_belongs_to_the_call_with_its_output_and_delay() -> None:
         assert whose(change(2, ACTIVE, after), others, mine) == 2
 
     check_each([("2", 1.0, 2.9), ("1", 5.0, 6.9)], check)
+
+
+def test_suspension_belongs_to_a_call_that_changed_the_job() -> None:
+    waiting = {"waiting": [Waiting(JOB, 1, OTHER)], "repeated": False}
+    made = change(2, ACTIVE, ACTIVE._replace(state=RowState.CREATED, waits_for=OTHER))
+    done, refused = Suspensions({JOB}, {}), Suspensions(set(), {JOB: ()})
+    assert whose(made, call(1, "suspend", waiting, (1, 3), result=done)) == 1
+    assert whose(made, call(1, "suspend", waiting, (1, 3), result=refused)) is None
+    assert whose(made, call(1, "suspend", waiting, (1, 3), outcome="unknown")) == 1
 
 
 def test_repeated_settlement_belongs_to_the_first_try_if_that_came_first() -> None:
