@@ -7,7 +7,7 @@ import select
 from typing import Any
 
 import pytest
-from psycopg import AsyncConnection, OperationalError
+from psycopg import OperationalError
 
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.opening import END_ALL, opened
@@ -73,9 +73,8 @@ async def test_caller_that_waits_gets_a_connection_after_an_outage(
 
         pool.reconnect_timeout = 0.01
         monkeypatch.setattr(pool, "_connect", fail_at_first)
-        async with await AsyncConnection.connect(dsn, autocommit=True) as admin:
-            await parts.storage.now()
-            await admin.execute(END_ALL)
+        async with parts.connections.one() as connection:
+            await connection.close()
         assert await parts.storage.queues() == []
         assert failures == 0
 

@@ -89,7 +89,8 @@ class Connections:
                     connection = await self._pool.getconn(min(RECONNECT_SECONDS, max(0.0, until - time())))
                 except PoolTimeout:
                     if time() >= until:
-                        raise
+                        waited = f"couldn't get a connection after {self._pool.timeout:g} s"
+                        raise PoolTimeout(waited) from None
                 else:
                     connection.taken_at = time()
                     return connection
