@@ -32,7 +32,7 @@ class Sender:
         self.new_id = Ids(clock, SystemEntropy())
 
     def new(self, name: str = "mail", **options: Any) -> NewJob:
-        return NewJob(**{"id": self.new_id(), "name": name, **options})
+        return NewJob(**{"id": self.new_id(), "name": name, "fresh": True, **options})
 
     async def send(
         self, times: int = 1, name: str = "mail", *, within: JobWriter | None = None, **options: Any
