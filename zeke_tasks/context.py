@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.fetch import Permanent, Transient, WebClient
-from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
+from zeke_tasks.fetch import Permanent, TooExpensiveDocument, Transient, WebClient
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, TooExpensive, Unreadable
 from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.youtube.choose import open_youtube
@@ -45,12 +45,15 @@ async def read(
         function: the parser, called with the other arguments.
 
     Raises:
-        Permanent: the parser crashes on it or exceeds its limits.
+        Permanent: the parser crashes on it or hangs.
+        TooExpensiveDocument: it exceeds the limits of time or memory.
         Transient: the parser's process was killed; another attempt may succeed.
         WebError: raised by the function.
     """
     try:
         return await compute(function, *args, **options)
+    except TooExpensive as error:
+        raise TooExpensiveDocument(what, str(error)) from error
     except Unreadable as error:
         raise Permanent(what, str(error)) from error
     except ParserKilled as error:
@@ -109,7 +112,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     videos = YouTubeSettings.load()
     async with (
         ParserPool() as parsers,
-        WebClient(options, clock=clock) as web,
+        WebClient(options, clock=clock, compute=parsers) as web,
         open_ai(settings, clock, compute=parsers) as ai,
     ):
         await parsers.start()

@@ -135,6 +135,54 @@ TESTED: Final[tuple[Tested, ...]] = (
         "Each start of the API creates an administrator's key that nobody asked for.",
         "tests/web/dashboard/test_sign_in.py",
     ),
+    _tested(
+        "members-unbounded",
+        "zeke_tasks.fetch.decoder",
+        "        self._members += 1\n",
+        "",
+        "Some kilobytes of empty gzip members occupy a processor for minutes.",
+        "tests/tasks/web/test_client.py::test_members_and_intermediate_output_are_bounded",
+    ),
+    _tested(
+        "intermediate-output-unbounded",
+        "zeke_tasks.fetch.decoder",
+        "                self._size += len(piece)\n",
+        "",
+        "What one coding of two holds is not bounded.",
+        "tests/tasks/web/test_client.py::test_members_and_intermediate_output_are_bounded",
+    ),
+    _tested(
+        "bodies-decompressed-on-the-loop",
+        "zeke_tasks.fetch.client",
+        "await self._compute(decode_body, ",
+        "decode_body(",
+        "A compressed body blocks the event loop, whatever the timeout.",
+        "tests/tasks/web/test_client.py::test_body_is_decompressed_where_documents_are_read",
+    ),
+    _tested(
+        "crowded-elements-parsed",
+        "zeke_tasks.fetch.feeds",
+        "    if CROWDED.search(text):\n",
+        "    if not text:\n",
+        "An element with 200,000 attributes costs minutes at each check.",
+        "tests/tasks/web/test_expensive_feeds.py",
+    ),
+    _tested(
+        "expensive-documents-read-again",
+        "zeke_tasks.fetch.parser_pool",
+        "            if isinstance(failed, TooExpensive) and",
+        "            if isinstance(failed, ParserKilled) and",
+        "A document that uses up its processor time is read a second time.",
+        "tests/tasks/test_parser_pool.py::test_document_over_the_cpu_limit_is_read_once",
+    ),
+    _tested(
+        "expensive-sources-checked-as-often",
+        "zeke_tasks.ingest.checks",
+        "            if expensive\n",
+        "            if expensive and retry_after\n",
+        "A feed that is too expensive to read costs its processor time every hour.",
+        "tests/tasks/test_parser_pool.py::test_unreadable_feed_is_recorded",
+    ),
 )
 
 
@@ -157,7 +205,9 @@ def _run(one: Tested) -> int:
     install([one.mutant])
     import pytest  # noqa: PLC0415 - its plugins import the runtime, which is patched first
 
-    return int(pytest.main(["-q", "-x", "-n", "0", "-p", "no:cacheprovider", *one.tests]))
+    # The hook that rewrites assertions would load the module itself.
+    options = ["-q", "-x", "-n", "0", "--assert=plain", "-p", "no:cacheprovider"]
+    return int(pytest.main([*options, *one.tests]))
 
 
 if __name__ == "__main__":

@@ -60,6 +60,13 @@ def wait_for(mark: str) -> None:
         threading.Event().wait(0.01)
 
 
+def spin_marked(mark: str) -> NoReturn:
+    """Write into a file that it has begun, and use up processor time."""
+    with Path(mark).open("a", encoding="utf-8") as begun:
+        begun.write("begun\n")
+    spin()
+
+
 def spin() -> NoReturn:
     while True:
         sum(range(1000))

@@ -12,7 +12,7 @@ from tests.tasks.ingest.videos import CHANNEL
 from tests.tasks.jobs import Jobs, memory_jobs
 from zeke_queue.errors import PayloadValidationError
 from zeke_tasks.catalog import build_catalog
-from zeke_tasks.ingest.pace import DAY, HOUR, after_failure, after_success
+from zeke_tasks.ingest.pace import DAY, HOUR, after_expense, after_failure, after_success
 from zeke_tasks.store.model import HealthStatus, Source, SourceType
 
 RSS = ("ingest-pull", "ingest-source", SourceType.RSS)
@@ -117,6 +117,19 @@ def test_failing_source_waits_as_long_as_it_has_failed(
     hours: int, failing_for: float | None, wait: float
 ) -> None:
     assert after_failure(_source(hours), failing_for) == wait
+
+
+@each(
+    (1, None, DAY),
+    (1, HOUR, DAY),
+    (1, 2 * DAY, 2 * DAY),
+    (1, 100 * DAY, 7 * DAY),
+    (24 * 10, None, 10 * DAY),
+)
+def test_source_that_is_too_expensive_waits_a_day_to_a_week(
+    hours: int, failing_for: float | None, wait: float
+) -> None:
+    assert after_expense(_source(hours), failing_for) == wait
 
 
 def test_healthy_source_waits_its_frequency_and_retry_after_is_a_minimum() -> None:

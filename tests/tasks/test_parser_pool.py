@@ -12,6 +12,7 @@ import types
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -29,7 +30,8 @@ from zeke_queue.errors import UsageError
 from zeke_queue.system.subprocess_pool import Child, ChildEnded, Children
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.fetch import AddressRefused, Transient, articles, extract_article, feeds
-from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, Unreadable
+from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, TooExpensive, Unreadable
+from zeke_tasks.ingest.pace import DAY, after_failure
 from zeke_tasks.store.model import HealthStatus, ItemStatus
 from zeke_tasks.stories import read
 from zeke_tasks.testing.web import ScriptedWeb, feed, page
@@ -132,6 +134,14 @@ async def test_document_over_the_cpu_limit_is_unreadable() -> None:
             await readers(strange_documents.spin)
         await until(lambda: not psutil.pid_exists(pid))
         assert await readers(strange_documents.where) != pid
+
+
+async def test_document_over_the_cpu_limit_is_read_once(tmp_path: Path) -> None:
+    mark = tmp_path / "begun"
+    async with ParserPool(1, seconds=0.2, prepare=strange_documents.nothing) as readers:
+        with pytest.raises(TooExpensive, match="processor time"):
+            await readers(strange_documents.spin_marked, str(mark))
+    assert mark.read_text() == "begun\n"
 
 
 async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
@@ -260,6 +270,7 @@ async def test_unreadable_page_affects_only_its_item(
 
 @each(
     (Unreadable("the parsers crash on it, with signal SIGSEGV"), Fail),
+    (TooExpensive("reading it takes more than 30 seconds of processor time"), Fail),
     # It counts against the feed, so that a feed that always fails this way is fetched less often.
     (ParserKilled("it was killed, with signal SIGKILL"), Retry),
 )
@@ -275,6 +286,8 @@ async def test_unreadable_feed_is_recorded(error: Exception, verdict: type[Excep
     health = await in_memory.health(source)
     assert health.status is HealthStatus.ERROR
     assert health.message == f"{FEED}: {error}"
+    wait = DAY if isinstance(error, TooExpensive) else after_failure(source, None)
+    assert health.next_check_at == in_memory.clock.now() + timedelta(seconds=wait)
 
 
 def _crossed(value: Any) -> Any:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from types import TracebackType
-from typing import Literal, Protocol, Self
+from typing import Literal, ParamSpec, Protocol, Self, TypeVar
 
 import anyio
 import httpcore2
@@ -15,9 +17,17 @@ import httpx2
 
 from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.fetch.answers import MOVED_FOR_GOOD, NOT_MODIFIED, REDIRECTS, failure, is_success
-from zeke_tasks.fetch.decoder import ACCEPTED, BrokenCoding, Decoder, UnknownCoding
+from zeke_tasks.fetch.decoder import (
+    ACCEPTED,
+    BrokenCoding,
+    TooLarge,
+    UnknownCoding,
+    codings_of,
+    decode_body,
+)
 from zeke_tasks.fetch.errors import BodyRefused, Permanent, Transient, UrlRefused
 from zeke_tasks.fetch.guard import Guard, GuardedBackend, Resolver, resolve
+from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, Unreadable
 from zeke_tasks.fetch.politeness import Turns
 from zeke_tasks.fetch.text import charset_of
 from zeke_tasks.fetch.transport import GuardedTransport
@@ -29,8 +39,8 @@ _ACCEPT: dict[Kind, bytes] = {
     b"application/feed+json;q=0.9, application/xml;q=0.8, text/xml;q=0.8, application/json;q=0.7, */*;q=0.5",
     "page": b"text/html, application/xhtml+xml;q=0.9, */*;q=0.5",
 }
-# A short page of spaces has a high ratio but is harmless, so smaller bodies are not checked.
-_RATIO_FLOOR = 2**20
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +51,7 @@ class WebOptions:
         user_agent: the User-Agent header.
         timeout: seconds for one fetch, including redirects and body but not the wait for the host's turn.
         max_redirects: limit of redirects.
-        max_bytes: cap of a body after decompression.
+        max_bytes: cap of a body, as it is sent and after each of its codings is undone.
         max_ratio: limit of decompressed bytes per compressed byte, for bodies over a megabyte.
         max_retry_after: cap of a server's Retry-After in seconds.
         per_host: limit of concurrent requests to one host.
@@ -100,6 +110,18 @@ class Fetched:
         return charset_of(self.content_type)
 
 
+@dataclass(frozen=True, slots=True)
+class _Received:
+    """An answer whose body is as it was sent, and its Content-Encoding."""
+
+    fetched: Fetched
+    coding: str
+
+
+async def _in_a_thread(function: Callable[P, T], /, *args: P.args, **options: P.kwargs) -> T:
+    return await asyncio.to_thread(function, *args, **options)
+
+
 class Fetcher(Protocol):
     """Fetches URLs for tasks; implemented by `WebClient` and the simulator's web."""
 
@@ -122,6 +144,8 @@ class WebClient:
         resolver: returns a name's addresses; the system's by default.
         network: opens connections to chosen addresses; a double in tests.
         ssl_context: the trusted authorities; the usual ones by default.
+        compute: runs the decoder of compressed bodies; a thread by default, in production the processes that
+            read documents, which are killed if it takes too long.
     """
 
     def __init__(
@@ -132,7 +156,9 @@ class WebClient:
         resolver: Resolver = resolve,
         network: httpcore2.AsyncNetworkBackend | None = None,
         ssl_context: ssl.SSLContext | None = None,
+        compute: Compute = _in_a_thread,
     ) -> None:
+        self._compute = compute
         self._options = options or WebOptions()
         self._clock = clock or SystemClock()
         self._guard = Guard(self._options.allow)
@@ -188,9 +214,10 @@ class WebClient:
                 seconds_left -= self._clock.monotonic() - began
             if answer is None:
                 raise Transient(target.href, f"no complete answer within {self._options.timeout:g} seconds")
-            if isinstance(answer, Fetched):
+            if isinstance(answer, _Received):
                 moved = target.href if hop and moved_for_good else None
-                return replace(answer, url=url, permanent_url=moved)
+                # Outside of the host's turn and of the server's time, since both are this machine's.
+                return replace(await self._decoded(target.href, answer), url=url, permanent_url=moved)
             moved_for_good = moved_for_good and answer.for_good
             target = self._guard.check_url(answer.location, target.href)
         raise Permanent(target.href, f"it took more than {self._options.max_redirects} redirects")
@@ -210,12 +237,12 @@ class WebClient:
 
     async def _ask_within(
         self, seconds: float, url: str, headers: dict[bytes, bytes]
-    ) -> Fetched | _Moved | None:
+    ) -> _Received | _Moved | None:
         with anyio.move_on_after(seconds):
             return await self._ask(url, headers)
         return None
 
-    async def _ask(self, url: str, headers: dict[bytes, bytes]) -> Fetched | _Moved:
+    async def _ask(self, url: str, headers: dict[bytes, bytes]) -> _Received | _Moved:
         """Send one request and read the answer, up to the limits."""
         try:
             async with self._http.stream("GET", url, headers=list(headers.items())) as response:
@@ -224,12 +251,10 @@ class WebClient:
             raise UrlRefused(url, f"cannot be requested: {error}") from error
         except UnknownCoding as error:
             raise Permanent(url, f"the body {error}") from error
-        except BrokenCoding as error:
-            raise Transient(url, f"the body {error}") from error
 
     async def _answer(
         self, url: str, headers: dict[bytes, bytes], response: httpx2.Response
-    ) -> Fetched | _Moved:
+    ) -> _Received | _Moved:
         status = response.status_code
         sent = {name.lower(): value.decode("latin-1") for name, value in response.headers.raw}
         if status in REDIRECTS and b"location" in sent:
@@ -247,12 +272,13 @@ class WebClient:
                 max_wait=self._options.max_retry_after,
             )
         body = b"" if not_modified else await self._read(url, response)
+        coding = "" if not_modified else response.headers.get("content-encoding", "")
         etag, last_modified = sent.get(b"etag"), sent.get(b"last-modified")
         if not_modified:
             # A 304 may omit validators that are still valid.
             etag = etag or _text(headers.get(b"If-None-Match"))
             last_modified = last_modified or _text(headers.get(b"If-Modified-Since"))
-        return Fetched(
+        fetched = Fetched(
             url=url,
             final_url=url,
             permanent_url=None,
@@ -263,30 +289,44 @@ class WebClient:
             last_modified=last_modified,
             not_modified=not_modified,
         )
+        return _Received(fetched, coding if body else "")
 
     async def _read(self, url: str, response: httpx2.Response) -> bytes:
-        """Read the body, and stop as soon as it exceeds a limit."""
-        decoder = Decoder(response.headers.get("content-encoding", ""))
-        announced = response.headers.get("content-length", "")
-        if announced.isdecimal() and int(announced) > self._options.max_bytes:
-            raise BodyRefused(
-                url, f"the body has {announced} bytes; at most {self._options.max_bytes} are read"
-            )
+        """Read the body as it was sent, and stop as soon as it exceeds the limit."""
+        codings_of(response.headers.get("content-encoding", ""))  # one that can't be decoded is not read
+        announced, limit = response.headers.get("content-length", ""), self._options.max_bytes
+        if announced.isdecimal() and int(announced) > limit:
+            raise BodyRefused(url, f"the body has {announced} bytes; at most {limit} are read")
         body = bytearray()
         async with aclosing(response.aiter_raw()) as parts:
             async for part in parts:
-                for piece in decoder.feed(part):
-                    body += piece
-                    self._check_size(url, len(body), response.num_bytes_downloaded)
-        decoder.close()
+                body += part
+                if len(body) > limit:
+                    raise BodyRefused(url, f"the body has more than {limit} bytes, the limit")
         return bytes(body)
 
-    def _check_size(self, url: str, size: int, sent: int) -> None:
-        limit, ratio = self._options.max_bytes, self._options.max_ratio
-        if size > limit:
-            raise BodyRefused(url, f"the body has more than {limit} bytes, the limit")
-        if size > _RATIO_FLOOR and size > ratio * sent:
-            raise BodyRefused(url, f"the body decompresses to more than {ratio:g} times its size")
+    async def _decoded(self, url: str, received: _Received) -> Fetched:
+        """Return the answer with its body decompressed.
+
+        Raises:
+            BodyRefused: it exceeds a limit.
+            Transient, Permanent: it can't be decompressed.
+        """
+        fetched = received.fetched
+        if not received.coding:
+            return fetched
+        limits = (self._options.max_bytes, self._options.max_ratio)
+        try:
+            body = await self._compute(decode_body, fetched.body, received.coding, *limits)
+        except TooLarge as error:
+            raise BodyRefused(url, f"the body {error}") from error
+        except BrokenCoding as error:
+            raise Transient(url, f"the body {error}") from error
+        except Unreadable as error:
+            raise BodyRefused(url, str(error)) from error
+        except ParserKilled as error:
+            raise Transient(url, str(error)) from error
+        return replace(fetched, body=body)
 
 
 def _text(header: bytes | None) -> str | None:

@@ -83,6 +83,10 @@ class BodyRefused(Permanent):
     """The body exceeds its size cap or inflates out of proportion; reading stopped there."""
 
 
+class TooExpensiveDocument(Permanent):
+    """Reading the document takes too much processor time or memory; it should be tried rarely."""
+
+
 class FeedError(Permanent):
     """The body is not a feed, or must not be parsed; ``reason`` says why."""
 

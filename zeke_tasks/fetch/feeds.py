@@ -10,7 +10,8 @@ import html
 import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any, cast
+from itertools import islice
+from typing import Any, Final, cast
 
 from zeke_tasks.fetch.dates import read_date
 from zeke_tasks.fetch.entries import Claim, Entry, Feed, identify
@@ -38,6 +39,18 @@ _LAST_TAG = re.compile(r"<([\w:.-]+)(?:\s[^<>]*)?>\s*\Z")
 _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
+ATTRIBUTES_MAX: Final = 1000
+"""Attributes of one element at most: the parser's time grows with their square."""
+
+ITEMS_MAX: Final = 20_000
+"""Items of a feed at most; reading that many takes some seconds."""
+
+_ITEM = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)\b")
+_VALUE = r"""(?:"[^"<]*+"|'[^'<]*+'|[^\s<>"']++)"""
+CROWDED = re.compile(rf"""<[^\s<>/!?]++(?:\s++[^\s=<>"'/]++\s*+=\s*+{_VALUE}){{{ATTRIBUTES_MAX + 1}}}""")
+"""The beginning of an element with too many attributes; possessive, so that the search takes linear time."""
+
+
 def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
     """Parse a feed. Takes milliseconds to a second; call it through `ParserPool`, not in threads.
 
@@ -50,7 +63,7 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
         The feed, with an entry for each nonempty item.
 
     Raises:
-        FeedError: the document is not a feed, or declares entities.
+        FeedError: the document is not a feed, declares entities, or would be too expensive to read.
         Exception: an error for which `is_of_this_machine` is true; the feed may be valid.
     """
     text = decode(body, charset_of(content_type)).strip()
@@ -58,8 +71,9 @@ def parse_feed(body: bytes, content_type: str, url: str) -> Feed:
         raise FeedError(url, "the body is empty")
     version = None
     if text.startswith("{"):
-        version, text = as_atom(text, url)
+        version, text = as_atom(text, url, ITEMS_MAX)
     _refuse(text, url)
+    _refuse_expensive(text, url)
     text = _mended(text)
     parsed, items = _parse(text, url)
     version = version or str(parsed.get("version") or "")
@@ -118,6 +132,18 @@ def _refuse(text: str, url: str) -> None:
         raise FeedError(url, "the feed declares entities (<!ENTITY), which could expand without bounds")
     if root.lower() == "html":
         raise FeedError(url, f"the body is not a feed: {_looks_like(text)}")
+
+
+def _refuse_expensive(text: str, url: str) -> None:
+    """Reject a document that would keep the parser busy for minutes.
+
+    Raises:
+        FeedError: an element has too many attributes, or the feed too many items.
+    """
+    if CROWDED.search(text):
+        raise FeedError(url, f"an element has more than {ATTRIBUTES_MAX} attributes, the limit")
+    if sum(1 for _ in islice(_ITEM.finditer(text), ITEMS_MAX + 1)) > ITEMS_MAX:
+        raise FeedError(url, f"the feed has more than {ITEMS_MAX} items, the limit")
 
 
 def _prolog(text: str) -> tuple[bool, str]:

@@ -17,15 +17,16 @@ from zeke_tasks.fetch.text import printable
 _VERSION = re.compile(r"https?://(?:www\.)?jsonfeed\.org/version/(\d)(?:\.(\d))?")
 
 
-def as_atom(text: str, url: str) -> tuple[str, str]:
+def as_atom(text: str, url: str, items_max: int) -> tuple[str, str]:
     """Return the version (``json1`` or ``json11``) and the feed as an Atom document.
 
     Args:
         text: the JSON document.
         url: the document's URL, for messages.
+        items_max: limit of its items.
 
     Raises:
-        FeedError: the document is not JSON, or not a JSON Feed.
+        FeedError: the document is not JSON, not a JSON Feed, or has too many items.
     """
     try:
         # Hand-written and templated feeds have line breaks in strings, which strict parsing rejects.
@@ -40,6 +41,8 @@ def as_atom(text: str, url: str) -> tuple[str, str]:
         raise FeedError(
             url, "the body is not a feed: it is JSON without the version and items of a JSON Feed"
         )
+    if len(cast("list[Any]", items)) > items_max:
+        raise FeedError(url, f"the feed has more than {items_max} items, the limit")
     lines = ['<feed xmlns="http://www.w3.org/2005/Atom">']
     lines += _element("title", _text(feed, "title"))
     lines += _link(_text(feed, "home_page_url"))

@@ -6,7 +6,8 @@ document at a time, within limits, and a crash fails only that document. Process
 processors.
 
 A crash may be caused by earlier documents of the process, or by this machine. So a document is blamed only
-after two processes have failed on it, of which the second had parsed nothing else.
+after two processes have failed on it, of which the second had parsed nothing else. Processor time is counted
+per document, so one that uses up its time is not read again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-SECONDS: Final = 60.0
+SECONDS: Final = 30.0
 """CPU seconds per document. Most pages take some hundredths of a second, one of 5 MiB takes nine seconds."""
 
 PATIENCE: Final = 600.0
@@ -51,6 +52,10 @@ _OF_CODE: Final = frozenset(
 
 class Unreadable(ZekeError):
     """The parsers crash on the document, or need too much time or memory."""
+
+
+class TooExpensive(Unreadable):
+    """Reading the document takes too much time or memory, and would again."""
 
 
 class ParserKilled(ZekeError):
@@ -130,7 +135,8 @@ class ParserPool:
             args, options: must be picklable, as must the result.
 
         Raises:
-            Unreadable: it crashed or exceeded its limits, in two processes.
+            Unreadable: it crashed or hung, or exceeded its memory, in two processes.
+            TooExpensive: it exceeded its processor time, or its memory in two processes.
             ParserKilled: the processes were killed from outside, possibly for lack of memory.
             ChildEnded: a process exited on its own or can't be started, so this machine has a problem.
             UsageError: the function, an argument or the result can't be pickled.
@@ -139,7 +145,9 @@ class ParserPool:
         request = _pickled(function, args, options)
         try:
             answer = await self._ask(request, fresh=False)
-        except (Unreadable, ParserKilled):
+        except (Unreadable, ParserKilled) as failed:
+            if isinstance(failed, TooExpensive) and not isinstance(failed.__cause__, MemoryError):
+                raise
             answer = await self._ask(request, fresh=True)
         return cast("T", _result(answer))
 
@@ -158,7 +166,7 @@ class ParserPool:
             if isinstance(answer.error, MemoryError):
                 # The process's memory is full, so it is ended too.
                 size = f"{self._memory // 1024**2} MiB"
-                raise Unreadable(f"reading it takes more than {size} of memory") from answer.error
+                raise TooExpensive(f"reading it takes more than {size} of memory") from answer.error
             return answer
 
     async def _prepare(self, child: Child) -> None:
@@ -169,7 +177,7 @@ class ParserPool:
         """Return the error to blame on the document of an ended process; None if it is not to blame."""
         number = -ended.code
         if number == signal.SIGPROF:
-            return Unreadable(f"reading it takes more than {self._seconds:g} seconds of processor time")
+            return TooExpensive(f"reading it takes more than {self._seconds:g} seconds of processor time")
         if number in _OF_CODE:
             return Unreadable(f"the parsers crash on it, with {ended.how}")
         if number == signal.SIGKILL:

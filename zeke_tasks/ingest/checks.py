@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from zeke_tasks.context import context_of
 from zeke_tasks.error_policy import verdict
-from zeke_tasks.fetch import Transient, WebError, canonicalise_url
+from zeke_tasks.fetch import TooExpensiveDocument, Transient, WebError, canonicalise_url
 from zeke_tasks.fetch.secrets import without_secrets
-from zeke_tasks.ingest.pace import after_failure, after_success
+from zeke_tasks.ingest.pace import after_expense, after_failure, after_success
 from zeke_tasks.store.model import URL_CHARACTERS, HealthStatus
 
 if TYPE_CHECKING:
@@ -36,14 +36,20 @@ async def checking(job: JobContext, source: Source) -> AsyncGenerator[None]:
         yield
     except WebError as error:
         retry_after = error.retry_after if isinstance(error, Transient) else None
-        await record_failure(job, source, str(error), retry_after)
+        expensive = isinstance(error, TooExpensiveDocument)
+        await record_failure(job, source, str(error), retry_after, expensive=expensive)
         if (signal := verdict(error)) is not None:
             raise signal from error
         raise
 
 
 async def record_failure(
-    job: JobContext, source: Source, message: str, retry_after: float | None = None
+    job: JobContext,
+    source: Source,
+    message: str,
+    retry_after: float | None = None,
+    *,
+    expensive: bool = False,
 ) -> None:
     """Record why a source could not be checked, in a transaction of its own.
 
@@ -52,13 +58,17 @@ async def record_failure(
         source: the source.
         message: the reason, shown to users.
         retry_after: seconds to wait, as requested by the server.
+        expensive: whether reading the source took too much time or memory, so that it is checked rarely.
     """
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         health = await rows.health(source.id)
+        failing_for = health.failing_for if health else None
         await rows.record_failure(
             source.id,
-            next_check_in=after_failure(source, health.failing_for if health else None, retry_after),
+            next_check_in=after_expense(source, failing_for)
+            if expensive
+            else after_failure(source, failing_for, retry_after),
             message=message,
         )
     job.logger.warning(

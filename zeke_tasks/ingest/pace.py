@@ -23,6 +23,19 @@ def after_success(source: Source) -> float:
     return source.check_frequency_hours * HOUR
 
 
+EXPENSIVE_MAX: Final = 7 * DAY
+"""Seconds until the next check of a source that is too expensive to read, at most."""
+
+
+def after_expense(source: Source, failing_for: float | None) -> float:
+    """Return the seconds until the next check after reading a source took too much time or memory.
+
+    A day at least, and then as for other failures, but up to a week: each check costs as much again.
+    """
+    wait = min(max(DAY, failing_for or 0.0), EXPENSIVE_MAX)
+    return max(wait, after_success(source))
+
+
 def after_failure(source: Source, failing_for: float | None, retry_after: float | None = None) -> float:
     """Return the seconds until the next check after a failure.
 

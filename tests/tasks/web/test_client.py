@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import sha256
 from itertools import pairwise
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,8 @@ from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
-from zeke_tasks.fetch.decoder import PIECE, BrokenCoding, Decoder
+from zeke_tasks.fetch.decoder import MEMBERS_MAX, PIECE, BrokenCoding, Decoder, decode_body
+from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, Unreadable
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:
@@ -308,6 +310,62 @@ async def test_undecodable_body_is_refused() -> None:
         "an unknown coding": ("snappy", b"x", Permanent, "snappy"),
     }
     await check_each_async(cases, check)
+
+
+def nested(members: int) -> bytes:
+    """Return empty gzip members inside one: some kilobytes that cost an unbounded decoder minutes."""
+    return gzip.compress(gzip.compress(b"", mtime=0) * members)
+
+
+async def test_members_and_intermediate_output_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = 0
+    real = zlib.decompressobj
+
+    def begin(*arguments: Any) -> Any:
+        nonlocal begun
+        begun += 1
+        return real(*arguments)
+
+    monkeypatch.setattr(zlib, "decompressobj", begin)
+
+    async def check(body: bytes, reason: str, max_bytes: int = 2**23) -> None:
+        nonlocal begun
+        begun = 0
+        with pytest.raises(BodyRefused, match=reason):
+            await fetched(encoded(body, "gzip, gzip"), max_bytes)
+        assert begun <= MEMBERS_MAX + 2
+
+    cases = {
+        "in one": (nested(100_000), "more than 1000 members"),
+        "in many": (gzip.compress(b"") * 100_000, "more than 1000 members", 2**22),
+        "intermediate": (nested(900), "more than 10000 bytes", 10_000),
+    }
+    await check_each_async(cases, check)
+    whole = b"".join(gzip.compress(bytes([n % 256])) for n in range(MEMBERS_MAX))
+    assert len((await fetched(encoded(whole, "gzip"))).body) == MEMBERS_MAX
+
+
+async def test_body_is_decompressed_where_documents_are_read() -> None:
+    functions: list[Any] = []
+    failure: Exception | None = None
+
+    async def compute(function: Any, *arguments: Any) -> Any:
+        functions.append(function)
+        if failure is not None:
+            raise failure
+        return function(*arguments)
+
+    pages = {"/": encoded(gzip.compress(PARAGRAPHS), "gzip"), "/plain": Answer(body=b"x")}
+    options = WebOptions(allow=LOOPBACK, gap=0)
+    async with site(pages) as server, WebClient(options, compute=cast("Compute", compute)) as web:
+        url = f"{server.base_url}/"
+        assert (await web.fetch(url, kind="page")).body == PARAGRAPHS
+        await web.fetch(f"{url}plain", kind="page")
+        assert functions == [decode_body]
+        failures = ((Unreadable("too much"), BodyRefused), (ParserKilled("killed"), Transient))
+        for failure, error in failures:
+            with pytest.raises(error, match=str(failure)):
+                await web.fetch(url, kind="page")
 
 
 async def test_truncated_compressed_body_is_transient() -> None:
