@@ -151,6 +151,11 @@ class Claimed(NamedTuple):
     parent: UUID | None
     meta: bytes | None
 
+    @property
+    def payload_bytes(self) -> int:
+        """The bytes of ``data`` and ``meta``."""
+        return len(self.data or b"") + len(self.meta or b"")
+
 
 class Completed(NamedTuple):
     """The handler returned. ``output`` is canonical JSON text, or None if the handler returned nothing."""

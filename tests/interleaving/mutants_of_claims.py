@@ -128,6 +128,49 @@ CLAIMS: Final = (
         "return name in self._marks",
         ("tests/postgres/test_marks.py",),
     ),
+    # Budgets of payloads
+    Mutant(
+        "claims have no budget",
+        "sql/claim.sql",
+        "        %(bytes_max)s::bigint is null\n",
+        "        true\n",
+        ("tests/conformance/test_claim_bytes.py", MODEL),
+    ),
+    Mutant(
+        "a job that is larger than the budget is never claimed",
+        "sql/claim.sql",
+        "[:(greatest(counted.number, %(least)s::int))]",
+        "[:(counted.number)]",
+        ("tests/conformance/test_claim_bytes.py", MODEL),
+    ),
+    Mutant(
+        "smaller jobs get ahead of one that does not fit",
+        "sql/claim.sql",
+        "array_agg(best.place order by best.priority desc, best.startafter asc, best.id asc) as places",
+        "array_agg(best.place order by best.priority asc, best.startafter asc, best.id desc) as places",
+        ("tests/conformance/test_claim_bytes.py",),
+    ),
+    Mutant(
+        "meta is not counted",
+        "sql/claim.sql",
+        "coalesce(octet_length(kept.data::text), 0) + coalesce(octet_length(kept.meta::text), 0)",
+        "coalesce(octet_length(kept.data::text), 0)",
+        ("tests/conformance/test_claim_bytes.py",),
+    ),
+    Mutant(
+        "a worker asks for any number of bytes",
+        "../../worker/loops.py",
+        "claim.limit, claim.bytes_max",
+        "claim.limit",
+        ("tests/runtime/test_payload_budget.py",),
+    ),
+    Mutant(
+        "payloads of lost jobs count for ever",
+        "../../worker/state.py",
+        "        if not runs:\n            self.payload_bytes -= job.payload_bytes\n",
+        "",
+        ("tests/unit/test_worker_state.py",),
+    ),
     # Declarations
     Mutant(
         "a declaration locks queues that stay as they are",

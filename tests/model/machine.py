@@ -84,9 +84,9 @@ class StorageMachine(CallersMachine):
 
     # A worker
 
-    @rule(target=claims, worker=draw.workers, capacity=draw.capacity, limit=draw.limits)
-    def claim(self, worker: UUID, capacity: list[QueueCapacity], limit: int) -> Any:
-        claimed = self.pair.both("claim", worker, capacity, limit)
+    @rule(target=claims, worker=draw.workers, capacity=draw.capacity, limit=draw.limits, most=draw.budgets)
+    def claim(self, worker: UUID, capacity: list[QueueCapacity], limit: int, most: int | None = None) -> Any:
+        claimed = self.pair.both("claim", worker, capacity, limit, most)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
     @rule(target=claims, worker=draw.workers, limits=st.lists(draw.queue_settings, max_size=1))

@@ -41,6 +41,7 @@ workers = st.sampled_from(WORKERS)
 SLOT = 10
 slots = st.sampled_from([SLOT, 3600])
 limits = st.sampled_from([1, 2, 3, 100])
+budgets = st.sampled_from([None, None, 0, 4, 40])
 seconds = st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 1.0000005])
 payloads = st.sampled_from(
     [None, "null", '{"n":1.50,"aa":[1e2,-0],"b":{}}', '{"x":1,"x":"\\u00e9"}', '"text"', "[]", "0.10"]

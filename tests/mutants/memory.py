@@ -244,8 +244,8 @@ MUTANTS = (
     Mutant(
         "claim-reads-then-writes",
         STORE,
-        "        for chosen in choose(self._open(capacity, now), self._tables.jobs, limit, self._passed):\n",
-        "        found = choose(self._open(capacity, now), self._tables.jobs, limit, self._passed)\n"
+        "        for chosen in choose(lines, self._tables.jobs, limit, self._passed, bytes_max):\n",
+        "        found = choose(lines, self._tables.jobs, limit, self._passed, bytes_max)\n"
         "        read_at, read = getattr(self, '_read', (now, []))\n"
         "        self._read = now, found\n"
         "        if abs(now - read_at) < timedelta(milliseconds=5):\n"

@@ -19,7 +19,7 @@ from tests.postgres.explaining import Plan, connect, prepare
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import Completed, Failed, NewJob, QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage, rows
-from zeke_queue.storage.postgres.claims import Mark, claim_parameters, ready_parameters
+from zeke_queue.storage.postgres.claims import Mark, Wanted, claim_parameters, ready_parameters
 from zeke_queue.storage.postgres.rows import Outcomes
 from zeke_queue.storage.postgres.statements import names
 
@@ -105,9 +105,11 @@ def claim_plan(
     limit: int = 100,
     marks: dict[str, dict[int, Mark]] | None = None,
     locked: tuple[str, ...] = (),
+    bytes_max: int | None = 64 * 2**20,
 ) -> Plan:
     capacity = [QueueCapacity(name, limit) for name in names or ("mail",)]
-    parameters = claim_parameters(ANNA, capacity, limit, marks or {}) | {"job_channel": "told"}
+    wanted = Wanted(ANNA, capacity, limit, bytes_max)
+    parameters = claim_parameters(wanted, marks or {}) | {"job_channel": "told"}
     if locked:
         sql.execute("select set_config('zeke.locked_queues', %s::text[]::text, false)", [list(locked)])
     return explain(sql, "claim", parameters, limit=limit)
@@ -176,6 +178,17 @@ async def test_claim_with_a_mark_skips_entries_of_ended_jobs(
         without = claim_plan(busy, limit=10)
         marked = claim_plan(busy, limit=10, marks={"mail": {0: Mark(last.start_after, last.id)}})
     assert marked.pages < without.pages / 3
+
+
+def test_large_payloads_are_written_only_up_to_the_budget_of_a_claim(busy: Connection) -> None:
+    busy.execute(
+        "update pgboss.job set data = to_jsonb(repeat('x', 100000)) where id in"
+        " (select id from pgboss.job where name = 'post' order by startafter limit 100)"
+    )
+    plan = claim_plan(busy, "post", bytes_max=300_000)
+    written = [node["Actual Loops"] for node in plan.scans() if node["Alias"] == "kept"]
+    assert written == [3]
+    assert plan.full_scans() == []
 
 
 # Settlements, with statistics of empty tables

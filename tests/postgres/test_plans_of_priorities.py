@@ -10,7 +10,7 @@ from tests.postgres.explaining import connect, explain
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.claims import claim_parameters, ready_parameters
+from zeke_queue.storage.postgres.claims import Wanted, claim_parameters, ready_parameters
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def sql(dsn: str) -> Iterator[Connection]:
 
 def test_claim_reads_no_more_priorities_than_it_takes_jobs(sql: Connection) -> None:
     for limit in (1, 10):
-        parameters = claim_parameters(ANNA, [QueueCapacity("mail", limit)], limit, {}) | {
+        parameters = claim_parameters(Wanted(ANNA, [QueueCapacity("mail", limit)], limit, 2**20), {}) | {
             "job_channel": "told"
         }
         plan = explain(sql, "claim", parameters, limit=limit)

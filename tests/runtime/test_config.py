@@ -63,6 +63,7 @@ def test_invalid_value_is_refused_with_variable_and_hint(monkeypatch: pytest.Mon
         ("JOBS_CRON_TZ", "Mars/Base", "Europe/Berlin"),
         ("JOBS_CONCURRENCY", "many", "integer"),
         ("JOBS_CONCURRENCY", "-1", "greater than or equal to 0"),
+        ("JOBS_PAYLOAD_BUDGET", "0", "greater than or equal to 1"),
         ("JOBS_LISTEN", "perhaps", "boolean"),
         ("JOBS_POLL_INTERVAL", "-1", "greater than or equal to 0.001"),
         ("LOG_FORMAT", "xml", "'auto', 'json' or 'text'"),

@@ -19,7 +19,8 @@ from zeke_queue.model import Completed
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.coroutine_pool import CoroutinePool
-from zeke_queue.worker.state import LeasedJob, Outcome, WorkerState
+from zeke_queue.worker.leased_job import LeasedJob, Outcome
+from zeke_queue.worker.state import WorkerState
 
 
 @dataclass

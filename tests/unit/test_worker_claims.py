@@ -319,12 +319,32 @@ def test_second_full_claim_in_a_row_turns_notifications_off() -> None:
 
 def test_room_counts_only_while_the_loop_waits_for_it() -> None:
     state = ClaimState([quick()], size=10, poll=POLL)
-    assert not state.has_room(0)
+    assert not state.has_room(0, 0)
     assert isinstance(state.next(Load(10, AHEAD_MAX, 0), 0.0), WaitForRoom)
-    assert not state.has_room(AHEAD_MAX)
-    assert state.has_room(AHEAD_MAX // 2)
+    assert not state.has_room(AHEAD_MAX, 0)
+    assert state.has_room(AHEAD_MAX // 2, 0)
     state.roomy()
-    assert not state.has_room(0)
+    assert not state.has_room(0, 0)
+
+
+def test_claim_asks_for_what_is_left_of_the_budget_of_payloads() -> None:
+    state = ClaimState([quick(), ServedQueue("slow", "slow")], size=10, poll=POLL, payload_budget=1000)
+    fair = state.next(Load(0, 0, 0, payload_bytes=300), 0.0)
+    assert isinstance(fair, Claim)
+    assert fair.bytes_max == 700
+    ahead = state.next(Load(10, 0, 0, payload_bytes=999), FAIR_INTERVAL)
+    assert isinstance(ahead, Claim)
+    assert ahead.bytes_max == 1
+
+
+def test_nothing_is_claimed_once_payloads_have_used_up_their_budget() -> None:
+    state = ClaimState([quick()], size=10, poll=POLL, payload_budget=1000)
+    assert isinstance(state.next(Load(3, 2, 0, payload_bytes=1000), 0.0), WaitForRoom)
+    assert not state.has_room(1, 501), "a claim brings more than one job"
+    assert state.has_room(1, 500)
+    assert not state.has_room(0, 1000)
+    assert state.has_room(0, 999), "pool tasks are free"
+    assert isinstance(state.next(Load(3, 0, 0, payload_bytes=999), 0.0), Claim)
 
 
 @pytest.mark.parametrize(("limit", "drains", "wakes"), [(None, 0, False), (2, 0, True), (None, 1, True)])

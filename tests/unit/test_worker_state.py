@@ -17,14 +17,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.runtime.workers.samples import SLOT, claimed_job
 from zeke_queue.model import Completed, Failed, Released
 from zeke_queue.worker.claims import Claim, ServedQueue
+from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob
 from zeke_queue.worker.state import (
     RECANCEL_INTERVAL,
-    RUNNING,
-    SETTLING,
     STALE,
-    WAITING,
     Interrupt,
-    LeasedJob,
     Report,
     Settle,
     Start,
@@ -92,7 +89,7 @@ class Machine(RuleBasedStateMachine):
             if left.get(name, 0):
                 left[name] -= 1
                 self.number += 1
-                jobs.append(claimed_job(self.number, name, expire_in=30.0))
+                jobs.append(claimed_job(self.number, name, expire_in=30.0, data=b"x" * self.number))
         if not jobs:
             return
         asked = self.now
@@ -247,6 +244,8 @@ class Machine(RuleBasedStateMachine):
         assert len(self.running) <= self.size
         assert [job for job in state.jobs if job.stage == WAITING] == sorted(state.ready, key=self.all.index)
         busy = sum(job.queue.name == "limited" for job in {*state.jobs, *state.running})
+        held = sum(len(job.claimed.data or b"") for job in {*state.jobs, *state.running})
+        assert state.payload_bytes == state.load().payload_bytes == held
         queue = self.queues["limited"]
         assert busy == queue.busy
         assert busy <= (queue.limit or 0), "a limit holds in the worker already"
@@ -333,6 +332,9 @@ def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again()
 def test_handler_in_a_thread_is_notified_and_not_cancelled() -> None:
     class Context:
         cancelled = False
+
+        def end_log(self) -> None:
+            pass
 
     state, job = running(kind="thread")
     job.context = context = Context()

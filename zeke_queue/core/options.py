@@ -346,6 +346,17 @@ def check_seconds(field: str, value: object, low: float = 0) -> float:
     return float(seconds)
 
 
+def check_bytes(field: str, value: object, high: int) -> int:
+    """Return a number of bytes.
+
+    Raises:
+        InvalidOptionError: it is not an integer, or out of range.
+    """
+    if type(value) is not int or not 1 <= value <= high:
+        raise InvalidOptionError(f"{field}: must be an integer of 1 to {high} bytes, got {shown(value)}")
+    return value
+
+
 def _whole_seconds(field: str, value: object, low: int) -> int:
     seconds = check_seconds(field, value, low)
     if not seconds.is_integer():

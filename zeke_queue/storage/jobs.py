@@ -203,7 +203,9 @@ class JobStore(JobWriter, Protocol):
         """
         ...
 
-    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
+    async def claim(
+        self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
+    ) -> list[Claimed]:
         """Lease due jobs of several queues at once; the next attempt of each belongs to this worker.
 
         A job is due if it waits, its start_after is not in the future, its queue is not paused, and the
@@ -214,6 +216,9 @@ class JobStore(JobWriter, Protocol):
         Args:
             capacity: queues, and how many jobs of each at most.
             limit: how many jobs in total at most, at least 1.
+            bytes_max: how many bytes their payloads and meta have together at most, as JSON, but one job at
+                the least. The first job in this order that does not fit ends the claim, so that no smaller
+                ones get ahead of it for ever. None for no limit.
         """
         ...
 

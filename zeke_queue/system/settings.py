@@ -28,6 +28,9 @@ _LAST_PORT: Final = 65_535
 INTERVAL_MIN: Final = 0.001
 """The shortest interval of polls and heartbeats, and the shortest lease of a worker, in seconds."""
 
+PAYLOAD_BUDGET_MAX: Final = 2**40
+"""The largest budget of payloads of a worker, in bytes."""
+
 _DAY: Final = 86_400.0
 CENTURY: Final = 36_525 * _DAY
 """Seconds for which jobs are kept at most."""
@@ -81,6 +84,7 @@ class Settings(Variables):
         jobs_lease: the longest outage of the database that cancels no handler; see ``core/leases.py``.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
         jobs_shutdown_timeout: how long running jobs may continue once a worker is stopped.
+        jobs_payload_budget: bytes of payloads that one worker holds at most, exceeded by one job if need be.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
@@ -101,6 +105,7 @@ class Settings(Variables):
     jobs_lease: float = Field(default=15.0, ge=1, le=_DAY)
     jobs_heartbeat_interval: float = Field(default=5.0, ge=INTERVAL_MIN, le=_DAY)
     jobs_shutdown_timeout: float = Field(default=30.0, ge=0, le=_DAY)
+    jobs_payload_budget: int = Field(default=64 * 2**20, ge=1, le=PAYLOAD_BUDGET_MAX)
     jobs_listen: bool = True
     jobs_prepare: bool = True
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)

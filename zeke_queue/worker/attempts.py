@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
     from zeke_queue.worker.job_context import ContextServices
+    from zeke_queue.worker.leased_job import LeasedJob, Outcome
     from zeke_queue.worker.outcomes import Outcomes
-    from zeke_queue.worker.state import LeasedJob, Outcome
 
 
 class Attempts:

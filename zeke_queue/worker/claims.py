@@ -49,10 +49,14 @@ class Recover(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Claim jobs: at most ``limit`` together, and of each queue at most its ``capacity``."""
+    """Claim jobs: at most ``limit`` together, of each queue at most its ``capacity``.
+
+    Their payloads have at most ``bytes_max`` bytes together, unless the first one is larger.
+    """
 
     capacity: list[QueueCapacity]
     limit: int
+    bytes_max: int | None = None
 
 
 class WaitForRoom(NamedTuple):
@@ -69,11 +73,15 @@ ClaimAction = Recover | Claim | WaitForRoom | Sleep
 
 
 class Load(NamedTuple):
-    """How many jobs run and wait for a pool task, and how many outcomes are not known to be stored."""
+    """How many jobs run and wait for a pool task, and how many outcomes are not known to be stored.
+
+    ``payload_bytes`` is the size of the payloads of all these jobs.
+    """
 
     running: int
     ready: int
     backlog: int
+    payload_bytes: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -131,8 +139,12 @@ class ClaimState:
     Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once
     the storage has recorded that the worker sleeps, since earlier sends do not wake it.
 
+    Payloads have a budget. Once those that are held have used it up nothing is claimed until they have half
+    of it, or until none waits for a pool task, so that a claim brings more than one job.
+
     Args:
         poll: seconds between claims without a notification.
+        payload_budget: bytes of payloads that may be held, exceeded by one job at most; None for any number.
 
     Attributes:
         idle: the stored idle flag; None if it is unknown.
@@ -141,7 +153,9 @@ class ClaimState:
         drains: how many callers wait until nothing is due and nothing is held.
     """
 
-    def __init__(self, queues: Sequence[ServedQueue], size: int, poll: float) -> None:
+    def __init__(
+        self, queues: Sequence[ServedQueue], size: int, poll: float, payload_budget: int | None = None
+    ) -> None:
         self._queues = tuple(queues)
         self._by_task: dict[str, deque[ServedQueue]] = {}
         for queue in queues:
@@ -149,6 +163,8 @@ class ClaimState:
         self._has_limits = any(queue.limit is not None for queue in queues)
         self._size = size
         self._poll = poll
+        self._budget = payload_budget
+        self._over_budget = False
         self.idle: bool | None = False
         self.unsure = False
         self.stopping = False
@@ -186,14 +202,17 @@ class ClaimState:
             last: whether a sleep may follow if there are no jobs, so that every queue must be asked.
         """
         self._low = 0
-        if load.backlog >= BACKLOG_MAX:
+        budget = self._budget
+        bytes_max = None if budget is None else budget - load.payload_bytes
+        self._over_budget = bytes_max is not None and bytes_max <= 0
+        if self._over_budget or load.backlog >= BACKLOG_MAX:
             return None
         free = self._size - load.running - load.ready
         ahead = {queue: queue.ahead(self._size) for queue in self._queues}
         if not all(ahead.values()):
             if free > 0:
                 self._fair_at = now
-                return self._for_free(min(free, CLAIM_MAX), last=last)
+                return self._for_free(min(free, CLAIM_MAX), bytes_max, last=last)
             if now - self._fair_at > FAIR_INTERVAL:
                 return None
         capacity: list[QueueCapacity] = []
@@ -203,7 +222,7 @@ class ClaimState:
                 n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
                 if n > 0:
                     capacity.append(QueueCapacity(queue.name, n))
-        return Claim(capacity, max(want.limit for want in capacity)) if capacity else None
+        return Claim(capacity, max(want.limit for want in capacity), bytes_max) if capacity else None
 
     def claimed(self, count: int, limit: int) -> bool:
         """Record the answer of a claim; return whether senders no longer need to wake the worker."""
@@ -250,9 +269,13 @@ class ClaimState:
         if at <= now:
             self.wake()
 
-    def has_room(self, ready: int) -> bool:
+    def has_room(self, ready: int, payload_bytes: int) -> bool:
         """Return whether the loop waits for capacity and ``ready`` waiting jobs leave some."""
-        return self._full and ready <= self._low
+        if not self._full:
+            return False
+        if self._over_budget and self._budget is not None:
+            return payload_bytes <= (self._budget // 2 if ready else self._budget - 1)
+        return ready <= self._low
 
     def freed(self) -> bool:
         """Record that a limit has room again, or that nothing is held; return whether to claim for that."""
@@ -261,7 +284,7 @@ class ClaimState:
             return True
         return False
 
-    def _for_free(self, free: int, *, last: bool) -> Claim | None:
+    def _for_free(self, free: int, bytes_max: int | None, *, last: bool) -> Claim | None:
         """Return a claim for the most urgent jobs, as far as the tasks' limits allow.
 
         Queues that share a worker's limit get its room in turn: if a claim asked several for all of it, they
@@ -282,4 +305,4 @@ class ClaimState:
                 if n > 0:
                     capacity.append(QueueCapacity(queue.name, n))
                     room -= 0 if last or task_limit is None else n
-        return Claim(capacity, limit) if capacity else None
+        return Claim(capacity, limit, bytes_max) if capacity else None

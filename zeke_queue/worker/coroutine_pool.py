@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from contextvars import Context
 
     from zeke_queue.system.clock import Clock
-    from zeke_queue.worker.state import LeasedJob, Outcome, WorkerState
+    from zeke_queue.worker.leased_job import LeasedJob, Outcome
+    from zeke_queue.worker.state import WorkerState
 
 TIME_SLICE: Final = 0.004
 """Seconds for which pool tasks run jobs that never wait before claims and settlements get a turn."""
@@ -182,7 +183,7 @@ class CoroutinePool:
             self._wake_claims.notify()
         if not state.running:
             self.quiet.notify()
-        if state.claims.has_room(len(state.ready)):
+        if state.claims.has_room(len(state.ready), state.payload_bytes):
             self._wake_claims.notify()
 
     def _begin_turn(self) -> None:

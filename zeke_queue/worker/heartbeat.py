@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from zeke_queue.model import Released
     from zeke_queue.storage.workers import HeartbeatStore
     from zeke_queue.system.entropy import Entropy
+    from zeke_queue.worker.leased_job import LeasedJob
     from zeke_queue.worker.loops import Shared
-    from zeke_queue.worker.state import Action, LeasedJob
+    from zeke_queue.worker.state import Action
 
 
 class Heartbeat(Part):

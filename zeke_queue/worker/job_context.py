@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from zeke_queue.task.run import Run
     from zeke_queue.task.senders import AsyncJoinable, Transaction
     from zeke_queue.task.task import Task
+    from zeke_queue.worker.leased_job import LeasedJob
     from zeke_queue.worker.progress import ProgressWriter
-    from zeke_queue.worker.state import LeasedJob
 
 R = TypeVar("R")
 

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.worker.claims import ClaimAction
     from zeke_queue.worker.coroutine_pool import CoroutinePool
-    from zeke_queue.worker.state import Action, LeasedJob, WorkerState
+    from zeke_queue.worker.leased_job import LeasedJob
+    from zeke_queue.worker.state import Action, WorkerState
     from zeke_queue.worker.storage_health import StorageHealth
 
 
@@ -232,7 +233,7 @@ class ClaimLoop(Part):
         asked = self._clock.monotonic()
         self._state.claims_begun += 1
         try:
-            claimed = await self._storage.claim(self._info.id, claim.capacity, claim.limit)
+            claimed = await self._storage.claim(self._info.id, claim.capacity, claim.limit, claim.bytes_max)
             actions = self._state.claimed(claimed, asked, self._clock.monotonic()) if claimed else []
         except Exception:
             # Even a refused claim may have leased jobs: of its several statements some may have succeeded.

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import Claimed
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.job_context import WorkerJobContext
-    from zeke_queue.worker.state import LeasedJob, Outcome
+    from zeke_queue.worker.leased_job import LeasedJob, Outcome
 
 _SWALLOWED: Final = (
     "job.call or job.wait_for ended this attempt with a Wait, which the handler caught before it returned; "

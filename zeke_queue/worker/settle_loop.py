@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
+    from zeke_queue.worker.leased_job import LeasedJob, Outcome
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.progress import ProgressWriter
-    from zeke_queue.worker.state import LeasedJob, Outcome
 
 GATHER: Final = 0.005
 """Seconds that an outcome waits for others at most."""

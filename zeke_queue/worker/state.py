@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.model import Failed, Released
 from zeke_queue.worker.claims import ClaimState, Load
+from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob
 from zeke_queue.worker.unknown_jobs import UnknownJobs
 
 if TYPE_CHECKING:
@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Claimed
     from zeke_queue.worker.claims import ServedQueue
-
-Outcome = Completed | Failed | Released | Waiting
-
-Reason = Literal["expired", "lost", "shutdown"]
-"""Why a handler was interrupted: its deadline passed, its job was lost or cancelled, the worker stops."""
-
-WAITING: Final = 0
-RUNNING: Final = 1
-SETTLING: Final = 2
+    from zeke_queue.worker.leased_job import Outcome, Reason, Slot
 
 STALE: Final = 2.0
 """Seconds after which a job that was claimed ahead and has not begun is released for other workers."""
@@ -49,63 +41,6 @@ FINAL_SETTLE_TIMEOUT: Final = 5.0
 
 ABORT_TIMEOUT: Final = 1.0
 """Seconds for each step of the shutdown when the worker aborts, counted from that request."""
-
-
-class Context(Protocol):
-    """What a handler knows of its interruption, and its log."""
-
-    cancelled: bool
-
-    def end_log(self) -> None:
-        """Store how many of the attempt's log lines were dropped."""
-        ...
-
-
-class Slot(Protocol):
-    """What runs one job at a time."""
-
-    @property
-    def task(self) -> object:
-        """The task that runs the job."""
-        ...
-
-    def cancel(self) -> None:
-        """Cancel the handler of the job that runs."""
-        ...
-
-
-@dataclass(slots=True, eq=False)
-class LeasedJob:
-    """A job that this worker claimed, until its outcome is stored.
-
-    Attributes:
-        deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
-            later than the storage's.
-        claim: the number of the claim that brought it.
-        stage: WAITING for a pool task, RUNNING, or SETTLING: its outcome is under way.
-        began: whether its handler began, so that its duration is meaningful.
-        reason: why its handler was interrupted; None if it was not.
-        interrupted: when, on the monotonic clock.
-        context: the context passed to the handler, if any.
-    """
-
-    claimed: Claimed
-    queue: ServedQueue
-    deadline: float
-    claim: int = 0
-    stage: int = WAITING
-    began: bool = False
-    reason: Reason | None = None
-    context: Context | None = None
-    outcome: Outcome | None = None
-    started: float = 0.0
-    took: float = 0.0
-    interrupted: float = 0.0
-
-    def log_fields(self) -> dict[str, Any]:
-        """Return the fields by which log lines name the job."""
-        claimed = self.claimed
-        return {"taskId": self.queue.task, "jobId": str(claimed.id), "attempt": claimed.attempt}
 
 
 class Start(NamedTuple):
@@ -155,6 +90,7 @@ class WorkerState:
     Args:
         queues: the queues to serve, by name.
         poll: seconds between claims without a notification.
+        payload_budget: bytes of payloads that may be held; None for any number.
         alive_until: the end of the lease, on the monotonic clock.
 
     Attributes:
@@ -165,21 +101,28 @@ class WorkerState:
         outcomes: jobs whose outcome waits to be stored.
         storing: how many outcomes are being stored, or kept apart.
         apart: jobs whose outcome is stored apart from the others, once their row is unlocked.
+        payload_bytes: the size of the payloads of jobs that are held or whose handlers still run.
         alive_until: the end of the lease, unless another heartbeat is answered before.
         claims_begun, claims_ended: how many claims were sent, and how many of them were answered or failed.
         unknown: the jobs that only the storage holds for this worker.
     """
 
     def __init__(
-        self, queues: Mapping[str, ServedQueue], size: int, poll: float, *, alive_until: float = math.inf
+        self,
+        queues: Mapping[str, ServedQueue],
+        size: int,
+        poll: float,
+        payload_budget: int | None = None,
+        alive_until: float = math.inf,
     ) -> None:
-        self.claims = ClaimState([*queues.values()], size, poll)
+        self.claims = ClaimState([*queues.values()], size, poll, payload_budget)
         self.jobs: dict[LeasedJob, None] = {}
         self.ready: deque[LeasedJob] = deque()
         self.running: dict[LeasedJob, Slot] = {}
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
         self.apart: dict[LeasedJob, None] = {}
+        self.payload_bytes = 0
         self.alive_until = alive_until
         self.claims_begun = self.claims_ended = 0
         self._renewing = threading.Lock()
@@ -189,7 +132,8 @@ class WorkerState:
 
     def load(self) -> Load:
         """Return how much is held."""
-        return Load(len(self.running), len(self.ready), len(self.outcomes) + self.storing)
+        backlog = len(self.outcomes) + self.storing
+        return Load(len(self.running), len(self.ready), backlog, self.payload_bytes)
 
     def claimed(self, claimed: Sequence[Claimed], asked: float, now: float) -> list[Action]:
         """Take in the answer of a claim that was sent at ``asked``.
@@ -204,6 +148,9 @@ class WorkerState:
         queues, number = self._queues, self.claims_begun
         jobs = [LeasedJob(job, queues[job.name], asked + job.expire_in, number) for job in claimed]
         self.jobs.update(dict.fromkeys(jobs))
+        for job in jobs:
+            job.payload_bytes = job.claimed.payload_bytes
+            self.payload_bytes += job.payload_bytes
         limited = [job for job in jobs if job.queue.limit is not None]
         for job in limited:
             job.queue.busy += 1
@@ -243,7 +190,10 @@ class WorkerState:
         While its handler still runs, it counts for its task's limit: call this again once it has ``ended``.
         """
         self.jobs.pop(job, None)
-        if job.queue.limit is None or job in self.running:
+        runs = job in self.running
+        if not runs:
+            self.payload_bytes -= job.payload_bytes
+        if job.queue.limit is None or runs:
             return not self.jobs and self.claims.drains > 0 and self.claims.freed()
         job.queue.busy -= 1
         return self.claims.freed()
@@ -261,9 +211,11 @@ class WorkerState:
         for job in batch:
             held = self.jobs.pop(job, 0) is None
             # An abandoned handler still runs; `drop` follows when it ends.
-            if held and job.queue.limit is not None and job not in self.running:
-                job.queue.busy -= 1
-                freed = True
+            if held and job not in self.running:
+                self.payload_bytes -= job.payload_bytes
+                if job.queue.limit is not None:
+                    job.queue.busy -= 1
+                    freed = True
             outcome = job.outcome
             delay: float | None = None
             if isinstance(outcome, Failed):
@@ -275,7 +227,7 @@ class WorkerState:
                 wake = True
         if freed or not self.jobs:
             wake |= self.claims.freed()
-        return wake or self.claims.has_room(len(self.ready))
+        return wake or self.claims.has_room(len(self.ready), self.payload_bytes)
 
     def unsettled(self) -> list[LeasedJob]:
         """Return the jobs whose outcome is not under way, so that the storage must know them as held."""
@@ -318,6 +270,7 @@ class WorkerState:
             else:
                 actions += self.interrupt(job, "lost", now)
             freed |= self.drop(job)
+        freed |= self.claims.has_room(len(self.ready), self.payload_bytes)
         return [*actions, WakeClaims()] if freed else actions
 
     def lease_ended(self, now: float) -> list[Action]:

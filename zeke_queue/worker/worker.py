@@ -17,14 +17,14 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
 from zeke_queue.core.leases import reconnect_time, validity
-from zeke_queue.core.options import check_seconds
+from zeke_queue.core.options import check_bytes, check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.maintenance.contact import Contact
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
 from zeke_queue.system.clock import SystemClock
-from zeke_queue.system.settings import INTERVAL_MIN
+from zeke_queue.system.settings import INTERVAL_MIN, PAYLOAD_BUDGET_MAX
 from zeke_queue.system.waiting import Waiter, first
 from zeke_queue.worker.attempts import Attempts
 from zeke_queue.worker.claims import ServedQueue
@@ -54,8 +54,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
 
-    # Tasks or their names. A mapping's keys are invariant, and each task has a type of its own, so for mypy a
-    # dict of tasks is no Mapping[Task[Any, Any], int].
+    # By task or name. A mapping's keys are invariant, so for mypy a dict of tasks is no Mapping[Task, int].
     TaskConcurrency = Mapping[Any, int]
 
 
@@ -75,6 +74,7 @@ class WorkerOptions(TypedDict, total=False):
         lease: seconds of the longest outage that cancels no handler; 15 by default.
         heartbeat_interval: seconds between heartbeats; at most half of the lease; 5 by default.
         shutdown_timeout: seconds for running jobs after a stop; 30 by default.
+        payload_budget: bytes of payloads that it may hold, exceeded by one job at most; 64 MiB by default.
     """
 
     concurrency: int
@@ -86,6 +86,7 @@ class WorkerOptions(TypedDict, total=False):
     lease: Seconds
     heartbeat_interval: Seconds
     shutdown_timeout: Seconds
+    payload_budget: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,7 @@ class WorkerConfig:
     lease: float
     heartbeat_interval: float
     shutdown_timeout: float
+    payload_budget: int
     watchdog: float | None
 
 
@@ -126,7 +128,7 @@ class Worker:
     Args:
         queue: the queue with the catalog and the storage.
         concurrency: how many jobs run concurrently; 0 for maintenance and schedules alone. This and the
-            durations below are by default those of the queue's settings (JOBS_CONCURRENCY and so on).
+            durations below are by default those of the queue's settings.
         tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
             all its names.
         task_concurrency: how many jobs of a task run concurrently in this worker, by task or name.
@@ -136,6 +138,7 @@ class Worker:
         lease: seconds of the longest outage that cancels no handler.
         heartbeat_interval: seconds between heartbeats; at most half of the lease.
         shutdown_timeout: seconds for running jobs after a stop.
+        payload_budget: bytes of payloads that it may hold, exceeded by one job at most.
         clock: the queue's by default.
         handler_clock: the clock of the deadlines that handlers see; by default ``clock``.
         entropy: the queue's by default.
@@ -162,6 +165,7 @@ class Worker:
         lease: Seconds | None = None,
         heartbeat_interval: Seconds | None = None,
         shutdown_timeout: Seconds | None = None,
+        payload_budget: int | None = None,
         clock: Clock | None = None,
         handler_clock: Clock | None = None,
         entropy: Entropy | None = None,
@@ -180,6 +184,7 @@ class Worker:
         lease = settings.jobs_lease if lease is None else lease
         interval = settings.jobs_heartbeat_interval if heartbeat_interval is None else heartbeat_interval
         timeout = settings.jobs_shutdown_timeout if shutdown_timeout is None else shutdown_timeout
+        budget = settings.jobs_payload_budget if payload_budget is None else payload_budget
         if type(concurrency) is not int or concurrency < 0:
             raise InvalidOptionError(f"concurrency: must be an integer of 0 or more, got {concurrency!r}")
         if not (concurrency or maintenance or schedules):
@@ -192,6 +197,7 @@ class Worker:
         lease = check_seconds("lease", lease, INTERVAL_MIN)
         interval = check_seconds("heartbeat_interval", interval, INTERVAL_MIN)
         timeout = check_seconds("shutdown_timeout", timeout)
+        budget = check_bytes("payload_budget", budget, PAYLOAD_BUDGET_MAX)
         if interval * 2 > lease:
             raise InvalidOptionError(
                 f"heartbeat_interval: must be at most half of the lease ({lease:g} s), got {interval:g} s;"
@@ -201,7 +207,7 @@ class Worker:
         limits = {} if task_concurrency is None else _limits(queue, served, task_concurrency)
         duties = tuple(name for name, on in ((MAINTENANCE, maintenance), (SCHEDULES, schedules)) if on)
         self._config = WorkerConfig(
-            served, limits, duties, concurrency, poll, lease, interval, timeout, watchdog
+            served, limits, duties, concurrency, poll, lease, interval, timeout, budget, watchdog
         )
         self._queue = queue
         self._clock = clock or queue.clock
@@ -334,7 +340,7 @@ class Worker:
         }
         valid = validity(config.lease, config.heartbeat_interval)
         state = WorkerState(
-            queues, config.concurrency, config.poll_interval, alive_until=clock.monotonic() + valid
+            queues, config.concurrency, config.poll_interval, config.payload_budget, clock.monotonic() + valid
         )
         shared = Shared(
             WorkerInfo(
@@ -436,9 +442,7 @@ class Worker:
 def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict[str, Task[Any, Any]]:
     catalog = queue.catalog
     if not catalog.tasks:
-        raise UsageError(
-            "The catalog has no tasks, so there is nothing to run; define some with @catalog.task"
-        )
+        raise UsageError("The catalog has no tasks, so there is nothing to run; define some by @catalog.task")
     if chosen is None:
         return dict(catalog.served)
     if isinstance(chosen, str) or not isinstance(chosen, Sequence):  # pyright: ignore[reportUnnecessaryIsInstance] - callers may be untyped

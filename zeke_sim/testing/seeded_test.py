@@ -68,7 +68,7 @@ OWN: Final = "A property of the test's own."
 
 WORKER: Final = (
     *("concurrency", "tasks", "task_concurrency", "poll_interval", "lease", "heartbeat_interval"),
-    "shutdown_timeout",
+    *("shutdown_timeout", "payload_budget"),
 )
 """Worker options that a test may set."""
 

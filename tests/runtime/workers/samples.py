@@ -8,7 +8,7 @@ from uuid import UUID
 
 from zeke_queue.model import Claimed
 from zeke_queue.worker.claims import ServedQueue
-from zeke_queue.worker.state import LeasedJob
+from zeke_queue.worker.leased_job import LeasedJob
 
 QUEUE = ServedQueue("work", "work")
 
@@ -25,11 +25,13 @@ class Slot:
 SLOT = Slot()
 
 
-def claimed_job(number: int, name: str = "work", expire_in: float = 60.0) -> Claimed:
+def claimed_job(
+    number: int, name: str = "work", expire_in: float = 60.0, data: bytes | None = None
+) -> Claimed:
     return Claimed(
         id=UUID(int=number),
         name=name,
-        data=None,
+        data=data,
         attempt=1,
         priority=0,
         retry_count=0,

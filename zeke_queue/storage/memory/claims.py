@@ -1,12 +1,13 @@
 """Claims: due jobs in claim order, within the limits.
 
 A job is due if it waits, its start_after is not in the future, and its queue is not paused and has room. The
-order over all queues is priority (highest first), then start_after, then id. ``claim.sql`` implements the
-same, and ``tests/model`` compares the two.
+order over all queues is priority (highest first), then start_after, then id; the first job that does not fit
+into the bytes of a claim ends it. ``claim.sql`` implements the same, and ``tests/model`` compares the two.
 """
 
 from __future__ import annotations
 
+import math
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -87,7 +88,11 @@ def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
 
 
 def choose(
-    lines: Iterable[tuple[Line, int]], jobs: Mapping[UUID, Row], limit: int, passed: Callable[[UUID], bool]
+    lines: Iterable[tuple[Line, int]],
+    jobs: Mapping[UUID, Row],
+    limit: int,
+    passed: Callable[[UUID], bool],
+    bytes_max: int | None = None,
 ) -> list[Row]:
     """Take the first due rows of several lines, in claim order.
 
@@ -96,8 +101,10 @@ def choose(
         jobs: the live rows.
         limit: how many rows in total at most.
         passed: returns whether to skip a row, as SKIP LOCKED does with rows locked by others.
+        bytes_max: how many bytes of payload and meta in total at most, but one row at the least.
     """
     chosen: list[Row] = []
+    bytes_left = math.inf if bytes_max is None else bytes_max
     aside: list[tuple[Line, Entry]] = []
     heads: list[tuple[Entry, int, Line, int]] = []
     for number, (line, room) in enumerate(lines):
@@ -110,7 +117,12 @@ def choose(
         if passed(entry[3]):
             aside.append((line, entry))
         else:
-            chosen.append(jobs[entry[3]])
+            row = jobs[entry[3]]
+            bytes_left -= row.payload_bytes
+            if bytes_left < 0 and chosen:
+                aside.append((line, entry))
+                break
+            chosen.append(row)
             room -= 1
         if room > 0 and (following := _after(line, entry, jobs)) is not None:
             heappush(heads, (following, number, line, room))

@@ -75,6 +75,11 @@ class Row:
         """Return whether the job waits for a worker."""
         return self.state is RowState.CREATED or self.state is RowState.RETRY
 
+    @property
+    def payload_bytes(self) -> int:
+        """Return the bytes of payload and meta, as Postgres writes them."""
+        return sum(len(text.encode()) for text in (self.data, self.meta) if text is not None)
+
     def begin(self, worker: UUID | None, now: datetime) -> None:
         """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none.
 

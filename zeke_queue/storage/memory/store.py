@@ -106,12 +106,15 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             raise UsageError("connection: must be omitted with the memory storage, which has none to join")
         return transaction(self._tables, self._direct, self._locks, self._clock, own=own)
 
-    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
+    async def claim(
+        self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
+    ) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
         check_limit(limit)
         now = self._clock.now()
         claimed: list[Claimed] = []
-        for chosen in choose(self._open(capacity, now), self._tables.jobs, limit, self._passed):
+        lines = self._open(capacity, now)
+        for chosen in choose(lines, self._tables.jobs, limit, self._passed, bytes_max):
             row = self._direct.change(chosen)
             row.begin(worker, now)
             self._direct.store(row)

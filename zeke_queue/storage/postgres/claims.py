@@ -10,6 +10,9 @@ A queue with a concurrency limit is locked before its active jobs are counted, i
 a statement counts in the snapshot from its start. Locking costs a write, so queues with nothing due or no
 room are not locked, and never more queues than jobs are wanted. A queue that another session has locked is
 left out, and tried again soon (``held_queues``).
+
+Payloads have a budget, which the statement applies before it reads them. A claim that it cut short left due
+jobs, so nothing is repeated after it.
 """
 
 from __future__ import annotations
@@ -59,6 +62,34 @@ class Mark(NamedTuple):
     id: UUID
 
 
+class Wanted(NamedTuple):
+    """What a claim may take.
+
+    Attributes:
+        bytes_max: how many bytes payloads and meta may have together; None for any number.
+        least: 1 if the first job may exceed that, else 0.
+    """
+
+    worker: UUID
+    capacity: Sequence[QueueCapacity]
+    limit: int
+    bytes_max: int | None = None
+    least: int = 1
+
+
+class Taken(NamedTuple):
+    """What one run of the statements took.
+
+    Attributes:
+        held: whether queues were left out because others had locked them.
+        cut: whether due jobs were left because of their size.
+    """
+
+    jobs: list[Claimed]
+    held: bool = False
+    cut: bool = False
+
+
 class Claims:
     """The claims of one storage, with their state between claims.
 
@@ -97,26 +128,27 @@ class Claims:
         self._limits_due = 0.0
         self._held = HeldQueues()
 
-    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
+    async def claim(self, wanted: Wanted) -> list[Claimed]:
         """Claim due jobs, in claim order."""
         if self._clock.monotonic() >= self._limits_due:
             await self._look_up_limits()
         await self._report_stuck()
         began, limited = self._clock.monotonic(), self._limited
+        capacity, limit = wanted.capacity, wanted.limit
         marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
-        taken, held = await self._claim(worker, capacity, limit, marks)
+        taken, held, cut = await self._claim(wanted, marks)
         self._time_full_reads([one.name for one in capacity if one.name not in marks], began)
-        if len(taken) < limit and (rest := _rest(capacity, taken)):
+        if len(taken) < limit and not cut and (rest := _rest(wanted, taken)).capacity:
             self.forget_marks()
-            if any(one.name not in self._limited for one in rest):
+            if any(one.name not in self._limited for one in rest.capacity):
                 await self._look_up_limits()
             # A newly found limit excluded its queue, jobs below a mark were skipped, and a locked queue took
             # the place of another one, so claim again.
-            if marks or held or any(one.name in self._limited - limited for one in rest):
-                taken += (await self._claim(worker, rest, limit - len(taken), {}))[0]
+            if marks or held or any(one.name in self._limited - limited for one in rest.capacity):
+                taken += (await self._claim(rest, {})).jobs
                 taken.sort(key=lambda job: (-job.priority, job.start_after, job.id))
             if not taken and self._may_reach_further():
-                taken, _ = await self._claim(worker, capacity, limit, {}, further=_FURTHER)
+                taken = (await self._claim(wanted, {}, further=_FURTHER)).jobs
         elif self._marking:
             self._remember(taken)
         return taken
@@ -138,20 +170,14 @@ class Claims:
         due = ended + max(_TRUSTED_SECONDS, _FULL_LOOK_SHARE * (ended - began))
         self._full_look_due.update(dict.fromkeys(names, due))
 
-    async def _claim(
-        self,
-        worker: UUID,
-        capacity: Sequence[QueueCapacity],
-        limit: int,
-        marks: dict[str, dict[int, Mark]],
-        further: int = 0,
-    ) -> tuple[list[Claimed], bool]:
-        """Claim once; also return whether queues were left out because others had locked them."""
-        tried = await self._worth_locking(capacity, limit, marks)
-        open_queues = [one for one in capacity if one.name not in self._limited or one.name in tried]
+    async def _claim(self, wanted: Wanted, marks: dict[str, dict[int, Mark]], further: int = 0) -> Taken:
+        """Run the statements of a claim once."""
+        limit = wanted.limit
+        tried = await self._worth_locking(wanted.capacity, limit, marks)
+        open_queues = [one for one in wanted.capacity if one.name not in self._limited or one.name in tried]
         if not open_queues:
-            return [], False
-        parameters = claim_parameters(worker, open_queues, limit, marks)
+            return Taken([])
+        parameters = claim_parameters(wanted._replace(capacity=open_queues), marks)
         parameters |= {"reach": limit + further, "job_channel": self._channel}
         literal = next((literal for literal in _LIMIT_LITERALS if literal >= limit), -(-limit // 1000) * 1000)
         held: dict[str, str] = {}
@@ -164,7 +190,7 @@ class Claims:
             )
             held = dict(zip(names, holders, strict=True))
             self._record_held(tried, held)
-        return [Claimed._make(row) for row in found], bool(held)
+        return Taken([Claimed._make(row[:-1]) for row in found], bool(held), bool(found and found[0][-1]))
 
     async def _worth_locking(
         self, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
@@ -220,16 +246,16 @@ class Claims:
             del self._marks[name]
 
 
-def claim_parameters(
-    worker: UUID, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
-) -> dict[str, Any]:
+def claim_parameters(wanted: Wanted, marks: dict[str, dict[int, Mark]]) -> dict[str, Any]:
     """Return the parameters of ``claim.sql``."""
-    return _heads(capacity, marks) | {
-        "worker": worker,
-        "limit": limit,
-        "reach": limit,
-        "names": [one.name for one in capacity],
-        "frees": [one.limit for one in capacity],
+    return _heads(wanted.capacity, marks) | {
+        "worker": wanted.worker,
+        "limit": wanted.limit,
+        "reach": wanted.limit,
+        "bytes_max": wanted.bytes_max,
+        "least": wanted.least,
+        "names": [one.name for one in wanted.capacity],
+        "frees": [one.limit for one in wanted.capacity],
     }
 
 
@@ -265,10 +291,18 @@ def _heads(capacity: Sequence[QueueCapacity], marks: dict[str, dict[int, Mark]])
     }
 
 
-def _rest(capacity: Sequence[QueueCapacity], taken: Sequence[Claimed]) -> list[QueueCapacity]:
-    """Return the remaining capacity."""
+def _rest(wanted: Wanted, taken: Sequence[Claimed]) -> Wanted:
+    """Return what may be taken besides."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1
-    rest = [one._replace(limit=one.limit - counts.get(one.name, 0)) for one in capacity]
-    return [one for one in rest if one.limit > 0]
+    rest = [one._replace(limit=one.limit - counts.get(one.name, 0)) for one in wanted.capacity]
+    bytes_max = wanted.bytes_max
+    if bytes_max is not None:
+        bytes_max = max(0, bytes_max - sum(job.payload_bytes for job in taken))
+    return wanted._replace(
+        capacity=[one for one in rest if one.limit > 0],
+        limit=wanted.limit - len(taken),
+        bytes_max=bytes_max,
+        least=0 if taken else wanted.least,
+    )

@@ -15,7 +15,7 @@ from zeke_queue.model import Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
-from zeke_queue.storage.postgres.claims import Claims
+from zeke_queue.storage.postgres.claims import Claims, Wanted
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.error_mapping import writing
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
@@ -152,9 +152,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             raise LockTimeoutError.beside(changed, locked)
         return changed
 
-    async def claim(self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int) -> list[Claimed]:
+    async def claim(
+        self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
+    ) -> list[Claimed]:
         """Lease due jobs of several queues at once, in claim order."""
-        return await self._claims.claim(worker, capacity, check_limit(limit))
+        return await self._claims.claim(Wanted(worker, capacity, check_limit(limit), bytes_max))
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for."""

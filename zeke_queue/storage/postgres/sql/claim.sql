@@ -13,6 +13,11 @@
 -- too. One whose reach is longer than its limit locks rows of every head within its reach, and then takes the
 -- best.
 --
+-- Payloads have a budget: the first rows in claim order that stay within it are claimed, and the first one at
+-- the least if "least" is 1. Sizes are those of the JSON as Postgres writes it. Values that are stored out of
+-- line or compressed are costly to write. So if there are any, or the sum of the sizes exceeds the budget,
+-- values are written one by one in claim order, until the budget is used up.
+--
 -- A queue with a limit is left out unless an earlier statement of the transaction has locked its row and
 -- named it in a setting: only then does this one count with a snapshot to whose count no other claim can add.
 --
@@ -180,7 +185,8 @@ picked as materialized (
         head.free,
         chosen.startafter,
         chosen.id,
-        chosen.place
+        chosen.place,
+        chosen.bytes
     from quota
     inner join head on quota.name = head.name and quota.priority = head.priority
     cross join lateral (
@@ -189,7 +195,14 @@ picked as materialized (
             select
                 job.startafter,
                 job.id,
-                job.ctid as place
+                job.ctid as place,
+                case
+                    when %(bytes_max)s::bigint is null then 0
+                    when coalesce(pg_column_size(job.data), 0) + coalesce(pg_column_size(job.meta), 0) <= 2000
+                        then
+                            coalesce(octet_length(job.data::text), 0)
+                            + coalesce(octet_length(job.meta::text), 0)
+                end as bytes
             from {schema}.job
             where
                 job.name = head.name collate "C"
@@ -206,7 +219,11 @@ picked as materialized (
 ),
 
 best as materialized (
-    select place
+    select
+        place,
+        priority,
+        startafter,
+        id
     from (
         select
             picked.*,
@@ -216,6 +233,49 @@ best as materialized (
     where rank <= free
     order by priority desc, startafter asc, id asc
     limit %(limit)s::int
+),
+
+fits as materialized (
+    select
+        %(bytes_max)s::bigint is null
+        or (count(picked.bytes) = count(*) and coalesce(sum(picked.bytes), 0) <= %(bytes_max)s::bigint)
+            as all_of_them
+    from picked
+),
+
+ordered as materialized (
+    select array_agg(best.place order by best.priority desc, best.startafter asc, best.id asc) as places
+    from best
+    where not (select fits.all_of_them from fits)
+),
+
+sized (number, bytes) as (
+    select
+        0 as number,
+        0::bigint as bytes
+    union all
+    select
+        sized.number + 1,
+        sized.bytes + coalesce((
+            select coalesce(octet_length(kept.data::text), 0) + coalesce(octet_length(kept.meta::text), 0)
+            from {schema}.job as kept
+            where kept.ctid = ordered.places[sized.number + 1]
+        ), 0)
+    from sized
+    cross join ordered
+    where sized.number < cardinality(ordered.places) and sized.bytes <= %(bytes_max)s::bigint
+),
+
+within_budget as materialized (
+    select
+        ordered.places[:(greatest(counted.number, %(least)s::int))] as places,
+        greatest(counted.number, %(least)s::int) < cardinality(ordered.places) as cut
+    from ordered
+    cross join (
+        select max(sized.number) as number
+        from sized
+        where sized.bytes <= %(bytes_max)s::bigint
+    ) as counted
 ),
 
 claimed as (
@@ -230,6 +290,7 @@ claimed as (
     where
         ctid = any(
             case
+                when not (select fits.all_of_them from fits) then (select places from within_budget)::tid[]
                 when %(reach)s::int > %(limit)s::int then array(select place from best)
                 else array(select place from picked)
             end
@@ -252,7 +313,9 @@ told as (
         )
 )
 
-select *
+select
+    claimed.*,
+    coalesce((select within_budget.cut from within_budget), false) as cut
 from claimed
 where (select count(*) from told) >= 0
 order by priority desc, startafter asc, id asc

@@ -1,0 +1,79 @@
+"""A job that a worker holds, and what the state of a worker needs of its context and its slot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
+
+from zeke_queue.model import Completed, Failed, Released, Waiting
+
+if TYPE_CHECKING:
+    from zeke_queue.model import Claimed
+    from zeke_queue.worker.claims import ServedQueue
+
+Outcome = Completed | Failed | Released | Waiting
+
+Reason = Literal["expired", "lost", "shutdown"]
+"""Why a handler was interrupted: its deadline passed, its job was lost or cancelled, the worker stops."""
+
+WAITING: Final = 0
+RUNNING: Final = 1
+SETTLING: Final = 2
+
+
+class Context(Protocol):
+    """What a handler knows of its interruption, and its log."""
+
+    cancelled: bool
+
+    def end_log(self) -> None:
+        """Store how many of the attempt's log lines were dropped."""
+        ...
+
+
+class Slot(Protocol):
+    """What runs one job at a time."""
+
+    @property
+    def task(self) -> object:
+        """The task that runs the job."""
+        ...
+
+    def cancel(self) -> None:
+        """Cancel the handler of the job that runs."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class LeasedJob:
+    """A job that this worker claimed, until its outcome is stored.
+
+    Attributes:
+        deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
+            later than the storage's.
+        claim: the number of the claim that brought it.
+        stage: WAITING for a pool task, RUNNING, or SETTLING: its outcome is under way.
+        began: whether its handler began, so that its duration is meaningful.
+        reason: why its handler was interrupted; None if it was not.
+        interrupted: when, on the monotonic clock.
+        context: the context passed to the handler, if any.
+    """
+
+    claimed: Claimed
+    queue: ServedQueue
+    deadline: float
+    claim: int = 0
+    stage: int = WAITING
+    began: bool = False
+    reason: Reason | None = None
+    context: Context | None = None
+    outcome: Outcome | None = None
+    started: float = 0.0
+    took: float = 0.0
+    interrupted: float = 0.0
+    payload_bytes: int = 0
+
+    def log_fields(self) -> dict[str, Any]:
+        """Return the fields by which log lines name the job."""
+        claimed = self.claimed
+        return {"taskId": self.queue.task, "jobId": str(claimed.id), "attempt": claimed.attempt}
