@@ -33,7 +33,7 @@ def image() -> list[str]:
 
 def test_worker_gets_the_documented_variables_and_defaults(services: dict[str, Any]) -> None:
     assert services["jobs-worker"]["environment"] == {
-        "DATABASE_PRIMARY_URL": "postgresql://zeke:${POSTGRES_PASSWORD}@postgres:5432/zeke",
+        "DATABASE_PRIMARY_URL": "postgresql://zeke_app:${APP_PASSWORD}@postgres:5432/zeke",
         "OPENAI_API_KEY": "${OPENAI_API_KEY:-}",
         "JOBS_CRON_TZ": "${JOBS_CRON_TZ:-UTC}",
     }
@@ -41,13 +41,27 @@ def test_worker_gets_the_documented_variables_and_defaults(services: dict[str, A
 
 def test_worker_waits_for_a_healthy_database_and_its_tables(services: dict[str, Any]) -> None:
     healthy = {"postgres": {"condition": "service_healthy"}}
-    assert services["migrate"]["depends_on"] == healthy
-    assert services["migrate"]["command"] == "zeke migrate"
+    assert services["app-role"]["depends_on"] == healthy
+    assert services["migrate"]["depends_on"] == {
+        **healthy,
+        "app-role": {"condition": "service_completed_successfully"},
+    }
+    assert services["migrate"]["command"] == "zeke migrate --grant zeke_app"
     assert services["jobs-worker"]["depends_on"] == {
         **healthy,
         "migrate": {"condition": "service_completed_successfully"},
     }
     assert "pg_isready" in services["postgres"]["healthcheck"]["test"][-1]
+
+
+def test_worker_and_api_do_not_know_the_password_of_the_superuser(services: dict[str, Any]) -> None:
+    superuser = services["postgres"]["environment"]["POSTGRES_USER"]
+    for name in ("jobs-worker", "jobs-api"):
+        written = yaml.safe_dump(services[name])
+        assert "POSTGRES_PASSWORD" not in written
+        assert f"//{superuser}:" not in written
+    (script,) = services["app-role"]["command"]
+    assert "alter role zeke_app login nosuperuser" in script
 
 
 def test_worker_may_finish_its_jobs_before_it_is_killed(services: dict[str, Any]) -> None:
@@ -58,7 +72,7 @@ def test_worker_may_finish_its_jobs_before_it_is_killed(services: dict[str, Any]
 def test_api_gets_the_documented_variables_and_port(services: dict[str, Any], image: list[str]) -> None:
     api = services["jobs-api"]
     assert api["environment"] == {
-        "DATABASE_PRIMARY_URL": "postgresql://zeke:${POSTGRES_PASSWORD}@postgres:5432/zeke",
+        "DATABASE_PRIMARY_URL": "postgresql://zeke_app:${APP_PASSWORD}@postgres:5432/zeke",
         "JOBS_CRON_TZ": "${JOBS_CRON_TZ:-UTC}",
     }
     port = WebSettings.model_fields["api_port"].default

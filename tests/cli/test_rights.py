@@ -102,3 +102,19 @@ def test_api_on_outdated_tables_names_the_migration_command(zeke: Zeke) -> None:
     assert "is not up to date" in said
     assert "zeke migrate" in said
     assert "api_listening" not in said
+
+
+def test_granted_role_runs_jobs_and_serves_the_api_without_owning_anything(zeke: Zeke) -> None:
+    with role_of(zeke) as (app, _):
+        role = (app.dsn or "").partition("role=")[2].strip("'\"")
+        assert "schema pgboss: up to date" in zeke.good("migrate", "--grant", role)
+        job_id = app.send("mail", LETTER)
+        app.work()
+        assert app.json("job", "show", job_id)["status"] == "COMPLETED"
+        assert app.good("keys", "create", "ci").startswith("mid_")
+        rights = [one for one in app.json("doctor")["findings"] if one["about"] == "rights"]
+        assert rights == []
+        refused = app.fails("migrate", "--grant", role, code=1)
+        assert "as the owner of its tables" in refused
+    said = zeke.fails("migrate", "--grant", "no_such_role", code=2)
+    assert "--grant: must be a role of the database, got 'no_such_role'" in said

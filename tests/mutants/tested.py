@@ -183,6 +183,14 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A feed that is too expensive to read costs its processor time every hour.",
         "tests/tasks/test_parser_pool.py::test_unreadable_feed_is_recorded",
     ),
+    _tested(
+        "api-rights-not-granted",
+        "zeke_queue.storage.postgres.grants",
+        "{**RIGHTS, **API_RIGHTS, ",
+        "{**RIGHTS, ",
+        "The role that a migration prepares can't serve the API.",
+        "tests/cli/test_rights.py::test_granted_role_runs_jobs_and_serves_the_api_without_owning_anything",
+    ),
 )
 
 

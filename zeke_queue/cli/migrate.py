@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from zeke_queue.cli.migrations import migrate_all, others
+from zeke_queue.cli.migrations import grant_all, migrate_all, others
 from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
 
@@ -16,6 +16,14 @@ def migrate(
     sql: Annotated[
         bool, typer.Option("--sql", help="Print the SQL that creates the tables, and change nothing.")
     ] = False,
+    grant: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ROLE",
+            help="Then grant this role the rights of workers and the API, and no more.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Create or update the tables; safe to run repeatedly and concurrently."""
     from zeke_queue.storage.postgres import migrate as own
@@ -32,6 +40,8 @@ def migrate(
         return
     settings = options.on_database(settings, migrated=False)
     applied = migrate_all(settings.require_database(), settings.jobs_schema)
+    if grant is not None:
+        grant_all(settings.require_database(), settings.jobs_schema, grant)
     if options.json:
         print_json(applied)
         return

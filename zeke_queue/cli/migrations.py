@@ -1,7 +1,7 @@
 """Migrations of the queue's tables and of those of other distributions.
 
 Distributions with tables of their own take part by the entry-point group ``zeke.migrations``, whose objects
-are modules with ``migrate(dsn) -> list[str]`` and ``sql() -> str``.
+are modules with ``migrate(dsn) -> list[str]``, ``sql() -> str`` and, optionally, ``grant(dsn, role)``.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ class Migrations(Protocol):
         """Return the SQL that creates the tables in a database without them."""
         ...
 
+    def grant(self, dsn: str, role: str) -> None:
+        """Grant a role the rights that the tasks need; only ``zeke migrate --grant`` requires it."""
+        ...
+
 
 def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
     """Migrate the queue's tables, and those of other distributions.
@@ -35,6 +39,25 @@ def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
     loaded = others()
     applied = {schema: own.migrate(dsn, schema)}
     return applied | {name: other.migrate(dsn) for name, other in loaded.items()}
+
+
+def grant_all(dsn: str, schema: str, role: str) -> None:
+    """Grant a role the rights of workers and the API, on the tables of other distributions too.
+
+    Raises:
+        UsageError: there is no such role, or a distribution does not say which rights its tasks need.
+    """
+    from zeke_queue.storage.postgres import grants
+
+    loaded = others()
+    if unable := sorted(name for name, other in loaded.items() if not hasattr(other, "grant")):
+        raise UsageError(
+            f"--grant: must be left out with the migrations {', '.join(unable)}, which have no"
+            " grant(dsn, role); grant the rights by hand"
+        )
+    grants.grant(dsn, schema, role)
+    for other in loaded.values():
+        other.grant(dsn, role)
 
 
 def others() -> dict[str, Migrations]:

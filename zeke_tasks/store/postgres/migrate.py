@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
+from zeke_queue.storage.postgres.grants import ALL, run_grants
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
@@ -102,6 +103,11 @@ def migrate(dsn: str) -> list[str]:
     except psycopg.OperationalError as error:
         raise StorageUnavailableError(f"The database can't be migrated: {error}") from error
     return [step.name for step in missing]
+
+
+def grant(dsn: str, role: str) -> None:
+    """Grant a role the rights of the tasks on all tables of the schema."""
+    run_grants(dsn, "zeke", role, {ALL: "select, insert, update, delete"})
 
 
 async def check(dsn: str) -> None:

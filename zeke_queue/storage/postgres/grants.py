@@ -1,0 +1,63 @@
+"""Grants for a role that runs workers, serves the API and sends jobs, and owns nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+
+import psycopg
+from psycopg import errors, sql
+
+from zeke_queue.core.names import schema_name
+from zeke_queue.errors import InvalidOptionError, PermissionDeniedError, StorageUnavailableError
+from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import LiteralString
+
+ALL: Final = "*"
+
+
+def grant(dsn: str, schema: str, role: str) -> None:
+    """Grant a role the rights that workers and the API need, on every table of a migrated schema.
+
+    Raises:
+        InvalidOptionError: there is no such role.
+        PermissionDeniedError: the tables belong to another role.
+        StorageUnavailableError: the database can't be reached.
+    """
+    rights = {**RIGHTS, **API_RIGHTS, "zeke_job": "select"}
+    run_grants(dsn, schema_name(schema), role, rights)
+
+
+def run_grants(dsn: str, schema: str, role: str, rights: Mapping[str, str]) -> None:
+    """Grant rights by table; ``*`` stands for all tables of the schema. Raises as ``grant``."""
+    refused: list[str] = []
+    place, grantee = sql.Identifier(schema), sql.Identifier(role)
+    try:
+        with psycopg.connect(dsn) as connection:
+            # A role without the right to grant gets a warning, not an error, if it may use the table itself.
+            connection.add_notice_handler(lambda notice: refused.append(notice.message_primary or ""))
+            connection.execute(sql.SQL("grant usage on schema {} to {}").format(place, grantee))
+            for table, words in rights.items():
+                on = (
+                    sql.SQL("all tables in schema {}").format(place)
+                    if table == ALL
+                    else sql.SQL("{}.{}").format(place, sql.Identifier(table))
+                )
+                # The rights are words of this package, so they are as safe as a literal.
+                what = sql.SQL(cast("LiteralString", words))
+                connection.execute(sql.SQL("grant {} on {} to {}").format(what, on, grantee))
+    except errors.UndefinedObject:
+        raise InvalidOptionError(
+            f"--grant: must be a role of the database, got {role!r}; create it first"
+        ) from None
+    except errors.InsufficientPrivilege as error:
+        refused.append(error.diag.message_primary or "")
+    except psycopg.OperationalError as error:
+        raise StorageUnavailableError(f"The database can't be reached: {error}") from error
+    if refused:
+        raise PermissionDeniedError(
+            f"The role may not grant rights on schema {schema} ({refused[0]}): migrate as the"
+            " owner of its tables"
+        )
