@@ -155,6 +155,7 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
     ),
+    "foreign_lock": "transactions of the workloads lock jobs as well, though never the row of a queue",
     "sigterm": "`deploy` and `shutdown` tell processes to stop by themselves",
     "late_wakeup": "what a wake-up that comes late shows, one that is lost shows as well",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",

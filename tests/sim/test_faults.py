@@ -37,7 +37,9 @@ async def work() -> str:
 send = sending("work")
 
 
-def outcome_of(decisions: dict[str, Any], program: Program = send, **setup: Any) -> Outcome:
+def outcome_of(
+    decisions: dict[str, Any], program: Program = send, *, catalog: Catalog = catalog, **setup: Any
+) -> Outcome:
     """Run one client and one worker under these decisions; properties must hold all the same."""
     made = {"phase": 60.0, "worker": {"lease": 6.0, "heartbeat_interval": 2.0}, **setup}
     # A plan with given decisions draws nothing; the chances only enable faults.

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from tests.runtime.catalogs import nothing
 from tests.sim.test_faults import attempts, completed, of, outcome_of, send_later, woken
+from tests.sim.worlds import sending
+from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import RowState
-from zeke_sim.history.events import Answered, Change
+from zeke_queue.task.catalog import Catalog
+from zeke_sim.history.events import Answered, Began, Change, Fault
 from zeke_sim.world.node import Node
 
 
@@ -63,3 +69,45 @@ def test_full_queue_of_notifications_costs_polls_and_no_job() -> None:
     assert prompt + 0.02 < unheard <= prompt + 2.1
     late = {"db/0": {"fault": "notify_full", "at": 5.0, "for": 4.0}}
     assert woken(outcome_of(late, send_later)) == prompt
+
+
+def lock(at: float, seconds: float, *, queue: bool = False) -> dict[str, Any]:
+    return {"db/0": {"fault": "foreign_lock", "at": at, "for": seconds, "which": 0.0, "queue": float(queue)}}
+
+
+def test_locked_running_job_is_settled_when_it_is_unlocked() -> None:
+    outcome = outcome_of(lock(1.0, 9.0), sending("work", times=2))
+    first = next(of(Answered, outcome, verb="settle"))
+    assert (first.outcome, first.at) == ("failed", pytest.approx(2 + LOCK_SECONDS, abs=0.1))
+    other, locked = completed(outcome)
+    assert other < first.at + 1.0
+    assert 10.0 < locked < 13.0
+    assert attempts(outcome) == [1, 1]
+
+
+def test_locked_waiting_job_is_claimed_when_it_is_unlocked() -> None:
+    async def send_and_lock(node: Node) -> None:
+        await node.queue.send("work", delay=5)
+
+    outcome = outcome_of(lock(2.0, 8.0), send_and_lock)
+    assert 10.0 < woken(outcome) < 12.5
+
+
+def test_locked_queue_with_a_limit_waits_alone() -> None:
+    limited = Catalog()
+    for name, limit in (("limited", 1), ("free", None)):
+        limited.task(name, concurrency_limit=limit)(nothing)
+
+    async def send_both(node: Node) -> None:
+        await node.clock.sleep(3.0)
+        await node.queue.send("limited")
+        await node.queue.send("free")
+
+    outcome = outcome_of(lock(2.0, 8.0, queue=True), send_both, catalog=limited)
+    began = {event.task: event.at for event in of(Began, outcome)}
+    assert began["free"] < 3.1
+    assert 10.0 < began["limited"] < 12.5
+
+
+def test_fault_without_a_row_to_lock_is_not_recorded() -> None:
+    assert not list(of(Fault, outcome_of(lock(1.0, 9.0), send_later)))

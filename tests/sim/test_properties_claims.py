@@ -32,6 +32,25 @@ def _take(h: History, call: int, job: Any) -> None:
     h.answer(call, [claimed(h.rows[job])])
 
 
+def test_row_that_another_program_locks_is_skipped() -> None:
+    def check(row: str, until: float, skipped: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History(strict_order=True)
+        first, second = h.send(), h.send()
+        rows = {"the job": first, "its queue": "a", "another job": second}
+        h.events.append(Fault(h.at, "db", "db/0", "foreign_lock", h.at + until, rows[row]))
+        h.wait(1.0)
+        h.claim(second)
+        assert h.holds("claims go in order") is skipped
+
+    cases = [
+        ("the job", 5.0, True),
+        ("its queue", 5.0, True),
+        ("the job", 0.5, False),
+        ("another job", 5.0, False),
+    ]
+    check_each(cases, check)
+
+
 def test_limit_binds_claims(h: History) -> None:
     h.queue(limit=2)
     one, two, three = h.send(), h.send(), h.send()

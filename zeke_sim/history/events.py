@@ -216,6 +216,7 @@ class Fault(NamedTuple):
         address: its address in the plan.
         kind: one of ``zeke_sim.world.faults.KINDS``.
         until: when it ends, in seconds since the run began; None for a fault without a duration.
+        row: the job, or the name of the queue, whose row it locks.
     """
 
     at: float
@@ -223,6 +224,7 @@ class Fault(NamedTuple):
     address: str
     kind: str
     until: float | None
+    row: UUID | str | None = None
 
 
 class Phase(NamedTuple):

@@ -114,7 +114,9 @@ def _has_room(name: str, but: int, state: RunState) -> bool:
 
 
 def _locked(row: Image, state: RunState) -> bool:
-    """Return whether an open transaction that cancels the row may hold its lock."""
+    """Return whether another program, or an open transaction that cancels the row, may hold its lock."""
+    if any(fault.row in {row.id, row.name} and state.at <= (fault.until or 0.0) for fault in state.faults):
+        return True
     named = {row.id, *state.ancestors(row.id)}
     return any(
         call.invoked.verb == "cancel" and not named.isdisjoint(call.invoked.args["ids"])

@@ -105,11 +105,18 @@ class WorldContext:
         """Schedule a callback in the world."""
         self.loop.call_at(self.loop.time() + seconds, callback, *args, context=self.context)
 
-    def record_fault(self, node: Named | None, address: str, kind: str, seconds: float | None = None) -> None:
+    def record_fault(
+        self,
+        node: Named | None,
+        address: str,
+        kind: str,
+        seconds: float | None = None,
+        row: UUID | str | None = None,
+    ) -> None:
         """Record that a fault was injected into a node, or (None) into the database."""
         now = self.time()
         until = None if seconds is None else now + seconds
-        self.recorder.add(Fault(now, "db" if node is None else node.name, address, kind, until))
+        self.recorder.add(Fault(now, "db" if node is None else node.name, address, kind, until, row))
 
     def cancelled_arrives(self, address: str) -> bool:
         """Decide whether a statement whose caller was cancelled in transit still arrives."""

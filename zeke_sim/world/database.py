@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.storage.memory.locks import queue_lock
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Coroutine, Generator
     from contextvars import Context
+    from uuid import UUID
 
     from zeke_queue.storage.memory import MemoryStorage
+    from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_sim.history.recorder import Recorder
     from zeke_sim.loop.event_loop import VirtualLoop
@@ -95,9 +98,31 @@ class Server:
         if self._loop.time() >= self._full_until:
             self.notifies = True
 
+    def lock(self, which: float, seconds: float, *, queue: bool) -> UUID | str | None:
+        """Lock a row for a number of seconds, as another program's session does.
+
+        Args:
+            which: its place among the candidates, from 0 to 1: jobs that run, or else those that wait, or
+                else those that have ended; with ``queue``, queues with a limit, if there are any.
+
+        Returns:
+            The job, or the queue's name; None if there is no such row, or it is locked.
+        """
+        rows = _lockable(self._store.tables, queue=queue)
+        if not rows:
+            return None
+        row = rows[int(which * len(rows))]
+        number, opened = self.open(self, own=False)
+        if opened.opened.lock(queue_lock(row) if isinstance(row, str) else row):
+            self.later(seconds, self._roll_back, number)
+            return row
+        opened.roll_back()
+        return None
+
     def heal(self) -> None:
         """End all faults."""
         self.down, self.notifies = False, True
+        self.end_of(self)
 
     def restart(self) -> None:
         """Roll back all open transactions and drop all waiting statements."""
@@ -170,6 +195,17 @@ class OpenTransaction:
             step(self._block.__aexit__(_RolledBack, error, None))
         except _RolledBack:
             return
+
+
+def _lockable(tables: Tables, *, queue: bool) -> list[UUID | str]:
+    """Return the rows of which another program may lock one."""
+    limited = [name for name, one in tables.queues.items() if one.concurrency_limit is not None]
+    if queue and limited:
+        return [*limited]
+    if tables.active:
+        return list(tables.active)
+    waiting = [row.id for row in tables.jobs.values() if row.waits]
+    return list(waiting or tables.jobs)
 
 
 def step(coroutine: Coroutine[Any, Any, Any]) -> Any:

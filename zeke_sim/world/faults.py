@@ -51,6 +51,7 @@ NODE: Final[Mapping[str, str]] = {
 DATABASE: Final[Mapping[str, str]] = {
     "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
+    "foreign_lock": "another program's session locks a job, or the row of a queue with a limit, for a time",
     "notify_full": "the queue of notifications is full: writes succeed, but all wake-ups are lost for a time",
 }
 """Faults of the database."""
@@ -222,4 +223,7 @@ def _extent(draws: RandomStream, kind: str, lease: float) -> dict[str, float]:
         return {"by": round(draws.uniform(-120.0, 120.0) if kind == "clock" else draws.uniform(-2.0, 8.0), 3)}
     if kind == "drift":
         return {"rate": round(draws.uniform(0.98, 1.02), 4)}
-    return {"for": round(draws.tail(3.0, 3 * lease), 3)}
+    extent = {"for": round(draws.tail(3.0, 3 * lease), 3)}
+    if kind == "foreign_lock":
+        extent |= {"which": round(draws.random(), 6), "queue": float(draws.chance(0.3))}
+    return extent

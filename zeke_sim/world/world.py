@@ -240,6 +240,11 @@ class World(WorldContext):
         if not self.faulty:
             return
         kind = fault["fault"]
+        if kind == "foreign_lock":
+            row = self.server.lock(fault["which"], fault["for"], queue=bool(fault["queue"]))
+            if row is not None:
+                self.record_fault(None, address, kind, fault["for"], row)
+            return
         self.record_fault(None, address, kind, fault.get("for"))
         if kind == "db_clock":
             self.database_clock.offset += fault["by"]

@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 Lock = UUID | Hold | str
-"""A job, the right that a uniqueness rule gives to one job only, or a schedule by name."""
+"""A job, the right that a uniqueness rule gives to one job only, a schedule by name, or ``queue_lock``."""
+
+
+def queue_lock(name: str) -> str:
+    """Return the lock of a queue's row; no schedule has such a name."""
+    return f"queue\0{name}"
 
 
 class Owner:

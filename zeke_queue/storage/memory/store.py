@@ -19,7 +19,7 @@ from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claims import choose
-from zeke_queue.storage.memory.locks import Locks
+from zeke_queue.storage.memory.locks import Locks, queue_lock
 from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reader import MemoryReader
 from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
@@ -332,6 +332,8 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Yield the lines that a claim may take from now, each with the number of jobs."""
         for name, free in capacity:
             line, room = self._tables.lines.get(name), self._tables.room(name)
+            if room is not None and self._locks.taken(queue_lock(name)):
+                continue  # another program holds the row of a queue with a limit; other queues go on
             if line is not None and (room is None or room > 0):
                 line.advance(now)
                 yield line, free if room is None else min(free, room)

@@ -95,6 +95,14 @@ class MemoryTransaction(MemoryVerbs):
         self._scope.lock(job_id)
         return True
 
+    def lock(self, key: UUID | str) -> bool:
+        """Lock a row until the end, as a statement of another program does; False if another one has it."""
+        self._begin()
+        if self._locks.taken(key, self._owner):
+            return False
+        self._scope.lock(key)
+        return True
+
     def _begin(self) -> datetime:
         if self._owner.ended:
             raise UsageError("The transaction has ended; open another one")
