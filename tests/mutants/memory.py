@@ -17,22 +17,22 @@ MUTANTS = (
     Mutant(
         "locks-awaited-without-a-limit",
         LOCKS,
-        "            if owner is not None and not owner.own:\n",
-        "            if owner is None or not owner.own:\n",
+        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
+        "            limit = None if owner is None else owner.lock_seconds\n",
         "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
     ),
     Mutant(
         "each-lock-awaited-anew",
         LOCKS,
-        "            left = began + LOCK_SECONDS - self._clock.monotonic()\n",
-        "            left = LOCK_SECONDS\n",
+        "            left = began + limit - self._clock.monotonic()\n",
+        "            left = limit\n",
         "A statement that waits for several locked rows waits the whole time for each of them.",
     ),
     Mutant(
         "applications-give-locks-up",
         LOCKS,
-        "            if owner is not None and not owner.own:\n",
-        "            if owner is not None and owner.own:\n",
+        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
+        "            limit = None if owner and owner.lock_seconds else LOCK_SECONDS\n",
         "A statement in an application's transaction gives up a lock, and one in our own never does.",
     ),
     Mutant(

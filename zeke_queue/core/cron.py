@@ -197,6 +197,28 @@ def due(
     return Due(served, latest, upcoming)
 
 
+def due_since(
+    cron: Cron,
+    last: datetime,
+    since: datetime,
+    now: datetime,
+    catch_up: CatchUp,
+    *,
+    limit: int = TICKS_MAX,
+) -> Due:
+    """Return the ticks to serve now of a schedule that a lock has kept from being served since an instant.
+
+    Ticks up to ``since`` are decided as they were then. None of the later ones was missed by the schedulers,
+    so each is served, as by ``CatchUp.ALL``.
+
+    Args:
+        since: when it could not be served for the first time.
+    """
+    first = due(cron, last, since, catch_up, limit=limit)
+    rest = due(cron, first.last_tick, now, CatchUp.ALL, limit=limit - len(first.ticks))
+    return Due((*first.ticks, *rest.ticks), rest.last_tick, rest.next_tick)
+
+
 def _latest(cron: Cron, last: datetime, now: datetime) -> tuple[datetime | None, datetime | None]:
     """Return the latest tick in (last, now], or None; and the first tick after it, or after ``last``."""
     latest, upcoming = None, cron.next_after(last)

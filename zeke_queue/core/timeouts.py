@@ -19,6 +19,9 @@ BRIEF_LOCK_SECONDS: Final = 0.1
 LOCKS_TRIED: Final = 10
 """Failed waits of such a settlement at most; it leaves the rest to the next one."""
 
+TICK_LOCK_SECONDS: Final = 0.2
+"""Seconds that a transaction which serves ticks waits for a lock at most, since it delays other schedules."""
+
 STATEMENT_SECONDS: Final = 60.0
 """Seconds that a statement runs at most; only one with a bad plan or on a stalled server needs them."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
-from zeke_queue.errors import StorageUnavailableError, UsageError
+from zeke_queue.errors import LockTimeoutError, StorageUnavailableError, UsageError
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
 from zeke_queue.task.prepare import second_tries
@@ -41,6 +41,15 @@ BATCHES: Final = 20
 
 SHORTEST_PAUSE: Final = 0.01
 """Seconds between rounds at least, in case the clock wakes the loop a little before a tick."""
+
+BLOCKED_TRIES: Final = 5
+"""Blocked schedules that a round tries at most; each may take ``TICK_LOCK_SECONDS``."""
+
+BLOCKED_DOUBLINGS: Final = 2
+"""How often the pause before a blocked schedule is tried again doubles, from ``every``."""
+
+ABSENT_TRIES: Final = 3
+"""Tries in a row that do not find a blocked schedule, until it is left to the other rounds again."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
 """Time until a schedule that could not be read or served is tried again, since it may have been fixed."""
@@ -73,6 +82,24 @@ class _Plan(NamedTuple):
     next_tick: datetime | None
 
 
+class _Blocked(NamedTuple):
+    """A schedule whose ticks could not be inserted, since another transaction holds their key or slot.
+
+    Attributes:
+        since: the storage's time of the first try.
+        last_tick: that of the schedule's row; another one means that its ticks were served since then.
+        tries: how many tries met the lock.
+        absent: how many tries in a row did not find it due, or found it locked by another scheduler.
+        retry_at: when the next one is made, on the monotonic clock.
+    """
+
+    since: datetime
+    last_tick: datetime | None
+    tries: int
+    absent: int
+    retry_at: float
+
+
 class _Served(NamedTuple):
     """The result of one transaction.
 
@@ -80,11 +107,13 @@ class _Served(NamedTuple):
         sent: ids of the sent jobs.
         more: whether more is due already.
         upcoming: seconds until the first known tick after these; infinity if there is none.
+        last_tick: the last decided occurrence of the last schedule.
     """
 
     sent: list[UUID]
     more: bool
     upcoming: float
+    last_tick: datetime | None = None
 
 
 class Scheduler:
@@ -109,6 +138,7 @@ class Scheduler:
         self._declared = declared
         self._upcoming = math.inf
         self.behind = False
+        self._blocked: dict[str, _Blocked] = {}
         self._log = get_logger()
 
     async def run(self) -> None:
@@ -157,7 +187,7 @@ class Scheduler:
             if not served.more or self._timer.stopped:
                 self.behind = served.more
                 break
-        return sent
+        return sent + await self._serve_blocked()
 
     def _until_next(self) -> float:
         """Return the pause until the next round.
@@ -169,60 +199,101 @@ class Scheduler:
 
     async def _serve(self) -> _Served:
         """Serve a batch of schedules in one transaction; if that fails, each in its own."""
-        batch: list[str] = []
+        batch: dict[str, tuple[Schedule, datetime]] = {}
         try:
             return await self._serve_batch(batch)
-        except StorageUnavailableError:
-            raise
         except Exception as error:
-            if not batch:
+            if not batch or _is_outage(error):
                 raise
             self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
         sent = [job_id for name in batch for job_id in await self._serve_single(name)]
         return _Served(sent, more=False, upcoming=math.inf)
 
+    async def _serve_blocked(self) -> list[UUID]:
+        """Try blocked schedules again, each by itself: those that have waited longest for that."""
+        now = self._queue.clock.monotonic()
+        due = sorted((entry.retry_at, name) for name, entry in self._blocked.items() if entry.retry_at <= now)
+        return [job_id for _, name in due[:BLOCKED_TRIES] for job_id in await self._serve_single(name)]
+
+    def _block(self, schedule: Schedule, now: datetime, error: LockTimeoutError) -> None:
+        """Leave a schedule to ``_serve_blocked``; its ticks stay undecided."""
+        entry = self._blocked.get(schedule.name)
+        if entry is None:
+            self._log.warning("schedule_blocked", schedule=schedule.name, error=str(error))
+        if entry is None or entry.last_tick != schedule.last_tick:
+            entry = _Blocked(now, schedule.last_tick, 0, 0, 0.0)
+        self._try_later(schedule.name, entry._replace(tries=entry.tries + 1, absent=0))
+
+    def _unblock(self, name: str, served: _Served, *, found: bool) -> None:
+        """Forget that a schedule was blocked, if it is served; after some tries also if it is not found."""
+        entry = self._blocked.get(name)
+        if entry is None:
+            return
+        if found and served.more:
+            self._blocked[name] = entry._replace(last_tick=served.last_tick, retry_at=0.0)
+        elif found or entry.absent >= ABSENT_TRIES:
+            del self._blocked[name]
+        else:
+            self._try_later(name, entry._replace(absent=entry.absent + 1))
+
+    def _try_later(self, name: str, entry: _Blocked) -> None:
+        pause = backoff(self._every, min(entry.tries, BLOCKED_DOUBLINGS))
+        self._blocked[name] = entry._replace(retry_at=self._queue.clock.monotonic() + pause)
+
     async def _serve_single(self, name: str) -> list[UUID]:
         """Serve one schedule; if that fails, report and postpone it."""
+        found: dict[str, tuple[Schedule, datetime]] = {}
         try:
-            return (await self._serve_batch([], only=name)).sent
+            served = await self._serve_batch(found, only=name)
+        except LockTimeoutError as error:
+            for schedule, now in found.values():
+                self._block(schedule, now, error)
+            return []
         except StorageUnavailableError:
             raise
         except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
+        else:
+            self._unblock(name, served, found=bool(found))
+            return served.sent
         try:
             await self._put_off(name)
-        except StorageUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - its row can't even be postponed, so each round finds it again
+        except Exception as error:
+            if _is_outage(error):
+                raise
+            # Its row can't even be postponed, so each round finds it again
             self._log.error("schedule_not_put_off", schedule=name, error=str(error))
         return []
 
     async def _put_off(self, name: str) -> None:
         """Postpone a schedule; its ticks stay undecided."""
         async with self._storage.transaction(own=True) as transaction:
-            now, found = await transaction.lock_due_schedules(BATCH)
+            now, found = await transaction.lock_due_schedules(1, only=name)
             for schedule in found:
-                if schedule.name == name:
-                    await transaction.record_tick(name, schedule.last_tick or now, now + UNREADABLE_FOR)
+                await transaction.record_tick(name, schedule.last_tick or now, now + UNREADABLE_FOR)
 
-    async def _serve_batch(self, batch: list[str], only: str | None = None) -> _Served:
+    async def _serve_batch(
+        self, batch: dict[str, tuple[Schedule, datetime]], only: str | None = None
+    ) -> _Served:
         """Serve due ticks in one transaction.
 
         Args:
-            batch: receives the names of the schedules.
+            batch: receives the schedules by name, each with the storage's time.
             only: the one schedule to serve, if it is due.
         """
         jobs: list[PreparedJob] = []
         upcoming: list[datetime] = []
+        last_tick: datetime | None = None
         async with self._storage.transaction(own=True) as transaction:
-            now, found = await transaction.lock_due_schedules(BATCH)
-            found = [schedule for schedule in found if only in (None, schedule.name)]
-            batch += [schedule.name for schedule in found]
+            others = [] if only else list(self._blocked)
+            now, found = await transaction.lock_due_schedules(BATCH, only=only, without=others)
+            batch.update({schedule.name: (schedule, now) for schedule in found})
             for place, schedule in enumerate(found):
                 # A fair share of the rest, so that catching up on a year does not delay the others.
                 share = (TICKS - len(jobs)) // (len(found) - place)
                 plan = self._plan(schedule, now, share)
                 jobs += plan.jobs
+                last_tick = plan.last_tick
                 if plan.next_tick is not None:
                     upcoming.append(plan.next_tick)
                 await transaction.record_tick(schedule.name, plan.last_tick, plan.next_tick)
@@ -231,12 +302,12 @@ class Scheduler:
             self._report(prepared, job_id)
         sent = [job_id for job_id in ids if job_id is not None]
         wait = min(((tick - now).total_seconds() for tick in upcoming), default=math.inf)
-        return _Served(sent, len(found) == BATCH or wait <= 0, wait)
+        return _Served(sent, len(found) == BATCH or wait <= 0, wait, last_tick)
 
     def _plan(self, schedule: Schedule, now: datetime, limit: int) -> _Plan:
         try:
             when = cron.Cron.parse(schedule.cron, schedule.zone)
-            due = cron.due(when, schedule.last_tick, now, schedule.catch_up, limit=limit)
+            due = self._due(when, schedule, now, limit)
             jobs = [self._job(schedule, tick) for tick in due.ticks]
         except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
             self._log.error(
@@ -251,6 +322,13 @@ class Scheduler:
             return _Plan([], schedule.last_tick or now, now + UNREADABLE_FOR)
         return _Plan(jobs, due.last_tick, due.next_tick)
 
+    def _due(self, when: cron.Cron, schedule: Schedule, now: datetime, limit: int) -> cron.Due:
+        blocked = self._blocked.get(schedule.name)
+        last = schedule.last_tick
+        if blocked is None or last is None or blocked.last_tick != last:
+            return cron.due(when, last, now, schedule.catch_up, limit=limit)
+        return cron.due_since(when, last, blocked.since, now, schedule.catch_up, limit=limit)
+
     def _job(self, schedule: Schedule, tick: datetime) -> PreparedJob:
         meta = jsonb.dumps({"schedule": schedule.name, "tick": tick.isoformat()})
         return self._queue.factory.tick(schedule, tick_id(schedule.name, tick), meta)
@@ -261,6 +339,11 @@ class Scheduler:
             self._log.info("tick_refused", taskId=prepared.job.name, **about)
         else:
             self._log.info("tick_sent", taskId=prepared.job.name, jobId=str(job_id), **about)
+
+
+def _is_outage(error: Exception) -> bool:
+    """Return whether the storage is unavailable, and not only a row that a schedule needs."""
+    return isinstance(error, StorageUnavailableError) and not isinstance(error, LockTimeoutError)
 
 
 async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list[UUID | None]:

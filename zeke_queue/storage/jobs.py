@@ -137,11 +137,20 @@ class Transaction(JobWriter, Protocol):
         """
         ...
 
-    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(
+        self, limit: int, *, only: str | None = None, without: Sequence[str] = ()
+    ) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown; those locked by others are skipped.
 
         Paused schedules are skipped, and those of pg-boss 9's own unless its cron has been silent for
         ``maintenance.PGBOSS_SILENCE``. It counts as having served their ticks up to its last round.
+
+        From then on the transaction waits for locks for ``TICK_LOCK_SECONDS`` at most.
+
+        Args:
+            limit: how many schedules at most.
+            only: the one schedule to lock, if it is due; None for all.
+            without: schedules to leave out.
 
         Returns:
             The storage's time, to base decisions on, and the schedules.

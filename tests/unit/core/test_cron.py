@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.unit.core.ticks import ticks_between
 from tests.unit.tables import check_refused
-from zeke_queue.core.cron import GRACE, Cron, due
+from zeke_queue.core.cron import GRACE, Cron, due, due_since
 from zeke_queue.errors import InvalidOptionError, InvalidScheduleError
 from zeke_queue.model import CatchUp
 
@@ -220,3 +220,16 @@ def test_unknown_zone_is_rejected() -> None:
 def test_crons_of_equal_expression_and_zone_are_equal() -> None:
     assert Cron.parse("0 3 * * *", "Europe/Berlin") == Cron.parse("0 3 * * *", "Europe/Berlin")
     assert Cron.parse("0 3 * * *", "Europe/Berlin") != Cron.parse("0 3 * * *", "Europe/Paris")
+
+
+def test_no_tick_is_skipped_from_the_time_at_which_a_schedule_could_not_be_served() -> None:
+    every_minute = Cron.parse("* * * * *", "UTC")
+    last, since, now = NOON, NOON + 5 * MINUTE, NOON + 8 * MINUTE
+    later = [NOON + minutes * MINUTE for minutes in (6, 7, 8)]
+    for catch_up in (CatchUp.ONCE, CatchUp.SKIP):
+        found = due_since(every_minute, last, since, now, catch_up)
+        assert (found.ticks, found.last_tick, found.next_tick) == ((since, *later), now, now + MINUTE)
+    assert len(due_since(every_minute, last, since, now, CatchUp.ALL).ticks) == 8
+    few = due_since(every_minute, last, since, now, CatchUp.ONCE, limit=2)
+    assert (few.ticks, few.last_tick, few.next_tick) == ((since, later[0]), later[0], later[1])
+    assert due_since(every_minute, few.last_tick, since, now, CatchUp.ONCE).ticks == tuple(later[1:])

@@ -34,13 +34,13 @@ class Owner:
     """A transaction, as the owner of locks.
 
     Attributes:
-        own: whether it waits for locks no longer than a single statement does.
+        lock_seconds: how long it waits for a lock at most; None for as long as the other transaction lasts.
         ended: whether it has committed or rolled back.
         waiting: statements that wait for its end.
     """
 
-    def __init__(self, *, own: bool = False) -> None:
-        self.own = own
+    def __init__(self, lock_seconds: float | None = None) -> None:
+        self.lock_seconds = lock_seconds
         self.ended = False
         self.waiting: dict[Waiter, None] = {}
         self.waits_for: Owner | None = None
@@ -107,12 +107,13 @@ class Locks:
         if owner is not None:
             owner.waits_for = other
         try:
-            if owner is not None and not owner.own:
+            limit = LOCK_SECONDS if owner is None else owner.lock_seconds
+            if limit is None:
                 await waiter.wait()
                 return
-            left = began + LOCK_SECONDS - self._clock.monotonic()
+            left = began + limit - self._clock.monotonic()
             if not await waiter.wait_for(left, self._clock):
-                raise LockTimeoutError.of(f"it was not unlocked within {LOCK_SECONDS:g} s")
+                raise LockTimeoutError.of(f"it was not unlocked within {limit:g} s")
         finally:
             del other.waiting[waiter]
             if owner is not None:

@@ -11,6 +11,7 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import RowState
@@ -20,7 +21,7 @@ from zeke_queue.storage.memory.unit_of_work import UnitOfWork
 from zeke_queue.storage.memory.verbs import MemoryVerbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -39,7 +40,7 @@ class MemoryTransaction(MemoryVerbs):
     def __init__(
         self, tables: Tables, committed: AutoCommit, locks: Locks, clock: Clock, *, own: bool
     ) -> None:
-        self._owner = Owner(own=own)
+        self._owner = Owner(LOCK_SECONDS if own else None)
         self._pending = UnitOfWork(committed, locks, self._owner)
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
@@ -66,12 +67,19 @@ class MemoryTransaction(MemoryVerbs):
             self._scope.lock(job.id)
         return found
 
-    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(
+        self, limit: int, *, only: str | None = None, without: Sequence[str] = ()
+    ) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown; return the time for decisions, and them."""
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
-        due = schedules.due(self._scope, now, limit, lambda name: self._locks.taken(name, owner))
+        self._owner.lock_seconds = TICK_LOCK_SECONDS
+
+        def passed(name: str) -> bool:
+            return only not in (None, name) or name in without or self._locks.taken(name, owner)
+
+        due = schedules.due(self._scope, now, limit, passed)
         for schedule in due:
             self._scope.lock(schedule.name)
         return now, due

@@ -10,6 +10,7 @@ from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
 from zeke_queue.core.leases import WATCHED_MAX
+from zeke_queue.core.timeouts import TICK_LOCK_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
 from zeke_queue.model import ExpiredJob
@@ -20,7 +21,7 @@ from zeke_queue.storage.postgres.sqlalchemy_connection import is_alchemy, join_a
 from zeke_queue.storage.postgres.verbs import PostgresVerbs
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -59,10 +60,13 @@ class PostgresTransaction(PostgresVerbs):
         found = await self._runner.run("lock_expired", parameters, limit=check_limit(limit))
         return [ExpiredJob._make(row) for row in found]
 
-    async def lock_due_schedules(self, limit: int) -> tuple[datetime, list[Schedule]]:
+    async def lock_due_schedules(
+        self, limit: int, *, only: str | None = None, without: Sequence[str] = ()
+    ) -> tuple[datetime, list[Schedule]]:
         """Lock schedules whose next tick is due or unknown."""
-        parameters = {"limit": check_limit(limit), "silence": PGBOSS_SILENCE}
-        found = await self._runner.run("lock_due_schedules", parameters)
+        parameters = {"limit": check_limit(limit), "silence": PGBOSS_SILENCE, "single": only}
+        found = await self._runner.run("lock_due_schedules", parameters | {"without": list(without)})
+        await self._runner.run("lock_wait", {"milliseconds": round(TICK_LOCK_SECONDS * 1000)})
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 

@@ -26,6 +26,8 @@ cross join (
 where
     not paused
     and catch_up in ('skip', 'once', 'all')
+    and (%(single)s::text is null or name = %(single)s::text)
+    and name <> all(%(without)s::text[])
     and (
         next_tick <= coalesce(%(now)s::timestamptz, statement_timestamp())
         or next_tick is null and last_tick is null
