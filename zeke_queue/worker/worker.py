@@ -201,7 +201,7 @@ class Worker:
         if interval * 2 > lease:
             raise InvalidOptionError(
                 f"heartbeat_interval: must be at most half of the lease ({lease:g} s), got {interval:g} s;"
-                " lower it, or raise the lease: one late heartbeat would lose every job"
+                " lower it, or raise the lease: an outage is noticed after two intervals"
             )
         served = _served(queue, tasks) if concurrency else {}
         limits = {} if task_concurrency is None else _limits(queue, served, task_concurrency)
