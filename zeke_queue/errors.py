@@ -25,6 +25,7 @@
           ├── StorageUnavailableError  the database is or became unreachable: try again later
           │    ├── LockTimeoutError    another transaction keeps a lock: nothing has changed
           │    └── StatementTimeoutError  the server cancelled a statement: nothing has changed
+          │         └── ReadTimeoutError  a search read too much: narrow it
           ├── StatementFailedError     the database failed, not because of the values: try again later
           ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
           ├── UnsupportedServerError   the server is older than PostgreSQL 15
@@ -231,6 +232,10 @@ class LockTimeoutError(StorageUnavailableError):
 
 class StatementTimeoutError(StorageUnavailableError):
     """The server cancelled a statement, which took too long, or on request; nothing has changed."""
+
+
+class ReadTimeoutError(StatementTimeoutError):
+    """A search read too much; the message says what narrows it."""
 
 
 class StatementFailedError(StorageError):

@@ -166,6 +166,36 @@ WEB: Final = (
         ),
         "tests/web/test_connections.py",
     ),
+    Found(
+        Mutant(
+            "searches-without-a-limit",
+            "zeke_queue.web.search_budget",
+            "asyncio.Semaphore(max(1, (connections - KEPT) // 2))",
+            "asyncio.Semaphore(connections)",
+            "Searches of the API may take all connections.",
+        ),
+        "tests/web/test_search_budget.py",
+    ),
+    Found(
+        Mutant(
+            "read-without-a-limit",
+            "zeke_queue.storage.postgres.connection_pool",
+            "        if seconds is not None:\n",
+            "        if False:\n",
+            "A search may take as long as any statement.",
+        ),
+        "tests/postgres/test_session.py -k takes_too_long",
+    ),
+    Found(
+        Mutant(
+            "pool-of-the-worker",
+            "zeke_queue.cli.serve",
+            "    most = web.api_pool_max or settings.jobs_pool_max\n",
+            "    most = settings.jobs_pool_max\n",
+            "API_POOL_MAX has no effect.",
+        ),
+        "tests/web/test_search_budget.py",
+    ),
 )
 
 
@@ -184,7 +214,7 @@ def apply(name: str) -> int:
 
     (found,) = (one for one in WEB if one.mutant.name == name)
     install([found.mutant])
-    return pytest.main(["-q", "-x", "-n", "0", "--flaky", "0", "-p", "no:cacheprovider", found.by])
+    return pytest.main(["-q", "-x", "-n", "0", "--flaky", "0", "-p", "no:cacheprovider", *found.by.split()])
 
 
 if __name__ == "__main__":

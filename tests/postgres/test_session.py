@@ -14,7 +14,7 @@ from tests.database import database_name
 from tests.postgres.many_jobs import ANNA, Sender
 from tests.postgres.pooler import pooled
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
+from zeke_queue.errors import LockTimeoutError, ReadTimeoutError, StatementTimeoutError
 from zeke_queue.model import Completed, Failed, JobEvent, JobQuery, Released, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.session import RELIED_ON
@@ -202,3 +202,13 @@ async def test_wait_for_a_locked_row_ends_at_its_limit(plain: str, sql: Connecti
     await check_each_async(
         [("lock_timeout", LockTimeoutError), ("statement_timeout", StatementTimeoutError)], check
     )
+
+
+async def test_search_that_takes_too_long_says_what_narrows_it(plain: str, sql: Connection) -> None:
+    async with PostgresStorage.open(plain, listen=False, read_seconds=0.05) as storage:
+        with sql.transaction():
+            sql.execute("lock table pgboss.job in access exclusive mode")
+            with pytest.raises(ReadTimeoutError, match=r"longer than 0\.05 s .*; narrow it by task, status"):
+                await storage.find(JobQuery(text="x"))
+            with pytest.raises(ReadTimeoutError, match="shorter span"):
+                await storage.throughput((), 60, 60)

@@ -15,6 +15,7 @@ from zeke_queue.system.install_hints import install, on_same
 if TYPE_CHECKING:
     from zeke_queue.cli.work import Beginning
     from zeke_queue.client.queue import Queue
+    from zeke_queue.system.settings import Settings
     from zeke_queue.web import WebSettings
     from zeke_queue.web.server import ApiServer
 
@@ -107,12 +108,20 @@ async def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bo
     return server
 
 
+def _of_api(begun: Beginning, web: WebSettings) -> Settings:
+    """Return the settings of the API's queue, which has its own number of connections."""
+    settings = begun.settings
+    most = web.api_pool_max or settings.jobs_pool_max
+    least = min(settings.jobs_pool_min, most)
+    return settings.model_copy(update={"jobs_pool_max": most, "jobs_pool_min": least})
+
+
 async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.client.queue import Queue
     from zeke_queue.worker.process_signals import run_loop_until_signalled
 
     await _check(begun)
-    async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
+    async with Queue.connect(begun.catalog, settings=_of_api(begun, web)) as queue:
         await run_loop_until_signalled(await _server(queue, begun, web, again=False))
 
 
@@ -122,6 +131,10 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.worker.process_signals import run_until_signalled
 
     await _check(begun)
-    async with Queue.connect(begun.catalog, settings=begun.settings) as queue:
-        server = await _server(queue, begun, web, again=True)
+    # Each has its own connections, so that no number of requests keeps the worker from the database.
+    async with (
+        Queue.connect(begun.catalog, settings=begun.settings) as queue,
+        Queue.connect(begun.catalog, settings=_of_api(begun, web)) as of_api,
+    ):
+        server = await _server(of_api, begun, web, again=True)
         await run_until_signalled(Worker(queue), [server])

@@ -150,7 +150,11 @@ async def open_read_only(options: Options) -> AsyncGenerator[Queue]:
     url = settings.require_database()
     await migrate.check(url, settings.jobs_schema, reading=True)
     async with PostgresStorage.open(
-        url, schema=settings.jobs_schema, listen=False, prepare=settings.jobs_prepare
+        url,
+        schema=settings.jobs_schema,
+        listen=False,
+        prepare=settings.jobs_prepare,
+        read_seconds=settings.jobs_read_timeout,
     ) as storage:
         yield Queue(Catalog(), storage, settings=settings)
 

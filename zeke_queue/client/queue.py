@@ -127,6 +127,7 @@ class Queue(Sender):
             max_size=settings.jobs_pool_max,
             listen=settings.jobs_listen,
             prepare=settings.jobs_prepare,
+            read_seconds=settings.jobs_read_timeout,
         ) as storage:
             queue = cls(catalog, storage, settings=settings)
             try:

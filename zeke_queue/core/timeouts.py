@@ -25,6 +25,9 @@ TICK_LOCK_SECONDS: Final = 0.2
 STATEMENT_SECONDS: Final = 60.0
 """Seconds that a statement runs at most; only one with a bad plan or on a stalled server needs them."""
 
+READ_SECONDS: Final = 5.0
+"""Seconds that a search of jobs, or a count by time, runs by default (``JOBS_READ_TIMEOUT``)."""
+
 IDLE_SECONDS: Final = 30.0
 """Seconds that a transaction of this package stays open without a statement at most.
 

@@ -88,6 +88,7 @@ class Settings(Variables):
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
+        jobs_read_timeout: how long a search of jobs, or the counts of a chart, may take.
         jobs_pool_max: connections at most; 2 or more: transactions leave one to claims and outcomes.
         jobs_embedded_directory: where the private Postgres of ``--embedded`` and ``zeke up`` lives; None for
             the user's data folder, which all projects of that user share.
@@ -110,6 +111,7 @@ class Settings(Variables):
     jobs_prepare: bool = True
     jobs_pool_min: int = Field(default=1, ge=0, le=1000)
     jobs_pool_max: int = Field(default=10, ge=2, le=1000)
+    jobs_read_timeout: float = Field(default=5.0, ge=INTERVAL_MIN, le=3600)
     jobs_embedded_directory: Path | None = None
     jobs_archive_after: float = Field(default=_DAY, ge=0, le=CENTURY)
     jobs_delete_after: float = Field(default=7 * _DAY, ge=0, le=CENTURY)

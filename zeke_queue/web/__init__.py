@@ -5,8 +5,9 @@ which limit connections; ``settings`` configures it. ``access``
 authenticates and authorises callers, ``middleware`` checks origins and sets headers, ``errors`` turns
 errors into answers. ``api`` is what routes work with: ``triggers`` sends within limits, ``inspect`` reads
 and ``admin`` changes what several interfaces show, ``presenter`` turns jobs and schedules into answers
-without what their tasks hide. ``request_bodies`` and ``ids`` are what clients send. ``rest``, ``trpc``,
-``sse`` and ``dashboard`` are the four interfaces; ``document`` and ``metrics`` serve OpenAPI and figures.
+without what their tasks hide. ``search_budget`` limits what they read at once. ``request_bodies`` and
+``ids`` are what clients send. ``rest``, ``trpc``, ``sse`` and ``dashboard`` are the four interfaces;
+``document`` and ``metrics`` serve OpenAPI and figures.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage import Storage
     from zeke_queue.web.access.guard import Guard
     from zeke_queue.web.presenter import Presenter
+    from zeke_queue.web.search_budget import SearchBudget
     from zeke_queue.web.settings import WebSettings
     from zeke_queue.web.sse import EventStreams
     from zeke_queue.web.triggers import Jobs
@@ -32,6 +33,7 @@ class Api:
         jobs: sends jobs on behalf of callers.
         presenter: converts stored values to what callers may see.
         live: streams of changes.
+        api_searches, dashboard_searches: what each may read at once.
     """
 
     queue: Queue
@@ -40,6 +42,8 @@ class Api:
     jobs: Jobs
     presenter: Presenter
     live: EventStreams
+    api_searches: SearchBudget
+    dashboard_searches: SearchBudget
 
     @property
     def storage(self) -> Storage:

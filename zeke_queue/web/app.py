@@ -21,6 +21,7 @@ from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Presenter
 from zeke_queue.web.rest import ROUTERS
+from zeke_queue.web.search_budget import SearchBudget
 from zeke_queue.web.settings import WebSettings
 from zeke_queue.web.sse import EventStreams
 from zeke_queue.web.triggers import Jobs
@@ -94,6 +95,8 @@ def create_app(
             max_streams=settings.api_streams_max,
             max_per_caller=settings.streams_of_one,
         ),
+        api_searches=SearchBudget(queue.settings.jobs_pool_max),
+        dashboard_searches=SearchBudget(queue.settings.jobs_pool_max),
     )
     for router in (*ROUTERS, trpc):
         app.include_router(router)

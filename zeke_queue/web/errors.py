@@ -19,6 +19,7 @@ from zeke_queue.errors import (
     PayloadTooLargeError,
     PayloadValidationError,
     PermissionDeniedError,
+    ReadTimeoutError,
     ScheduleNotFoundError,
     StorageError,
     StorageUnavailableError,
@@ -124,6 +125,8 @@ def _ours(error: Exception) -> ApiError:
     if isinstance(error, LockTimeoutError):
         message = "Another transaction keeps a row locked; nothing was changed, retry later"
         return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
+    if isinstance(error, ReadTimeoutError):
+        return ApiError(503, str(error), headers={"retry-after": RETRY_AFTER})
     if isinstance(error, StorageUnavailableError):
         return ApiError(503, "The database is unavailable; retry later", headers={"retry-after": RETRY_AFTER})
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)

@@ -14,15 +14,21 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Job, JobQuery
     from zeke_queue.web.api import Api
+    from zeke_queue.web.search_budget import SearchBudget
 
 BYTES_MOST: Final = 8 * 2**20
 """Maximum total size of a page's payloads and outputs in bytes, unless its only job is larger."""
 
 
-async def all_queues(parts: Api) -> list[answers.QueueInfo]:
-    """Return every queue that has live jobs, settings or a task, by name."""
+async def all_queues(parts: Api, budget: SearchBudget | None = None) -> list[answers.QueueInfo]:
+    """Return every queue that has live jobs, settings or a task, by name.
+
+    Args:
+        budget: the searches among which the count is; by default the API's.
+    """
     storage = parts.storage
-    stats = {one.name: one for one in await storage.queue_stats()}
+    async with (budget or parts.api_searches).search():
+        stats = {one.name: one for one in await storage.queue_stats()}
     settings = {one.name: one for one in await storage.queues()}
     names = sorted({*stats, *settings, *parts.queue.catalog.tasks})
     shown = [(name, stats.get(name, QueueStats(name, {}))) for name in names]
@@ -64,12 +70,15 @@ def waiting(queue: answers.QueueInfo) -> int:
     return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
 
 
-async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
+async def page_of(
+    parts: Api, query: JobQuery, budget: SearchBudget | None = None
+) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the id of its last job if there is a next page, else None.
 
     In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
     asked = check_query(replace(query, opaque=parts.presenter.opaque, bytes_max=BYTES_MOST))
-    page = await parts.storage.find(asked)
+    async with (budget or parts.api_searches).search():
+        page = await parts.storage.find(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

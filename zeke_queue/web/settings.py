@@ -28,6 +28,8 @@ class WebSettings(Variables):
         api_body_timeout: how long a client may take to send a body, and a second more for each 4 KiB of it.
         api_connections_max: maximum number of connections of ``zeke api`` and ``zeke up``, and at most half
             of the process's files.
+        api_pool_max: maximum number of connections of API and dashboard to the database, which a worker in
+            the same process does not share; by default JOBS_POOL_MAX.
         api_stream_timeout: how long a live stream lasts before its client has to reconnect.
         api_stream_keep_alive: how long an idle stream waits before it sends a comment.
         api_streams_max: maximum number of live streams in this process.
@@ -49,6 +51,7 @@ class WebSettings(Variables):
     api_header_timeout: float = Field(default=10.0, gt=0, le=3600)
     api_body_timeout: float = Field(default=30.0, gt=0, le=3600)
     api_connections_max: int = Field(default=10_000, ge=1, le=1_000_000)
+    api_pool_max: int | None = Field(default=None, ge=2, le=1000)
     api_stream_timeout: float = Field(default=300.0, gt=0, le=_DAY)
     api_stream_keep_alive: float = Field(default=15.0, gt=0, le=3600)
     api_streams_max: int = Field(default=5000, ge=1, le=1_000_000)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, TypeVar, cast
 
 import psycopg
 from psycopg import IsolationLevel
@@ -230,12 +230,15 @@ class ConnectionPool:
 
         return await self._repeated(once)
 
-    async def run_all(self, *statements: Statement, plain: bool = False) -> list[list[Row]]:
+    async def run_all(
+        self, *statements: Statement, plain: bool = False, seconds: float | None = None
+    ) -> list[list[Row]]:
         """Run statements in one transaction and one round trip.
 
         Args:
             statements: those of the transaction, none of which needs another's result.
             plain: read from one snapshot, and plan for the actual values, for reads with varying filters.
+            seconds: for each statement, at most; None for the session's limit.
 
         Returns:
             The rows of each statement.
@@ -245,6 +248,9 @@ class ConnectionPool:
             texts.append((SET_LOCAL, self._ours))
         if plain:
             texts.extend((text, None) for text in PLAN_FOR_VALUES)
+        if seconds is not None:
+            limit = f"set local statement_timeout = {max(1, round(seconds * 1000))}"
+            texts.append((cast("LiteralString", limit), None))
         for one in statements:
             text = statement(one.name, self.schema, one.limit)
             texts.append((text, with_now(one.parameters, self.now)))

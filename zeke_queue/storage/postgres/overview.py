@@ -8,6 +8,7 @@ from zeke_queue.core import event_limits, time_buckets
 from zeke_queue.model import QueueStats, RowState, Throughput
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
+from zeke_queue.storage.postgres.reader import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ class PostgresOverview:
     """The queries of ``storage.inspect.Inspector`` over many jobs; the protocol documents each."""
 
     _pool: ConnectionPool
+    read_seconds: float
 
     async def events(self, after: Mapping[UUID, int]) -> list[JobEvent]:
         """Return progress and log lines of jobs, by ``seq``; each job has at most its share."""
@@ -37,7 +39,9 @@ class PostgresOverview:
     async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""
         asked = Statement("throughput", throughput_parameters(names, span, step))
-        return [Throughput._make(row) for row in (await self._pool.run_all(asked, plain=True))[0]]
+        with reading(self.read_seconds, "ask for a shorter span, or fewer queues"):
+            (found,) = await self._pool.run_all(asked, plain=True, seconds=self.read_seconds)
+        return [Throughput._make(row) for row in found]
 
     async def queue_stats(self) -> list[QueueStats]:
         """Return for each queue with live jobs their number by state and the oldest due age, by name."""

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core.status import states_of
 from zeke_queue.core.validation import check_limit
-from zeke_queue.errors import no_page
+from zeke_queue.errors import ReadTimeoutError, StatementTimeoutError, no_page
 from zeke_queue.model import JobPage
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.change_feed import PostgresChangeFeed
 from zeke_queue.storage.postgres.connection_pool import Statement
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, Generator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.listener import Listener
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Ids
+
+NARROWED: Final = "narrow it by task, status, parent, or time of creation, or leave out the text"
+"""How to make a search quicker."""
 
 _FOUND_AT_ONCE: Final = 1000
 
@@ -34,6 +37,7 @@ class PostgresReader:
     _listener: Listener
     _clock: Clock
     _identities: Ids
+    read_seconds: float
 
     async def get(self, ids: Sequence[UUID]) -> dict[UUID, Job]:
         """Return those of the jobs that exist, live or archived."""
@@ -47,7 +51,8 @@ class PostgresReader:
         """Return live jobs that match a filter, or archived ones if it says so, newest first."""
         check_limit(query.limit, _FOUND_AT_ONCE)
         statement = Statement("find_archived" if query.archived else "find", filter_parameters(query))
-        (found,) = await self._pool.run_all(statement, plain=True)
+        with reading(self.read_seconds, NARROWED):
+            (found,) = await self._pool.run_all(statement, plain=True, seconds=self.read_seconds)
         if not found and query.before is not None and not await self.get([query.before]):
             # No job is older than one that does not exist.
             raise no_page(query.before)
@@ -72,6 +77,17 @@ class PostgresReader:
             yield watch
         finally:
             await watch.close()
+
+
+@contextmanager
+def reading(seconds: float, remedy: str) -> Generator[None]:
+    """Raise ReadTimeoutError with a remedy if the server cancels a read."""
+    try:
+        yield
+    except StatementTimeoutError as error:
+        raise ReadTimeoutError(
+            f"The search took longer than {seconds:g} s (JOBS_READ_TIMEOUT); {remedy}"
+        ) from error
 
 
 def filter_parameters(query: JobQuery) -> dict[str, Any]:

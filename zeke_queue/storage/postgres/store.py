@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from zeke_queue.core.names import schema_name
-from zeke_queue.core.timeouts import LOCKS_TRIED
+from zeke_queue.core.timeouts import LOCKS_TRIED, READ_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import Suspensions
@@ -55,8 +55,11 @@ _BEFORE_ALL: Final = UUID(int=0)
 class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, PostgresOverview, PostgresAdmin):
     """``storage.Storage`` on Postgres; made by ``open``."""
 
-    def __init__(self, pool: ConnectionPool, listener: Listener, clock: Clock) -> None:
+    def __init__(
+        self, pool: ConnectionPool, listener: Listener, clock: Clock, read_seconds: float = READ_SECONDS
+    ) -> None:
         self._pool = pool
+        self.read_seconds = read_seconds
         self._listener = listener
         self._clock = clock
         # Marks expire in real time, so with a test's time each claim starts at the head of its queues.
@@ -77,6 +80,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         max_size: int = 10,
         listen: bool = True,
         prepare: bool = True,
+        read_seconds: float = READ_SECONDS,
         now: Callable[[], datetime] | None = None,
     ) -> AsyncGenerator[PostgresStorage]:
         """Connect to a database whose tables are up to date (``migrate.check`` verifies that).
@@ -89,6 +93,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
                 mode.
             prepare: use prepared statements, and settings sent with the connection; False behind a pooler
                 that tracks neither.
+            read_seconds: how long a search of jobs, or a count by time, may take.
             now: the time by which statements decide, in tests; None for the server's.
 
         Raises:
@@ -101,7 +106,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         )
         async with opening as pool:
             listener = Listener(pool.conninfo, schema, clock, enabled=listen)
-            storage = cls(pool, listener, clock)
+            storage = cls(pool, listener, clock, read_seconds)
             try:
                 yield storage
             finally:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from zeke_queue.errors import StorageError, ZekeError
+from zeke_queue.errors import ReadTimeoutError, StorageError, ZekeError
 from zeke_queue.web.access.guard import CSRF_HEADER, check_csrf, check_origin, permitted
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in, trigger, workers
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
@@ -141,7 +141,9 @@ class Dashboard:
             caller = await self._known(request)
         page_request = PageRequest(self._shared, request, caller)
         shown: dict[str, Any] = {
-            "title": _TITLES.get(problem.status, "Something went wrong"),
+            "title": "The search took too long"
+            if isinstance(error, ReadTimeoutError)
+            else _TITLES.get(problem.status, "Something went wrong"),
             "code": problem.status,
             "message": _error_message(problem),
         }

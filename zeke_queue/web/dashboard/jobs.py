@@ -41,7 +41,7 @@ async def _page(
     request: PageRequest, filters: ListQuery, *, status: int = 200, wrong: str | None = None
 ) -> Response:
     try:
-        found, last = await page_of(request.parts, filters.job_query())
+        found, last = await page_of(request.parts, filters.job_query(), request.parts.dashboard_searches)
     except JobNotFoundError:
         raise ApiError(404, "The job before this page was purged; start at the first page") from None
     names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
@@ -121,7 +121,7 @@ async def _chosen(request: PageRequest, filters: ListQuery, *, every: bool) -> l
     """Return the selected jobs, or the newest that match, without payloads and outputs."""
     if every:
         query = replace(filters.whole().job_query(MOST_AT_ONCE), without=CARRIED)
-        return (await page_of(request.parts, query))[0]
+        return (await page_of(request.parts, query, request.parts.dashboard_searches))[0]
     ids: list[UUID] = []
     for text in [*request.fields("id"), *request.field("ids").split()][:MOST_AT_ONCE]:
         try:

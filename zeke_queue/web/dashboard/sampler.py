@@ -185,12 +185,15 @@ class Sampler:
     async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
         storage = self._parts.storage
         now = await storage.now()
-        queues = await all_queues(self._parts)
+        queues = await all_queues(self._parts, self._parts.dashboard_searches)
         workers = await all_workers(self._parts)
         failed = JobQuery(status=(JobStatus.FAILED,), without=("data", "meta", "history"), limit=FAILURES)
         failures = (await storage.find(failed)).jobs
         schedules = await storage.schedules()
-        paces = {name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()}
+        async with self._parts.dashboard_searches.search():
+            paces = {
+                name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()
+            }
         number = sum(map(waiting, queues))
         if backlog is None:
             self._backlog.append(number)
