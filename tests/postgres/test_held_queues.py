@@ -62,7 +62,7 @@ async def test_locked_queue_leaves_its_place_to_the_next_one(
     for name in "abc":
         await jobs.send(1, name)
     holder.execute(LOCK, [["a"]])
-    assert [job.name for job in await jobs.claim(1, *"abc", storage=timed)] == ["b"]
+    assert [job.name for job in await jobs.claim(2, *"abc", storage=timed)] == ["b", "c"]
 
 
 async def test_sleeping_worker_is_woken_to_try_a_locked_queue_again(
