@@ -244,6 +244,13 @@ MUTANTS: Final = (
         ("tests/postgres/test_sweeps.py",),
     ),
     Mutant(
+        "a batch that takes too long is tried again as it is",
+        "retention.py",
+        "self._size, self._successes = max(1, size // 2), 0",
+        "self._size, self._successes = size, 0",
+        ("tests/postgres/test_retention.py",),
+    ),
+    Mutant(
         "archive takes waiting rows",
         "sql/archive.sql",
         "            and state > 'active'\n            and completedon\n",

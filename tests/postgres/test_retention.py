@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, LiteralString
 import psycopg
 import pytest
 
-from zeke_queue.storage.postgres.retention import BAD_ROWS
+from zeke_queue.errors import StatementTimeoutError
+from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, PARTS
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -22,6 +23,17 @@ REFUSAL: LiteralString = """
     create trigger refuse before delete on pgboss.archive for each row when (old.priority > 0)
     execute function refuse();
 """
+SLOW: LiteralString = """
+    create function be_slow() returns trigger language plpgsql as $$ begin
+        if (select count(*) from gone) > 100 then
+            raise 'canceling statement due to statement timeout' using errcode = 'query_canceled';
+        end if;
+        return null;
+    end $$;
+    create trigger be_slow after delete on pgboss.job referencing old table as gone for each statement
+    execute function be_slow();
+"""
+"""Cancels a statement that archives more than 100 jobs, as a time limit would on a slow disk."""
 
 
 async def ended(jobs: Sender, times: int, **options: Any) -> list[UUID]:
@@ -69,3 +81,31 @@ async def test_purge_fails_if_nearly_every_row_fails(
     sql.execute(REFUSAL)
     with pytest.raises(psycopg.errors.RaiseException, match="audited"):
         await storage.purge(0, 100)
+
+
+async def test_batch_that_takes_too_long_is_halved_and_grows_again(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, 800)
+    sql.execute(SLOW)
+    # 800, 400 and 200 rows take too long; then batches of 100 succeed.
+    assert await storage.archive(-1, 800) == (PARTS - 3) * 100
+    assert await storage.archive(-1, 800) == 300
+    sql.execute("drop trigger be_slow on pgboss.job")
+    for _ in range(GROW_AFTER):
+        await storage.archive(-1, 800)
+    await ended(jobs, 800)
+    assert await storage.archive(-1, 200) == 200
+    for _ in range(2 * GROW_AFTER):
+        await storage.archive(-1, 800)
+    await ended(jobs, 800)
+    assert await storage.archive(-1, 800) == 800
+
+
+async def test_row_that_takes_too_long_by_itself_fails_the_sweep_visibly(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, 2)
+    sql.execute(SLOW.replace("> 100", "> 0"))
+    with pytest.raises(StatementTimeoutError):
+        await storage.archive(-1, 2)

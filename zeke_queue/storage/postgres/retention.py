@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 import psycopg
 
 from zeke_queue.core.validation import check_limit
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.storage.postgres import rows
 from zeke_queue.system.logging import get_logger
 
@@ -22,10 +23,44 @@ BAD_ROWS: Final = 10
 """Bad rows per batch that raise the error: that many failures are not caused by the rows."""
 
 
+PARTS: Final = 8
+"""Statements per call at most, where batches are smaller than asked for or are being halved."""
+
+GROW_AFTER: Final = 20
+"""Batches of a reduced size that must succeed in a row before the size is doubled."""
+
+
+class BatchSize:
+    """How many rows one statement moves: half as many after one that took too long, and more again later."""
+
+    def __init__(self) -> None:
+        self._size: int | None = None
+        self._successes = 0
+
+    def of(self, limit: int) -> int:
+        """Return the size of a batch of ``limit`` rows at most."""
+        return limit if self._size is None else min(limit, self._size)
+
+    def halve(self, size: int) -> None:
+        """Halve the size after a batch that took too long."""
+        self._size, self._successes = max(1, size // 2), 0
+
+    def succeed(self, limit: int) -> None:
+        """Double a reduced size after enough batches."""
+        if self._size is None:
+            return
+        self._successes += 1
+        if self._successes >= GROW_AFTER:
+            self._size, self._successes = self._size * 2, 0
+            if self._size >= limit:
+                self._size = None
+
+
 class PostgresRetention:
     """``archive`` and ``purge`` of ``storage.jobs.JobStore`` on Postgres."""
 
     _pool: ConnectionPool
+    _batch_sizes: dict[Move, BatchSize]
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
@@ -36,11 +71,32 @@ class PostgresRetention:
         return await self._move("purge", after, limit)
 
     async def _move(self, move: Move, after: float, limit: int) -> int:
-        batch = _Batch(self._pool, move, after, check_limit(limit))
+        """Move up to ``limit`` rows, in smaller batches while the server is too slow for one."""
+        check_limit(limit)
+        size, moved = self._batch_sizes.setdefault(move, BatchSize()), 0
+        for _ in range(PARTS):
+            part = size.of(limit)
+            if moved + part > limit:
+                break
+            try:
+                found = await self._move_batch(_Batch(self._pool, move, after, part))
+            except StatementTimeoutError as error:
+                if part == 1:
+                    raise
+                size.halve(part)
+                get_logger().warning(f"{move}_batch_halved", rows=part, error=str(error))
+                continue
+            size.succeed(limit)
+            moved += found
+            if found < part:
+                break
+        return moved
+
+    async def _move_batch(self, batch: _Batch) -> int:
         try:
             return await batch.move(None)
-        except psycopg.Error:
-            # A trigger, or a foreign key of another table, prevents it.
+        except (psycopg.Error, LockTimeoutError):
+            # A trigger, a foreign key of another table, or a lock prevents it.
             return await batch.move_in_parts(await batch.ids())
 
 
@@ -72,7 +128,7 @@ class _Batch:
             return 0
         try:
             return await self.move(ids)
-        except psycopg.Error as error:
+        except (psycopg.Error, LockTimeoutError, StatementTimeoutError) as error:
             if len(ids) == 1:
                 self._bad += 1
                 if self._bad > BAD_ROWS:
