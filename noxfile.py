@@ -173,6 +173,8 @@ def _mutants(session: nox.Session) -> None:
         session.run("python", "-m", "tests.mutants", "--simulator", "--part", part)
     with _stage("share 0: mutants of the HTTP API are found"):
         session.run("python", "-m", "tests.mutants.web")
+    with _stage("share 0: mutants that named tests find are found"):
+        session.run("python", "-m", "tests.mutants.tested")
 
 
 def _postgres_mutants(session: nox.Session) -> None:
