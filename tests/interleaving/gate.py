@@ -17,7 +17,7 @@ import asyncio
 import re
 from contextlib import asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_args
 from unittest.mock import patch
 
 import psycopg
@@ -29,7 +29,7 @@ from zeke_queue.storage.postgres import PostgresStorage, connection_pool, held_q
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
 from zeke_queue.storage.postgres.listener import Listener
-from zeke_queue.storage.postgres.statements import VARIANTS, names, statement
+from zeke_queue.storage.postgres.statements import VARIANTS, Notify, names, statement
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -160,7 +160,10 @@ def name_of(gen: Any) -> str | None:
 
 @cache
 def _names() -> dict[str, str]:
-    return {_key(statement(name, SCHEMA)): name for name in (*names(), *VARIANTS)}
+    modes: tuple[Notify, ...] = get_args(Notify)
+    return {
+        _key(statement(name, SCHEMA, None, mode)): name for name in (*names(), *VARIANTS) for mode in modes
+    }
 
 
 def _key(text: Any) -> str:

@@ -13,15 +13,16 @@ from typing import Final
 
 from tests.interleaving.judging import Mutant, main
 from tests.interleaving.mutants_of_claims import CLAIMS
+from tests.interleaving.mutants_of_sessions import SESSIONS
 from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
 
-SESSION: Final = ("tests/postgres/test_session.py",)
 POOLER: Final = ("tests/postgres/test_pooler.py",)
 POOLED_MIGRATION: Final = ("tests/postgres/test_migrate_pooled.py",)
 HEARTBEATS: Final = ("tests/postgres/test_heartbeat_connection.py",)
 
 MUTANTS: Final = (
     *CLAIMS,
+    *SESSIONS,
     # Settlements
     Mutant(
         "complete without the fence",
@@ -375,41 +376,6 @@ MUTANTS: Final = (
         '_SERIALIZATION: Final = ("40001", "40P01")',
         '_SERIALIZATION: Final = ("40000",)',
         (*DRAWN, "tests/postgres/test_connect.py"),
-    ),
-    Mutant(
-        "the database's style of dates",
-        "session.py",
-        '    "datestyle": "ISO",\n',
-        "",
-        SESSION,
-    ),
-    Mutant(
-        "locks are awaited without a limit",
-        "session.py",
-        'f"{LOCK_SECONDS * 1000:.0f}"',
-        '"0"',
-        SESSION,
-    ),
-    Mutant(
-        "settings are lost behind a pooler",
-        "session.py",
-        "if all(kept[name] == RELIED_ON[name] for name in _SIGNS):",
-        "if kept:",
-        SESSION,
-    ),
-    Mutant(
-        "transactions without settings behind a pooler",
-        "connection_pool.py",
-        "settings = self._ours if own else self._elsewhere",
-        "settings = None if own else self._elsewhere",
-        SESSION,
-    ),
-    Mutant(
-        "applications get our settings",
-        "connection_pool.py",
-        "settings = self._ours if own else self._elsewhere",
-        "settings = self._ours",
-        SESSION,
     ),
     Mutant(
         "a migration's lock belongs to a session",

@@ -7,6 +7,7 @@ would have to wait (``Blocked``), so that another order is tried.
 
 from __future__ import annotations
 
+import math
 from contextlib import contextmanager
 from datetime import timedelta
 from heapq import heappush
@@ -82,7 +83,7 @@ class Reference(MemoryStorage):
     """The memory storage with the verbs of a transaction that Postgres does not name, but has."""
 
     def begin(self) -> ReferenceTransaction:
-        return ReferenceTransaction(self._tables, self._direct, self._locks, self._clock)
+        return ReferenceTransaction(self._tables, self._direct, self._locks, self._clock, own=False)
 
     @property
     def scope(self) -> AutoCommit:
@@ -254,12 +255,13 @@ class Reference(MemoryStorage):
     def _lock_expired(
         self, verbs: ReferenceTransaction | Reference, limit: int, passed: Collection[UUID]
     ) -> list[ExpiredJob]:
-        scope, workers = verbs.scope, self._tables.workers
+        scope, now = verbs.scope, self._clock.now()
+        dead = transitions.DeadWorkers(self._tables.workers, now, math.inf)
 
         def passes(job_id: UUID) -> bool:
             return job_id in passed or self._locks.taken(job_id, scope.owner)
 
-        found = transitions.expired(scope, self._clock.now(), workers, limit, passes)
+        found = transitions.expired(scope, now, dead, limit, passes)
         for job in found:
             scope.lock(job.id)
         return found

@@ -20,6 +20,10 @@ LONG_TRANSACTION: Final = 300.0
 """Age in seconds from which a transaction is reported: vacuum must clean a queue's table every minute."""
 
 
+NOTIFY_USAGE_WARNED: Final = 0.1
+"""The used share of the server's queue of notifications that is reported; it is usually empty."""
+
+
 async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
     """Check a database in any state; change nothing.
 
@@ -43,7 +47,7 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
     # The number is omitted: one migration is for new tables only, and another one for adopted ones.
     about = f"schema {schema}: pg-boss 9's (version {migrate.PGBOSS_VERSION}), all migrations applied"
     found += [Finding(Grade.OK, "tables", about), *_api_rights(info, schema)]
-    found += [*_oldest(info), *_indexes(info, schema)]
+    found += [*_oldest(info), *_notifications(info), *_indexes(info, schema)]
     return found, not info.standby
 
 
@@ -134,6 +138,19 @@ def _oldest(info: ServerInfo) -> Iterator[Finding]:
             f"{info.oldest.what} has had a transaction open for {length(info.oldest.seconds)}; vacuum can't"
             " remove rows that died since, and claims get slower",
             "end it: commit or roll back where it was begun, or select pg_terminate_backend(its number)",
+        )
+
+
+def _notifications(info: ServerInfo) -> Iterator[Finding]:
+    usage, holder = info.notifications
+    if usage >= NOTIFY_USAGE_WARNED:
+        yield Finding(
+            Grade.WARNING,
+            "database",
+            f"the server's queue of notifications is {usage:.0%} full; when full, statements send none, and"
+            " workers and watchers find changes by polling",
+            f"end what keeps it from being emptied, probably {holder or 'a session of another role'}:"
+            " select pg_terminate_backend(its number)",
         )
 
 

@@ -2,7 +2,8 @@
 
 A single statement is its own transaction, in one round trip. Several in one transaction are sent as a
 pipeline, also in one round trip. A transaction that the server rolled back because of another (deadlock,
-serialization failure) is repeated, since it had no effect.
+serialization failure) is repeated, since it had no effect. So is one whose notifications do not fit into the
+server's queue, without them; a statement in an open transaction sends none while the queue is nearly full.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from zeke_queue.storage.postgres.error_mapping import (
     is_worth_repeating,
     translated,
 )
+from zeke_queue.storage.postgres.notify_queue import NotifyQueue
 from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.session import (
     PLAN_FOR_VALUES,
@@ -35,11 +37,13 @@ from zeke_queue.storage.postgres.statements import statement
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from datetime import datetime
-    from typing import LiteralString
+    from typing import LiteralString, TypeAlias
 
     from zeke_queue.errors import StorageError
     from zeke_queue.storage.postgres.rows import Row
     from zeke_queue.storage.postgres.session import Session
+
+    _Text: TypeAlias = tuple[LiteralString, dict[str, Any] | None]
 
 T = TypeVar("T")
 
@@ -72,7 +76,8 @@ class OpenTransaction:
         self, name: str, parameters: dict[str, Any] | None = None, *, limit: int | None = None
     ) -> list[Row]:
         """Run a statement of this package and return its rows."""
-        text, values = statement(name, self.schema, limit), with_now(parameters, self._now)
+        text = statement(name, self.schema, limit, "unless full")
+        values = with_now(parameters, self._now)
         try:
             return await self._execute(text, values)
         except (psycopg.Error, OSError) as error:
@@ -144,6 +149,7 @@ class ConnectionPool:
         self.session = session
         self.conninfo = session.conninfo
         self.schema = schema
+        self._notify = NotifyQueue()
         # What a transaction sets: by itself, and where the application uses it too.
         self._ours = None if session.kept else local_parameters(session.ours)
         self._elsewhere = local_parameters(session.elsewhere) if session.elsewhere else None
@@ -197,9 +203,10 @@ class ConnectionPool:
         """Run one statement as its own transaction."""
         if self._ours is not None:
             return (await self.run_all(Statement(name, parameters or {}, limit)))[0]
-        text, values = statement(name, self.schema, limit), with_now(parameters, self.now)
+        values = with_now(parameters, self.now)
 
         async def once() -> list[Row]:
+            text = statement(name, self.schema, limit, self._notify.mode)
             connection = await self._connections.take()
             try:
                 cursor = Cursor(connection)
@@ -215,10 +222,10 @@ class ConnectionPool:
         if self._ours is not None:
             (found,) = await self.run_all(Statement(name, parameters))
             return found[0] if found else None
-        text = statement(name, self.schema)
         parameters["now"] = None if self.now is None else self.now()
 
         async def once() -> Row | None:
+            text = statement(name, self.schema, None, self._notify.mode)
             # The spare connection needs no coroutine.
             connection = self._connections.at_hand() or await self._connections.take()
             try:
@@ -243,20 +250,22 @@ class ConnectionPool:
         Returns:
             The rows of each statement.
         """
-        texts: list[tuple[LiteralString, dict[str, Any] | None]] = [(_BEGIN_READ if plain else _BEGIN, None)]
+        opening: list[_Text] = [(_BEGIN_READ if plain else _BEGIN, None)]
         if self._ours is not None:
-            texts.append((SET_LOCAL, self._ours))
+            opening.append((SET_LOCAL, self._ours))
         if plain:
-            texts.extend((text, None) for text in PLAN_FOR_VALUES)
+            opening.extend((text, None) for text in PLAN_FOR_VALUES)
         if seconds is not None:
             limit = f"set local statement_timeout = {max(1, round(seconds * 1000))}"
-            texts.append((cast("LiteralString", limit), None))
-        for one in statements:
-            text = statement(one.name, self.schema, one.limit)
-            texts.append((text, with_now(one.parameters, self.now)))
-        texts.append(("commit", None))
+            opening.append((cast("LiteralString", limit), None))
+        parameters = [with_now(one.parameters, self.now) for one in statements]
 
         async def once() -> list[list[Row]]:
+            mode = self._notify.mode
+            wanted: list[LiteralString] = [
+                statement(one.name, self.schema, one.limit, mode) for one in statements
+            ]
+            texts: list[_Text] = [*opening, *zip(wanted, parameters, strict=True), ("commit", None)]
             async with self._connections.one() as connection:
                 cursors = [Cursor(connection) for _ in texts]
                 try:
@@ -313,6 +322,7 @@ class ConnectionPool:
                     raised = error
                     raise
         except Exception as error:
+            self._notify.is_full(error)
             if error is raised or (mine := _as_final(error)) is None:
                 raise
             raise mine from error
@@ -323,7 +333,7 @@ class ConnectionPool:
                 try:
                     return await once()
                 except psycopg.OperationalError as error:
-                    if not is_worth_repeating(error):
+                    if not (is_worth_repeating(error) or self._notify.is_full(error)):
                         raise
             try:
                 return await once()

@@ -34,6 +34,7 @@ _GONE: Final = ("08", "57P", "53", "58")  # connection, shutdown, resources, sys
 _LOCKED: Final = "55P03"
 _CANCELLED: Final = ("57014", "25P04")  # by statement_timeout, an operator, or transaction_timeout
 _IDLE: Final = "25P03"
+_TOO_MANY: Final = "54000"
 _READ_ONLY: Final = "25006"
 _SERIALIZATION: Final = ("40001", "40P01")
 
@@ -111,6 +112,11 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         return SchemaVersionError(
             f"The tables differ from the expected ones: {message}. {how_to_migrate(schema)}"
         )
+    if is_notify_queue_full(error):
+        return StorageUnavailableError(
+            f"The transaction was rolled back: {message}. Repeat it: notifications are left out meanwhile."
+            " `zeke doctor` names the session that keeps the queue from being emptied"
+        )
     if state == _LOCKED:
         return LockTimeoutError.of(message)
     if state in _CANCELLED:
@@ -179,6 +185,15 @@ def writing() -> AbstractContextManager[None]:
 def is_of_values(state: str) -> bool:
     """Return whether an SQLSTATE says that the server refuses a value, now and later."""
     return state.startswith(_OF_VALUES)
+
+
+def is_notify_queue_full(error: BaseException) -> bool:
+    """Return whether a commit failed because its notifications do not fit into the server's queue."""
+    return (
+        isinstance(error, psycopg.Error)
+        and error.sqlstate == _TOO_MANY
+        and (error.diag.source_function == "PreCommit_Notify" or "NOTIFY queue" in str(error))
+    )
 
 
 def check_server(version: int) -> None:

@@ -30,6 +30,13 @@ class LongTransaction(NamedTuple):
     seconds: float
 
 
+class Notifications(NamedTuple):
+    """The queue of notifications: its used share, and the session that probably keeps it full."""
+
+    usage: float
+    holder: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class ServerInfo:
     """The state of a database, as visible to its role.
@@ -41,6 +48,7 @@ class ServerInfo:
         missing_rights: by table, the required rights that the role lacks, without tables that do not exist.
         missing_api_rights: the same for the additional rights of the HTTP API.
         oldest: the oldest transaction of the database; None if the role can see none.
+        notifications: the queue of notifications.
         costly_indexes: those of ``COSTLY_INDEXES`` that exist.
     """
 
@@ -52,6 +60,7 @@ class ServerInfo:
     missing_rights: Mapping[str, tuple[str, ...]]
     missing_api_rights: Mapping[str, tuple[str, ...]]
     oldest: LongTransaction | None
+    notifications: Notifications
     costly_indexes: tuple[str, ...]
 
 
@@ -94,6 +103,7 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
             ):
                 lacking[table] = (*lacking.get(table, ()), right)
             oldest = await ask("server_info_oldest")
+            (notifications,) = await ask("server_info_notify")
             indexes = await ask("server_info_indexes", schema=schema, names=list(COSTLY_INDEXES))
     return ServerInfo(
         version=version,
@@ -104,6 +114,7 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
         missing_rights={table: rights for table, rights in lacking.items() if table in RIGHTS},
         missing_api_rights={table: rights for table, rights in lacking.items() if table in API_RIGHTS},
         oldest=LongTransaction(*oldest[0]) if oldest else None,
+        notifications=Notifications(*notifications),
         costly_indexes=tuple(name for (name,) in indexes),
     )
 

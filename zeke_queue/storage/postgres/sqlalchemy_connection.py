@@ -102,7 +102,7 @@ def _text(name: str, schema: str, limit: int | None) -> tuple[TextClause, tuple[
     """Return the statement with SQLAlchemy's parameter syntax, and the parameter names."""
     from sqlalchemy import text  # noqa: PLC0415 - as above
 
-    ours = statement(name, schema, limit)
+    ours = statement(name, schema, limit, "unless full")
     used = tuple(dict.fromkeys(_PARAMETER.findall(ours)))
     # Escape the statement's own colons (casts, times of day), so that only parameters keep one.
     theirs = _PARAMETER.sub(r":\1", ours.replace(":", r"\:")).replace("%%", "%")

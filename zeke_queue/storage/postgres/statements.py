@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, cast
 
 if TYPE_CHECKING:
     from typing import LiteralString
@@ -44,6 +44,23 @@ simplify them when it plans, not at each run: which text replaces which. ``find_
 ``insert_plain`` inserts one plain job outside a transaction; ``resume_parents_for_sure`` waits for locks, so
 its transaction must hold none."""
 
+Notify: TypeAlias = Literal["always", "unless full", "never"]
+"""When a statement sends its notifications: always, unless the server's queue is nearly full, or never.
+
+A commit that does not fit into the queue fails with all that it would have written, while a notification only
+spares a poll.
+"""
+
+NOTIFY_USAGE_MAX: Final = 0.75
+"""The used share of the server's queue above which "unless full" sends none."""
+
+_NOTIFY: Final = re.compile(r"pg_notify\((%\(\w+\)s, [\w.:]+)\)")
+_NOTIFICATIONS: Final[dict[Notify, str]] = {
+    "always": r"pg_notify(\1)",
+    "unless full": rf"case when pg_notification_queue_usage() < {NOTIFY_USAGE_MAX} then pg_notify(\1) end",
+    "never": r"nullif(\1)",
+}
+
 _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
 
@@ -60,7 +77,7 @@ class Migration(NamedTuple):
 
 
 @cache
-def statement(name: str, schema: str, limit: int | None = None) -> LiteralString:
+def statement(name: str, schema: str, limit: int | None = None, notify: Notify = "always") -> LiteralString:
     """Return the statement of a file of ``sql/``.
 
     Comments and line breaks are removed: drivers cache statements by their text, and only short ones.
@@ -69,12 +86,14 @@ def statement(name: str, schema: str, limit: int | None = None) -> LiteralString
         name: the file's name without ``.sql``, or the name of a variant.
         schema: a name returned by ``core.names.schema_name``.
         limit: the value of ``{limit}``, where the plan needs a literal.
+        notify: whether it sends its notifications.
     """
     file, shortened = VARIANTS.get(name, (name, {}))
     text = _COMMENT.sub("", (_HERE / "sql" / f"{file}.sql").read_text(encoding="utf-8"))
     text = " ".join(text.split()).removesuffix(";").replace("{schema}", schema)
     for needless, instead in shortened.items():
         text = text.replace(needless, instead)
+    text = _NOTIFY.sub(_NOTIFICATIONS[notify], text)
     if limit is not None:
         text = text.replace("{limit}", str(int(limit)))
     return cast("LiteralString", text)
