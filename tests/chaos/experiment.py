@@ -25,6 +25,7 @@ from tests.torture.nodes import Node
 from tests.torture.recording import Journal
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
+from zeke_queue.core.leases import validity
 from zeke_queue.maintenance.scheduler import tick_id
 from zeke_queue.storage.access import Scope
 from zeke_queue.system.clock import SystemClock
@@ -141,7 +142,7 @@ class Experiment:
             database,
             nodes,
             api,
-            self._size.lease,
+            validity(self._size.lease, self._size.heartbeat),
             min(5.0, self._size.lease / 2),
             self._clock,
             self._entropy.stream("faults"),

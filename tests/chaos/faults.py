@@ -44,8 +44,8 @@ class Harm:
     Attributes:
         database: the run's.
         workers, api: the processes.
-        lease: of the workers, in seconds.
-        seconds: how long an outage lasts: shorter than the lease.
+        silence: seconds of silence after which a worker has lost its jobs.
+        seconds: how long an outage lasts, which is shorter than a worker may be without a database.
         draw: chooses targets.
         done: what the faults did, for the judge.
     """
@@ -53,7 +53,7 @@ class Harm:
     database: Database
     workers: Sequence[Node]
     api: Node
-    lease: float
+    silence: float
     seconds: float
     clock: Clock
     draw: random.Random
@@ -103,7 +103,7 @@ async def pause(harm: Harm) -> None:
     node = harm.draw.choice(harm.workers)
     since = harm.clock.monotonic()
     if await node.pause():
-        await harm.clock.sleep(harm.lease * 2)
+        await harm.clock.sleep(harm.silence + 3.0)
         node.resume()
         until = harm.clock.monotonic()
         harm.done.append(Disturbance("worker stopped beyond its lease", node.name, since, until, loses=True))
@@ -225,7 +225,7 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "restart": Fault("the server is restarted in good order", restart_fast),
     "crash": Fault("the server is restarted at once, and recovers", restart_immediate),
     "terminate": Fault("all connections are ended", terminate, times=5),
-    "pause": Fault("SIGSTOP of a worker for twice its lease", pause, times=1),
+    "pause": Fault("SIGSTOP of a worker beyond its lease", pause, times=1),
     "read-only": Fault("the server becomes a read-only standby, and is promoted", read_only, times=2),
     "default-read-only": Fault("the database is read-only by default", default_read_only, times=2),
     "no-connections": Fault("other programs take all connections", no_connections, times=2),
