@@ -158,3 +158,28 @@ async def test_batch_without_length_is_refused(storage: Storage) -> None:
 
     verbs = ("archive", "purge", "lock_expired", "lock_due_schedules")
     await check_each_async([(verb, limit) for verb in verbs for limit in (0, -1)], check)
+
+
+async def test_outcome_of_a_child_is_kept_as_long_as_its_parent_is_live(
+    storage: Storage, jobs: Driver
+) -> None:
+    parent = await jobs.running()
+    child = await jobs.insert_child(parent)
+    assert await jobs.wait_for(child, parent)
+    plain = await jobs.send("errand", parent=parent.id)
+    for job in await jobs.claim("errand"):
+        await jobs.complete(job, '{"done": true}')
+    for _ in range(3):
+        jobs.clock.advance(8 * DAY)
+        await storage.archive(DAY, 100)
+        jobs.clock.advance(8 * DAY)
+        await storage.purge(7 * DAY, 100)
+        assert list(await storage.get([child, plain])) == [child]
+    again = await jobs.claim_one()
+    assert (again.id, await storage.insert([jobs.new("errand", id=child)])) == (parent.id, [child])
+    await jobs.complete(again)
+    jobs.clock.advance(8 * DAY)
+    await storage.archive(DAY, 100)
+    jobs.clock.advance(8 * DAY)
+    assert await storage.purge(7 * DAY, 100) == 2
+    assert await storage.get([child, parent.id]) == {}

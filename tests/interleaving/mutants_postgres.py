@@ -252,6 +252,13 @@ MUTANTS: Final = (
         ("tests/postgres/test_retention.py",),
     ),
     Mutant(
+        "purge takes the outcome that a live parent asks for again",
+        "sql/purge.sql",
+        "case when awaited then parent end as parent",
+        "case when not awaited then parent end as parent",
+        ("tests/conformance/test_retention.py",),
+    ),
+    Mutant(
         "archive takes waiting rows",
         "sql/archive.sql",
         "            and state > 'active'\n            and completedon\n",

@@ -32,7 +32,8 @@ class MaintenanceStore(Protocol):
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with events, oldest first; return how many.
 
-        A job that can't be deleted is reported and skipped.
+        A job that can't be deleted is reported and skipped. One that its parent has waited for is kept as
+        long as that one is live, and counts as archived now.
         """
         ...
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.access import ApiKey
     from zeke_queue.storage.memory.claims import Line
     from zeke_queue.storage.memory.locks import Lock
+    from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Session, Window
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_queue.system.clock import Clock
@@ -248,9 +249,16 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Delete jobs archived more than ``after`` seconds ago, with their events."""
         check_limit(limit)
         before, deleted = self._clock.now() - timedelta(seconds=after), 0
+        kept: list[Row] = []
         for row in islice(self._tables.archived_before(before), limit):
-            self._tables.forget(row)
-            deleted += 1
+            if row.awaited and row.parent in self._tables.jobs:
+                kept.append(row)
+            else:
+                self._tables.forget(row)
+                deleted += 1
+        for row in kept:
+            row.archived_on = self._clock.now()
+            self._tables.put_in_archive(row)
         return deleted
 
     async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:

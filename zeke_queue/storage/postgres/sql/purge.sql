@@ -1,9 +1,16 @@
 -- Deletes jobs that were archived long enough ago, with their events, oldest first, or of those only these;
 -- returns how many.
+--
+-- A job that its parent has waited for is kept as long as that one is live, whose next attempt asks for the
+-- outcome again. It counts as archived now, so that it is not read again by each purge.
 with old as materialized (
-    select oldest.place
+    select
+        oldest.place,
+        oldest.parent
     from (
-        select ctid as place
+        select
+            ctid as place,
+            case when awaited then parent end as parent
         from {schema}.archive
         where
             %(ids)s::uuid[] is null
@@ -15,9 +22,13 @@ with old as materialized (
         for update skip locked
     ) as oldest
     union all
-    select these.place
+    select
+        these.place,
+        these.parent
     from (
-        select ctid as place
+        select
+            ctid as place,
+            case when awaited then parent end as parent
         from {schema}.archive
         where
             id = any(%(ids)s::uuid[])
@@ -28,9 +39,23 @@ with old as materialized (
     ) as these
 ),
 
+judged as materialized (
+    select
+        old.place,
+        -- One index search each.
+        (select true from {schema}.job where job.id = old.parent limit 1) is not null as kept -- noqa: AM09
+    from old
+),
+
+kept as (
+    update {schema}.archive
+    set archivedon = coalesce(%(now)s::timestamptz, statement_timestamp())
+    where ctid = any(array(select place from judged where judged.kept))
+),
+
 gone as (
     delete from {schema}.archive
-    where ctid = any(array(select place from old))
+    where ctid = any(array(select place from judged where not judged.kept))
     returning id
 ),
 
