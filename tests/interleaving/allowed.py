@@ -452,8 +452,10 @@ def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
 
 
 def _queues_held(claim: Op, ops: Sequence[Op]) -> set[str]:
-    """Return the queues whose rows others may have held locked while a claim ran."""
+    """Return the queues whose rows others may have held locked when a claim tried to lock its own."""
     held: set[str] = set()
+    if "lock_queues" not in claim.statements:
+        return held
     for other in ops:
         if other.client == claim.client or (other.begin or 0) >= claim.end or (claim.begin or 0) >= other.end:
             continue
