@@ -6,7 +6,7 @@ from tests.cases import check_each
 from tests.interleaving.judging import ROOT, STORE, Mutant, applied, judge
 from tests.interleaving.mutants_postgres import MUTANTS
 
-SOONEST = ("claim without the queue's lock", "claim in one snapshot with the lock")
+SOONEST = ("claim without the queue's lock", "lock of a queue that excludes no other claim")
 
 
 def test_every_mutant_applies_to_its_file() -> None:

@@ -137,20 +137,6 @@ MUTANTS = (
         where=("cron",),
     ),
     Mutant(
-        "blocked-schedule-stops-the-others",
-        SCHEDULER,
-        "    return isinstance(error, StorageUnavailableError) and not isinstance(error, LockTimeoutError)\n",
-        "    return isinstance(error, StorageUnavailableError)\n",
-        "No schedule is served while another transaction holds the key of one.",
-    ),
-    Mutant(
-        "ticks-of-a-blocked-schedule-skipped",
-        SCHEDULER,
-        "        if blocked is None or last is None or blocked.last_tick != last:\n",
-        "        if True:\n",
-        "Of the ticks for which a schedule was blocked only the latest is served.",
-    ),
-    Mutant(
         "ticks-sent-after-the-commit",
         SCHEDULER,
         "            ids = await _insert(transaction, jobs) if jobs else []\n",

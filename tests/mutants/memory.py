@@ -11,30 +11,7 @@ STORE = "zeke_queue.storage.memory.store"
 TABLES = "zeke_queue.storage.memory.tables"
 UNIQUENESS = "zeke_queue.storage.memory.uniqueness"
 
-LOCKS = "zeke_queue.storage.memory.locks"
-
 MUTANTS = (
-    Mutant(
-        "locks-awaited-without-a-limit",
-        LOCKS,
-        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
-        "            limit = None if owner is None else owner.lock_seconds\n",
-        "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
-    ),
-    Mutant(
-        "each-lock-awaited-anew",
-        LOCKS,
-        "            left = began + limit - self._clock.monotonic()\n",
-        "            left = limit\n",
-        "A statement that waits for several locked rows waits the whole time for each of them.",
-    ),
-    Mutant(
-        "applications-give-locks-up",
-        LOCKS,
-        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
-        "            limit = None if owner and owner.lock_seconds else LOCK_SECONDS\n",
-        "A statement in an application's transaction gives up a lock, and one in our own never does.",
-    ),
     Mutant(
         "delay-dropped",
         ROWS,

@@ -1,4 +1,4 @@
-"""Mutants of parts that no simulation runs: access, the command line, fetching. Named tests find them.
+"""Mutants that named tests find, since no search does: of access, the command line, fetching, and of locks.
 
 ``python -m tests.mutants.tested NAME…`` plants each mutant in a fresh process, runs its tests there, and
 fails if they pass; without a name, it does so for all.
@@ -190,6 +190,70 @@ TESTED: Final[tuple[Tested, ...]] = (
         "{**RIGHTS, ",
         "The role that a migration prepares can't serve the API.",
         "tests/cli/test_rights.py::test_granted_role_runs_jobs_and_serves_the_api_without_owning_anything",
+    ),
+    _tested(
+        "locks-awaited-without-a-limit",
+        "zeke_queue.storage.memory.locks",
+        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
+        "            limit = None if owner is None else owner.lock_seconds\n",
+        "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
+        "tests/conformance/test_locks.py",
+    ),
+    _tested(
+        "each-lock-awaited-anew",
+        "zeke_queue.storage.memory.locks",
+        "            left = began + limit - self._clock.monotonic()\n",
+        "            left = limit\n",
+        "A statement that waits for several locked rows waits the whole time for each of them.",
+        "tests/conformance/test_locks.py::test_time_for_a_lock_counts_from_the_first_wait",
+    ),
+    _tested(
+        "applications-give-locks-up",
+        "zeke_queue.storage.memory.locks",
+        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
+        "            limit = None if owner and owner.lock_seconds else LOCK_SECONDS\n",
+        "A statement in an application's transaction gives up a lock, and one in our own never does.",
+        "tests/conformance/test_locks.py::test_own_transaction_gives_up_and_an_application_waits",
+    ),
+    _tested(
+        "locked-outcomes-wait-with-the-others",
+        "zeke_queue.worker.settle_loop",
+        "        except (LockTimeoutError, StatementTimeoutError):\n            repeated = True\n",
+        "        except StatementTimeoutError:\n            repeated = True\n",
+        "A job whose row is locked holds up the outcomes of all others.",
+        "tests/runtime/test_settle_loop.py::test_locked_job_delays_no_other_and_is_held_until_it_is_stored",
+    ),
+    _tested(
+        "overdue-outcomes-not-in-line",
+        "zeke_queue.worker.settle_loop",
+        "        skip = bool(self._state.apart) and not waits\n",
+        "        skip = bool(self._state.apart)\n",
+        "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
+        "tests/runtime/test_settle_loop.py::test_locked_job_past_its_deadline_waits_in_line_for_its_lock",
+    ),
+    _tested(
+        "any-error-refuses-an-outcome",
+        "zeke_queue.worker.settle_loop",
+        "            except StatementFailedError as error:\n",
+        "            except KeyError as error:\n",
+        "An outcome that the database fails to store is tried again with the whole batch for ever.",
+        "tests/runtime/test_settle_loop.py::test_outcome_is_given_up_only_for_an_error_in_its_values",
+    ),
+    _tested(
+        "blocked-schedule-stops-the-others",
+        "zeke_queue.maintenance.scheduler",
+        "    return isinstance(error, StorageUnavailableError) and not isinstance(error, LockTimeoutError)\n",
+        "    return isinstance(error, StorageUnavailableError)\n",
+        "No schedule is served while another transaction holds the key of one.",
+        "tests/runtime/test_scheduler_blocked.py::test_other_schedules_are_served_and_no_tick_is_missed",
+    ),
+    _tested(
+        "ticks-of-a-blocked-schedule-skipped",
+        "zeke_queue.maintenance.scheduler",
+        "        if blocked is None or last is None or blocked.last_tick != last:\n",
+        "        if True:\n",
+        "Of the ticks for which a schedule was blocked only the latest is served.",
+        "tests/runtime/test_scheduler_blocked.py::test_other_schedules_are_served_and_no_tick_is_missed",
     ),
 )
 

@@ -79,8 +79,10 @@ MUTANTS = (
         "answers-in-another-order",
         VERBS,
         "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
-        "        return [row.id if self._scope.known(row.id) else None for row in ordered]\n",
-        "A send of several jobs returns their ids in another order.",
+        "        stored = [self._scope.known(row.id) for row in rows]\n"
+        "        rows = ordered if all(stored) else rows\n"
+        "        return [row.id if self._scope.known(row.id) else None for row in rows]\n",
+        "A send of several jobs, none of which is refused, returns their ids in another order.",
     ),
     Mutant(
         "refused-by-itself",

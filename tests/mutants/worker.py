@@ -252,27 +252,6 @@ MUTANTS = (
         "The outcome of a job whose row is locked is dropped.",
     ),
     Mutant(
-        "locked-outcomes-wait-with-the-others",
-        SETTLE_LOOP,
-        "        except (LockTimeoutError, StatementTimeoutError):\n            repeated = True\n",
-        "        except StatementTimeoutError:\n            repeated = True\n",
-        "A job whose row is locked holds up the outcomes of all others.",
-    ),
-    Mutant(
-        "overdue-outcomes-not-in-line",
-        SETTLE_LOOP,
-        "        skip = bool(self._state.apart) and not waits\n",
-        "        skip = bool(self._state.apart)\n",
-        "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
-    ),
-    Mutant(
-        "any-error-refuses-an-outcome",
-        SETTLE_LOOP,
-        "            except StatementFailedError as error:\n",
-        "            except KeyError as error:\n",
-        "An outcome that the database fails to store is tried again with the whole batch for ever.",
-    ),
-    Mutant(
         "outcomes-dropped-behind-a-statement",
         SETTLE_LOOP,
         "                self._last = self._loop.time()\n",

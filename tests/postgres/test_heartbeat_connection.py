@@ -81,7 +81,9 @@ async def test_heartbeat_does_not_wait_for_one_without_an_answer(
             assert await heartbeats.heartbeat(other) == {}
         await locking.rollback()
         await asyncio.wait([waiting])
-    assert len(await _connections(admin)) == 1
+    async with asyncio.timeout(20):
+        while len(await _connections(admin)) > 1:  # the server ends a closed connection a moment later
+            pass
 
 
 async def test_abandoned_heartbeat_ends_with_its_connection(

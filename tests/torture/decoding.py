@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event
 
-TABLES: Final = ("job", "archive", "worker", "queue", "schedule")
+TABLES: Final = ("job", "archive", "worker", "queue", "zeke_schedule")
 """Whose changes make events; the harness has the server log their old rows as a whole."""
 
 UNCHANGED: Final = "unchanged-toast-datum"

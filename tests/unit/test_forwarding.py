@@ -64,10 +64,12 @@ async def test_arguments_are_named_frozen_and_complete() -> None:
     await calls.storage.claim(WORKER, limit=5, capacity=[QueueCapacity("a", 1)])
     await calls.storage.settle()
     await calls.storage.access.has_keys()
+    claim = {"worker": WORKER, "capacity": (QueueCapacity("a", 1),)}
+    outcomes = {"completed": (), "failed": (), "released": ()}
     assert calls.made == [
         Call("insert", {"jobs": (NewJob(JOB, "a"),)}),
-        Call("claim", {"worker": WORKER, "capacity": (QueueCapacity("a", 1),), "limit": 5}),
-        Call("settle", {"completed": (), "failed": (), "released": (), "repeated": False}),
+        Call("claim", {**claim, "limit": 5, "bytes_max": None}),
+        Call("settle", {**outcomes, "repeated": False, "skip_locked": False}),
         Call("has_keys", {}),
     ]
 
