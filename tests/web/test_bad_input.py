@@ -10,8 +10,9 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from starlette.exceptions import HTTPException
 
-from tests.cases import check_each_async
+from tests.cases import check_each, check_each_async
 from tests.web.conftest import Web, new_web, on_both_storages
 from tests.web.trpc.test_procedures import serving, whole_catalog
 from zeke_queue.client.parts import parts_of
@@ -325,6 +326,31 @@ async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
     text = '{"taskId": "mail", "payload": {"to": "[{\\"[[' + "[{" * 20 + '"}}'
     answer = await call("POST", "/trigger", content=text, headers=JSON)
     assert answer.status_code == 200, answer.text
+
+
+def test_search_for_too_many_parts_takes_linear_time() -> None:
+    """A pattern that goes back would take hours on each of these."""
+    brackets = b"[" * request_bodies.PARTS_MAX
+
+    def check(body: bytes, status: int) -> None:
+        if status == HTTPStatus.OK:
+            request_bodies.check_parts(body)
+            return
+        with pytest.raises(HTTPException) as caught:
+            request_bodies.check_parts(body)
+        assert caught.value.status_code == status
+
+    escaped = b'"' + b'\\"' * 1_000_000
+    cases = {
+        "escapes": (brackets + escaped + b"[", 200),
+        "after them": (brackets + escaped + b'"[', 413),
+        "the last one escapes nothing": (brackets + escaped + b"\\", 200),
+        "quotes": (brackets + b'"' * 1_000_000 + b"[", 413),
+        "one quote more": (brackets + b'"' * 1_000_001 + b"[", 200),
+        "texts": (b'["[\\"[",' * request_bodies.PARTS_MAX, 200),
+        "texts and one more": (b'["[\\"[",' * request_bodies.PARTS_MAX + b"{", 413),
+    }
+    check_each(cases, check)
 
 
 async def test_errors_of_a_body_are_limited(call: Web) -> None:
