@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from tests.cases import check_each
+from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.web.conftest import open_house, shop_catalog
@@ -24,7 +27,6 @@ from zeke_queue.web import WebSettings
 from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
 from zeke_queue.web.http_connection import (
     BODY_RATE,
-    CLOSE_TIMEOUT,
     LINGER_TIMEOUT,
     READ_TIMEOUT,
     Deadlines,
@@ -48,9 +50,9 @@ class Timers:
     def time(self) -> float:
         return self._now
 
-    def call_later(self, seconds: float, call: Callable[[], object]) -> Any:
+    def call_later(self, seconds: float, call: Callable[..., object], *given: object) -> Any:
         cancelled = [False]
-        self._timers.append((self._now + seconds, call, cancelled))
+        self._timers.append((self._now + seconds, partial(call, *given), cancelled))
 
         class Handle:
             def cancel(self) -> None:
@@ -74,6 +76,7 @@ class Wire(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written = b""
+        self.unread = 0
         self.closed = self.aborted = False
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
@@ -81,6 +84,9 @@ class Wire(asyncio.Transport):
 
     def write(self, data: Any) -> None:
         self.written += data
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
 
     def is_closing(self) -> bool:
         return self.closed
@@ -159,7 +165,7 @@ async def test_client_that_sends_no_whole_header_is_disconnected() -> None:
         if told:
             error = json.loads(line.wire.written.partition(b"\r\n\r\n")[2])["error"]
             assert error == "The header of a request must arrive within 10 s; send it at once"
-        line.loop.advance(CLOSE_TIMEOUT)
+        line.loop.advance(READ_TIMEOUT)
         assert line.wire.aborted
 
     cases = {
@@ -259,7 +265,12 @@ async def test_client_that_does_not_read_is_disconnected() -> None:
     line = Line()
     line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
     await line.settle()
+    line.wire.unread = 100_000
     line.connection.pause_writing()
+    for _ in range(10):
+        line.loop.advance(READ_TIMEOUT - 1)
+        line.wire.unread -= 1  # it reads
+        line.loop.advance(1)
     line.loop.advance(READ_TIMEOUT / 2)
     line.connection.resume_writing()
     line.connection.pause_writing()
@@ -270,6 +281,52 @@ async def test_client_that_does_not_read_is_disconnected() -> None:
     line.ready.set()
     await line.settle()
     assert (before, line.wire.aborted) == (False, True)
+
+
+async def test_closing_connection_sends_what_is_buffered_to_a_client_that_reads() -> None:
+    line = Line()
+    line.wire.unread = 100_000
+    line.connection.pause_writing()
+    line.send(b"GET /answer HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+    await line.settle()
+    line.connection.resume_writing()
+    await line.settle()
+    assert line.connection.phase is Phase.CLOSING
+    for _ in range(10):
+        line.loop.advance(READ_TIMEOUT - 1)
+        line.wire.unread -= 1
+        line.loop.advance(1)
+    line.connection.resume_writing()  # little is left
+    line.loop.advance(READ_TIMEOUT - 1)
+    before = line.wire.aborted
+    line.loop.advance(1)
+    assert (before, line.wire.aborted) == (False, True)
+
+
+async def test_what_is_not_http_is_answered_once_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    def chunked(method: str, path: str) -> bytes:
+        return f"{method} {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".encode()
+
+    async def check(parts: list[bytes], status: int) -> None:
+        line = Line()
+        for part in parts:
+            line.send(part)
+            if len(parts) > 1:
+                await line.settle()
+        await line.settle()
+        assert line.wire.written.startswith(f"HTTP/1.1 {status} ".encode())
+        assert line.wire.written.count(b"HTTP/1.1 ") == 1
+        assert (line.wire.closed, line.connection.phase) == (True, Phase.CLOSING)
+
+    cases = {
+        "no request": ([b"zzz\r\n\r\n"], 400),
+        "a body": ([chunked("POST", "/read"), b"zzz\r\n"], 400),
+        "with its header": ([chunked("POST", "/answer") + b"zzz\r\n"], 400),
+        "of a HEAD": ([chunked("HEAD", "/read"), b"zzz\r\n"], 400),
+        "after the answer": ([chunked("POST", "/answer"), b"zzz\r\n"], 200),
+    }
+    await check_each_async(cases, check)
+    assert [one for one in caplog.records if one.levelno >= logging.ERROR] == []
 
 
 async def test_lost_connection_leaves_no_timer() -> None:
@@ -288,27 +345,63 @@ async def connect(url: str, data: bytes) -> tuple[asyncio.StreamReader, asyncio.
     return reader, writer
 
 
-async def test_connection_that_waited_longest_makes_room_for_another() -> None:
+HEALTH = b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n"
+
+
+async def answered(client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> None:
+    assert b"HTTP/1.1 200" in await soon(client[0].readuntil(b"\r\n\r\n"))
+
+
+@asynccontextmanager
+async def crowded(limit: int) -> AsyncGenerator[tuple[str, bytes]]:
+    """Run a server with few connections; yield its URL and a request that keeps one busy."""
     async with Queue.in_memory(shop_catalog()) as queue:
-        server = ApiServer(
-            queue, WebSettings.load(api_port=0, api_connections_max=3), authenticator=open_house(queue)
-        )
+        settings = WebSettings.load(api_port=0, api_connections_max=limit)
+        server = ApiServer(queue, settings, authenticator=open_house(queue))
         running = asyncio.ensure_future(server.run())
         run = await queue.send("mail", {"to": "a"})
-        stream = f"GET /jobs/stream/{run.id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
-        busy = await connect(server.url, stream)
-        assert (await soon(busy[0].readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 200")
-        halves = [await connect(server.url, b"GET / HT") for _ in range(10)]
-        whole = await connect(server.url, b"GET /healthz HTTP/1.1\r\nhost: localhost\r\n\r\n")
-        assert (await soon(whole[0].readuntil(b"\r\n\r\n"))).startswith(b"HTTP/1.1 200")
-        for reader, _ in halves[:9]:
-            with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
-                await soon(reader.readexactly(1))
-        await soon(busy[0].readuntil(b'"status":"QUEUED"'))  # it lives on
-        for _, writer in (busy, whole, *halves):
-            writer.close()
+        yield server.url, f"GET /jobs/stream/{run.id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
         server.stop()
         await soon(running)
+
+
+async def test_connection_that_waited_longest_makes_room_for_another() -> None:
+    async def check(half: bytes) -> None:
+        async with crowded(3) as (url, stream):
+            busy = await connect(url, stream)
+            await answered(busy)
+            halves = [await connect(url, half) for _ in range(10)]
+            whole = await connect(url, HEALTH)
+            await answered(whole)
+            for reader, _ in halves[:8]:
+                with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                    await soon(reader.readexactly(1))
+            await soon(busy[0].readuntil(b'"status":"QUEUED"'))  # it lives on
+            for _, writer in (busy, whole, *halves):
+                writer.close()
+
+    form = b"POST /dashboard/sign-in HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n"
+    form += b"content-type: application/x-www-form-urlencoded\r\n\r\nk"
+    await check_each_async({"header": (b"GET / HT",), "body": (form,)}, check)
+
+
+async def test_new_connection_waits_while_all_others_are_busy() -> None:
+    async with crowded(3) as (url, stream):
+        busy = [await connect(url, stream) for _ in range(2)]
+        for one in busy:
+            await answered(one)
+        last = await connect(url, HEALTH)  # within the limit
+        await answered(last)
+        last[1].write(stream)
+        await answered(last)
+        waits = await connect(url, HEALTH)
+        answer = asyncio.ensure_future(answered(waits))
+        await soon(busy[1][0].readuntil(b'"status":"QUEUED"'))
+        assert not answer.done()
+        busy[0][1].close()
+        await answer
+        for _, writer in (*busy, last, waits):
+            writer.close()
 
 
 async def test_process_without_files_pauses_and_logs_it_once_a_minute(

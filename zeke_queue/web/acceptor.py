@@ -1,8 +1,8 @@
 """Accepts connections, no more of them than the process has files to spare for.
 
 The worker, the database and the log beside the server need files too. At the limit the connection that has
-waited longest for a request is closed for a new one, so that clients that send nothing keep no other out; if
-all are busy, new ones wait in the system's queue until one ends.
+waited longest for a whole request is closed for a new one, so that clients that send none keep no other out;
+if all are busy, new ones wait, one accepted and the others in the system's queue, until one ends.
 """
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ class Acceptor:
         """Accept connections until cancelled."""
         loop = asyncio.get_running_loop()
         while True:
-            await self._has_room()
             try:
                 accepted, _ = await loop.sock_accept(self._listening)
             except OSError as error:
@@ -72,13 +71,18 @@ class Acceptor:
                     self._log("connections_not_accepted", error=error.strerror, pause=ACCEPT_PAUSE)
                     await self._clock.sleep(ACCEPT_PAUSE)
                 continue
+            # Now, since before it no other connection had to make room.
             try:
+                await self._has_room()
                 await loop.connect_accepted_socket(make, accepted)
             except OSError:
                 accepted.close()
+            except asyncio.CancelledError:
+                accepted.close()
+                raise
 
     async def _has_room(self) -> None:
-        """Wait until there may be one more connection, closing one that waits for a request."""
+        """Wait until there may be one more connection, closing one whose client sends no whole request."""
         while len(self._open) >= self.limit:
             self._changed.clear()
             if self._waiting:

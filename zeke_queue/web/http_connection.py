@@ -27,10 +27,7 @@ LINGER_TIMEOUT: Final = 5.0
 sends would not read the answer of a closed connection."""
 
 READ_TIMEOUT: Final = 60.0
-"""Seconds without progress after which a client that does not read its response is disconnected."""
-
-CLOSE_TIMEOUT: Final = 5.0
-"""Seconds for a closing connection to send what is buffered."""
+"""Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""
 
 
 class Phase(enum.Enum):
@@ -44,8 +41,8 @@ class Phase(enum.Enum):
     CLOSING = "the end"
 
 
-DISPENSABLE: Final = frozenset({Phase.IDLE, Phase.HEADER, Phase.LINGER})
-"""Phases in which a connection carries no request, so that it may be closed for another one."""
+DISPENSABLE: Final = frozenset({Phase.IDLE, Phase.HEADER, Phase.BODY, Phase.LINGER})
+"""Phases in which a connection carries no whole request, so that it may be closed for another one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,19 +109,37 @@ class HttpConnection(H11Protocol):
     def pause_writing(self) -> None:
         """Begin to wait for a client that does not read."""
         super().pause_writing()
-        if self._unread is None:
-            self._unread = self.loop.call_later(READ_TIMEOUT, self.abort)
+        self._expect_reading()
 
     def resume_writing(self) -> None:
         """End the wait for a client that reads again."""
         super().resume_writing()
-        if self._unread is not None:
+        if self._unread is not None and self.phase is not Phase.CLOSING:
             self._unread.cancel()
             self._unread = None
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP, unless its request is answered already, and close the connection."""
+        self._close(400, msg)
 
     def abort(self) -> None:
         """Close the connection without sending what is buffered."""
         self.transport.abort()
+
+    def _expect_reading(self) -> None:
+        """Wait for a client to read what is buffered, for as long as it reads."""
+        if self._unread is None:
+            self._unread = self.loop.call_later(READ_TIMEOUT, self._on_unread, self._buffered())
+
+    def _on_unread(self, before: int) -> None:
+        self._unread = None
+        if self._buffered() < before:
+            self._expect_reading()
+        else:
+            self.abort()
+
+    def _buffered(self) -> int:
+        return self.transport.get_write_buffer_size()
 
     def _follow(self) -> None:
         """Enter the phase that what was received or sent leads to."""
@@ -154,15 +169,14 @@ class HttpConnection(H11Protocol):
             Phase.HEADER: self._deadlines.header,
             Phase.BODY: self._deadlines.body,
             Phase.LINGER: LINGER_TIMEOUT,
-            Phase.CLOSING: CLOSE_TIMEOUT,
         }.get(phase)
         self._timer = None if seconds is None else self.loop.call_later(seconds, self._on_deadline)
+        if phase is Phase.CLOSING:
+            self._expect_reading()
         self._on_change(self)
 
     def _on_deadline(self) -> None:
-        if self.phase is Phase.CLOSING:
-            self.abort()
-        elif self.phase is Phase.BODY and (more := self._time_left()) > 0:
+        if self.phase is Phase.BODY and (more := self._time_left()) > 0:
             self._timer = self.loop.call_later(more, self._on_deadline)
         else:
             self._end()
@@ -177,19 +191,27 @@ class HttpConnection(H11Protocol):
     def _end(self) -> None:
         """Close the connection, after telling a client that was in the middle of a request."""
         late = {Phase.HEADER: self._deadlines.header, Phase.BODY: self._deadlines.body}.get(self.phase)
-        begun = self.phase is Phase.BODY or self.conn.trailing_data[0]
-        if late is not None and begun and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._refuse(f"The {self.phase.name.lower()} of a request must arrive within {late:g} s")
-        if self.phase is Phase.BODY:
+        told = None
+        if late is not None and (self.phase is Phase.BODY or self.conn.trailing_data[0]):
+            part = self.phase.name.lower()
+            told = f"The {part} of a request must arrive within {late:g} s; send it at once"
+        self._close(408, told)
+
+    def _close(self, status: int, told: str | None) -> None:
+        """Close the connection, after an error response if the request has none yet."""
+        if told is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(status, told)
+        if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self.transport.close()
         self._enter(Phase.CLOSING)
 
-    def _refuse(self, why: str) -> None:
-        body = json.dumps({"error": f"{why}; send it at once"}).encode()
+    def _refuse(self, status: int, told: str) -> None:
+        body = json.dumps({"error": told}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
-        response = h11.Response(status_code=408, headers=headers, reason=STATUS_PHRASES[408])
-        for event in (response, h11.Data(data=body), h11.EndOfMessage()):
+        response = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
+        has_body = self.conn.our_state is h11.IDLE or self.scope["method"] != "HEAD"
+        for event in (response, h11.Data(data=body if has_body else b""), h11.EndOfMessage()):
             self.transport.write(self.conn.send(event))

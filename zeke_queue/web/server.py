@@ -93,6 +93,8 @@ class ApiServer:
             self._server.should_exit = True
             await serving
             self._socket.close()
+        if self._server.failure is not None:
+            raise self._server.failure
         get_logger().info("api_stopped")
 
     def stop(self) -> None:
@@ -159,6 +161,7 @@ class _Server(uvicorn.Server):
             idle=config.timeout_keep_alive,
         )
         self._accepting: asyncio.Future[None] | None = None
+        self.failure: BaseException | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Accept connections, with this package's own limits instead of the event loop's server."""
@@ -180,6 +183,7 @@ class _Server(uvicorn.Server):
     def _on_accepting_ended(self, ended: asyncio.Future[None]) -> None:
         if not ended.cancelled() and (error := ended.exception()) is not None:
             get_logger().error("api_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
+            self.failure = error
             self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
