@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx2
+import pytest
 from fastapi import FastAPI
 
 from tests.cases import check_each_async
@@ -30,15 +31,20 @@ def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
 
 
 async def without_a_body(
-    app: FastAPI, method: str, path: str, media_type: str = "application/json"
+    app: FastAPI, method: str, path: str, media_type: str = "application/json", *, parts: int | None = None
 ) -> tuple[int, dict[bytes, bytes], int]:
-    """Send a request whose body never ends; return status, headers, and how often it was read."""
+    """Send a request whose body never ends; return status, headers, and how often it was read.
+
+    After so many ``parts`` of the body its client leaves.
+    """
     reads = 0
     sent: list[Any] = []
 
     async def receive() -> Any:
         nonlocal reads
         reads += 1
+        if parts is not None and reads > parts:
+            return {"type": "http.disconnect"}
         return {"type": "http.request", "body": b"a" * 64, "more_body": True}
 
     async def send(message: Any) -> None:
@@ -94,6 +100,24 @@ async def test_form_for_a_key_is_read_up_to_its_limit(app: FastAPI, call: Web) -
         assert answer.status_code == 413
         answer = await client.post(SIGN_IN[1], data={"key": key, "next": "x" * (FORM_MAX - 200)})
         assert answer.status_code == 303, answer.text
+
+
+async def test_client_that_leaves_before_the_end_of_its_body_is_not_logged(
+    app: FastAPI, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def check(path: str, media_type: str) -> None:
+        _, _, reads = await without_a_body(app, "POST", path, media_type, parts=2)
+        assert reads == 3
+
+    json = "application/json"
+    cases = [
+        (SIGN_IN[1], FORM),
+        ("/dashboard/trigger", FORM),
+        ("/trigger", json),
+        ("/trpc/trigger.trigger", json),
+    ]
+    await check_each_async(cases, check)
+    assert capfd.readouterr().err == ""
 
 
 async def test_unauthorized_batch_is_answered_call_by_call_without_its_body(app: FastAPI, call: Web) -> None:

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from pydantic import BaseModel
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Match
 
 from zeke_queue.errors import (
@@ -21,6 +21,7 @@ from zeke_queue.errors import (
     PermissionDeniedError,
     ReadTimeoutError,
     ScheduleNotFoundError,
+    StatementTimeoutError,
     StorageError,
     StorageUnavailableError,
     UnknownTaskError,
@@ -127,6 +128,9 @@ def _ours(error: Exception) -> ApiError:
         return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
     if isinstance(error, ReadTimeoutError):
         return ApiError(503, str(error), headers={"retry-after": RETRY_AFTER})
+    if isinstance(error, StatementTimeoutError):
+        message = "The database took too long; nothing was changed, retry later"
+        return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
     if isinstance(error, StorageUnavailableError):
         return ApiError(503, "The database is unavailable; retry later", headers={"retry-after": RETRY_AFTER})
     get_logger().error("request_failed", error=f"{type(error).__name__}: {error}", exc_info=error)
@@ -139,6 +143,12 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     """Respond to a failed request; FastAPI's exception handler for ZekeError."""
     del request
     return to_api_error(error).response()
+
+
+async def answer_nobody(request: Request, error: Exception) -> Response:
+    """Respond to a request whose client left before its end, which is nobody's mistake to log."""
+    del request, error
+    return Response(status_code=400)
 
 
 async def answer_invalid(request: Request, error: Exception) -> JSONResponse:
