@@ -212,3 +212,5 @@ async def test_search_that_takes_too_long_says_what_narrows_it(plain: str, sql: 
                 await storage.find(JobQuery(text="x"))
             with pytest.raises(ReadTimeoutError, match="shorter span"):
                 await storage.throughput((), 60, 60)
+            with pytest.raises(ReadTimeoutError, match="raise it"):
+                await storage.queue_stats()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 
-from tests.cases import check_each
+from tests.cases import check_each, check_each_async
 from tests.conformance.driver import soon
 from tests.web.conftest import Web
 from zeke_queue.cli.serve import _of_api
@@ -20,6 +22,9 @@ from zeke_queue.model import JobPage, JobQuery
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, search_budget
+from zeke_queue.web.api import Api
+from zeke_queue.web.errors import ApiError
+from zeke_queue.web.search_budget import SearchBudget
 
 REASON = "The search took longer than 5 s (JOBS_READ_TIMEOUT); narrow it by task"
 
@@ -72,12 +77,97 @@ async def test_searches_of_the_api_leave_connections_to_the_dashboard_and_to_oth
         await call("POST", "/trigger", json={"taskId": "mail", "payload": {"to": "a"}})
     ).status_code == 200
     on_page = asyncio.ensure_future(call("GET", "/dashboard/jobs?text=a"))
-    while len(searches) == share and not on_page.done():
-        await asyncio.wait([on_page], timeout=0)
+
+    async def both_search() -> None:
+        while len(searches) == share:
+            await asyncio.wait([on_page], timeout=0)
+
+    await soon(both_search())
     assert len(searches) == share + 1
     released.set()
     assert (await soon(on_page)).status_code == 200
     assert {(await soon(one)).status_code for one in held} == {200}
+
+
+async def test_every_search_is_limited(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    storage = parts_of(call.queue).storage
+    share = (call.queue.settings.jobs_pool_max - search_budget.KEPT) // 2
+
+    async def check(path: str, verb: str) -> None:
+        run = getattr(storage, verb)
+        at_once, released = 0, asyncio.Event()
+
+        async def slow(*given: Any) -> Any:
+            nonlocal at_once
+            at_once += 1
+            assert at_once <= share
+            await released.wait()
+            at_once -= 1
+            return await run(*given)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, verb, slow)
+            running = [asyncio.ensure_future(call("GET", path)) for _ in range(share + 3)]
+            while at_once < share and not all(one.done() for one in running):
+                await asyncio.wait(running, timeout=0)
+            released.set()
+            assert {(await soon(one)).status_code for one in running} == {200}
+
+    job = f"/dashboard/jobs/{(await call.queue.send('mail', {'to': 'a'})).id}"
+    cases = {
+        "queues": ("/queues", "queue_stats"),
+        "metrics": ("/metrics", "queue_stats"),
+        "runs": ("/trigger/runs?text=a", "find"),
+        "overview": ("/dashboard/", "queue_stats"),
+        "failures": ("/dashboard/", "find"),
+        "chart": ("/dashboard/", "throughput"),
+        "workers": ("/dashboard/workers", "find"),
+        "children": (job, "find"),
+    }
+    await check_each_async(cases, check)
+
+
+async def test_list_of_jobs_counts_nothing(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def queue_stats() -> Any:
+        raise AssertionError("it counts all jobs")
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", queue_stats)
+    await call.queue.send("mail", {"to": "a"})
+    assert (await call("GET", "/dashboard/jobs")).status_code == 200
+
+
+async def test_queue_is_paused_while_searches_are_at_their_limit(
+    call: Web, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_budget, "WAIT_TIMEOUT", 0.0)
+    parts: Api = app.state.zeke
+    async with AsyncExitStack() as held:
+        for _ in range((call.queue.settings.jobs_pool_max - search_budget.KEPT) // 2):
+            await held.enter_async_context(parts.searches.search())
+        answer = await call("POST", "/queues/mail/pause")
+        assert (answer.status_code, answer.json()["paused"], answer.json()["counts"]) == (200, True, {})
+        form = {"name": "break", "do": "pause"}
+        assert (await call("POST", "/dashboard/queues", data=form)).status_code == 303
+        assert (await call("POST", "/queues/unknown/pause")).status_code == 404
+    paused = {one.name for one in await parts.storage.queues() if one.paused_on is not None}
+    assert paused == {"mail", "break"}
+    assert (await call("POST", "/queues/mail/resume")).json()["counts"]["created"] == 0
+
+
+async def test_searches_leave_connections_of_any_pool() -> None:
+    async def check(connections: int, most: int) -> None:
+        held = 0
+        async with AsyncExitStack() as stack:
+            for searches in SearchBudget.of_both(connections):
+                with suppress(ApiError):
+                    while True:
+                        await stack.enter_async_context(searches.search())
+                        held += 1
+        assert held == most
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(search_budget, "WAIT_TIMEOUT", 0.0)
+        await check_each_async([(2, 1), (3, 1), (4, 2), (5, 2), (10, 8), (11, 8)], check)
 
 
 def test_api_has_its_own_number_of_connections() -> None:

@@ -142,7 +142,7 @@ class QueueInfo(Answer):
     """A queue with its settings and its counts of live jobs by state."""
 
     name: str
-    counts: dict[str, int]
+    counts: dict[str, int] = Field(description="By state; empty if they could not be read after a change.")
     lag: float | None = Field(description="Seconds since the oldest waiting job became due.")
     concurrency_limit: int | None
     paused: bool

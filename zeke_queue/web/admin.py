@@ -20,11 +20,10 @@ from zeke_queue.errors import (
     UnknownTaskError,
     UsageError,
 )
-from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.model import CatchUp, JobQuery, Schedule
 from zeke_queue.storage.inspect import require_schedule
 from zeke_queue.web.access.teams import check_team, payload_of_team
 from zeke_queue.web.errors import ApiError, field_errors, to_api_error
-from zeke_queue.web.inspect import all_queues
 from zeke_queue.web.request_bodies import ScheduleEdit
 
 if TYPE_CHECKING:
@@ -36,8 +35,8 @@ if TYPE_CHECKING:
 _EVERY_MINUTE: Final = "* * * * *"
 
 
-async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.QueueInfo:
-    """Pause or resume an existing queue.
+async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> None:
+    """Pause or resume an existing queue, also while searches take too long or are at their limit.
 
     Raises:
         ApiError: 404 if there is no queue with this name.
@@ -46,10 +45,10 @@ async def set_queue_paused(parts: Api, name: str, *, paused: bool) -> answers.Qu
         queue_name(name)
     except InvalidNameError:
         raise ApiError(404, "Queue not found") from None
-    if name not in {one.name for one in await all_queues(parts)}:
+    known = {*parts.queue.catalog.tasks, *(one.name for one in await parts.storage.queues())}
+    if name not in known and not (await parts.storage.find(JobQuery(names=(name,), limit=1))).jobs:
         raise ApiError(404, "Queue not found")
     await parts.storage.pause_queue(name, paused=paused)
-    return next(one for one in await all_queues(parts) if one.name == name)
 
 
 async def save_schedule(parts: Api, caller: Caller, name: str, edit: ScheduleEdit) -> None:

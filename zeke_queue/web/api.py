@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.model import JobPage, JobQuery
     from zeke_queue.storage import Storage
     from zeke_queue.web.access.guard import Guard
     from zeke_queue.web.presenter import Presenter
@@ -33,7 +34,7 @@ class Api:
         jobs: sends jobs on behalf of callers.
         presenter: converts stored values to what callers may see.
         live: streams of changes.
-        api_searches, dashboard_searches: what each may read at once.
+        searches: what this interface may read at once.
     """
 
     queue: Queue
@@ -42,13 +43,21 @@ class Api:
     jobs: Jobs
     presenter: Presenter
     live: EventStreams
-    api_searches: SearchBudget
-    dashboard_searches: SearchBudget
+    searches: SearchBudget
 
     @property
     def storage(self) -> Storage:
         """The storage of the queue."""
         return parts_of(self.queue).storage
+
+    async def find(self, query: JobQuery) -> JobPage:
+        """Return jobs that match, as one of this interface's searches.
+
+        Raises:
+            ApiError: 503 if too many run at once.
+        """
+        async with self.searches.search():
+            return await self.storage.find(query)
 
 
 def api_of(connection: HTTPConnection) -> Api:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse
 
 from zeke_queue.client.parts import parts_of
@@ -17,7 +18,7 @@ from zeke_queue.web.access.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
-from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid
+from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid, answer_nobody
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Presenter
 from zeke_queue.web.rest import ROUTERS
@@ -72,6 +73,7 @@ def create_app(
     """
     settings = settings or WebSettings.load()
     presenter = Presenter(queue.catalog)
+    searches, of_dashboard = SearchBudget.of_both(queue.settings.jobs_pool_max)
     app = FastAPI(
         title="Zeke's jobs",
         version="1",
@@ -95,13 +97,12 @@ def create_app(
             max_streams=settings.api_streams_max,
             max_per_caller=settings.streams_of_one,
         ),
-        api_searches=SearchBudget(queue.settings.jobs_pool_max),
-        dashboard_searches=SearchBudget(queue.settings.jobs_pool_max),
+        searches=searches,
     )
     for router in (*ROUTERS, trpc):
         app.include_router(router)
     if settings.api_dashboard:
-        _mount_dashboard(app, pages)
+        _mount_dashboard(app, Dashboard(replace(app.state.zeke, searches=of_dashboard), pages))
     _handle_errors(app)
     _stand_before(app, settings)
     describe(app, queue.catalog)
@@ -116,9 +117,8 @@ async def close_app(app: FastAPI) -> None:
         await dashboard.close()
 
 
-def _mount_dashboard(app: FastAPI, pages: Sequence[Page]) -> None:
+def _mount_dashboard(app: FastAPI, dashboard: Dashboard) -> None:
     """Mount the dashboard, and redirect browsers from the root path to it."""
-    dashboard = Dashboard(app.state.zeke, pages)
     app.state.dashboard = dashboard
 
     async def to_dashboard(request: Request) -> RedirectResponse:
@@ -132,6 +132,7 @@ def _handle_errors(app: FastAPI) -> None:
     handlers: dict[type[Exception], Any] = {
         ApiError: answer,
         ZekeError: answer,
+        ClientDisconnect: answer_nobody,
         HTTPException: answer_http,
         RequestValidationError: answer_invalid,
     }

@@ -7,29 +7,40 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.core.validation import check_query
+from zeke_queue.errors import ReadTimeoutError
 from zeke_queue.model import QueueStats, RowState
+from zeke_queue.web.errors import ApiError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
     from zeke_queue.model import Job, JobQuery
     from zeke_queue.web.api import Api
-    from zeke_queue.web.search_budget import SearchBudget
 
 BYTES_MOST: Final = 8 * 2**20
 """Maximum total size of a page's payloads and outputs in bytes, unless its only job is larger."""
 
 
-async def all_queues(parts: Api, budget: SearchBudget | None = None) -> list[answers.QueueInfo]:
-    """Return every queue that has live jobs, settings or a task, by name.
+async def all_queues(parts: Api) -> list[answers.QueueInfo]:
+    """Return every queue that has live jobs, settings or a task, by name."""
+    async with parts.searches.search():
+        stats = await parts.storage.queue_stats()
+    return await _shown(parts, stats)
 
-    Args:
-        budget: the searches among which the count is; by default the API's.
-    """
-    storage = parts.storage
-    async with (budget or parts.api_searches).search():
-        stats = {one.name: one for one in await storage.queue_stats()}
-    settings = {one.name: one for one in await storage.queues()}
+
+async def one_queue(parts: Api, name: str) -> answers.QueueInfo:
+    """Return a queue that has settings or a task, without its counts if these can't be read now."""
+    try:
+        queues = await all_queues(parts)
+    except (ApiError, ReadTimeoutError):
+        queues = [one.model_copy(update={"counts": {}}) for one in await _shown(parts, ())]
+    return next(one for one in queues if one.name == name)
+
+
+async def _shown(parts: Api, counted: Sequence[QueueStats]) -> list[answers.QueueInfo]:
+    stats = {one.name: one for one in counted}
+    settings = {one.name: one for one in await parts.storage.queues()}
     names = sorted({*stats, *settings, *parts.queue.catalog.tasks})
     shown = [(name, stats.get(name, QueueStats(name, {}))) for name in names]
     return [
@@ -70,15 +81,12 @@ def waiting(queue: answers.QueueInfo) -> int:
     return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
 
 
-async def page_of(
-    parts: Api, query: JobQuery, budget: SearchBudget | None = None
-) -> tuple[list[Job], UUID | None]:
+async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:
     """Return a page of jobs, and the id of its last job if there is a next page, else None.
 
     In jobs with hidden values, a text is searched only in id and singleton key; otherwise hidden values could
     be guessed by searching. The page ends where its jobs exceed ``BYTES_MOST`` in total.
     """
     asked = check_query(replace(query, opaque=parts.presenter.opaque, bytes_max=BYTES_MOST))
-    async with (budget or parts.api_searches).search():
-        page = await parts.storage.find(asked)
+    page = await parts.find(asked)
     return page.jobs, page.jobs[-1].id if page.has_more else None

@@ -1,4 +1,7 @@
-"""The share of the storage's connections that searches of one interface may take."""
+"""The share of the storage's connections that searches of one interface may take.
+
+A search is a read whose cost grows with the number of jobs: a page of jobs, or counts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 KEPT: Final = 2
-"""Connections that searches leave to all other requests, such as those that authenticate callers."""
+"""Connections that searches leave to all other requests, such as those that authenticate callers; of two
+connections, one."""
 
 WAIT_TIMEOUT: Final = 5.0
 """Seconds that a search waits for others to end."""
@@ -22,11 +26,22 @@ class SearchBudget:
     """Limits the searches of an interface that run at once.
 
     Args:
-        connections: those of the storage, at most; API and dashboard each search on less than half of them.
+        most: how many.
     """
 
-    def __init__(self, connections: int) -> None:
-        self._free = asyncio.Semaphore(max(1, (connections - KEPT) // 2))
+    def __init__(self, most: int) -> None:
+        self._free = asyncio.Semaphore(most)
+
+    @classmethod
+    def of_both(cls, connections: int) -> tuple[SearchBudget, SearchBudget]:
+        """Divide the storage's connections: return the searches of the API, and those of the dashboard.
+
+        Each has less than half of the connections. Where there are too few for that, both share one place.
+        """
+        if (most := (connections - KEPT) // 2) > 0:
+            return cls(most), cls(most)
+        shared = cls(1)
+        return shared, shared
 
     @asynccontextmanager
     async def search(self) -> AsyncGenerator[None]:

@@ -45,7 +45,10 @@ class PostgresOverview:
 
     async def queue_stats(self) -> list[QueueStats]:
         """Return for each queue with live jobs their number by state and the oldest due age, by name."""
-        counted, lagging = await self._pool.run_all(Statement("count", {}), Statement("lag", {}), plain=True)
+        with reading(self.read_seconds, "raise it, or retry when fewer jobs are live"):
+            counted, lagging = await self._pool.run_all(
+                Statement("count", {}), Statement("lag", {}), plain=True, seconds=self.read_seconds
+            )
         counts: dict[str, dict[RowState, int]] = {}
         for name, state, number in counted:
             counts.setdefault(name, {})[RowState(state)] = number

@@ -66,9 +66,9 @@ class Moment:
 async def job(request: PageRequest) -> Response:
     """Show a job."""
     found = await _require(request)
-    storage = request.parts.storage
-    events = await storage.events({found.id: 0})
-    children = (await storage.find(JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN))).jobs
+    events = await request.parts.storage.events({found.id: 0})
+    query = JobQuery(parent=found.id, without=CARRIED, limit=CHILDREN)
+    children = (await request.parts.find(query)).jobs
     return request.page(
         "job.html",
         children=children,

@@ -41,10 +41,12 @@ async def _page(
     request: PageRequest, filters: ListQuery, *, status: int = 200, wrong: str | None = None
 ) -> Response:
     try:
-        found, last = await page_of(request.parts, filters.job_query(), request.parts.dashboard_searches)
+        found, last = await page_of(request.parts, filters.job_query())
     except JobNotFoundError:
         raise ApiError(404, "The job before this page was purged; start at the first page") from None
-    names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.queue.stats())}
+    # Not the names of all jobs, which only a search of every job knows.
+    names = {*request.parts.queue.catalog.tasks, *(one.name for one in await request.parts.storage.queues())}
+    names |= {job.name for job in found}
     if filters.task:
         names.add(filters.task)
     return request.page(
@@ -121,7 +123,7 @@ async def _chosen(request: PageRequest, filters: ListQuery, *, every: bool) -> l
     """Return the selected jobs, or the newest that match, without payloads and outputs."""
     if every:
         query = replace(filters.whole().job_query(MOST_AT_ONCE), without=CARRIED)
-        return (await page_of(request.parts, query, request.parts.dashboard_searches))[0]
+        return (await page_of(request.parts, query))[0]
     ids: list[UUID] = []
     for text in [*request.fields("id"), *request.field("ids").split()][:MOST_AT_ONCE]:
         try:
@@ -139,7 +141,7 @@ async def _stored(request: PageRequest, ids: Sequence[UUID]) -> dict[UUID, Job]:
         left = tuple(job_id for job_id in dict.fromkeys(ids) if job_id not in found)
         if left:
             query = JobQuery(ids=left, archived=archived, without=CARRIED, limit=len(left))
-            found |= {job.id: job for job in (await request.parts.storage.find(query)).jobs}
+            found |= {job.id: job for job in (await request.parts.find(query)).jobs}
     return found
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def queues(request: PageRequest) -> Response:
     """Show all queues."""
     catalog = request.parts.queue.catalog
-    known = await all_queues(request.parts, request.parts.dashboard_searches)
+    known = await all_queues(request.parts)
     return request.page(
         "queues.html",
         queues=known,

@@ -15,6 +15,7 @@ from zeke_queue.errors import StorageError
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end, start_detached
+from zeke_queue.web.errors import ApiError
 from zeke_queue.web.inspect import all_queues, all_workers, waiting
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ class Sampler:
                     get_logger().warning(
                         "dashboard_look_failed",
                         error=str(error),
-                        exc_info=None if isinstance(error, StorageError) else error,
+                        exc_info=None if isinstance(error, ApiError | StorageError) else error,
                     )
                     if self._latest is not None:
                         self._publish(replace(self._latest, is_old=True))
@@ -185,12 +186,12 @@ class Sampler:
     async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
         storage = self._parts.storage
         now = await storage.now()
-        queues = await all_queues(self._parts, self._parts.dashboard_searches)
+        queues = await all_queues(self._parts)
         workers = await all_workers(self._parts)
         failed = JobQuery(status=(JobStatus.FAILED,), without=("data", "meta", "history"), limit=FAILURES)
-        failures = (await storage.find(failed)).jobs
+        failures = (await self._parts.find(failed)).jobs
         schedules = await storage.schedules()
-        async with self._parts.dashboard_searches.search():
+        async with self._parts.searches.search():
             paces = {
                 name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()
             }

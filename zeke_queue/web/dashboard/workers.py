@@ -29,7 +29,7 @@ async def workers(request: PageRequest) -> Response:
     storage = request.parts.storage
     held: defaultdict[UUID | None, list[Job]] = defaultdict(list)
     executing = JobQuery(status=(JobStatus.EXECUTING,), without=CARRIED, limit=HELD_AT_MOST)
-    for job in (await storage.find(executing)).jobs:
+    for job in (await request.parts.find(executing)).jobs:
         held[job.worker].append(job)
     known = await all_workers(request.parts)
     ids = {worker.id for worker in known}

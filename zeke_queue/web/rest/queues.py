@@ -8,7 +8,7 @@ from zeke_queue.api_client import model as answers
 from zeke_queue.web.admin import set_queue_paused
 from zeke_queue.web.api import Administers, Parts, Reads
 from zeke_queue.web.errors import problems
-from zeke_queue.web.inspect import all_queues, all_workers
+from zeke_queue.web.inspect import all_queues, all_workers, one_queue
 
 router = APIRouter()
 
@@ -44,7 +44,8 @@ async def queues(parts: Parts, _caller: Reads) -> answers.Queues:
 )
 async def pause(name: str, parts: Parts, _caller: Administers) -> answers.QueueInfo:
     """Pause a queue: its waiting jobs are not claimed; running jobs continue."""
-    return await set_queue_paused(parts, name, paused=True)
+    await set_queue_paused(parts, name, paused=True)
+    return await one_queue(parts, name)
 
 
 @router.post(
@@ -55,7 +56,8 @@ async def pause(name: str, parts: Parts, _caller: Administers) -> answers.QueueI
 )
 async def resume(name: str, parts: Parts, _caller: Administers) -> answers.QueueInfo:
     """Resume a paused queue."""
-    return await set_queue_paused(parts, name, paused=False)
+    await set_queue_paused(parts, name, paused=False)
+    return await one_queue(parts, name)
 
 
 @router.get("/workers", tags=["workers"], summary="List workers", responses=problems(401, 403, 503))
