@@ -171,8 +171,6 @@ def _mutants(session: nox.Session) -> None:
         part = f"{int(_git('rev-list', '--count', 'HEAD') or 0) // len(SHARES) % 5 + 1}/5"
     with _stage(f"share 0: mutants of the simulator are found, part {part}"):
         session.run("python", "-m", "tests.mutants", "--simulator", "--part", part)
-    with _stage("share 0: mutants of the HTTP API are found"):
-        session.run("python", "-m", "tests.mutants.web")
     with _stage("share 0: mutants that named tests find are found"):
         session.run("python", "-m", "tests.mutants.tested")
 
