@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
+import psycopg
 import pytest
 
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.test_bad_input import stranger
-from zeke_queue.errors import SettingsError
-from zeke_queue.storage.postgres import migrate
+from zeke_queue.errors import SettingsError, StorageUnavailableError
+from zeke_queue.storage.postgres import grants, migrate
 
 LETTER = '{"to": "ann"}'
 READS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
@@ -116,5 +118,26 @@ def test_granted_role_runs_jobs_and_serves_the_api_without_owning_anything(zeke:
         assert rights == []
         refused = app.fails("migrate", "--grant", role, code=1)
         assert "as the owner of its tables" in refused
-    said = zeke.fails("migrate", "--grant", "no_such_role", code=2)
+
+
+def test_unusable_grant_is_refused_before_anything_is_migrated(zeke_empty: Zeke) -> None:
+    said = zeke_empty.fails("migrate", "--grant", "no_such_role", code=2)
     assert "--grant: must be a role of the database, got 'no_such_role'" in said
+    assert "left out with --sql" in zeke_empty.fails("migrate", "--sql", "--grant", "postgres", code=2)
+    assert "schema pgboss: applied" in zeke_empty.good("migrate")
+
+
+def test_grants_at_once_succeed_and_a_locked_table_is_told(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with role_of(zeke) as (app, _):
+        role, dsn = (app.dsn or "").partition("role=")[2].strip("'\""), zeke.dsn or ""
+        with ThreadPoolExecutor(3) as pool:
+            for done in [pool.submit(grants.grant, dsn, "pgboss", role) for _ in range(15)]:
+                done.result()
+        monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.01)
+        monkeypatch.setattr(migrate, "_LOCK_TRIES", 2)
+        with psycopg.connect(dsn) as other:
+            other.execute("lock table pgboss.job in access exclusive mode")
+            with pytest.raises(StorageUnavailableError, match="The grant could not lock the tables"):
+                grants.grant(dsn, "pgboss", role)

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from zeke_queue.cli.migrations import grant_all, migrate_all, others
+from zeke_queue.cli.migrations import check_grant, grant_all, migrate_all, others
 from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
+from zeke_queue.errors import UsageError
 
 
 def migrate(
@@ -30,6 +31,8 @@ def migrate(
 
     options = options_of(context)
     settings = options.settings()
+    if sql and grant is not None:
+        raise UsageError("--grant: must be left out with --sql, which changes nothing; run it without --sql")
     if sql:
         texts = {settings.jobs_schema: own.sql(settings.jobs_schema)}
         texts |= {name: other.sql() for name, other in others().items()}
@@ -39,6 +42,8 @@ def migrate(
             echo("\n".join(texts.values()))
         return
     settings = options.on_database(settings, migrated=False)
+    if grant is not None:
+        check_grant(settings.require_database(), grant)
     applied = migrate_all(settings.require_database(), settings.jobs_schema)
     if grant is not None:
         grant_all(settings.require_database(), settings.jobs_schema, grant)

@@ -41,8 +41,8 @@ def migrate_all(dsn: str, schema: str) -> dict[str, list[str]]:
     return applied | {name: other.migrate(dsn) for name, other in loaded.items()}
 
 
-def grant_all(dsn: str, schema: str, role: str) -> None:
-    """Grant a role the rights of workers and the API, on the tables of other distributions too.
+def check_grant(dsn: str, role: str) -> None:
+    """Check that ``grant_all`` is possible, before anything is migrated.
 
     Raises:
         UsageError: there is no such role, or a distribution does not say which rights its tasks need.
@@ -55,8 +55,15 @@ def grant_all(dsn: str, schema: str, role: str) -> None:
             f"--grant: must be left out with the migrations {', '.join(unable)}, which have no"
             " grant(dsn, role); grant the rights by hand"
         )
+    grants.check_role(dsn, role)
+
+
+def grant_all(dsn: str, schema: str, role: str) -> None:
+    """Grant a role the rights of workers and the API, on the tables of other distributions too."""
+    from zeke_queue.storage.postgres import grants
+
     grants.grant(dsn, schema, role)
-    for other in loaded.values():
+    for other in others().values():
         other.grant(dsn, role)
 
 

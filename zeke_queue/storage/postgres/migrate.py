@@ -56,6 +56,11 @@ _VERSION: Final = (
 _POLL_SECONDS: Final = 0.1
 _LOCK_SECONDS: Final = 3
 _LOCK_TRIES: Final = 20
+_REPEATED: Final = (
+    psycopg.errors.LockNotAvailable,
+    psycopg.errors.DeadlockDetected,
+    psycopg.errors.InternalError_,  # of two grants at once: "tuple concurrently updated"
+)
 
 _NO_LIMITS: Final = (
     "select set_config(name, '0', %s) from pg_settings where setting <> '0' and name in"
@@ -114,7 +119,7 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
             that may cut an index build short.
     """
     schema = schema_name(schema)
-    with translated(), _connected(dsn) as connection, _alone(dsn, schema) as holds:
+    with translated(), connected(dsn) as connection, alone(dsn, schema) as holds:
         if not _is_pooled(connection):
             connection.execute(_NO_LIMITS, [False])
         holds()
@@ -151,7 +156,7 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
 
 
 def _check(dsn: str, schema: str, *, reading: bool) -> None:
-    with translated(), _connected(dsn) as connection:
+    with translated(), connected(dsn) as connection:
         if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
             raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
         to_read = dict.fromkeys(RIGHTS, "select")
@@ -198,7 +203,8 @@ def _lacking(
 
 
 @contextmanager
-def _connected(dsn: str) -> Generator[Connection]:
+def connected(dsn: str) -> Generator[Connection]:
+    """Connect to change a schema, with a transaction for each statement."""
     with psycopg.connect(
         dsn, autocommit=True, connect_timeout=10, application_name="zeke migrate"
     ) as connection:
@@ -214,14 +220,14 @@ def _is_pooled(connection: Connection) -> bool:
 
 
 @contextmanager
-def _alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
+def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
     """Wait until no other process migrates this schema, and exclude others.
 
     Yields:
         A check, which raises if the lock was lost with its connection.
     """
     key = f"('x' || md5(current_database() || '.zeke.{schema}'))::bit(64)::bigint"
-    with _connected(dsn) as connection:
+    with connected(dsn) as connection:
         while True:
             connection.execute("begin isolation level read committed")
             connection.execute(_NO_LIMITS, [True])
@@ -309,7 +315,7 @@ def _adopt(connection: Connection, schema: str, found: Found, holds: Callable[[]
         else:
             # No pg-boss changes tables meanwhile.
             steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
-            _run_with_lock_timeout(connection, schema, migration, steps)
+            run_with_lock_timeout(connection, schema, f"Migration {migration.number:04}", steps)
     return [m.name for m in missing if m.number != _FRESH_ONLY]
 
 
@@ -323,7 +329,7 @@ def _apply_concurrently(connection: Connection, schema: str, migration: Migratio
         )
     for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
         if not beside:
-            _run_with_lock_timeout(connection, schema, migration, list(group))
+            run_with_lock_timeout(connection, schema, f"Migration {migration.number:04}", list(group))
             continue
         for text in group:
             if built := re.search(r"index concurrently if not exists (\w+)", text):
@@ -332,9 +338,7 @@ def _apply_concurrently(connection: Connection, schema: str, migration: Migratio
     connection.execute(_literal(_record(schema, [migration])))
 
 
-def _run_with_lock_timeout(
-    connection: Connection, schema: str, migration: Migration, steps: list[str]
-) -> None:
+def run_with_lock_timeout(connection: Connection, schema: str, what: str, steps: list[str]) -> None:
     """Run in one transaction. Waiting for a lock blocks later sessions, so give up soon and retry."""
     for _ in range(_LOCK_TRIES):
         try:
@@ -343,12 +347,12 @@ def _run_with_lock_timeout(
                 connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS}s'"))
                 for text in steps:
                     connection.execute(_literal(text))
-        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected):
+        except _REPEATED:
             threading.Event().wait(_POLL_SECONDS)
         else:
             return
     raise StorageUnavailableError(
-        f"Migration {migration.number:04} could not lock the tables of schema {schema!r} within "
+        f"{what} could not lock the tables of schema {schema!r} within "
         f"{_LOCK_SECONDS * _LOCK_TRIES} s: a long transaction uses them. End it, and run `zeke migrate` again"
     )
 
