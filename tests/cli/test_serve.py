@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import json
 import signal
@@ -23,10 +24,15 @@ import pytest
 from tests.cases import check_each
 from tests.cli.conftest import SHOP
 from tests.cli.starting import PATIENCE, all_heard, heard, starting
+from tests.conformance.driver import soon
+from tests.web.conftest import shop_catalog
 from zeke_queue import Catalog, Queue
 from zeke_queue.cli.first_key import link, offer_sign_in
+from zeke_queue.cli.serve import _queues, _server
+from zeke_queue.cli.work import Beginning
 from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
+from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
 from zeke_queue.web.server import ApiServer
@@ -149,6 +155,35 @@ async def test_terminal_shows_the_first_key_once(monkeypatch: pytest.MonkeyPatch
             assert ("mid_" in terminal.getvalue()) == key
         server.stop()
         await server.run()
+
+
+async def test_first_key_is_created_when_the_server_begins() -> None:
+    async with Queue.in_memory(Catalog()) as queue:
+        begun = Beginning(queue.catalog, queue.settings, embedded=False)
+        access = parts_of(queue).storage.access
+        server = _server(queue, begun, WebSettings.load(api_port=0), again=False)
+        assert not await access.has_keys()  # the worker beside it may refuse to start
+        server.stop()
+        await server.run()
+        assert await access.has_keys()
+
+
+def test_link_for_a_first_key_is_logged_whatever_the_level(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOG_LEVEL", "warning")
+    with start("api", *SHOP, "--port", "0") as api:
+        assert "token=" in heard(api, "sign_in_link")["url"]
+
+
+async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke: Zeke) -> None:
+    settings = Settings.load(database_primary_url=zeke.dsn, jobs_listen=False)
+    begun = Beginning(shop_catalog(), settings, embedded=False)
+    async with _queues(begun, WebSettings.load()) as (queue, of_api):
+        idle = asyncio.ensure_future(parts_of(queue).storage.wait_for_jobs(["mail"], 3600))
+        await asyncio.wait([idle], timeout=0)
+        await of_api.send("mail", {"to": "a"})
+        assert await soon(idle)
 
 
 def test_link_leads_to_the_machine_that_serves() -> None:

@@ -484,6 +484,26 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A queue can't be paused while searches are at their limit.",
         "tests/web/test_search_budget.py",
     ),
+    _tested(
+        "link-unseen-at-level-warning",
+        "zeke_queue.cli.first_key",
+        'get_logger().warning("sign_in_link"',
+        'get_logger().info("sign_in_link"',
+        "The first key is stored, and its link is logged where LOG_LEVEL hides it.",
+        "tests/cli/test_serve.py",
+        "-k",
+        "whatever_the_level",
+    ),
+    _tested(
+        "api-beside-nobody",
+        "zeke_queue.cli.serve",
+        ", beside=queue) as of_api",
+        ") as of_api",
+        "Without LISTEN, jobs of the API in `zeke up` wait for the next poll.",
+        "tests/cli/test_serve.py",
+        "-k",
+        "wakes_the_worker",
+    ),
 )
 
 

@@ -21,7 +21,7 @@ async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_ke
     """Create the first key if no key was ever stored, and print a sign-in link for it.
 
     On a terminal the key is printed too. Elsewhere lines are often collected and kept, so there only the link
-    is logged, which is soon worthless.
+    is logged, which is soon worthless: as a warning, so that a first key is not created unseen.
 
     Args:
         again: whether to print a link also if the first key exists already.
@@ -36,7 +36,7 @@ async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_ke
         return
     url = link(server.url, offered.token)
     if not sys.stderr.isatty():
-        get_logger().info("sign_in_link", url=url, key=FIRST_NAME, seconds=LINK_SECONDS, hint=make_key)
+        get_logger().warning("sign_in_link", url=url, key=FIRST_NAME, seconds=LINK_SECONDS, hint=make_key)
         return
     echo(f"\nSign in (once, within {LINK_SECONDS // 60:g} minutes):\n\n    {url}\n", err=True)
     if offered.key is not None:

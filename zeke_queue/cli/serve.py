@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,6 +15,8 @@ from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install, on_same
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable, Callable
+
     from zeke_queue.cli.work import Beginning
     from zeke_queue.client.queue import Queue
     from zeke_queue.system.settings import Settings
@@ -95,8 +99,25 @@ async def _check(begun: Beginning) -> None:
     await require_api_rights(begun.settings.require_database(), begun.settings.jobs_schema)
 
 
-async def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) -> ApiServer:
-    """Bind the address, and print a link to sign in; with ``again`` not only while no key exists."""
+class _ServerWithLink:
+    """A server that prints a link to sign in when it begins: not before the worker beside it has begun."""
+
+    def __init__(self, server: ApiServer, offer: Callable[[], Awaitable[None]]) -> None:
+        self._server = server
+        self._offer = offer
+
+    async def run(self) -> None:
+        """Print the link, and serve until asked to stop."""
+        await self._offer()
+        await self._server.run()
+
+    def stop(self) -> None:
+        """Ask ``run`` to end."""
+        self._server.stop()
+
+
+def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) -> _ServerWithLink:
+    """Bind the address; with ``again`` the server prints a link not only while no key exists."""
     from zeke_queue.cli.first_key import offer_sign_in
     from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages
@@ -104,8 +125,7 @@ async def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bo
 
     make_key = on_same(MAKE_KEY, embedded=begun.embedded)
     server = ApiServer(queue, web, pages=installed_pages(), make_key=make_key)
-    await offer_sign_in(queue, server, again=again, make_key=make_key)
-    return server
+    return _ServerWithLink(server, partial(offer_sign_in, queue, server, again=again, make_key=make_key))
 
 
 def _of_api(begun: Beginning, web: WebSettings) -> Settings:
@@ -122,19 +142,29 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
     await _check(begun)
     async with Queue.connect(begun.catalog, settings=_of_api(begun, web)) as queue:
-        await run_loop_until_signalled(await _server(queue, begun, web, again=False))
+        await run_loop_until_signalled(_server(queue, begun, web, again=False))
 
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
-    from zeke_queue.client.queue import Queue
     from zeke_queue.worker import Worker
     from zeke_queue.worker.process_signals import run_until_signalled
 
     await _check(begun)
-    # Each has its own connections, so that no number of requests keeps the worker from the database.
+    async with _queues(begun, web) as (queue, of_api):
+        server = _server(of_api, begun, web, again=True)
+        await run_until_signalled(Worker(queue), [server])
+
+
+@asynccontextmanager
+async def _queues(begun: Beginning, web: WebSettings) -> AsyncGenerator[tuple[Queue, Queue]]:
+    """Open the worker's queue and the API's.
+
+    Each has its own connections, so that no number of requests keeps the worker from the database.
+    """
+    from zeke_queue.client.queue import Queue
+
     async with (
         Queue.connect(begun.catalog, settings=begun.settings) as queue,
-        Queue.connect(begun.catalog, settings=_of_api(begun, web)) as of_api,
+        Queue.connect(begun.catalog, settings=_of_api(begun, web), beside=queue) as of_api,
     ):
-        server = await _server(of_api, begun, web, again=True)
-        await run_until_signalled(Worker(queue), [server])
+        yield queue, of_api

@@ -7,12 +7,12 @@ lost is repeated under the same id and results in one job.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_all, insert_one
 from zeke_queue.client.job_admin import requeue
-from zeke_queue.client.parts import Parts
+from zeke_queue.client.parts import Parts, parts_of
 from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
 from zeke_queue.core.validation import check_query, check_uuid
@@ -95,7 +95,12 @@ class Queue(Sender):
     @classmethod
     @asynccontextmanager
     async def connect(
-        cls, catalog: Catalog[Any], dsn: str | None = None, *, settings: Settings | None = None
+        cls,
+        catalog: Catalog[Any],
+        dsn: str | None = None,
+        *,
+        settings: Settings | None = None,
+        beside: Queue | None = None,
     ) -> AsyncGenerator[Self]:
         """Open a queue on Postgres, and close it at the end of the block.
 
@@ -103,6 +108,8 @@ class Queue(Sender):
             catalog: the tasks that may be sent.
             dsn: the database; DATABASE_PRIMARY_URL by default.
             settings: the deployment's; read from the environment by default.
+            beside: another queue on the same database, opened by this method, which stays open longer. Both
+                share its listening connection, and a job sent here wakes its workers at once.
 
         Raises:
             SettingsError: DATABASE_PRIMARY_URL is not set, or a variable can't be read.
@@ -128,6 +135,7 @@ class Queue(Sender):
             listen=settings.jobs_listen,
             prepare=settings.jobs_prepare,
             read_seconds=settings.jobs_read_timeout,
+            beside=None if beside is None else cast("PostgresStorage", parts_of(beside).storage),
         ) as storage:
             queue = cls(catalog, storage, settings=settings)
             try:

@@ -83,6 +83,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         prepare: bool = True,
         read_seconds: float = READ_SECONDS,
         now: Callable[[], datetime] | None = None,
+        beside: PostgresStorage | None = None,
     ) -> AsyncGenerator[PostgresStorage]:
         """Connect to a database whose tables are up to date (``migrate.check`` verifies that).
 
@@ -96,6 +97,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
                 that tracks neither.
             read_seconds: how long a search of jobs, or a count by time, may take.
             now: the time by which statements decide, in tests; None for the server's.
+            beside: another storage on the same database, which stays open longer. Both share its
+                notifications, so that a job sent here wakes its workers at once, also without LISTEN.
 
         Raises:
             StorageUnavailableError: the database can't be reached.
@@ -106,13 +109,14 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             dsn, schema=schema, min_size=min_size, max_size=max_size, prepare=prepare, now=now
         )
         async with opening as pool:
-            listener = Listener(pool.conninfo, schema, clock, enabled=listen)
+            own = Listener(pool.conninfo, schema, clock, enabled=listen)
+            listener = own if beside is None else beside._listener  # noqa: SLF001 - of this class
             storage = cls(pool, listener, clock, read_seconds)
             try:
                 yield storage
             finally:
                 storage._claims.close()
-                await listener.stop()
+                await own.stop()
 
     async def close(self) -> None:
         """Close the connections."""
