@@ -429,7 +429,7 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "refused-requests-go-on",
         "zeke_queue.web.http_connection",
-        "            self.cycle.disconnected = True\n",
+        "            cycle.disconnected = True\n",
         "            pass\n",
         "The application answers a request that was refused.",
         "tests/web/test_connections.py",

@@ -201,9 +201,10 @@ class HttpConnection(H11Protocol):
         """Close the connection, after an error response if the request has none yet."""
         if told is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(status, told)
-        if self.cycle is not None and not self.cycle.response_complete:
-            self.cycle.disconnected = True
-            self.cycle.message_event.set()
+        cycle = cast("Any", self.cycle)
+        if cycle is not None and not cycle.response_complete:
+            cycle.disconnected = True
+            cycle.message_event.set()
         self.transport.close()
         self._enter(Phase.CLOSING)
 
