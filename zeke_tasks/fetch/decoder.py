@@ -93,13 +93,13 @@ class Decoder:
 
     Args:
         header: the ``Content-Encoding`` header, ``""`` if there is none.
-        max_bytes: limit of the output of each coding; none by default.
+        max_bytes: limit of the output of each coding.
 
     Raises:
         UnknownCoding: the header names a coding that is not in ``ACCEPTED``, or too many.
     """
 
-    def __init__(self, header: str, max_bytes: int | None = None) -> None:
+    def __init__(self, header: str, max_bytes: int) -> None:
         # The header names the codings in the order of application, so they are undone in reverse.
         self._stages = [_Inflater(max_bytes, gzip=name == "gzip") for name in reversed(codings_of(header))]
 
@@ -146,7 +146,7 @@ class _Stream(Protocol):
 class _Inflater:
     """Decodes one coding: gzip, or deflate with or without the zlib header, which some servers omit."""
 
-    def __init__(self, max_bytes: int | None, *, gzip: bool) -> None:
+    def __init__(self, max_bytes: int, *, gzip: bool) -> None:
         self._max_bytes = max_bytes
         self._gzip = gzip
         self._members = 0
@@ -180,7 +180,7 @@ class _Inflater:
             piece = self._inflater.decompress(data, PIECE)
             if piece:
                 self._size += len(piece)
-                if self._max_bytes is not None and self._size > self._max_bytes:
+                if self._size > self._max_bytes:
                     raise TooLarge(f"decompresses to more than {self._max_bytes} bytes, the limit")
                 yield piece
             data = self._inflater.unused_data or self._inflater.unconsumed_tail

@@ -401,7 +401,7 @@ WIRE = {
 
 
 def decoded(coding: str, parts: Sequence[bytes]) -> bytes:
-    decoder = Decoder(coding)
+    decoder = Decoder(coding, 2**40)
     whole = b"".join(piece for part in parts for piece in decoder.feed(part))
     decoder.close()
     return whole
@@ -431,5 +431,5 @@ def test_decoded_pieces_are_bounded(coding: str) -> None:
     bomb = bytes(50 * 2**20)
     for _ in coding.split(","):
         bomb = gzip.compress(bomb)
-    sizes = [len(piece) for piece in Decoder(coding).feed(bomb)]
+    sizes = [len(piece) for piece in Decoder(coding, 2**40).feed(bomb)]
     assert (max(sizes), sum(sizes)) == (PIECE, 50 * 2**20)
