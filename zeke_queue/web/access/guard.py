@@ -115,20 +115,17 @@ class Guard:
         self._authenticator = authenticator
         self._recorded: dict[UUID, float] = {}
 
-    async def require(self, connection: HTTPConnection, scope: Scope, *, csrf: str | None = None) -> Caller:
+    async def require(self, connection: HTTPConnection, scope: Scope) -> Caller:
         """Authenticate the caller of a request and check its scope.
-
-        Args:
-            csrf: the token of a session's form; without one, the header ``X-CSRF-Token`` is used.
 
         Raises:
             ApiError: 401 if the caller is not authenticated; 403 if it lacks the scope, or if another site
                 forged the request.
         """
-        return permitted(await self.caller(connection, csrf=csrf), scope)
+        return permitted(await self.caller(connection), scope)
 
-    async def caller(self, connection: HTTPConnection, *, csrf: str | None = None) -> Caller:
-        """Authenticate the caller of a request without checking a scope; arguments as for ``require``.
+    async def caller(self, connection: HTTPConnection) -> Caller:
+        """Authenticate the caller of a request without checking a scope.
 
         Raises:
             ApiError: 401 or 403, as for ``require``.
@@ -138,7 +135,7 @@ class Guard:
             return known
         caller, needs_token = await self.identify(connection)
         if needs_token:
-            check_csrf(connection, csrf or connection.headers.get(CSRF_HEADER))
+            check_csrf(connection, connection.headers.get(CSRF_HEADER))
         return caller
 
     async def identify(self, connection: HTTPConnection) -> tuple[Caller, bool]:
