@@ -127,7 +127,7 @@ def test_unusable_grant_is_refused_before_anything_is_migrated(zeke_empty: Zeke)
     assert "schema pgboss: applied" in zeke_empty.good("migrate")
 
 
-def test_grants_at_once_succeed_and_a_locked_table_is_told(
+def test_concurrent_grants_succeed_and_a_locked_table_is_reported(
     zeke: Zeke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with role_of(zeke) as (app, _):

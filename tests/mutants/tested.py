@@ -445,7 +445,7 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "clients-that-left-logged",
         "zeke_queue.web.dashboard.dashboard",
-        "                ClientDisconnect: answer_nobody,\n",
+        "                ClientDisconnect: answer_disconnected,\n",
         "",
         "Each client that leaves in the middle of a form is an error in the log.",
         "tests/web/test_unread_bodies.py",

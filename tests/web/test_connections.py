@@ -303,7 +303,7 @@ async def test_closing_connection_sends_what_is_buffered_to_a_client_that_reads(
     assert (before, line.wire.aborted) == (False, True)
 
 
-async def test_what_is_not_http_is_answered_once_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+async def test_invalid_http_is_answered_once_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
     def chunked(method: str, path: str) -> bytes:
         return f"{method} {path} HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n".encode()
 

@@ -145,7 +145,7 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
     return to_api_error(error).response()
 
 
-async def answer_nobody(request: Request, error: Exception) -> Response:
+async def answer_disconnected(request: Request, error: Exception) -> Response:
     """Respond to a request whose client left before its end, which is nobody's mistake to log."""
     del request, error
     return Response(status_code=400)

@@ -21,7 +21,7 @@ from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in,
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
 from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
-from zeke_queue.web.errors import ApiError, answer_nobody, to_api_error
+from zeke_queue.web.errors import ApiError, answer_disconnected, to_api_error
 from zeke_queue.web.request_bodies import capped
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class Dashboard:
                 ApiError: self._error_page,
                 ZekeError: self._error_page,
                 HTTPException: self._error_page,
-                ClientDisconnect: answer_nobody,
+                ClientDisconnect: answer_disconnected,
                 Exception: self._error_page,
             },
         )
