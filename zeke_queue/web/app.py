@@ -18,7 +18,7 @@ from zeke_queue.web.access.guard import CSRF_HEADER, MAKE_KEY, Guard
 from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
-from zeke_queue.web.errors import ApiError, answer, answer_http, answer_invalid, answer_disconnected
+from zeke_queue.web.errors import ApiError, answer, answer_disconnected, answer_http, answer_invalid
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Presenter
 from zeke_queue.web.rest import ROUTERS

@@ -146,7 +146,7 @@ async def answer(request: Request, error: Exception) -> JSONResponse:
 
 
 async def answer_disconnected(request: Request, error: Exception) -> Response:
-    """Respond to a request whose client left before its end, which is nobody's mistake to log."""
+    """Respond to a request whose client left before its end, so that nothing has to be logged."""
     del request, error
     return Response(status_code=400)
 
