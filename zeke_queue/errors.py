@@ -198,11 +198,10 @@ class StorageUnavailableError(StorageError):
 
 
 class LockTimeoutError(StorageUnavailableError):
-    """Another transaction kept a lock for too long, so the statement was given up and has changed nothing.
+    """Another transaction kept a lock for too long, so the statement was cancelled and has changed nothing.
 
     Attributes:
-        changed: of a call that skips locked jobs: those that it changed nevertheless. It may be repeated with
-            the others.
+        changed: for a call that skips locked jobs, the jobs that it did change; repeat it with the others.
     """
 
     def __init__(self, message: str, changed: frozenset[UUID] = frozenset()) -> None:
@@ -214,8 +213,8 @@ class LockTimeoutError(StorageUnavailableError):
         """Return the error for the storage's reason."""
         return cls(
             f"Another transaction keeps a row locked that this call needs: {reason}. Nothing was changed;"
-            " repeat the call when that transaction has ended. `zeke doctor` reports the oldest open one, and"
-            " pg_blocking_pids() names the sessions that a waiting one waits for"
+            " repeat the call when that transaction has ended. `zeke doctor` reports the oldest open"
+            " transaction, and pg_blocking_pids(PID) the sessions for which a session waits"
         )
 
     @classmethod
@@ -224,14 +223,14 @@ class LockTimeoutError(StorageUnavailableError):
         first, *rest = sorted(locked)
         more = f" and {len(rest)} more" if rest else ""
         return cls(
-            f"Another transaction keeps job {first}{more} locked; the call changed the others, and may be"
-            " repeated for these when that transaction has ended",
+            f"Another transaction keeps job {first}{more} locked; the other jobs were changed. Repeat"
+            " the call for the locked ones when that transaction has ended",
             frozenset(changed),
         )
 
 
 class StatementTimeoutError(StorageUnavailableError):
-    """The server cancelled a statement, which took too long, or on request; nothing has changed."""
+    """The server cancelled a statement at a time limit or on an operator's request; nothing has changed."""
 
 
 class ReadTimeoutError(StatementTimeoutError):
@@ -239,7 +238,7 @@ class ReadTimeoutError(StatementTimeoutError):
 
 
 class StatementFailedError(StorageError):
-    """The database failed in a statement, for a reason that is not in its values; nothing has changed."""
+    """A statement failed for a reason other than its values; nothing has changed."""
 
 
 class SchemaVersionError(StorageError):

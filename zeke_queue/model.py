@@ -200,9 +200,9 @@ class Suspensions(NamedTuple):
 
     Attributes:
         changed: the jobs that were suspended, or that are due at once because their child had ended.
-        refused: the jobs that would wait forever, which are still active. The value is the chain of jobs by
-            which each would wait for itself: its child first, itself last. It is empty if the child does not
-            exist, and does not end with the job if the chain has ``WAIT_CHAIN_MAX`` jobs.
+        refused: the jobs that would wait forever and are still active, each with the chain of waits that
+            would lead back to it: its child first, itself last. The chain is empty if the child does not
+            exist, and does not end with the job if it has ``WAIT_CHAIN_MAX`` jobs.
     """
 
     changed: set[UUID]
@@ -393,8 +393,8 @@ class Schedule:
         data: canonical JSON text of the payload, or None.
         last_tick: the last occurrence served, and ``next_tick`` the next one; both set by the storage.
         paused: a paused schedule serves no ticks, and does not catch up on those it missed.
-        of_pgboss: a schedule that pg-boss 9 stored, and fires itself while its cron runs. Storing one by
-            that name replaces it.
+        of_pgboss: whether pg-boss 9 stored it, and fires it while its cron runs. Storing a schedule of the
+            same name replaces it.
     """
 
     name: str

@@ -145,7 +145,7 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
             (problem, "*: 'sweep' never fires: *", "*", {"schedules": [odd]}),
             (problem, "*", "*--no-schedules*", {"schedules": [LATE]}),
             (
-                *(warning, "schedules: *, and fires them too: 'sweep'", "*unschedule(name)"),
+                *(warning, "schedules: *stores and fires schedules*of ours: 'sweep'", "*unschedule(name)"),
                 {"pgboss": PgBoss(None, 119.0, ["sweep"])},
             ),
             (warning, gone, remove, {"schedules": [misspelt]}),
@@ -182,7 +182,7 @@ def test_finding_names_the_scheduler_of_the_schedules_of_pgboss() -> None:
         survey = replace(HEALTHY, schedules=[DAILY, theirs], pgboss=PgBoss(None, cron))
         return [finding.found for finding in examine(survey) if finding.about == "schedules"]
 
-    silent = "pg-boss 9 stored 'theirs'; its cron is silent, so schedulers fire them"
+    silent = "pg-boss 9 stored 'theirs'; its cron is silent, so our workers fire them"
     late = "ticks of 'theirs' are overdue"
     assert found(119.0) == ["1 schedule, none late", "pg-boss 9 fires its own: 'theirs'"]
     assert found(121.0) == found(None) == [late, silent]

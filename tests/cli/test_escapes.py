@@ -1,4 +1,4 @@
-"""Texts of others, such as names, errors and log fields, never control the terminal: in no command."""
+"""Untrusted texts, such as names, errors and log fields, never control the terminal: in no command."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ OTHERS: Final = frozenset({"api", "up"})
 
 @pytest.fixture
 def zeke(zeke_alone: Zeke) -> Zeke:
-    """A database in which every text is evil."""
+    """A database in which every text has control characters."""
     error = {"type": EVIL, "message": EVIL, "traceback": EVIL}
     attempt = {"attempt": 1, "at": "2026-01-01T00:00:00+00:00", "state": "failed", "error": error}
     zeke_alone.sql(

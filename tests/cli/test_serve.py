@@ -186,7 +186,7 @@ async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke:
         assert await soon(idle)
 
 
-def test_link_leads_to_the_machine_that_serves() -> None:
+def test_link_has_a_host_that_reaches_the_server() -> None:
     for server, host in {
         "http://0.0.0.0:3003": "localhost:3003",
         "http://127.0.0.1:80": "localhost:80",

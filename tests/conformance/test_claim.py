@@ -189,7 +189,7 @@ async def test_backlog_is_claimed_completely_and_in_order(storage: Storage, jobs
     assert [job.id for job in drained] == [job.id for job in sorted(sent, key=lambda j: (-j.priority, j.id))]
 
 
-async def test_counters_at_the_end_of_int_stop_no_claim(jobs: Driver, plant: Plant) -> None:
+async def test_counters_at_the_integer_maximum_stop_no_claim(jobs: Driver, plant: Plant) -> None:
     odd, plain = await jobs.look(await jobs.send()), await jobs.send()
     last = 2**31 - 1
     await plant(replace(odd, row_state=RowState.RETRY, attempt=last, retry_count=last))
@@ -197,7 +197,7 @@ async def test_counters_at_the_end_of_int_stop_no_claim(jobs: Driver, plant: Pla
     assert claimed == {odd.id: (1, last), plain: (1, 0)}
 
 
-async def test_retry_of_a_job_with_all_retries_of_int_keeps_its_limit(jobs: Driver, plant: Plant) -> None:
+async def test_retry_at_the_integer_maximum_of_retries_keeps_the_limit(jobs: Driver, plant: Plant) -> None:
     last = 2**31 - 1
     odd = await jobs.look(await jobs.ended(RowState.FAILED))
     await plant(replace(odd, retry_count=last))

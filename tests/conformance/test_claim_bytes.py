@@ -37,7 +37,7 @@ async def test_jobs_are_claimed_as_far_as_they_fit(storage: Storage, jobs: Drive
     assert await claim(storage, 300) == sent[2:]
 
 
-async def test_no_smaller_job_gets_ahead_of_one_that_does_not_fit(storage: Storage, jobs: Driver) -> None:
+async def test_smaller_jobs_do_not_overtake_one_that_does_not_fit(storage: Storage, jobs: Driver) -> None:
     small, large, last = [await jobs.send(data=payload(size)) for size in (10, 1000, 10)]
     other = await jobs.send("other", data=payload(10))
     assert await claim(storage, 100, "mail", "other") == [small]

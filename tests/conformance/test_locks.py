@@ -199,7 +199,7 @@ async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Drive
     assert await storage.settle(released=[Released(slotted.id, 1)], skip_locked=True) == {slotted.id}
 
 
-async def test_end_past_locks_resumes_the_parent_unless_it_is_locked(
+async def test_settlement_that_skips_locked_jobs_resumes_the_parent_unless_it_is_locked(
     storage: Storage, jobs: Driver, request: pytest.FixtureRequest
 ) -> None:
     for is_locked in (False, True):

@@ -42,7 +42,7 @@ async def test_cancelled_statement_is_a_temporary_failure(jobs: Sender, dsn: str
         async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(dsn, autocommit=True) as third:
             while not await (await third.execute(CANCEL_WHO_WAITS)).fetchall():
                 pass
-        with pytest.raises(StorageUnavailableError, match=r"cut a statement short: .*user request"):
+        with pytest.raises(StorageUnavailableError, match=r"at a time limit: .*user request"):
             await claiming
         other.rollback()
     (sent,) = await jobs.send(1)

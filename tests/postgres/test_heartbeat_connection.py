@@ -122,7 +122,7 @@ async def test_hosts_share_the_time_to_connect() -> None:
         assert f"connect_timeout={seconds}" in connection._conninfo
 
 
-async def test_storage_with_a_time_of_tests_has_no_other_connection(dsn: str) -> None:
+async def test_storage_with_a_test_clock_has_no_heartbeat_connection(dsn: str) -> None:
     async with PostgresStorage.open(dsn, listen=False) as storage:
         assert isinstance(storage.heartbeat_connection(), HeartbeatConnection)
         now = await storage.now()

@@ -1,4 +1,4 @@
-"""A transaction that locks its attempt, in a process that stands still: the server ends it."""
+"""A transaction that locks its attempt, in a process that hangs: the server rolls it back."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ALIVE = "select from pg_stat_activity where pid = %s"
 
 
-async def test_silent_transaction_of_an_attempt_is_ended_by_the_server(
+async def test_idle_transaction_of_an_attempt_is_rolled_back_by_the_server(
     jobs: Sender, storage: PostgresStorage, sql: Connection
 ) -> None:
     await jobs.send(1)

@@ -1,4 +1,4 @@
-"""While the server's queue of notifications is full, everything is written without notifications."""
+"""While the server's notification queue is full, everything is written without notifications."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PAGES: Final = 64
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[str]:
-    """The DSN of a server whose queue of notifications has half a megabyte, with our tables."""
+    """The DSN of a server whose notification queue has half a megabyte, with our tables."""
     settings = {"max_notify_queue_pages": str(PAGES)}
     folder = folder_of(f"zeke-notify-{new_run()}")
     with EmbeddedPostgres.start(folder, ephemeral=True, fsync=False, settings=settings) as server:
@@ -156,8 +156,8 @@ def test_statements_look_at_the_queue_after_a_failure_and_send_nothing_after_ano
 async def test_doctor_names_the_session_that_keeps_the_queue_full(small: str) -> None:
     with full(small):
         found, _ = await inspect(small, "pgboss")
-        (finding,) = [one for one in found if "queue of notifications" in one.found]
+        (finding,) = [one for one in found if "notification queue" in one.found]
     assert "100% full" in finding.found
     assert "idle in transaction" in (finding.advice or "")
     found, _ = await inspect(small, "pgboss")
-    assert [one for one in found if "queue of notifications" in one.found] == []
+    assert [one for one in found if "notification queue" in one.found] == []

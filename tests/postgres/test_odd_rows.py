@@ -50,9 +50,9 @@ INT_MAX: LiteralString = "2147483647"
 INT_MIN: LiteralString = "-2147483648"
 
 JOBS: Final[dict[str, tuple[LiteralString, LiteralString, LiteralString, str | None]]] = {
-    "attempts at the end of int": (TO_DO, "attempt", INT_MAX, "completed"),
+    "attempts at the integer maximum": (TO_DO, "attempt", INT_MAX, "completed"),
     "attempts at the other end": (TO_DO, "attempt", INT_MIN, "completed"),
-    "retries at the end of int": (
+    "retries at the integer maximum": (
         TO_DO,
         "state, retrycount, retrylimit",
         f"'retry', {INT_MAX}, {INT_MAX}",
@@ -78,10 +78,10 @@ JOBS: Final[dict[str, tuple[LiteralString, LiteralString, LiteralString, str | N
         "completed",
     ),
     "longest wait": (LOST, "retrylimit, retrydelay, retrybackoff", f"{YESTERDAY}, 3, {INT_MAX}, true", None),
-    "started at the end of the calendar": (LOST, "expirein", "'294276-06-01', '178000000 years'", "failed"),
+    "started at the latest timestamp": (LOST, "expirein", "'294276-06-01', '178000000 years'", "failed"),
     "started at infinity": (LOST, "expirein", "'infinity', '1 h'", "failed"),
     "started before all times": (LOST, "expirein", "'-infinity', '-178000000 years'", "expired"),
-    "started at the start of the calendar": (LOST, "expirein", "'4713-01-01 BC', '-5 years'", "expired"),
+    "started at the earliest timestamp": (LOST, "expirein", "'4713-01-01 BC', '-5 years'", "expired"),
     "longest time to run": (TO_DO, "expirein", "'178000000 years'", "completed"),
     "history that is an object": (LOST, "history", f"{YESTERDAY}, '{{}}'", "expired"),
     "history that is a text": (LOST, "history", f"{YESTERDAY}, '\"x\"'", "expired"),
@@ -98,14 +98,14 @@ JOBS: Final[dict[str, tuple[LiteralString, LiteralString, LiteralString, str | N
     "created before all times": (TO_DO, "createdon", "'-infinity'", "completed"),
     "due at infinity": (TO_DO, "startafter", "'infinity'", None),
     "slot at infinity": (TO_DO, "singletonon", "'infinity'", "completed"),
-    "slot before the calendar": (TO_DO, "singletonon", "'4000-01-01 BC'", "completed"),
+    "slot out of the range of datetime": (TO_DO, "singletonon", "'4000-01-01 BC'", "completed"),
     "number out of range": (TO_DO, "data", "'{\"a\": 1e400}'", "completed"),
     "payload that is a number": (TO_DO, "data", "'7'", "failed"),
     "payload too deep": (TO_DO, "data", "(repeat('[', 9000) || repeat(']', 9000))::jsonb", "failed"),
     "meta too deep": (TO_DO, "meta", "(repeat('[', 9000) || repeat(']', 9000))::jsonb", "completed"),
     "meta that is a list": (TO_DO, "meta", "'[7]'", "completed"),
     "meta of another kind": (TO_DO, "meta", '\'{"schedule": 1e400, "tick": []}\'', "completed"),
-    "priority at the end of int": (TO_DO, "priority", INT_MAX, "completed"),
+    "priority at the integer maximum": (TO_DO, "priority", INT_MAX, "completed"),
     "priority at the other end": (TO_DO, "priority", INT_MIN, "completed"),
 }
 """An odd job: how it is written, its columns, their values, and its state in the archive, if it is moved."""
@@ -126,7 +126,7 @@ SETTINGS: Final[dict[str, LiteralString]] = {
 WORKERS: Final[dict[str, LiteralString]] = {
     "lease of an age": "'200000 years', now(), now()",
     "negative lease": "'-1 s', now(), now()",
-    "heartbeat at the end of the calendar": "'15 s', now(), '294276-01-01'",
+    "heartbeat at the latest timestamp": "'15 s', now(), '294276-01-01'",
     "heartbeat at infinity": "'15 s', now(), 'infinity'",
     "start at infinity": "'15 s', '-infinity', now()",
 }
@@ -173,7 +173,7 @@ async def test_worker_with_impossible_times_is_refused(sql: Connection) -> None:
     check_each(WORKERS, check)
 
 
-async def test_claim_by_pgboss_goes_on_counting_after_the_last_attempt(
+async def test_claim_by_pgboss_restarts_at_attempt_1_after_the_integer_maximum(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     (odd,) = await jobs.send(1)
@@ -182,7 +182,7 @@ async def test_claim_by_pgboss_goes_on_counting_after_the_last_attempt(
     assert sql.execute("select attempt from pgboss.job").fetchall() == [(1,)]
 
 
-async def test_retry_by_hand_of_a_job_with_all_retries_of_int(
+async def test_manual_retry_of_a_job_at_the_integer_maximum_of_retries(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     odd, plain = await jobs.send(2)

@@ -76,7 +76,7 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_and_run_once(
         await turns()
         place.clock.advance(1)
         await worker.drain()
-    assert "claims_released" in lines.messages
+    assert "unknown_jobs_released" in lines.messages
     assert sorted(work.started) == sorted(sent)
     jobs = [await place.job(job_id) for job_id in sent]
     assert {(job.row_state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
@@ -181,11 +181,11 @@ async def test_claim_that_the_server_finishes_late_is_found_by_heartbeats(place:
         assert (claimed.id, place.state(late)) == (late, ACTIVE)
         work.go.set()
         await place.advance(5)
-        assert "claims_released" not in lines.messages
+        assert "unknown_jobs_released" not in lines.messages
         await place.advance(6)
         await until(lambda: place.state(late) is COMPLETED)
         await worker.drain()
-    assert "claims_released" in lines.messages
+    assert "unknown_jobs_released" in lines.messages
     job = await place.job(late)
     assert (job.attempt, job.retry_count) == (2, 0)
     assert (await place.job(running)).attempt == 1
@@ -204,7 +204,7 @@ async def test_job_of_a_claim_under_way_is_not_released(place: Place, lines: Lin
         answer.set()
         await worker.drain()
     assert (await place.job(job_id)).attempt == 1
-    assert "claims_released" not in lines.messages
+    assert "unknown_jobs_released" not in lines.messages
 
 
 async def test_answer_to_an_older_heartbeat_does_not_shorten_the_lease(place: Place, lines: Lines) -> None:

@@ -14,7 +14,7 @@ from zeke_queue.storage.memory.transaction import MemoryTransaction
 from zeke_queue.task.context import JobContext
 
 
-async def test_lost_attempt_can_not_open_a_transaction(place: Place) -> None:
+async def test_lost_attempt_cannot_open_a_transaction(place: Place) -> None:
     said: list[str] = []
 
     @place.catalog.task("note", retry_limit=0)
@@ -61,7 +61,7 @@ async def test_job_is_not_cancelled_during_its_transaction(place: Place) -> None
     assert seen == [False, True]
 
 
-async def test_silent_transaction_ends_at_the_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_transaction_ends_at_the_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[float | None] = []
     lock = MemoryTransaction.lock_attempt
 

@@ -57,7 +57,7 @@ async def test_invalid_payload_budget_is_rejected(place: Place) -> None:
     place.catalog.task("work")(nothing)
 
     def check(budget: Any) -> None:
-        with pytest.raises(InvalidOptionError, match="payload_budget: must be an integer of 1 to"):
+        with pytest.raises(InvalidOptionError, match="payload_budget: must be an integer from 1 to"):
             place.worker(payload_budget=budget)
 
     check_each([(0,), (-1,), (1.5,), ("64MB",), (True,), (2**41,)], check)

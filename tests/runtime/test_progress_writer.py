@@ -216,7 +216,7 @@ async def test_lines_of_an_attempt_are_bounded_in_number_and_size(
     await log_all(notes, LineBudget(), list("abcdef"))
     stored = await kept(storage)
     assert stored[:3] == list("abc")
-    assert "limits; its further lines are left out" in stored[3]
+    assert "further lines are not stored" in stored[3]
     assert stored[4:] == ["3 more lines were left out"]
     monkeypatch.setattr(progress, "LINES_OF_ATTEMPT", 1000)
     monkeypatch.setattr(progress, "BYTES_OF_ATTEMPT", 3000)

@@ -137,7 +137,8 @@ async def test_invalid_wait_is_refused(place: Place) -> None:
         raise Wait(job.id)
 
     job = await place.run_one(narcissus)
-    expected = (RowState.FAILED, "The job waits for itself, which would never end")
+    message = "The job would wait for itself, which would never end; wait for another job"
+    expected = (RowState.FAILED, message)
     assert (job.row_state, job.output["message"], job.attempt) == (*expected, 1)
 
 
@@ -169,7 +170,8 @@ async def test_jobs_that_wait_for_each_other_fail_with_the_chain(place: Place) -
     assert states == [RowState.COMPLETED, RowState.COMPLETED, RowState.FAILED]
     last = await place.job(ids[2])
     named = " -> ".join(map(str, (ids[2], ids[0], ids[1], ids[2])))
-    assert last.output["message"] == f"These jobs would wait for each other, which would never end: {named}"
+    why = f"These jobs would wait for each other, which would never end: {named}; remove one of these waits"
+    assert last.output["message"] == why
     assert (last.attempt, (await place.job(ids[1])).output) == (1, "failed")
 
 

@@ -13,7 +13,7 @@ from zeke_queue.core.leases import reconnect_time
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import end
-from zeke_queue.worker.heartbeat_sender import PAUSE_MAX, UNANSWERED_MAX, HeartbeatSender, patience
+from zeke_queue.worker.heartbeat_sender import PAUSE_MAX, UNANSWERED_MAX, HeartbeatSender, answer_timeout
 
 INTERVAL = 5.0
 STEP = 0.05
@@ -85,7 +85,7 @@ async def test_heartbeat_is_answered_in_time_after_an_outage(calls: Calls, answe
     calls.answer = answer
     await calls.advance(60)
     calls.answer = "ok"
-    await calls.advance(patience(INTERVAL) + STEP)
+    await calls.advance(answer_timeout(INTERVAL) + STEP)
     assert calls.sent[-1] > 60
     assert calls.sent[-1] - 60 < reconnect_time(INTERVAL)
 
@@ -106,7 +106,7 @@ async def test_unanswered_heartbeats_are_limited_and_the_oldest_is_abandoned(cal
     assert len(calls.sent) >= 20
 
 
-async def test_answer_to_an_older_heartbeat_ends_the_haste(calls: Calls) -> None:
+async def test_answer_to_an_older_heartbeat_restores_the_interval(calls: Calls) -> None:
     calls.answer = "none"
     await calls.advance(8)
     assert len(calls.open) == 2

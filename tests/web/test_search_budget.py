@@ -26,7 +26,7 @@ from zeke_queue.web.api import Api
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.search_budget import SearchBudget
 
-REASON = "The search took longer than 5 s (JOBS_READ_TIMEOUT); narrow it by task"
+REASON = "The query took longer than 5 s (JOBS_READ_TIMEOUT); narrow it by task"
 
 
 async def test_search_that_takes_too_long_is_answered_by_what_narrows_it(

@@ -285,20 +285,20 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
 
 
 def _schedules_of_pgboss(survey: Survey) -> Iterator[Finding]:
-    """Say who fires the schedules that a pg-boss 9 stored."""
+    """Report whether pg-boss or our schedulers fire the schedules that a pg-boss 9 stored."""
     theirs = ", ".join(repr(one.name) for one in survey.schedules if one.of_pgboss)
     if theirs and survey.pgboss_fires():
         yield Finding(Grade.OK, "schedules", f"pg-boss 9 fires its own: {theirs}")
     elif theirs:
         yield Finding(
-            Grade.OK, "schedules", f"pg-boss 9 stored {theirs}; its cron is silent, so schedulers fire them"
+            Grade.OK, "schedules", f"pg-boss 9 stored {theirs}; its cron is silent, so our workers fire them"
         )
     if doubled := ", ".join(repr(name) for name in survey.pgboss.doubled):
         yield Finding(
             Grade.WARNING,
             "schedules",
-            f"pg-boss 9 has schedules of the same names, and fires them too: {doubled}",
-            "remove them from the Node program, with unschedule(name)",
+            f"pg-boss 9 also stores and fires schedules with names of ours: {doubled}",
+            "remove them in the Node program with unschedule(name)",
         )
 
 

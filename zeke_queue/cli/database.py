@@ -21,7 +21,7 @@ LONG_TRANSACTION: Final = 300.0
 
 
 NOTIFY_USAGE_WARNED: Final = 0.1
-"""The used share of the server's queue of notifications that is reported; it is usually empty."""
+"""The used share of the server's notification queue that is reported; it is usually empty."""
 
 
 async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
@@ -147,10 +147,10 @@ def _notifications(info: ServerInfo) -> Iterator[Finding]:
         yield Finding(
             Grade.WARNING,
             "database",
-            f"the server's queue of notifications is {usage:.0%} full; when full, statements send none, and"
-            " workers and watchers find changes by polling",
-            f"end what keeps it from being emptied, probably {holder or 'a session of another role'}:"
-            " select pg_terminate_backend(its number)",
+            f"the server's notification queue is {usage:.0%} full; when it is full, statements send no"
+            " notifications, and workers and watchers find changes by polling",
+            f"end the session that prevents its cleanup, probably {holder or 'one of another role'}:"
+            " select pg_terminate_backend(PID)",
         )
 
 

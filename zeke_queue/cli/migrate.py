@@ -21,7 +21,7 @@ def migrate(
         str | None,
         typer.Option(
             metavar="ROLE",
-            help="Then grant this role the rights of workers and the API, and no more.",
+            help="After migrating, grant this role the rights that workers and the API need.",
             show_default=False,
         ),
     ] = None,

@@ -67,7 +67,7 @@ def console() -> Console:
 
 
 def echo(text: str, *, err: bool = False, fg: str | None = None) -> None:
-    """Print lines on standard output or standard error, without control characters."""
+    """Print lines on standard output, or with ``err`` on standard error, without control characters."""
     typer.secho(harmless(text, LINES), err=err, fg=fg)  # noqa: TID251 - this is where they are removed
 
 

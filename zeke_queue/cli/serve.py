@@ -46,7 +46,8 @@ def api(
 ) -> None:
     """Serve the HTTP API and the dashboard, without a worker, until SIGTERM or SIGINT.
 
-    If no key exists yet, it creates the first one, and prints a link to sign in with it once.
+    If no key was ever created, it creates the first one, and prints a link that signs in to the dashboard
+    once.
     """
     web = _web_settings(host, port)
     asyncio.run(_serve(beginning(options_of(context), app), web))
@@ -70,7 +71,8 @@ def up(
     """Run everything in one process: API, dashboard, a worker with maintenance and schedules.
 
     Without a database (DATABASE_PRIMARY_URL, --database) it starts a private Postgres, which keeps its data;
-    without --app it runs the catalog installed with it. It prints a link to sign in to the dashboard once.
+    without --app it runs the catalog installed with it. If it created the first key, now or at an earlier
+    start, it prints a link that signs in to the dashboard once.
     """
     from zeke_queue.cli.catalog_loader import default_catalog
 
@@ -100,7 +102,7 @@ async def _check(begun: Beginning) -> None:
 
 
 class _ServerWithLink:
-    """A server that prints a link to sign in when it begins: not before the worker beside it has begun."""
+    """A server that prints a sign-in link when it begins, which is after the worker beside it has begun."""
 
     def __init__(self, server: ApiServer, offer: Callable[[], Awaitable[None]]) -> None:
         self._server = server
@@ -117,7 +119,7 @@ class _ServerWithLink:
 
 
 def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) -> _ServerWithLink:
-    """Bind the address; with ``again`` the server prints a link not only while no key exists."""
+    """Bind the address; with ``again``, the server prints a link also if the first key exists already."""
     from zeke_queue.cli.first_key import offer_sign_in
     from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages

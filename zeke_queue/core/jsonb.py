@@ -199,7 +199,7 @@ def size_over(text: str, cap: int) -> int | None:
 
 
 def _growth(text: str) -> int:
-    """Return by how much Postgres's spelling of ``dumps``' output is longer, in bytes, without writing it.
+    """Return how many bytes longer ``dumps``' output is as Postgres writes it, without writing it out.
 
     The number of calls does not depend on the number of values, so that a long text takes milliseconds.
     """

@@ -1,4 +1,4 @@
-"""How long a worker's jobs are its own without a further heartbeat: one definition for workers and tests.
+"""How long a heartbeat is valid: one definition for workers, storages and the simulator.
 
 An outage may begin just before a heartbeat is due, and after it the worker needs a moment to reconnect. So
 that no outage shorter than the lease interrupts a handler, a heartbeat is valid for the sum of the three.
@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 RECONNECT_MAX: Final = 3.0
-"""Seconds from the end of an outage to the next answered heartbeat; with short intervals, the interval."""
+"""Maximum seconds from the end of an outage to the next answered heartbeat; or the interval, if shorter."""
 
 WATCHED_MAX: Final = 100 * 365.25 * 86_400.0
-"""Seconds without an outage beyond which the time makes no difference."""
+"""Cap of the time without an outage, in seconds: no lease is longer."""
 
 
 def reconnect_time(interval: float) -> float:

@@ -353,7 +353,7 @@ def check_bytes(field: str, value: object, high: int) -> int:
         InvalidOptionError: it is not an integer, or out of range.
     """
     if type(value) is not int or not 1 <= value <= high:
-        raise InvalidOptionError(f"{field}: must be an integer of 1 to {high} bytes, got {shown(value)}")
+        raise InvalidOptionError(f"{field}: must be an integer from 1 to {high} (bytes), got {shown(value)}")
     return value
 
 

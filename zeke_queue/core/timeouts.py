@@ -17,19 +17,19 @@ BRIEF_LOCK_SECONDS: Final = 0.1
 """Seconds that a settlement which skips locked jobs waits for a slot or a child of one job at most."""
 
 LOCKS_TRIED: Final = 10
-"""Failed waits of such a settlement at most; it leaves the rest to the next one."""
+"""Maximum failed waits of such a settlement; it leaves the rest to the next settlement."""
 
 TICK_LOCK_SECONDS: Final = 0.2
 """Seconds that a transaction which serves ticks waits for a lock at most, since it delays other schedules."""
 
 STATEMENT_SECONDS: Final = 60.0
-"""Seconds that a statement runs at most; only one with a bad plan or on a stalled server needs them."""
+"""Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
 READ_SECONDS: Final = 5.0
 """Seconds that a search of jobs, or a count by time, runs by default (``JOBS_READ_TIMEOUT``)."""
 
 IDLE_SECONDS: Final = 30.0
-"""Seconds that a transaction of this package stays open without a statement at most.
+"""Maximum seconds for which a transaction of this package stays idle.
 
 A frozen process would otherwise keep its locks until it continues.
 """

@@ -40,12 +40,15 @@ def closed(chain: Sequence[UUID], job_id: UUID) -> str:
     """Return the error of a job that would wait for itself, with the chain of jobs by which it would."""
     if chain[-1] != job_id:
         return (
-            f"The handler waits for job {chain[0]}, the first of {WAIT_CHAIN_MAX} jobs that wait for each "
-            "other in a row; use fewer generations of children"
+            f"The handler waits for job {chain[0]}, the first of {WAIT_CHAIN_MAX} or more jobs, each of "
+            "which waits for the next one; use fewer generations of children"
         )
     if len(chain) == 1:
-        return "The job waits for itself, which would never end"
+        return "The job would wait for itself, which would never end; wait for another job"
     named = [str(one) for one in (job_id, *chain[:-1])]
     if len(named) > _NAMED_MAX:
         named[_NAMED_MAX - 1 : -1] = [f"{len(named) - _NAMED_MAX} more jobs"]
-    return f"These jobs would wait for each other, which would never end: {' -> '.join(named)} -> {job_id}"
+    return (
+        f"These jobs would wait for each other, which would never end: {' -> '.join(named)} -> {job_id};"
+        " remove one of these waits"
+    )

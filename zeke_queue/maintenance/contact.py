@@ -1,4 +1,4 @@
-"""Since when the storage has been reachable without an outage, as regular calls show."""
+"""The time since the last outage of the storage, observed from regular calls."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 class Contact:
-    """The time without an outage, from calls that are made at intervals; from any thread.
+    """Measures the time since the last outage, from calls made at intervals; may be used from any thread.
 
-    After an outage each worker needs time to renew its lease. So a lease counts as ended only for one who has
-    been in contact for as long. An outage shorter than ``gap`` is not noticed, and ends no lease.
+    After an outage each worker needs time to renew its lease. So maintenance treats a lease as ended only
+    after as long a time without an outage. An outage shorter than ``gap`` is not noticed, and ends no lease.
 
     Args:
-        gap: seconds between two answers at most; after a longer time there may have been an outage.
+        gap: maximum seconds between two answers without an outage.
     """
 
     def __init__(self, clock: Clock, gap: float) -> None:

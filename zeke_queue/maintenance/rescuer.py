@@ -76,7 +76,7 @@ class Rescuer:
         return len(found), [job for job in found if job.id in changed]
 
     async def _overdue(self, transaction: Transaction, limit: int) -> list[ExpiredJob]:
-        """Lock overdue jobs; those of silent workers only if these have had time to renew their lease."""
+        """Lock overdue jobs; skip those of workers that may not have had time to renew their lease."""
         contact, began = self.contact, self._clock.monotonic()
         if contact is None:
             return await transaction.lock_expired(limit)

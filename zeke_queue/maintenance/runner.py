@@ -203,7 +203,8 @@ class Maintenance:
                 if not await batch(duty) or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
-            if not isinstance(error, StatementTimeoutError):  # that one costs the server as much each time
+            # A statement that timed out costs the server as much each time, so it gets the longer pauses.
+            if not isinstance(error, StatementTimeoutError):
                 self._unavailable.add(duty)
             self._log.warning("maintenance_retrying", duty=duty, error=str(error))
             return False

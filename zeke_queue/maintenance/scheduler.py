@@ -46,10 +46,10 @@ BLOCKED_TRIES: Final = 5
 """Blocked schedules that a round tries at most; each may take ``TICK_LOCK_SECONDS``."""
 
 BLOCKED_DOUBLINGS: Final = 2
-"""How often the pause before a blocked schedule is tried again doubles, from ``every``."""
+"""How many times the pause before a blocked schedule is retried doubles, starting with ``every``."""
 
 ABSENT_TRIES: Final = 3
-"""Tries in a row that do not find a blocked schedule, until it is left to the other rounds again."""
+"""Consecutive tries that do not find a blocked schedule after which regular rounds serve it again."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
 """Time until a schedule that could not be read or served is tried again, since it may have been fixed."""
@@ -261,7 +261,7 @@ class Scheduler:
         except Exception as error:
             if _is_outage(error):
                 raise
-            # Its row can't even be postponed, so each round finds it again
+            # The row could not be postponed, so each round finds it again.
             self._log.error("schedule_not_put_off", schedule=name, error=str(error))
         return []
 

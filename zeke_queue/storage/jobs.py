@@ -118,8 +118,8 @@ class Transaction(JobWriter, Protocol):
 
         Args:
             idle_timeout: seconds without a statement after which the server rolls the transaction back; a
-                shorter one of the server's own stays. In memory it has no meaning: a process that stands
-                still stops the storage too.
+                shorter server setting takes precedence. Ignored in memory, where a process that hangs stops
+                the storage too.
 
         Returns:
             False if it is not active at this attempt, so nothing should be written on its behalf.
@@ -132,8 +132,8 @@ class Transaction(JobWriter, Protocol):
         The locks last as long as the transaction, so use it inside one. Rows locked by others are skipped.
 
         Args:
-            watched: seconds for which the caller has reached the storage without an outage. A silent worker
-                is dead only if its lease is shorter, since it has had that time to renew it.
+            watched: seconds since the caller last saw an outage of the storage. A worker without heartbeats
+                counts as dead only if its lease is shorter than that, so that it had time to renew it.
         """
         ...
 
@@ -172,8 +172,8 @@ class JobStore(JobWriter, Protocol):
 
         Args:
             connection: the caller's connection with an open transaction.
-            own: only this package's verbs run in it, so they wait for locks no longer than outside. In an
-                application's transaction they wait as long as its own statements do.
+            own: whether only this package uses the transaction, so its lock waits have this package's limits.
+                In an application's transaction they have the application's.
         """
         ...
 
@@ -189,7 +189,7 @@ class JobStore(JobWriter, Protocol):
         """Write outcomes of active jobs; see ``JobWriter.settle``.
 
         Args:
-            skip_locked: settle the jobs that no other transaction keeps locked, and wait for no other.
+            skip_locked: settle only the jobs that no other transaction has locked, without waiting.
 
         Raises:
             LockTimeoutError: some are locked. With ``skip_locked`` the others are settled, and the error
@@ -225,9 +225,9 @@ class JobStore(JobWriter, Protocol):
         Args:
             capacity: queues, and how many jobs of each at most.
             limit: how many jobs in total at most, at least 1.
-            bytes_max: how many bytes their payloads and meta have together at most, as JSON, but one job at
-                the least. The first job in this order that does not fit ends the claim, so that no smaller
-                ones get ahead of it for ever. None for no limit.
+            bytes_max: maximum total bytes of their payloads and meta, as JSON; the first job may exceed it.
+                The first job in claim order that does not fit ends the claim, so that smaller jobs can't
+                starve it. None for no limit.
         """
         ...
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 from zeke_queue.storage.jobs import JobStore
 
 PGBOSS_SILENCE: Final = 120.0
-"""Seconds since its last round at which the cron of a pg-boss 9 counts as ended; it runs once a minute."""
+"""Seconds after its last round at which the cron of a pg-boss 9 counts as stopped; it runs once a minute."""
 
 
 class MaintenanceStore(Protocol):
@@ -17,8 +17,9 @@ class MaintenanceStore(Protocol):
         """Resume jobs that missed the end or the deletion of their child; return how many.
 
         The end of a child normally resumes its parent; this covers a crash, or another program's changes. One
-        call reads the ``limit`` jobs that ended last and the parents of ``limit * 10`` children, and the
-        next call at others: it takes no longer if more jobs wait.
+        call reads the ``limit`` jobs that ended last, and the parents of ``limit * 10`` further children; the
+        next call continues with the following ones. So its cost does not grow with the number of waiting
+        jobs.
         """
         ...
 

@@ -49,7 +49,7 @@ private feed.
 
 
 _OF_LINES: Final = frozenset({"event", "exception", "stack"})
-"""Fields whose line breaks are written as such in text."""
+"""Fields whose line breaks are kept in lines as text."""
 
 
 class _Setup(NamedTuple):
@@ -223,7 +223,7 @@ def _readable(key: str, value: Any) -> Any:
 
 
 def _traceback(stream: TextIO, error: ExcInfo) -> None:
-    """Write a traceback, whose message and lines of code may be of others."""
+    """Write a traceback without control characters, which its message and code may contain."""
     written = StringIO()
     plain_traceback(written, error)
     stream.write(harmless(written.getvalue(), LINES))

@@ -1,6 +1,6 @@
-"""Text of others for terminals: no control characters, which a terminal would obey.
+"""Untrusted text for terminals, without the control characters that a terminal would interpret.
 
-Every sender of jobs determines names, payloads, errors and log fields. A terminal interprets escape
+Senders of jobs determine names, payloads, errors and log fields. A terminal interprets escape
 sequences and C1 controls, and direction marks make one text look like another. So everything that may reach
 a terminal passes ``harmless``, or as JSON ``escaped``: the console and ``echo`` of the command line, and the
 lines of the log.
@@ -14,7 +14,7 @@ JOINERS: Final = "\u200c\u200d"
 """Invisible characters that letters of Persian and emojis need; they control nothing."""
 
 LINES: Final = "\n\t" + JOINERS
-"""What remains in text of several lines."""
+"""Characters to keep in text of several lines."""
 
 _BMP_END: Final = 0x10000
 

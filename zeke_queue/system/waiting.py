@@ -27,7 +27,7 @@ BACKOFF_MAX: Final = 30.0
 OUTAGE_PAUSE_MAX: Final = 2.0
 """Seconds that a loop waits at most while the storage is unavailable, unless its own interval is longer.
 
-Each worker asks that often, so the work goes on soon after the outage, however long it was.
+Each worker asks that often, so the work continues soon after the outage, however long it was.
 """
 
 DETACHED: Final[ContextVar[bool]] = ContextVar("zeke_detached", default=False)

@@ -285,12 +285,12 @@ class JobContext(Sender, Generic[Res]):
         """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one.
 
         It locks this job, so it commits only while this attempt owns the job. Meanwhile the job can't be
-        cancelled, so keep the block short. If the process stands still in the block, the database rolls the
+        cancelled, so keep the block short. If the process hangs in the block, the database rolls the
         transaction back at the job's deadline, and another attempt can run.
 
         Args:
             connection: see ``Queue.transaction``.
-            lock: False to write also if the job has been lost, for facts that stay true, such as costs.
+            lock: False to commit even if the job has been lost, for facts that stay true, such as costs.
 
         Raises:
             LeaseLostError: the worker no longer holds this job, for example because it was cancelled.

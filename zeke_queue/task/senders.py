@@ -146,8 +146,8 @@ class Transaction(Sender):
         gets an error here. ``job.transaction()`` does so by itself.
 
         Args:
-            idle_timeout: seconds without a statement after which the database rolls the transaction back,
-                since its process may stand still; None for the database's own setting.
+            idle_timeout: seconds without a statement after which the database rolls the transaction back, in
+                case the process hangs; None for the database's own setting.
 
         Raises:
             LeaseLostError: the job is no longer active at this attempt.

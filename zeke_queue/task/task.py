@@ -53,7 +53,7 @@ FIELDS_MAX: Final = 100
 """Invalid fields of a payload that an error names."""
 
 ERRORS_READ_MAX: Final = 10_000
-"""Errors of one payload that are read to be named; of more, which would take seconds, only the number is."""
+"""Maximum errors of a payload that are read; of more, which take seconds, only the number is reported."""
 
 _NO_PAYLOAD: Final = (b"{}", b"null", b"")
 
@@ -331,7 +331,7 @@ class Task(Generic[P, R]):
     def _invalid(self, error: ValidationError) -> PayloadValidationError:
         count = error.error_count()
         if count > ERRORS_READ_MAX:
-            why = f"{count} parts are invalid, which are too many to list; check it by {self.payload_type!r}"
+            why = f"has {count} invalid parts, too many to list; validate it with {self.payload_type!r}"
             return PayloadValidationError(self.name, [FieldError("payload", why)])
         details = error.errors(include_url=False, include_context=False, include_input=False)
         fields = [

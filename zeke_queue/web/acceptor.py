@@ -1,8 +1,8 @@
-"""Accepts connections, no more of them than the process has files to spare for.
+"""Accepts connections up to a limit that leaves files to the rest of the process.
 
-The worker, the database and the log beside the server need files too. At the limit the connection that has
-waited longest for a whole request is closed for a new one, so that clients that send none keep no other out;
-if all are busy, new ones wait, one accepted and the others in the system's queue, until one ends.
+The worker, the database connections and the log need files too. At the limit, the connection that has waited
+longest for a whole request is closed for a new one, so that clients that send none do not exclude others; if
+all are busy, new connections wait, one accepted and the others in the listen backlog, until one ends.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting after the system had no file or memory for a connection."""
 
 LOG_INTERVAL: Final = 60.0
-"""Seconds in which the same trouble is logged once."""
+"""Minimum seconds between two log lines about the same condition."""
 
 FILES_SHARE: Final = 0.5
-"""The part of the files of the process (``ulimit -n``) that connections may take."""
+"""Share of the process's open files (``ulimit -n``) that connections may use."""
 
 
 class Acceptor:
@@ -67,7 +67,7 @@ class Acceptor:
             try:
                 accepted, _ = await loop.sock_accept(self._listening)
             except OSError as error:
-                if error.errno != errno.ECONNABORTED:  # of a client that has left already
+                if error.errno != errno.ECONNABORTED:  # the client has disconnected already
                     self._log("connections_not_accepted", error=error.strerror, pause=ACCEPT_PAUSE)
                     await self._clock.sleep(ACCEPT_PAUSE)
                 continue
@@ -100,7 +100,7 @@ class Acceptor:
 
 
 def connection_limit(most: int) -> int:
-    """Return how many connections the process may have: ``most``, or less by its files."""
+    """Return the maximum number of connections: ``most``, or fewer if the process may open few files."""
     try:
         import resource  # noqa: PLC0415 - not every system has it
     except ImportError:

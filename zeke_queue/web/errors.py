@@ -124,7 +124,7 @@ def to_api_error(error: Exception) -> ApiError:
 def _ours(error: Exception) -> ApiError:
     """Convert an exception that the caller did not cause to an API error."""
     if isinstance(error, LockTimeoutError):
-        message = "Another transaction keeps a row locked; nothing was changed, retry later"
+        message = "Another transaction keeps a row locked; nothing was changed. Retry later"
         return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
     if isinstance(error, ReadTimeoutError):
         return ApiError(503, str(error), headers={"retry-after": RETRY_AFTER})

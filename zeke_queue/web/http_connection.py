@@ -1,8 +1,8 @@
-"""One connection of the server, with a deadline for each thing that its client may leave undone.
+"""A connection of the server, with a deadline for each step of its client.
 
-uvicorn waits without limit for the rest of a header or a body, and for a client that reads nothing. Here each
-of these ends with the connection; a request that was understood is answered with 408 first. A response takes
-as long as the application needs, so a live stream is not limited.
+uvicorn waits without limit for the rest of a header or a body, and for a client that does not read. Here each
+of these waits has a deadline, after which the connection is closed; a client that has begun a request gets
+408 first. A response takes as long as the application needs, so a live stream is not limited.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 BODY_RATE: Final = 4096
-"""Bytes per second at which a body may arrive however large it is: each adds to the time that it has."""
+"""Bytes of a body that give it one second more to arrive."""
 
 LINGER_TIMEOUT: Final = 5.0
 """Seconds for which the rest of a body is read and dropped once its request is answered; a client that still
@@ -142,7 +142,7 @@ class HttpConnection(H11Protocol):
         return self.transport.get_write_buffer_size()
 
     def _follow(self) -> None:
-        """Enter the phase that what was received or sent leads to."""
+        """Enter the phase that follows from the connection's state."""
         phase = self._reached()
         if phase is not self.phase or self.cycle is not self._request:
             self._enter(phase)
@@ -193,8 +193,8 @@ class HttpConnection(H11Protocol):
         late = {Phase.HEADER: self._deadlines.header, Phase.BODY: self._deadlines.body}.get(self.phase)
         told = None
         if late is not None and (self.phase is Phase.BODY or self.conn.trailing_data[0]):
-            part = self.phase.name.lower()
-            told = f"The {part} of a request must arrive within {late:g} s; send it at once"
+            more = f", plus 1 s for each {BODY_RATE} bytes" if self.phase is Phase.BODY else ""
+            told = f"{self.phase.name.lower()}: must arrive within {late:g} s{more}; send it at once"
         self._close(408, told)
 
     def _close(self, status: int, told: str | None) -> None:

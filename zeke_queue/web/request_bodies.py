@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from starlette.types import Message, Receive, Scope
 
 PARTS_MAX: Final = 100_000
-"""Objects and lists in a body. Each costs a hundred times as much as its two bytes to parse and to check."""
+"""Maximum objects and lists in a body: each costs a hundred times as much as other bytes to parse."""
 
 LARGE: Final = 65_536
-"""Bytes of a body from which on Python code that reads all of it runs in a thread, beside the event loop."""
+"""Size in bytes from which on a body is read in a thread, so that it does not block the event loop."""
 
 MEMBERS_MAX: Final = 100
-"""Members of a body whose unknown members are errors, each with a line of its own."""
+"""Maximum members of a body whose unknown members are errors, since each gets a line in the answer."""
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
@@ -39,7 +39,7 @@ def check_parts(body: bytes) -> None:
         return
     if re.match(rb"(?:%b){%d}" % (_PART, PARTS_MAX + 1), body, re.DOTALL):
         raise HTTPException(
-            413, f"body: must have at most {PARTS_MAX} objects and lists, got more; send a reference to them"
+            413, f"body: must have at most {PARTS_MAX} objects and lists, got more; send a reference instead"
         )
 
 
@@ -58,7 +58,7 @@ def capped(scope: Scope, receive: Receive, most: int) -> Receive:
         message: Message = await receive() if read <= most else {}
         read += 0 if length.isdigit() else len(message.get("body", b""))
         if read > most:
-            detail = f"body: must have at most {most} bytes"
+            detail = f"body: must have at most {most} bytes; send less, or raise API_BODY_MAX"
             raise HTTPException(413, detail, headers={"connection": "close"})
         return message
 
@@ -100,7 +100,7 @@ class RequestBody(BaseModel):
         members = len(cast("dict[str, Any]", given)) if isinstance(given, dict) else 0
         if members > MEMBERS_MAX and cls.model_config.get("extra") == "forbid":
             raise ValueError(
-                f"must have at most {MEMBERS_MAX} members, got {members}; send those that it has"
+                f"must have at most {MEMBERS_MAX} members, got {members}; send only documented members"
             )
         return cast("Any", given)
 

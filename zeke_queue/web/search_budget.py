@@ -1,4 +1,4 @@
-"""The share of the storage's connections that searches of one interface may take.
+"""A limit on the concurrent searches of one interface, by the storage's connections.
 
 A search is a read whose cost grows with the number of jobs: a page of jobs, or counts.
 """
@@ -45,7 +45,7 @@ class SearchBudget:
 
     @asynccontextmanager
     async def search(self) -> AsyncGenerator[None]:
-        """Wait for a free place for a block.
+        """Hold one of the places for a block, waiting for a free one.
 
         Raises:
             ApiError: 503 if none is free in time.

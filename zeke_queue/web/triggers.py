@@ -111,7 +111,7 @@ class Jobs:
         if idempotency_key is None:
             return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)
-        # A thread writes what may be a large payload, so that the event loop goes on.
+        # A thread writes what may be a large payload, so that the event loop is not blocked.
         digest = await asyncio.to_thread(self._digest, task, payload)
         replayed = await self._queue.get(job_id) is not None
         if not replayed:

@@ -139,8 +139,8 @@ class ClaimState:
     Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once
     the storage has recorded that the worker sleeps, since earlier sends do not wake it.
 
-    Payloads have a budget. Once those that are held have used it up nothing is claimed until they have half
-    of it, or until none waits for a pool task, so that a claim brings more than one job.
+    Payloads have a budget. Once the held ones have used it up, nothing is claimed until they use less than
+    half of it, or until no job waits for a pool task, so that a claim brings more than one job.
 
     Args:
         poll: seconds between claims without a notification.

@@ -1,7 +1,7 @@
 """What the catalog declares, stored when a worker starts, or later if a row is locked.
 
-Another session may have locked the row of a queue or a schedule for long. The worker starts without it then,
-under what is stored, and repeats the rest until it is stored.
+Another session may keep the row of a queue or a schedule locked. The worker then starts with the stored
+definition, and retries until the declared one is stored.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ class Declaration:
         except LockTimeoutError as error:
             # Of several declarations of one queue the last one counts.
             self.left = [*{queue.name: queue for queue in queues}.values(), *schedules]
-            hint = "the worker starts with what is stored, and stores the rest once the row is unlocked"
-            log.get_logger().warning("declaration_waits", reason=str(error), hint=hint)
+            consequence = "the worker starts with the stored limits and schedules, and stores the rest later"
+            log.get_logger().warning("declaration_waits", reason=str(error), consequence=consequence)
 
     async def run(self) -> None:
         """Store what is left, and repeat that as long as rows are locked; then wait to be cancelled."""

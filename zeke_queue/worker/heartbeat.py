@@ -160,7 +160,7 @@ class Heartbeat(Part):
         unknown, self._unknown = self._unknown, []
         if unknown:
             released = await self._storage.settle(released=unknown)
-            log.get_logger().warning("claims_released", jobIds=[str(one) for one in sorted(released)])
+            log.get_logger().warning("unknown_jobs_released", jobIds=[str(one) for one in sorted(released)])
 
     async def _log_lost(self) -> None:
         lost, self._lost = self._lost, []
@@ -177,7 +177,7 @@ class Heartbeat(Part):
                 log.get_logger().warning("lease_lost", **job.log_fields(), status=status)
 
     def _thread_failed(self, error: StorageError) -> None:
-        """Log the first error of an outage; ``StorageHealth`` sees only the storage's own connections."""
+        """Log the first error of an outage; ``StorageHealth`` does not see errors of this connection."""
         if not self._failing:
             log.get_logger().warning("heartbeat_failed", error=str(error))
         self._failed(error)

@@ -24,13 +24,13 @@ UNANSWERED_MAX: Final = 3
 """Heartbeats without an answer at one time at most; then the oldest is abandoned for the next one."""
 
 PAUSE_MIN: Final = 0.1
-"""Seconds to the next heartbeat after a first failure at most; doubled with each further failure."""
+"""Maximum seconds to the next heartbeat after a first failure; doubled with each further failure."""
 
 PAUSE_MAX: Final = 1.0
 """Seconds to the next heartbeat after any failure at most; a third of the time to reconnect, if shorter."""
 
 
-def patience(interval: float) -> float:
+def answer_timeout(interval: float) -> float:
     """Return the seconds without an answer after which another heartbeat is sent.
 
     It leaves a third of the time to reconnect for connecting and the statement.
@@ -82,7 +82,7 @@ class HeartbeatSender:
                     oldest.add_done_callback(abandoned.discard)
                 sent_at, answers = self._clock.monotonic(), self._answers
                 unanswered.append(newest := asyncio.ensure_future(self._is_answered()))
-                await self._wait(newest, sent_at + patience(self._interval))
+                await self._wait(newest, sent_at + answer_timeout(self._interval))
                 if self._answers > answers:
                     failures = 0
                     await self._clock.sleep(sent_at + self._interval - self._clock.monotonic())

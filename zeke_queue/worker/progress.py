@@ -67,7 +67,7 @@ class LineBudget:
         self._lock = Lock()
 
     def begin(self) -> bool:
-        """Hand one line over to the loop; return False if it is dropped."""
+        """Reserve a place for a line on its way to the loop; return False to drop the line."""
         with self._lock:
             if self._lines <= 0 or self._bytes <= 0 or self._pending >= PENDING_MAX:
                 self.dropped += 1
@@ -76,7 +76,7 @@ class LineBudget:
             return True
 
     def end(self, size: int) -> bool:
-        """Take one line from the handler; return False if it is dropped."""
+        """Count a line that the loop has taken; return False to drop it."""
         with self._lock:
             self._pending -= 1
             if self._lines <= 0 or self._bytes <= 0:
@@ -259,7 +259,7 @@ def _left_out(count: int) -> str:
 _OVER: Final = jsonb.dumps(
     {
         "level": "warning",
-        "message": f"this attempt has stored {LINES_OF_ATTEMPT} lines or {BYTES_OF_ATTEMPT // 2**20} MiB, the"
-        " limits; its further lines are left out",
+        "message": f"this attempt has reached its limit of {LINES_OF_ATTEMPT} stored log lines or"
+        f" {BYTES_OF_ATTEMPT // 2**20} MiB; further lines are not stored",
     }
 )

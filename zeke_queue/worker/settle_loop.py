@@ -48,7 +48,7 @@ BATCH_MAX: Final = 1000
 
 
 APART_FAILURES: Final = 3
-"""Failures in a row by which the pause between two tries for jobs kept apart grows: to 0.8 seconds."""
+"""Failures after which the pause between retries of deferred jobs no longer grows: at 0.8 seconds."""
 
 
 class SettleLoop(Part):
@@ -160,7 +160,7 @@ class SettleLoop(Part):
             self._state.apart[batch[0]] = None
 
     async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
-        """Find the outcomes that the storage refuses, and store a failure in place of each."""
+        """Settle each job by itself; store a failure in place of each outcome that the storage refuses."""
         if len(batch) > 1:
             for job in batch:
                 await self._store([job], repeated=True)
@@ -180,8 +180,8 @@ class SettleLoop(Part):
     async def _retry_apart(self) -> None:
         """Store the outcomes of jobs kept apart until none is left.
 
-        A job whose deadline has passed would be rescued, and run again, as soon as it is unlocked; so this
-        waits in line for its lock, while maintenance skips locked jobs.
+        A job whose deadline has passed would be rescued as soon as it is unlocked, and run again. So this
+        waits for the lock, in Postgres's lock queue, while maintenance skips locked jobs.
         """
         apart, failures = self._state.apart, 0
         while apart:
@@ -263,7 +263,7 @@ class SettleLoop(Part):
 async def _past_locks(
     call: Callable[..., Awaitable[set[UUID]]], *, repeated: bool, skip: bool
 ) -> tuple[AbstractSet[UUID], bool]:
-    """Make a call of the storage; if rows are locked, make it for the others.
+    """Call the storage; if rows are locked, call it again and skip the locked ones.
 
     Args:
         call: takes ``repeated`` and ``skip_locked``, and returns the ids that it changed.

@@ -1,4 +1,4 @@
-"""Jobs that the storage holds for a worker which does not know them: those of claims whose answer was lost.
+"""Jobs that the storage holds for a worker that does not know them, since the claim's answer was lost.
 
 A server may finish a claim long after its client has given up on the connection. Nothing else would find
 such a job before its deadline, since its worker lives.
@@ -31,7 +31,7 @@ class UnknownJobs:
         self._left: dict[tuple[UUID, int], None] = {}
 
     def leave(self, job: UUID, attempt: int) -> None:
-        """Leave an attempt to its deadline, since the storage refuses each outcome of it."""
+        """Leave an attempt to its deadline, since the storage refuses all its outcomes."""
         self._left[job, attempt] = None
 
     def find(

@@ -201,7 +201,7 @@ class Worker:
         if interval * 2 > lease:
             raise InvalidOptionError(
                 f"heartbeat_interval: must be at most half of the lease ({lease:g} s), got {interval:g} s;"
-                " lower it, or raise the lease: an outage is noticed after two intervals"
+                " lower it, or raise the lease: an outage may take two intervals to be noticed"
             )
         served = _served(queue, tasks) if concurrency else {}
         limits = {} if task_concurrency is None else _limits(queue, served, task_concurrency)

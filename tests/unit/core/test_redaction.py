@@ -115,7 +115,7 @@ def test_placeholder_is_replaced_only_by_the_kept_value_at_its_path() -> None:
     )
 
 
-def test_so_many_missing_values_are_named() -> None:
+def test_number_of_named_missing_values_is_limited() -> None:
     value = {"a": [REDACTED] * (MISSING_MAX + 5)}
     _, missing = restored(value, None, ("payload.a.*", "payload.a.7"), "payload")
     assert missing == [f"payload.a.{place}" for place in range(MISSING_MAX)]

@@ -164,7 +164,7 @@ async def test_first_key_is_created_once_and_signs_in_by_a_link(call: Web, queue
     async with web.client() as client:
         used = await client.get(link(first.token))
         assert (used.status_code, "set-cookie" in used.headers) == (401, False)
-        assert "used already" in used.text
+        assert "has been used" in used.text
     again = await first_sign_in(queue, again=True)
     assert again is not None
     assert again.key is None

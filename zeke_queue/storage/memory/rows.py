@@ -83,7 +83,7 @@ class Row:
     def begin(self, worker: UUID | None, now: datetime) -> None:
         """Make the job active; a retry is counted at the claim, as in pg-boss, so a release uses none.
 
-        After the last number of an attempt comes 1, which differs from it; retries are counted no further.
+        After the integer maximum the attempt restarts at 1; the number of retries stays at the maximum.
         """
         if self.state is RowState.RETRY:
             self.retry_count += 1

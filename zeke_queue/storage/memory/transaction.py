@@ -93,7 +93,7 @@ class MemoryTransaction(MemoryVerbs):
 
     async def lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock an active job until the transaction ends."""
-        del idle_timeout  # a process that stands still stops this storage too
+        del idle_timeout  # a process that hangs stops this storage too
         self._begin()
         if self._locks.any:
             await self._locks.clear(lambda: [job_id], self._scope.owner)
@@ -104,7 +104,7 @@ class MemoryTransaction(MemoryVerbs):
         return True
 
     def lock(self, key: UUID | str) -> bool:
-        """Lock a row until the end, as a statement of another program does; False if another one has it."""
+        """Lock a row until the end of the transaction; return False if another one holds the lock."""
         self._begin()
         if self._locks.taken(key, self._owner):
             return False

@@ -217,7 +217,7 @@ class Claims:
         return self._held.next_retry()
 
     async def _report_stuck(self) -> None:
-        """Log which queues have been locked for seconds, and by which session."""
+        """Log the queues that stay locked, and the sessions that hold the locks."""
         stuck, self._stuck = self._stuck, {}
         if not stuck:
             return
@@ -227,7 +227,7 @@ class Claims:
                 queue=name,
                 seconds=round(stuck[name], 1),
                 session={"pid": pid, "application": application, "state": state},
-                hint="its jobs wait until that session ends its transaction",
+                consequence="its jobs wait until that session ends its transaction",
             )
 
     async def _look_up_limits(self) -> None:
@@ -267,7 +267,7 @@ def ready_parameters(
 
 
 def _heads(capacity: Sequence[QueueCapacity], marks: dict[str, dict[int, Mark]]) -> dict[str, Any]:
-    """Return where to look for due jobs: the marks, and the gaps between their priorities."""
+    """Return the positions where the search begins: the marks, and the gaps between their priorities."""
     gaps: list[tuple[str, int, int]] = []
     known: list[tuple[str, int, datetime, UUID]] = []
     for name, _ in capacity:
@@ -292,7 +292,7 @@ def _heads(capacity: Sequence[QueueCapacity], marks: dict[str, dict[int, Mark]])
 
 
 def _rest(wanted: Wanted, taken: Sequence[Claimed]) -> Wanted:
-    """Return what may be taken besides."""
+    """Return what may still be taken after ``taken``."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1

@@ -22,9 +22,9 @@ KEPT_SECONDS: Final = 60.0
 """Seconds that a connection may stay out of the pool, which manages the age of its connections."""
 
 RECONNECT_SECONDS: Final = 2.0
-"""Seconds for which the pool tries to replace a lost connection, and a caller waits before it asks again.
+"""Seconds for which the pool tries to replace a lost connection, and after which a waiting caller asks again.
 
-The pool doubles its pauses between tries, to minutes in a long outage; this begins them anew.
+The pool doubles its pauses between tries, to minutes in a long outage; a new request restarts them.
 """
 
 
@@ -79,7 +79,7 @@ class Connections:
             await self.give(connection)
 
     async def _from_pool(self) -> Connection:
-        """Take a connection of the pool; ask repeatedly, since a pool without any connects when asked."""
+        """Take a connection from the pool; ask repeatedly, since an empty pool connects only on request."""
         time = asyncio.get_running_loop().time
         until = time() + self._pool.timeout
         self._waiting += 1

@@ -53,7 +53,7 @@ _OF_VALUES: Final = ("22", "23", "44", "54", "P0")
 
 
 class _Writing:
-    """A context around a statement that writes values of several jobs."""
+    """Context manager that separates errors in values from other failures of a statement."""
 
     def __enter__(self) -> None:
         pass
@@ -114,8 +114,8 @@ def as_storage_error(error: Exception, state: str | None = None) -> StorageError
         )
     if is_notify_queue_full(error):
         return StorageUnavailableError(
-            f"The transaction was rolled back: {message}. Repeat it: notifications are left out meanwhile."
-            " `zeke doctor` names the session that keeps the queue from being emptied"
+            f"The transaction was rolled back: {message}. Repeat it; it then sends no notifications."
+            " `zeke doctor` names the session that prevents the queue's cleanup"
         )
     if state == _LOCKED:
         return LockTimeoutError.of(message)
@@ -150,8 +150,9 @@ def _why_unavailable(error: Exception, state: str, message: str) -> str | None:
 
 def _cut(message: str) -> str:
     return (
-        f"The database cut a statement short: {message}. If it happens again, check which statement is slow,"
-        " and time limits in the connection string's options, such as statement_timeout"
+        f"The database ended a statement or transaction at a time limit: {message}. If it happens again, find"
+        " the slow statement, or raise the limit (statement_timeout and the like) in the connection string's"
+        " options"
     )
 
 
@@ -183,7 +184,7 @@ def writing() -> AbstractContextManager[None]:
 
 
 def is_of_values(state: str) -> bool:
-    """Return whether an SQLSTATE says that the server refuses a value, now and later."""
+    """Return whether an SQLSTATE means that the server refuses a value, so that a retry can't succeed."""
     return state.startswith(_OF_VALUES)
 
 

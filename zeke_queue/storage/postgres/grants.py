@@ -1,4 +1,4 @@
-"""Grants for a role that runs workers, serves the API and sends jobs, and owns nothing."""
+"""Grants for a role that runs workers, serves the API and sends jobs, without owning the tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def grant(dsn: str, schema: str, role: str) -> None:
 
 
 def run_grants(dsn: str, schema: str, role: str, rights: Mapping[str, str]) -> None:
-    """Grant rights by table; ``*`` stands for all tables of the schema. Raises as ``grant``."""
+    """Grant rights by table, ``*`` for all tables of the schema; raises the errors of ``grant``."""
     refused: list[str] = []
     place, grantee = sql.Identifier(schema), sql.Identifier(role)
     granted = [sql.SQL("grant usage on schema {} to {}").format(place, grantee)]

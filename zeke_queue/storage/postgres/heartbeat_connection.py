@@ -1,4 +1,4 @@
-"""Heartbeats on a connection of their own, which no statement, transaction or event loop of others delays."""
+"""Heartbeats on a separate connection, so that no other statement, transaction or event loop delays them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _CONNECT_SECONDS_MIN: Final = 2
 """Seconds for one host at least, which is also libpq's minimum."""
 
 _SETTINGS: Final = {
-    # A statement whose answer nothing awaits any more must not occupy the server.
+    # The server must not keep running a heartbeat that the client has abandoned.
     "statement_timeout": "10000",
     # A heartbeat that a crash of the server loses is sent again, so a slow disk need not delay it.
     "synchronous_commit": "off",

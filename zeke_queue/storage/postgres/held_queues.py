@@ -1,4 +1,4 @@
-"""Limited queues whose row another session has locked: which claims leave them out, and what is logged.
+"""Limited queues whose row another session has locked: when claims retry them, and when that is logged.
 
 A claim locks the rows of its limited queues without waiting, so a locked row affects only its own queue. The
 queue is tried again after a pause, which is doubled as long as the same transaction has the row. The row of a
@@ -21,7 +21,7 @@ RETRY_MAX: Final = 1.0
 """Seconds until it is tried again at most, while one transaction has the row."""
 
 REPORT_AFTER: Final = 5.0
-"""Seconds for which one transaction must have had the row before that is logged."""
+"""Seconds for which one transaction must hold the row before that is logged."""
 
 REPORT_INTERVAL: Final = 60.0
 """Seconds between two log lines about the same queue at least."""
@@ -40,14 +40,14 @@ class _Held:
 
 
 class Stuck(NamedTuple):
-    """A queue whose row one transaction has had for so many seconds, as far as this process saw."""
+    """A queue, and for how many seconds this process has seen one transaction hold its row."""
 
     name: str
     seconds: float
 
 
 class HeldQueues:
-    """The queues whose rows were locked by others when this process tried them last."""
+    """Tracks the queues whose rows were locked by other sessions at this process's last try."""
 
     def __init__(self) -> None:
         self._held: dict[str, _Held] = {}

@@ -114,7 +114,7 @@ class Listener:
             "listening_impossible",
             reason="a pooler gives each transaction another connection",
             consequence="jobs and changes of other processes are found by polling",
-            remedy="set JOBS_LISTEN=false, or connect to Postgres itself",
+            hint="set JOBS_LISTEN=false, or connect to Postgres directly",
         )
 
     def _notify_job(self, name: str) -> None:
@@ -131,7 +131,7 @@ async def _is_shared(connection: AsyncConnection, conninfo: str) -> bool:
     """
     own = await _server_process(connection)
     if own == connection.info.backend_pid:
-        return False  # a pooler gives clients numbers of its own, for their cancellations
+        return False  # the process id is the server's own; a pooler reports ids of its own
     async with asyncio.timeout(_POOLER_SECONDS):
         for _ in range(_POOLER_ROUNDS):
             if await _server_process(connection) != own:

@@ -215,7 +215,7 @@ def connected(dsn: str) -> Generator[Connection]:
 
 
 def _is_pooled(connection: Connection) -> bool:
-    """Return whether a pooler is in between: it gives clients numbers of its own, for their cancellations."""
+    """Return whether the connection goes through a pooler, which gives clients process ids of its own."""
     return _one(connection, "select pg_backend_pid()") != connection.info.backend_pid
 
 

@@ -1,6 +1,6 @@
-"""What to do about notifications while the server's queue of them is full.
+"""The mode in which statements notify, by whether the server's notification queue is full.
 
-A session that listens and does not read, such as a frozen process, keeps the queue from being emptied.
+A session that listens and does not read, such as a process that hangs, prevents the cleanup of the queue.
 Statements are then repeated without their notifications: polling finds the work.
 """
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.statements import Notify
 
 GUARDED_SECONDS: Final = 60.0
-"""Seconds for which statements look at the queue's usage after one has failed because of its notifications.
+"""Seconds for which statements check the queue's usage after one has failed because of its notifications.
 
-The look also removes what all have read, which a failed commit does not.
+The check also removes notifications that all listeners have read, which a failed commit does not.
 """
 
 SILENT_SECONDS: Final = 5.0
-"""Seconds for which statements send no notifications after one has failed although it had looked."""
+"""Seconds for which statements send no notifications after one has failed despite the check."""
 
 LOG_SECONDS: Final = 60.0
 """Seconds between two log lines about a full queue."""
 
 
 class NotifyQueue:
-    """The server's queue of notifications, as far as failed statements have shown."""
+    """The server's notification queue, as far as failed statements have shown."""
 
     def __init__(self) -> None:
         self._guarded_until = self._silent_until = self._logged_at = -math.inf
@@ -58,7 +58,7 @@ class NotifyQueue:
             get_logger().error(
                 "notify_queue_full",
                 reason=str(error).partition("\n")[0],
-                consequence="polling",
-                remedy="run `zeke doctor`, which names the session that keeps the queue from being emptied",
+                consequence="work and changes are found by polling",
+                hint="run `zeke doctor`, which names the session that prevents the queue's cleanup",
             )
         return True

@@ -86,7 +86,7 @@ def reading(seconds: float, remedy: str) -> Generator[None]:
         yield
     except StatementTimeoutError as error:
         raise ReadTimeoutError(
-            f"The search took longer than {seconds:g} s (JOBS_READ_TIMEOUT); {remedy}"
+            f"The query took longer than {seconds:g} s (JOBS_READ_TIMEOUT); {remedy}"
         ) from error
 
 

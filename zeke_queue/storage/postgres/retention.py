@@ -31,7 +31,7 @@ GROW_AFTER: Final = 20
 
 
 class BatchSize:
-    """How many rows one statement moves: half as many after one that took too long, and more again later."""
+    """The number of rows that one statement moves: halved after a timeout, doubled again after successes."""
 
     def __init__(self) -> None:
         self._size: int | None = None

@@ -49,7 +49,7 @@ class _RawJson(Loader):
 
 
 def _nearest(data: Buffer) -> datetime:
-    """Return the end of the calendar that is nearest to a time out of the range of ``datetime``."""
+    """Return ``datetime``'s minimum or maximum, whichever is nearer to a time out of its range."""
     text = bytes(data)
     early = text.startswith((b"-", b"0001-")) or text.endswith(b"BC")
     return _FIRST if early else _LAST
@@ -71,7 +71,7 @@ class _UtcTime(Loader):
 
 
 class _LocalTime(Loader):
-    """Converts the starts of slots, which have no time zone, in the same way."""
+    """Converts starts of slots, which have no time zone, as ``UtcTime`` does."""
 
     def load(self, data: Buffer) -> datetime:
         text = bytes(data)
@@ -238,7 +238,7 @@ class Outcomes:
         return dict(zip(names, columns or [[] for _ in names], strict=True))
 
     def only(self, ids: Collection[UUID], *, returning: bool | None = None) -> Outcomes:
-        """Return those of these jobs, or among them those that return to waiting, or do not."""
+        """Return these jobs' outcomes; by ``returning``, only those that do or do not return to waiting."""
         some = Outcomes()
         some.rows = [
             row

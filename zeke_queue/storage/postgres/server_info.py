@@ -31,7 +31,7 @@ class LongTransaction(NamedTuple):
 
 
 class Notifications(NamedTuple):
-    """The queue of notifications: its used share, and the session that probably keeps it full."""
+    """The notification queue: its used share, and the session that probably prevents its cleanup."""
 
     usage: float
     holder: str | None
@@ -48,7 +48,7 @@ class ServerInfo:
         missing_rights: by table, the required rights that the role lacks, without tables that do not exist.
         missing_api_rights: the same for the additional rights of the HTTP API.
         oldest: the oldest transaction of the database; None if the role can see none.
-        notifications: the queue of notifications.
+        notifications: the notification queue.
         costly_indexes: those of ``COSTLY_INDEXES`` that exist.
     """
 

@@ -34,7 +34,7 @@ LIMITS: Final[Mapping[str, str]] = {
 """Time limits in milliseconds, which the connection string may change."""
 
 RELIED_ON: Final[Mapping[str, str]] = {
-    # How values are written and read.
+    # Formats of values.
     "datestyle": "ISO",
     "intervalstyle": "postgres",
     "timezone": "UTC",
@@ -64,7 +64,7 @@ _SINCE: Final = {"transaction_timeout": 170_000}
 
 _SIGNS: Final = ("plan_cache_mode", "enable_seqscan", "jit")
 _NEEDED_BY_VERBS: Final = ("array_nulls",)
-"""Settings that an application's transaction keeps: the verbs in it pass arrays with nulls."""
+"""Settings that stay ours in an application's transaction, since verbs in it pass arrays with nulls."""
 
 _READ: Final = "select name, current_setting(name) from unnest(%s::text[]) as name"
 SET_LOCAL: Final = (

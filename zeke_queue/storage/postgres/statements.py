@@ -47,8 +47,8 @@ its transaction must hold none."""
 Notify: TypeAlias = Literal["always", "unless full", "never"]
 """When a statement sends its notifications: always, unless the server's queue is nearly full, or never.
 
-A commit that does not fit into the queue fails with all that it would have written, while a notification only
-spares a poll.
+A commit whose notifications do not fit into the queue fails as a whole, while a lost notification costs only
+the time until the next poll.
 """
 
 NOTIFY_USAGE_MAX: Final = 0.75

@@ -99,7 +99,7 @@ async def transaction(
         pool: where the storage's own transaction is opened.
         connection: the caller's, or None.
         own: whether only this package uses it.
-        changed: called after the block, since jobs sent some time ago may become visible.
+        changed: called after the block, since jobs inserted earlier may become visible only now.
     """
     opened: PostgresTransaction | None = None
     try:

@@ -82,7 +82,7 @@ class PostgresVerbs:
         and deletes the new job. If an archived job is purged meanwhile, nothing is inserted, and a caller
         who finds no conflicting job inserts again.
         """
-        # More than a statement passes between a look at a worker's flag and the commit, so always notify.
+        # More than one statement lies between the read of a worker's flag and the commit, so always notify.
         channels = self._channels | {"always": True}
         if len(jobs) > 1:
             insert = Statement("insert", rows.of_new_jobs(jobs) | channels)
@@ -145,7 +145,7 @@ class PostgresVerbs:
         return changed
 
     async def settle_unlocked(self, outcomes: Outcomes, *, repeated: bool) -> tuple[set[UUID], set[UUID]]:
-        """Settle, in a transaction, the jobs that no other one keeps locked.
+        """Settle, inside a transaction, the jobs that no other transaction has locked.
 
         Returns:
             The jobs that were changed, and those that are active but locked, or whose slot is.

@@ -1,8 +1,8 @@
 """The first API key, and links with which its holder signs in once.
 
-A user who may start the server may also create keys in its database, so the server prints the link. A
-link's token is stored like a session's, under a digest that no session's token has: it ends by itself, with
-its key, and with its first use, in any process.
+A user who can start the server can also create keys in its database, so printing the link grants nothing new.
+A link's token is stored like a session's, under a digest that no session's token has. It expires, ends with
+its key, and is deleted at its first use, in any process.
 """
 
 from __future__ import annotations

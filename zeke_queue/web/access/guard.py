@@ -1,6 +1,6 @@
 """Authentication: API keys, sessions of the dashboard, and a host application's own method.
 
-Every caller must authenticate, also on the server's machine, where other users may have processes.
+Every caller must authenticate, even on the server's machine, where other users may run processes.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.access import ApiKey
     from zeke_queue.web.dashboard.page_request import PageRequest
 
-USED: Final = "The link was used already or has expired; restart `zeke up` for a new one, or enter a key"
+USED: Final = "The link has been used or has expired; restart `zeke up` for a new one, or enter a key"
 
 
 async def ask(request: PageRequest) -> Response:

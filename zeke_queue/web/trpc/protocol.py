@@ -177,7 +177,7 @@ async def answer(
         try:
             procedure = _procedure(procedures, request.method, call)
             await authorize(procedure.scope)
-            # A thread decodes large inputs, which takes seconds in all, so that the event loop goes on.
+            # A thread decodes large inputs, which would block the event loop for seconds in all.
             is_large = len(request.body) > LARGE
             value = await asyncio.to_thread(_input, call) if is_large else _input(call)
             result = await procedure.run(context, value)

@@ -1,5 +1,6 @@
--- Keeps our schedules in a table of their own, since pg-boss's cron fires every row of its table: paused ones
--- too, and with its own options. A table above both lets one statement read, lock or delete rows of either.
+-- Stores our schedules in a separate table, since pg-boss's cron fires every row of its table, even a paused
+-- one, with its own options. With a common parent table, one statement can read, lock or delete rows of
+-- either.
 create table {schema}.zeke_any_schedule (like {schema}.schedule including defaults);
 
 create table {schema}.zeke_schedule (

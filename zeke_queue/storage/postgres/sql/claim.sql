@@ -23,8 +23,9 @@
 --
 -- Notifies watchers of a job that it began.
 --
--- Counters of other programs may be at the end of int, which must not fail the whole claim: an attempt goes
--- on from 1, and still differs from the one before; a retry is counted no further.
+-- Other programs may have set counters to the integer maximum, which must not fail the whole claim: the
+-- attempt restarts at 1, which still differs from the one before, and the number of retries stays at the
+-- maximum.
 with recursive open_queue as materialized (
     select
         want.name,

@@ -35,7 +35,7 @@ with done as (
         case when job.on_complete then job.output end as output
 ),
 
--- Tells a pg-boss 9 whose job asks for it, as that does when it ends a job itself.
+-- Inserts the completion job that a pg-boss 9 program asked for, as pg-boss does when it ends a job itself.
 followed as (
     insert into {schema}.job (name, data, createdon, startafter, keepuntil)
     select

@@ -1,7 +1,8 @@
 -- Locks schedules whose next tick is due or not known (never served), those that wait longest first. A policy
 -- that we don't know is a later version's, and left to it.
 --
--- Those of pg-boss's are due only while its cron is silent; it has served their ticks up to its last round.
+-- pg-boss's own schedules are due only while its cron is silent; their ticks up to its last round count as
+-- served.
 select
     name,
     cron,

@@ -1,7 +1,7 @@
--- Locks active jobs past their deadline, or whose worker is silent for longer than its lease, or gone. A
--- worker whose lease is no shorter than the time without an outage may be about to renew it. More
--- than a century is taken for a century, and a start before the year 1 or after 9999 for one then: a deadline
--- that no calendar holds would stop every sweep.
+-- Locks active jobs past their deadline, or whose worker is gone or has sent no heartbeat for longer than its
+-- lease. A worker whose lease is at least as long as the time without an outage may be about to renew it, so
+-- its jobs are left. A deadline out of the range of timestamps would fail every sweep, so durations are
+-- limited to a century, and starts to the years 1 to 9999.
 select
     id,
     name,

@@ -1,5 +1,6 @@
--- Locks, of the jobs that are active at the attempts named, those that no other transaction has locked,
--- without waiting; returns all of them, each with whether it is locked now by this transaction.
+-- Locks those of the given jobs that are active at the given attempts and not locked by another transaction,
+-- without waiting. Returns all that are active at the given attempts, each with whether this transaction
+-- locked it.
 select
     active.id,
     free.id is not null as free

@@ -1,5 +1,5 @@
--- Names the sessions that have locked these queues: a prepared transaction has none, and the role may not see
--- what another one does.
+-- Returns the sessions that have locked these queues. A prepared transaction has no session, and the role may
+-- not be allowed to see the activity of other roles, so columns may be null.
 select
     queue.name,
     held.pid,

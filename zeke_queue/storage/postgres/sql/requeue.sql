@@ -10,7 +10,7 @@ with done as (
         waitsfor = null,
         retrylimit = case
             when %(state)s::{schema}.job_state = 'retry'
-                -- Other programs may have counted to the end of int.
+                -- Other programs may have set counters to the integer maximum.
                 then greatest(job.retrylimit, least(job.retrycount, 2147483646) + 1)
             else job.retrylimit
         end

@@ -1,10 +1,10 @@
 -- Resumes jobs whose child has ended, or no longer exists, if they were skipped at its end. Returns how many,
 -- and how far this statement came, if it did not come to the end.
 --
--- Of any number of jobs that wait it reads a limited number: at those whose child is one of the jobs that
--- ended last, so that a parent that was just skipped is found soon, and at those that wait for the next
--- children by id, so that every one is found in the end. All parents of a child are in the same case, so the
--- last child that is read need not be complete. States are compared as texts, which keeps the planner
+-- It reads a limited number of waiting jobs: those whose child is one of the jobs that ended last, so that a
+-- parent that was just skipped is found soon, and those that wait for the next children by id, so that every
+-- parent is found eventually. All parents of a child are resumed or none, so it does not matter whether the
+-- last child that is read has further parents. States are compared as texts, which keeps the planner
 -- from the index of all waiting jobs.
 with ended as materialized (
     select latest.id

@@ -1,4 +1,4 @@
--- The used share of the queue of notifications, which all databases of a server share, and the session that
+-- The used share of the notification queue, which all databases of a server share, and the session that
 -- probably keeps it from being emptied: one that does not read what it is sent, else the one with the oldest
 -- open transaction, else the oldest that listens.
 select

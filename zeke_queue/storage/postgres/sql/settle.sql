@@ -1,8 +1,8 @@
 -- Writes outcomes of every kind to jobs that are active at the attempt named, in the order of their ids.
 --
 -- An outcome names the state that follows. With a delay the job waits again; with an error that is kept in
--- the history (its last 25 entries; what is no list, another program wrote) and, like a result, in the
--- output. complete.sql explains the conditions.
+-- the history (its last 25 entries; a history that is not a list is another program's, and is replaced) and,
+-- like a result, in the output. complete.sql explains the conditions.
 with done as (
     update {schema}.job
     set
@@ -70,7 +70,7 @@ with done as (
         case when job.on_complete and job.state <> 'expired' then job.output end as output
 ),
 
--- Tells a pg-boss 9 whose job asks for it, as that does when it ends a job itself.
+-- Inserts the completion job that a pg-boss 9 program asked for, as pg-boss does when it ends a job itself.
 followed as (
     insert into {schema}.job (name, data, createdon, startafter, keepuntil)
     select
