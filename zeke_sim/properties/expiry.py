@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _CENTURY: Final = 36_500 * 86_400.0
 
 _OUTAGES: Final = frozenset({"restart", "partition", "partition_out", "partition_in"})
-"""Faults without which a process would have had the storage's answers."""
+"""Faults that keep the storage's answers from a process."""
 
 _MOVES: Final = frozenset({"expire_in", "attempt", "worker", "started_on", "awaited"})
 """Columns that may change while a job is active; a new worker, attempt or start means another lease."""
@@ -78,8 +78,8 @@ def no_lease_ends_right_after_an_outage(event: Answered, state: RunState) -> Non
             until = min(fault.until, healed)
             if until - fault.at > noticed and called - lease < until <= called:
                 raise Broken(
-                    f"worker {job.worker} counts as dead, and the outage until {until:.3f} s is not over for"
-                    " the length of its lease",
+                    f"worker {job.worker} counts as dead less than its lease after the outage that ended at"
+                    f" {until:.3f} s",
                     job=job.id,
                     since=until,
                 )

@@ -198,7 +198,8 @@ class NodeCalls:
 
     async def _notified(self, queues: Sequence[str], timeout: float) -> bool:
         """Wait for a wake-up that the server delivers."""
-        world, clock = self._world, self._node.resting_clock  # which stands still while idle time is skipped
+        # This clock does not advance while idle time is skipped.
+        world, clock = self._world, self._node.resting_clock
         until = clock.monotonic() + timeout
         while await world.store.wait_for_jobs(queues, max(0.0, until - clock.monotonic())):
             if world.server.notifies:

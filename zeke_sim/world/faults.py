@@ -52,7 +52,7 @@ DATABASE: Final[Mapping[str, str]] = {
     "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
     "foreign_lock": "another program's session locks a job, or the row of a queue with a limit, for a time",
-    "notify_full": "the queue of notifications is full: writes succeed, but all wake-ups are lost for a time",
+    "notify_full": "the notification queue is full: writes succeed, but all wake-ups are lost for a time",
 }
 """Faults of the database."""
 

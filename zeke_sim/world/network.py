@@ -165,7 +165,7 @@ class _Call:
         self._apply()
 
     def _uncount(self) -> None:
-        """Count the call no longer as activity."""
+        """Stop counting the call as activity."""
         self.node.world.open_calls -= self.counted
         self.counted = False
 
