@@ -25,7 +25,7 @@ PIECE: Final = 2**20
 """Maximum bytes of a piece."""
 
 CODINGS_MAX: Final = 2
-"""Codings of a body at most; servers that compress twice by mistake exist."""
+"""Maximum codings of a body; some servers compress twice by mistake."""
 
 MEMBERS_MAX: Final = 1000
 """Members of a gzip body at most; those of bgzip hold 64 KiB each, so 15 MiB have 240."""
@@ -61,7 +61,7 @@ def codings_of(header: str) -> list[str]:
     if unknown := sorted({*names} - {*ACCEPTED}):
         raise UnknownCoding(f"is encoded as {', '.join(unknown)}, which was not requested")
     if len(names) > CODINGS_MAX:
-        raise UnknownCoding(f"is compressed {len(names)} times; at most {CODINGS_MAX} are undone")
+        raise UnknownCoding(f"must have at most {CODINGS_MAX} content codings, got {len(names)}")
     return names
 
 

@@ -30,7 +30,7 @@ EXPENSIVE_MAX: Final = 7 * DAY
 def after_expense(source: Source, failing_for: float | None) -> float:
     """Return the seconds until the next check after reading a source took too much time or memory.
 
-    A day at least, and then as for other failures, but up to a week: each check costs as much again.
+    At least a day, then as for other failures, but up to a week, since each check costs as much again.
     """
     wait = min(max(DAY, failing_for or 0.0), EXPENSIVE_MAX)
     return max(wait, after_success(source))
