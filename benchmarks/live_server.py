@@ -37,7 +37,7 @@ async def followed() -> None:
 
 
 async def anyone(connection: HTTPConnection) -> Caller:
-    """Authenticate the load without a look at the database."""
+    """Authenticate the load without reading the database."""
     del connection
     return Caller("load", "load", frozenset(Scope))
 

@@ -34,7 +34,7 @@ SHORT: Final = Size(jobs=3_000, before=3.0, after=3.0, lease=4.0, heartbeat=1.0)
 SHORT_SETS: Final = (
     ("kill", "restart"),
     ("crash", "locks"),
-    ("terminate", "fail-over"),
+    ("terminate", "failover"),
     ("pause", "notify-full"),
 )
 """Faults of a short run, of which each takes the next set by turns."""

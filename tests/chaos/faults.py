@@ -32,7 +32,7 @@ _LOCKS: Final = (
     "select id from pgboss.job where state = 'active' limit 20 for update",
     "select id from pgboss.job where state = 'created' limit 20 for update",
     "select name from pgboss.queue where name = 'limited' for update",
-    "select name from pgboss.schedule for update",
+    "select name from pgboss.zeke_schedule for update",
 )
 _NOTIFICATIONS: Final = 1000
 
@@ -172,7 +172,7 @@ async def pooler_restart(harm: Harm) -> None:
 async def fail_over(harm: Harm) -> None:
     database = harm.database
     assert isinstance(database, Pair)
-    await harm.during("fail-over", database.fail_over(harm.seconds / 2))
+    await harm.during("failover", database.fail_over(harm.seconds / 2))
 
 
 async def lossy_fail_over(harm: Harm) -> None:
@@ -231,8 +231,8 @@ FAULTS: Final[Mapping[str, Fault]] = {
     "no-connections": Fault("other programs take all connections", no_connections, times=2),
     "disk-full": Fault("no room on the disk of the jobs", disk_full, SmallDisk, times=2),
     "pooler": Fault("PgBouncer is killed, and started again", pooler_restart, Pooled),
-    "fail-over": Fault("the primary is killed, its synchronous standby promoted", fail_over, Pair, times=1),
-    "lossy-fail-over": Fault(
+    "failover": Fault("the primary is killed, its synchronous standby promoted", fail_over, Pair, times=1),
+    "lossy-failover": Fault(
         "the same with an asynchronous standby", lossy_fail_over, AsynchronousPair, times=1, forgetful=True
     ),
     "locks": Fault("an application locks jobs, a queue, a schedule", foreign_locks, times=1),

@@ -130,7 +130,7 @@ class Database:
 
 
 class SmallQueue(Database):
-    """A server whose queue of notifications is full soon."""
+    """A server whose notification queue is full soon."""
 
     SERVER: ClassVar[dict[str, str]] = {"max_notify_queue_pages": "64"}
 

@@ -37,7 +37,7 @@ async def test_log_has_every_step_and_is_read_while_it_grows(tmp_path: Path) -> 
     assert [other.how for other in others] == [None, None]
 
 
-async def test_handler_that_is_cancelled_leaves_the_log_to_the_others(tmp_path: Path) -> None:
+async def test_cancelled_handler_does_not_cancel_the_shared_fsync(tmp_path: Path) -> None:
     log = ExecutionLog(tmp_path / "w1")
     one, other = (asyncio.ensure_future(log.write(BEGAN, "plain", job, 1)) for job in JOBS[:2])
     one.cancel()

@@ -160,17 +160,17 @@ FAMILIES: Final = (
         lambda p, _: (by_ids("cancel", p),),
     ),
     Script(
-        "three who wait in a circle",
+        "three jobs that wait in a cycle",
         begun(job(1), job(2), job(3)),
         ((wait(1, 2),), (wait(2, 3),), (wait(3, 1),)),
     ),
     Script(
-        "two waits that close a circle together",
+        "two waits that close a cycle together",
         (*begun(job(1), job(2), job(3), job(4)), wait(2, 3), wait(4, 1)),
         ((wait(1, 2),), (wait(3, 4),)),
     ),
     Script(
-        "a wait for one who does not exist yet",
+        "a wait for a job that does not exist yet",
         begun(job(1)),
         ((wait(1, 2),), (insert(job(2)),)),
     ),

@@ -184,7 +184,7 @@ async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterat
         opening = ConnectionPool.open(dsn, schema=SCHEMA, min_size=1, max_size=1, prepare=True, now=clock.now)
         opened = await opening.__aenter__()
     try:
-        # The clock stands still, so a pause would never end.
+        # The clock does not advance, so a pause would never end.
         with patch.multiple(held_queues, RETRY_FIRST=0.0, RETRY_MAX=0.0):
             yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)
     finally:

@@ -123,7 +123,7 @@ CLAIMS: Final = (
         ("tests/postgres/test_marks.py",),
     ),
     Mutant(
-        "marks that are trusted for ever",
+        "marks that are trusted forever",
         "claims.py",
         "return name in self._marks and now < self._full_look_due.get(name, 0.0)",
         "return name in self._marks",
@@ -166,7 +166,7 @@ CLAIMS: Final = (
         ("tests/runtime/test_payload_budget.py",),
     ),
     Mutant(
-        "payloads of lost jobs count for ever",
+        "payloads of lost jobs count forever",
         "../../worker/state.py",
         "        if not runs:\n            self.payload_bytes -= job.payload_bytes\n",
         "",

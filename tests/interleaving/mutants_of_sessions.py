@@ -46,14 +46,14 @@ SESSIONS: Final = (
         SESSION,
     ),
     Mutant(
-        "a full queue of notifications fails what is written",
+        "a full notification queue fails what is written",
         "connection_pool.py",
         "if not (is_worth_repeating(error) or self._notify.is_full(error)):",
         "if not is_worth_repeating(error):",
         NOTIFICATIONS,
     ),
     Mutant(
-        "a full queue of notifications fails commits",
+        "a full notification queue fails commits",
         "connection_pool.py",
         'text = statement(name, self.schema, limit, "unless full")',
         "text = statement(name, self.schema, limit)",

@@ -95,7 +95,7 @@ MUTANTS: Final = (
         races("in-a-circle"),
     ),
     Mutant(
-        "a silent transaction keeps its job",
+        "an idle transaction keeps its job",
         "sql/lock_attempt.sql",
         "when %(idle_timeout)s::bigint is not null",
         "when %(idle_timeout)s::bigint < 0",
@@ -224,7 +224,7 @@ MUTANTS: Final = (
         races("two-archivings"),
     ),
     Mutant(
-        "no second look for an id that is being archived",
+        "no second check for an id that is being archived",
         "sql/drop_archived.sql",
         "    and attempt = 0\n",
         "    and attempt < 0\n",
@@ -267,14 +267,14 @@ MUTANTS: Final = (
     ),
     # Rows of other programs
     Mutant(
-        "attempts counted past the end of int",
+        "attempts counted past the integer maximum",
         "sql/claim.sql",
         "case when attempt < 2147483647 then attempt + 1 else 1 end",
         "attempt + 1",
         ODD_ROWS,
     ),
     Mutant(
-        "retries counted past the end of int",
+        "retries counted past the integer maximum",
         "sql/claim.sql",
         " and retrycount < 2147483647",
         "",
@@ -288,7 +288,7 @@ MUTANTS: Final = (
         ODD_ROWS,
     ),
     Mutant(
-        "deadline past the calendar",
+        "deadline out of the range of timestamps",
         "sql/lock_expired.sql",
         "least(greatest(startedon, timestamptz '0001-01-01 00:00+00'), timestamptz '9999-12-31 00:00+00')",
         "startedon",

@@ -395,7 +395,7 @@ MUTANTS = (
         TRANSITIONS,
         "ended and (info is None or timedelta(seconds=info.lease) < self._watched)",
         "ended",
-        "After an outage the jobs of silent workers are rescued before these could renew their leases.",
+        "After an outage jobs are rescued before their workers could renew their leases.",
     ),
     Mutant(
         "expires-from-creation",

@@ -52,7 +52,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "zeke_queue.web.triggers",
         "        await self._check_teams(caller, ids)\n",
         "",
-        "A key of a team changes jobs of others in the list of jobs.",
+        "A key of a team changes jobs of other teams in the list of jobs.",
         "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
     ),
     _tested(
@@ -60,7 +60,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "zeke_queue.cli.render",
         "yield part if part.control else Segment(harmless(part.text, LINES), part.style)",
         "yield part",
-        "Text of others controls the terminal of a user who looks at it.",
+        "Untrusted text controls the terminal of a user who displays it.",
         "tests/cli/test_escapes.py",
     ),
     _tested(
@@ -132,7 +132,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "zeke_queue.web.access.first_key",
         "    if not await access.has_keys():\n",
         "    if not again or not await access.has_keys():\n",
-        "Each start of the API creates an administrator's key that nobody asked for.",
+        "Each start of the API creates another administrator's key.",
         "tests/web/dashboard/test_sign_in.py",
     ),
     _tested(
@@ -345,7 +345,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "tests/web/test_connections.py",
     ),
     _tested(
-        "nobody-makes-room",
+        "no-idle-connection-is-closed",
         "zeke_queue.web.acceptor",
         "                next(iter(self._waiting)).abort()\n",
         "                pass\n",
@@ -361,7 +361,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "tests/web/test_connections.py",
     ),
     _tested(
-        "trouble-logged-each-time",
+        "each-accept-error-is-logged",
         "zeke_queue.web.acceptor",
         "if now - self._logged.get(event, -LOG_INTERVAL) >= LOG_INTERVAL:",
         "if True:",

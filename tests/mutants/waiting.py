@@ -260,7 +260,7 @@ MUTANTS = (
         where=HERE,
     ),
     Mutant(
-        "waits-for-nobody",
+        "waits-for-no-job",
         TRANSITIONS,
         "        if not scope.known(child_id):\n",
         "        if False:\n",

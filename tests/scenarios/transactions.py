@@ -5,8 +5,8 @@ or change its mind and roll back; it may send under a key that another shop's op
 cancel an earlier order's job in another transaction. Shipping an order marks its row and sends a child that
 notifies the customer, in one transaction of the job, which only its owner can commit; some attempts fail
 within it, after the send, and some after the commit. Answers of commits get lost, the server goes away with
-transactions open, processes die in them. Who does not know what came of a transaction does it again: all is
-keyed by the order, so that it is done once.
+transactions open, processes die in them. A client that does not know the outcome of a transaction repeats it:
+everything is keyed by the order, so that it happens once.
 """
 
 from __future__ import annotations

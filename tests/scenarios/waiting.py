@@ -4,8 +4,8 @@ A plan is a tree: each job calls its children one after the other, or sends them
 outcome, two or three generations deep. Leaves fail, are retried, expire, or take their time; so do parents,
 before they wait and when they continue. There may be only one slot for each task, or in total, so that a job
 that kept its slot while it waits would prevent its children from running. Some jobs wait for others that are
-not their children, some of these in a circle, or for a job that is never sent. People cancel, resume and
-retry parents and children alike, some within transactions that they keep open for a while and then may not
+not their children, some of these in a cycle, or for a job that is never sent. Clients cancel, resume and
+retry parents and children, some within transactions that they keep open for a while and then may not
 commit.
 """
 
