@@ -96,6 +96,14 @@ TESTED: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_progress_writer.py",
     ),
     _tested(
+        "bytes-of-an-attempt-counted-as-characters",
+        "zeke_queue.worker.progress",
+        "budget.end(len(event.data.encode()))",
+        "budget.end(len(event.data))",
+        "A handler that logs text in another script fills the table.",
+        "tests/runtime/test_progress_writer.py",
+    ),
+    _tested(
         "lines-pile-up-between-threads-and-the-loop",
         "zeke_queue.worker.progress",
         " or self._pending >= PENDING_MAX",

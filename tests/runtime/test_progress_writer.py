@@ -222,6 +222,8 @@ async def test_lines_of_an_attempt_are_bounded_in_number_and_size(
     monkeypatch.setattr(progress, "BYTES_OF_ATTEMPT", 3000)
     await log_all(notes, LineBudget(), [str(n) + 980 * "x" for n in range(6)])
     assert [text[:1] for text in (await kept(storage))[5:]] == ["0", "1", "2", "t", "3"]
+    await log_all(notes, LineBudget(), [str(n) + 980 * "ü" for n in range(6)])
+    assert [text[:1] for text in (await kept(storage))[10:]] == ["0", "1", "t", "4"]
 
 
 async def test_attempt_that_drops_no_line_has_no_last_line(storage: Faulty, notes: ProgressWriter) -> None:

@@ -36,7 +36,7 @@ LINES_OF_ATTEMPT: Final = 10_000
 """Log lines of one attempt at most."""
 
 BYTES_OF_ATTEMPT: Final = 4 * 2**20
-"""Characters of the JSON of all log lines of one attempt at most."""
+"""Bytes of the JSON of all log lines of one attempt at most."""
 
 PENDING_MAX: Final = 1_000
 """Log lines of one attempt that threads have handed over and the loop has not yet taken, at most."""
@@ -165,7 +165,7 @@ class ProgressWriter:
         self._write_soon()
 
     def _add_line(self, event: JobEvent, budget: LineBudget) -> None:
-        if not budget.end(len(event.data)):
+        if not budget.end(len(event.data.encode())):
             return
         count = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
         if count <= LINES_MAX:
