@@ -361,6 +361,20 @@ MUTANTS: Final = (
         "    where false\n)\n",
         ("tests/postgres/test_beside_pgboss.py",),
     ),
+    Mutant(
+        "a schedule of an earlier version stays in the table of pg-boss",
+        "migrations/0013_schedules_of_earlier_versions.sql",
+        "when (new.task is not null)",
+        "when (false)",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "an earlier version replaces edits of a schedule when it starts",
+        "migrations/0013_schedules_of_earlier_versions.sql",
+        "    where excluded.declared is null or ours.declared is distinct from excluded.declared;\n",
+        "    ;\n",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
     # Wake-ups
     Mutant(
         "wake-up of a transaction as if it ended at once",

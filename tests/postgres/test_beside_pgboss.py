@@ -16,8 +16,9 @@ from tests.cases import check_each, check_each_async
 from tests.conformance.driver import lock_due_schedules
 from tests.postgres.many_jobs import BERT, Connection, Sender
 from tests.tidy import ROOT
-from zeke_queue.model import Completed, Failed, Released, RowState, Schedule
+from zeke_queue.model import CatchUp, Completed, Failed, Released, RowState, Schedule
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres.rows import of_schedule
 
 # What a pg-boss 9 does to a row: it knows the states, and neither attempts nor workers.
 INSERT = (
@@ -118,6 +119,66 @@ async def test_stored_schedule_replaces_the_one_of_pgboss(storage: PostgresStora
     assert (await lock_due_schedules(storage, 10))[1] == []
     assert await storage.delete_schedule("mail")
     assert await storage.schedules() == []
+
+
+# What a worker of the version before our own table of schedules does.
+EARLIER_PUT = """
+    insert into pgboss.schedule as old (
+        name, cron, task, timezone, data, options, catch_up, description, paused, declared,
+        created_on, updated_on
+    )
+    values (
+        %(name)s::text, %(cron)s::text, %(task)s::text, %(zone)s::text, %(data)s::jsonb, %(options)s::jsonb,
+        %(catch_up)s::text, %(description)s::text, %(paused)s::bool, %(declared)s::jsonb,
+        statement_timestamp(), statement_timestamp()
+    )
+    on conflict (name) do update set
+    cron = excluded.cron, task = excluded.task, timezone = excluded.timezone, data = excluded.data,
+    options = excluded.options, catch_up = excluded.catch_up, description = excluded.description,
+    paused = excluded.paused, declared = coalesce(excluded.declared, old.declared),
+    updated_on = excluded.updated_on
+    where excluded.declared is null or old.declared is distinct from excluded.declared
+"""
+
+
+async def test_schedule_of_an_earlier_version_is_moved_to_our_table(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    def put(schedule: Schedule, *, declared: bool = True) -> None:
+        sql.execute(EARLIER_PUT, of_schedule(schedule, declared=declared))
+        assert sql.execute("select count(*) from only pgboss.schedule").fetchone() == (0,)
+
+    clean = Schedule(
+        "clean", "0 0 1 1 *", "sweep", "Asia/Tokyo", "[1]", {"priority": 2}, CatchUp.ALL, "Cleans."
+    )
+    sql.execute(PGBOSS_SCHEDULE.replace("'mail'", "'clean'"), ["* * * * *", None, None])
+    put(clean)
+    assert await storage.schedules() == [clean]
+    await serve_all(storage)
+    paused = replace((await storage.schedules())[0], paused=True)
+    await storage.put_schedule(paused)
+    put(clean)
+    assert await storage.schedules() == [paused], "an unchanged definition keeps users' edits and ticks"
+    edited = replace(clean, cron="0 * * * *", data=None)
+    put(edited)
+    assert await storage.schedules() == [edited]
+    put(paused, declared=False)
+    put(edited)
+    assert [one.paused for one in await storage.schedules()] == [True]
+
+
+async def test_statements_of_pgboss_leave_its_schedules_in_its_table(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    for cron in ("* * * * *", "0 * * * *"):
+        sql.execute(PGBOSS_SCHEDULE, [cron, "UTC", '{"to": "ann"}'])
+        assert sql.execute("select name, cron, data from only pgboss.schedule").fetchall() == [
+            ("mail", cron, {"to": "ann"})
+        ]
+    assert [one.of_pgboss for one in await storage.schedules()] == [True]
+    sql.execute("update pgboss.schedule set task = 'sweep'")
+    (ours,) = await storage.schedules()
+    assert (ours.task, ours.of_pgboss) == ("sweep", False)
 
 
 async def test_schedules_of_pgboss_are_due_once_its_cron_is_silent(

@@ -189,7 +189,8 @@ def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection)
 
 
 async def test_migration_moves_our_schedules_away_from_pgboss(empty_dsn: str, sql: Connection) -> None:
-    adopt(empty_dsn, sql, without=[11])
+    adopt(empty_dsn, sql, without=[11, 13])
+    sql.execute("drop function boss9.zeke_move_schedule cascade")
     sql.execute("drop table boss9.zeke_schedule")
     sql.execute("alter table boss9.schedule no inherit boss9.zeke_any_schedule")
     sql.execute("drop table boss9.zeke_any_schedule")
@@ -197,13 +198,28 @@ async def test_migration_moves_our_schedules_away_from_pgboss(empty_dsn: str, sq
         "insert into boss9.schedule (name, cron, task, paused, last_tick) values"
         " ('ours', '* * * * *', 'mail', true, '2026-01-01'), ('theirs', '* * * * *', null, false, null)"
     )
-    assert migrate.migrate(empty_dsn, "boss9") == ["schedules_apart_from_pgboss"]
+    applied = migrate.migrate(empty_dsn, "boss9")
+    assert applied == ["schedules_apart_from_pgboss", "schedules_of_earlier_versions"]
     assert sql.execute("select name from only boss9.schedule").fetchall() == [("theirs",)]
     async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
         ours, theirs = await storage.schedules()
     last_tick = datetime(2026, 1, 1, tzinfo=UTC)
     assert ours == Schedule("ours", "* * * * *", "mail", paused=True, last_tick=last_tick)
     assert theirs == Schedule("theirs", "* * * * *", "theirs", of_pgboss=True)
+
+
+def test_migration_moves_schedules_that_an_earlier_version_has_stored_since(
+    empty_dsn: str, sql: Connection
+) -> None:
+    migrate.migrate(empty_dsn)
+    sql.execute("delete from pgboss.zeke_migration where number = 13")
+    sql.execute("drop function pgboss.zeke_move_schedule cascade")
+    sql.execute("insert into pgboss.zeke_schedule (name, cron, task) values ('a', '* * * * *', 'old')")
+    sql.execute("insert into pgboss.schedule (name, cron, task) values ('a', '* * * * *', 'new')")
+    sql.execute("insert into pgboss.schedule (name, cron) values ('b', '* * * * *')")
+    assert migrate.migrate(empty_dsn) == ["schedules_of_earlier_versions"]
+    assert sql.execute("select name from only pgboss.schedule").fetchall() == [("b",)]
+    assert sql.execute("select name, task from only pgboss.zeke_schedule").fetchall() == [("a", "new")]
 
 
 def test_migration_does_not_queue_others_behind_a_busy_table(
