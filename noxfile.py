@@ -348,7 +348,7 @@ def torture(session: nox.Session) -> None:
 
 @nox.session
 def chaos(session: nox.Session) -> None:
-    """Inflict each fault on real workers, and print what it cost; `-- --short` for two small ones."""
+    """Inject each fault into real workers, and print what it cost; `-- --short` for two small ones."""
     _install(session, "test")
     session.run("python", "-m", "tests.chaos", *session.posargs)
 

@@ -1,4 +1,4 @@
-"""Inflict faults on real workers and a real Postgres, and print what each cost.
+"""Inject faults into real workers and a real Postgres, and print what each cost.
 
 ``python -m tests.chaos``. Exit code 1 if a job was lost, is stuck, or was executed again without a reason.
 """
@@ -62,7 +62,7 @@ def main() -> int:
     say(f"\n{table(results)}")
     for text in (*complaints(results), *errors):
         say(f"FAILED: {text}")
-    good = not errors and all(result.good for result in results.values())
+    good = not errors and all(result.is_passed for result in results.values())
     if not good:
         say(f"The logs of the processes are in {folder}")
     elif given.keep is None:
@@ -93,7 +93,7 @@ def run_all(
             errors.append(f"{name}: {type(error).__name__}: {error}")
             say(f"    FAILED: {errors[-1]}")
             continue
-        good = "good" if results[name].good else "FAILED"
+        good = "good" if results[name].is_passed else "FAILED"
         say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
     return results, errors
 

@@ -1,4 +1,4 @@
-"""One fault under one load: before it, while it is inflicted, after it, and until all jobs have ended."""
+"""One fault under one load: before it, while it is injected, after it, and until all jobs have ended."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from tests.chaos.checker import ALL, SETTLED_WITHIN, Row, Verdict, by_job, check
 from tests.chaos.executions import Tail, executions
-from tests.chaos.faults import Harm
-from tests.chaos.judge import ALL, SETTLED_WITHIN, Row, Verdict, by_job, judge
+from tests.chaos.faults import FaultContext
 from tests.chaos.load import Load
 from tests.chaos.process import Part
 from tests.chaos.speeds import Speeds, speeds
@@ -35,9 +35,9 @@ from zeke_queue.system.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from tests.chaos.checker import Disturbance
     from tests.chaos.executions import Execution
     from tests.chaos.faults import Fault
-    from tests.chaos.judge import Disturbance
     from tests.chaos.servers import Database
 
 ROOT: Final = Path(__file__).parents[2]
@@ -98,15 +98,15 @@ class Result:
     complaints: list[str] = field(default_factory=list[str])
 
     @property
-    def good(self) -> bool:
-        return not self.complaints and all(verdict.good for verdict in self.verdicts.values())
+    def is_passed(self) -> bool:
+        return not self.complaints and all(verdict.is_passed for verdict in self.verdicts.values())
 
 
 class Experiment:
     """One fault on a database of its own.
 
     Args:
-        fault: what is inflicted.
+        fault: what is injected.
         size: how large it is.
         folder: for the logs of the processes.
         seed: of the choices.
@@ -138,7 +138,7 @@ class Experiment:
             await node.start()
         load = Load(queue, url, token, [Tail(Path(n.part.journal), n.name) for n in nodes])
         loading = asyncio.ensure_future(load.run())
-        harm = Harm(
+        context = FaultContext(
             database,
             nodes,
             api,
@@ -148,7 +148,7 @@ class Experiment:
             self._entropy.stream("faults"),
         )
         try:
-            times = await self._phases(load, harm)
+            times = await self._phases(load, context)
             load.stop()
             await loading
             until = await self._stop_ticks(queue)
@@ -160,7 +160,7 @@ class Experiment:
         complaints += [f"{count} sends failed: {error}" for error, count in load.failed.items()]
         load.read()
         executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
-        verdicts = await self._verdicts(database, load, executed, harm.done, until)
+        verdicts = await self._verdicts(database, load, executed, context.done, until)
         return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
 
     def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
@@ -195,27 +195,27 @@ class Experiment:
             nodes.append(node)
         return nodes[:-1], nodes[-1], f"http://127.0.0.1:{port}"
 
-    async def _phases(self, load: Load, harm: Harm) -> tuple[float, float, float, float]:
+    async def _phases(self, load: Load, context: FaultContext) -> tuple[float, float, float, float]:
         """Go through the phases; return when the first was at full speed, and when each of the next began."""
         clock, size = self._clock, self._size
         started = clock.monotonic()
-        while not all(load.lines[node.name] for node in harm.workers):
+        while not all(load.lines[node.name] for node in context.workers):
             if clock.monotonic() - started > START_SECONDS:
                 raise RuntimeError(f"a worker does nothing; the logs of all are in {self._folder}")
             await clock.sleep(0.2)
         began = clock.monotonic() + 1.0
         await self._until(load, began + size.before, size.jobs * 3 // 10)
-        harmed = clock.monotonic()
+        faulty_from = clock.monotonic()
         for number in range(self._fault.times):
-            await self._fault.inflict(harm)
+            await self._fault.inject(context)
             self._say(f"    {number + 1} of {self._fault.times}; {load.completed} jobs completed")
             await clock.sleep(1.0)
-        for node in (*harm.workers, harm.api):
+        for node in (*context.workers, context.api):
             node.resume()
             await node.start()
-        healed = max(one.until for one in harm.done)
+        faulty_until = max(one.until for one in context.done)
         await self._until(load, clock.monotonic() + size.after, size.jobs)
-        return began, harmed, healed, clock.monotonic()
+        return began, faulty_from, faulty_until, clock.monotonic()
 
     async def _until(self, load: Load, at: float, jobs: int) -> None:
         """Wait until a time at the earliest, and until so many jobs have ended, unless none does any more."""
@@ -272,7 +272,7 @@ class Experiment:
         for name, tasks in WORKLOADS.items():
             jobs = [job for job, task in expected.items() if task in tasks]
             forgetful = self._fault.forgetful
-            verdicts[name] = judge(jobs, rows, ran, disturbances, forgetful=forgetful)
+            verdicts[name] = check(jobs, rows, ran, disturbances, forgetful=forgetful)
         for job, complaint in load.broken.items():
             if job in rows or not self._fault.forgetful:
                 verdicts["streams"].complain(complaint, job)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import psycopg
 
-from tests.chaos.judge import ALL, Disturbance
+from tests.chaos.checker import ALL, Disturbance
 from tests.chaos.servers import (
     CONNECTIONS,
     AsynchronousPair,
@@ -38,7 +38,7 @@ _NOTIFICATIONS: Final = 1000
 
 
 @dataclass
-class Harm:
+class FaultContext:
     """What a fault can reach.
 
     Attributes:
@@ -47,7 +47,7 @@ class Harm:
         silence: seconds of silence after which a worker has lost its jobs.
         seconds: how long an outage lasts, which is shorter than a worker may be without a database.
         draw: chooses targets.
-        done: what the faults did, for the judge.
+        done: what the faults did, for the checker.
     """
 
     database: Database
@@ -65,7 +65,7 @@ class Harm:
         try:
             await work
         except psycopg.OperationalError:
-            # Another fault met the connection that inflicts this one.
+            # Another fault met the connection that injects this one.
             pass
         finally:
             self.done.append(Disturbance(what, ALL, since, self.clock.monotonic(), loses=False))
@@ -77,129 +77,131 @@ class Fault:
 
     Attributes:
         text: what it does.
-        inflict: does it once.
+        inject: does it once.
         database: the kind of database that it needs.
-        times: how often it is inflicted.
+        times: how often it is injected.
         forgetful: whether the database itself loses commits by it.
     """
 
     text: str
-    inflict: Callable[[Harm], Awaitable[None]]
+    inject: Callable[[FaultContext], Awaitable[None]]
     database: type[Database] = Database
     times: int = 3
     forgetful: bool = False
 
 
-async def kill(harm: Harm) -> None:
-    node = harm.draw.choice([*harm.workers, harm.api])
+async def kill(context: FaultContext) -> None:
+    node = context.draw.choice([*context.workers, context.api])
     await node.kill()
-    at = harm.clock.monotonic()
-    harm.done.append(Disturbance("worker killed", node.name, at, at, loses=True))
-    await harm.clock.sleep(1.0)
+    at = context.clock.monotonic()
+    context.done.append(Disturbance("worker killed", node.name, at, at, loses=True))
+    await context.clock.sleep(1.0)
     await node.start()
 
 
-async def pause(harm: Harm) -> None:
-    node = harm.draw.choice(harm.workers)
-    since = harm.clock.monotonic()
+async def pause(context: FaultContext) -> None:
+    node = context.draw.choice(context.workers)
+    since = context.clock.monotonic()
     if await node.pause():
-        await harm.clock.sleep(harm.silence + 3.0)
+        await context.clock.sleep(context.silence + 3.0)
         node.resume()
-        until = harm.clock.monotonic()
-        harm.done.append(Disturbance("worker stopped beyond its lease", node.name, since, until, loses=True))
+        until = context.clock.monotonic()
+        context.done.append(
+            Disturbance("worker stopped beyond its lease", node.name, since, until, loses=True)
+        )
 
 
-async def restart_fast(harm: Harm) -> None:
-    await harm.during("server restarted", harm.database.restart("fast"))
+async def restart_fast(context: FaultContext) -> None:
+    await context.during("server restarted", context.database.restart("fast"))
 
 
-async def restart_immediate(harm: Harm) -> None:
-    await harm.during("server crashed", harm.database.restart("immediate"))
+async def restart_immediate(context: FaultContext) -> None:
+    await context.during("server crashed", context.database.restart("immediate"))
 
 
-async def terminate(harm: Harm) -> None:
-    await harm.during("connections ended", harm.database.terminate())
+async def terminate(context: FaultContext) -> None:
+    await context.during("connections ended", context.database.terminate())
 
 
-async def read_only(harm: Harm) -> None:
-    await harm.during("read-only standby", harm.database.become_standby(harm.seconds))
+async def read_only(context: FaultContext) -> None:
+    await context.during("read-only standby", context.database.become_standby(context.seconds))
 
 
-async def default_read_only(harm: Harm) -> None:
+async def default_read_only(context: FaultContext) -> None:
     async def work() -> None:
         setting = "alter database zeke set default_transaction_read_only = {}"
-        await harm.database.execute(setting.format("on"))
-        await harm.database.terminate()
-        await harm.clock.sleep(harm.seconds)
-        await harm.database.execute("set default_transaction_read_only = off", setting.format("off"))
-        await harm.database.terminate()
+        await context.database.execute(setting.format("on"))
+        await context.database.terminate()
+        await context.clock.sleep(context.seconds)
+        await context.database.execute("set default_transaction_read_only = off", setting.format("off"))
+        await context.database.terminate()
 
-    await harm.during("read-only by default", work())
+    await context.during("read-only by default", work())
 
 
-async def no_connections(harm: Harm) -> None:
+async def no_connections(context: FaultContext) -> None:
     """Take every connection, as another application might, and keep them for a while."""
 
     async def work() -> None:
         held: list[psycopg.AsyncConnection] = []
-        until = harm.clock.monotonic() + harm.seconds
-        await harm.database.terminate()
+        until = context.clock.monotonic() + context.seconds
+        await context.database.terminate()
         try:
-            while harm.clock.monotonic() < until:
+            while context.clock.monotonic() < until:
                 with suppress(psycopg.OperationalError):
                     while len(held) < CONNECTIONS:
-                        held.append(await psycopg.AsyncConnection.connect(harm.database.direct))
-                await harm.clock.sleep(0.05)
+                        held.append(await psycopg.AsyncConnection.connect(context.database.direct))
+                await context.clock.sleep(0.05)
         finally:
             for connection in held:
                 await connection.close()
 
-    await harm.during("no connection left", work())
+    await context.during("no connection left", work())
 
 
-async def disk_full(harm: Harm) -> None:
-    database = harm.database
+async def disk_full(context: FaultContext) -> None:
+    database = context.database
     assert isinstance(database, SmallDisk)
-    await harm.during("disk full", database.fill(harm.seconds))
+    await context.during("disk full", database.fill(context.seconds))
 
 
-async def pooler_restart(harm: Harm) -> None:
-    database = harm.database
+async def pooler_restart(context: FaultContext) -> None:
+    database = context.database
     assert isinstance(database, Pooled)
-    await harm.during("PgBouncer restarted", asyncio.to_thread(database.pooler.restart))
+    await context.during("PgBouncer restarted", asyncio.to_thread(database.pooler.restart))
 
 
-async def fail_over(harm: Harm) -> None:
-    database = harm.database
+async def fail_over(context: FaultContext) -> None:
+    database = context.database
     assert isinstance(database, Pair)
-    await harm.during("failover", database.fail_over(harm.seconds / 2))
+    await context.during("failover", database.fail_over(context.seconds / 2))
 
 
-async def lossy_fail_over(harm: Harm) -> None:
-    database = harm.database
+async def lossy_fail_over(context: FaultContext) -> None:
+    database = context.database
     assert isinstance(database, AsynchronousPair)
-    since = harm.clock.monotonic()
-    await database.fail_over(harm.seconds / 2)
-    until = harm.clock.monotonic()
-    harm.done.append(Disturbance("lost with the old primary", ALL, since, until, loses=True))
+    since = context.clock.monotonic()
+    await database.fail_over(context.seconds / 2)
+    until = context.clock.monotonic()
+    context.done.append(Disturbance("lost with the old primary", ALL, since, until, loses=True))
 
 
-async def foreign_locks(harm: Harm) -> None:
+async def foreign_locks(context: FaultContext) -> None:
     async def work() -> None:
-        async with await harm.database.admin() as connection:
+        async with await context.database.admin() as connection:
             for text in _LOCKS:
                 async with connection.transaction():
                     await connection.execute(text.encode())
-                    await harm.clock.sleep(harm.seconds)
+                    await context.clock.sleep(context.seconds)
 
-    await harm.during("rows locked", work())
+    await context.during("rows locked", work())
 
 
-async def notify_queue_full(harm: Harm) -> None:
+async def notify_queue_full(context: FaultContext) -> None:
     """Keep a listener in an open transaction, which holds the queue's end back, and fill the queue."""
 
     async def work() -> None:
-        async with await harm.database.admin() as listener, await harm.database.admin() as sender:
+        async with await context.database.admin() as listener, await context.database.admin() as sender:
             channel = work_channel("pgboss")
             await listener.execute(f'listen "{channel}"'.encode())
             async with listener.transaction():
@@ -210,14 +212,16 @@ async def notify_queue_full(harm: Harm) -> None:
                             "select pg_notify(%s, 'nothing-' || n) from generate_series(1, %s::int) n",
                             [channel, _NOTIFICATIONS],
                         )
-                await harm.clock.sleep(harm.seconds)
+                await context.clock.sleep(context.seconds)
 
-    await harm.during("NOTIFY queue full", work())
+    await context.during("NOTIFY queue full", work())
 
 
-async def mixed(harm: Harm) -> None:
-    one, other = harm.draw.sample((kill, pause, restart_fast, restart_immediate, terminate, foreign_locks), 2)
-    await asyncio.gather(one(harm), other(harm))
+async def mixed(context: FaultContext) -> None:
+    one, other = context.draw.sample(
+        (kill, pause, restart_fast, restart_immediate, terminate, foreign_locks), 2
+    )
+    await asyncio.gather(one(context), other(context))
 
 
 FAULTS: Final[Mapping[str, Fault]] = {

@@ -1,4 +1,4 @@
-"""Databases that can be harmed: one server, one behind PgBouncer, and a primary with a standby."""
+"""Databases for faults: one server, one behind PgBouncer, and a primary with a standby."""
 
 from __future__ import annotations
 

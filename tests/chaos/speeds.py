@@ -36,23 +36,25 @@ class Speeds(NamedTuple):
         return self.after / self.before if self.before and self.recovery is not None else None
 
 
-def speeds(ends: Sequence[float], began: float, harmed: float, healed: float, until: float) -> Speeds:
+def speeds(
+    ends: Sequence[float], began: float, faulty_from: float, faulty_until: float, until: float
+) -> Speeds:
     """Compute the rates of completions.
 
     Args:
         ends: when jobs were completed, ascending.
         began: when the workers were at full speed.
-        harmed: when the first fault began.
-        healed: when the last fault ended.
+        faulty_from: when the first fault began.
+        faulty_until: when the last fault ended.
         until: when jobs began to run out.
     """
-    before = _rate(ends, began, harmed)
-    at = healed
+    before = _rate(ends, began, faulty_from)
+    at = faulty_until
     while at + WINDOW <= until:
         if _rate(ends, at, at + WINDOW) >= RECOVERED * before:
-            return Speeds(before, _rate(ends, at, until), at - healed)
+            return Speeds(before, _rate(ends, at, until), at - faulty_until)
         at += _STEP
-    return Speeds(before, _rate(ends, healed, until), None)
+    return Speeds(before, _rate(ends, faulty_until, until), None)
 
 
 def _rate(ends: Sequence[float], since: float, until: float) -> float:

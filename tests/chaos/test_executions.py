@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from tests.chaos.checker import Row, Verdict
 from tests.chaos.executions import BEGAN, RETURNED, WIDTH, ExecutionLog, Tail, executions, parse
 from tests.chaos.experiment import Result, expected_jobs
-from tests.chaos.judge import Row, Verdict
 from tests.chaos.report import complaints, table
 from tests.chaos.speeds import Speeds, speeds
 from tests.chaos.tasks import SCHEDULE
@@ -90,4 +90,4 @@ def test_table_has_reasons_and_complaints() -> None:
     assert "- kill, plain, again: 1 times: worker killed" in shown
     assert "- kill, ticks, UNEXPLAINED: 1 times: executed again" in shown
     assert complaints(results) == ["kill: w1 did not stop", f"kill: ticks: executed again: job {JOBS[0]}"]
-    assert not results["kill"].good
+    assert not results["kill"].is_passed

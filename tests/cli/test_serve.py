@@ -59,10 +59,10 @@ def served(process: subprocess.Popen[str]) -> str:
     return signed_in(all_heard(process, "sign_in_link", "api_listening"))
 
 
-def signed_in(told: dict[str, dict[str, Any]]) -> str:
-    url: str = told["api_listening"]["url"]
-    assert told["sign_in_link"]["url"].startswith(url.replace("127.0.0.1", "localhost"))
-    opened = httpx2.get(told["sign_in_link"]["url"].replace("localhost", "127.0.0.1"), timeout=PATIENCE)
+def signed_in(events: dict[str, dict[str, Any]]) -> str:
+    url: str = events["api_listening"]["url"]
+    assert events["sign_in_link"]["url"].startswith(url.replace("127.0.0.1", "localhost"))
+    opened = httpx2.get(events["sign_in_link"]["url"].replace("localhost", "127.0.0.1"), timeout=PATIENCE)
     assert opened.status_code == 303
     token = opened.cookies[COOKIE]
     shown.update({"cookie": f"{COOKIE}={token}", CSRF_HEADER: csrf_token(token)})
@@ -132,12 +132,12 @@ def test_first_key_is_created_and_only_up_prints_a_link_again(zeke: Zeke, start:
 def messages_until(process: subprocess.Popen[str], message: str) -> list[str]:
     """Read log lines until one has this event; returns the events."""
     assert process.stderr is not None
-    said: list[str] = []
+    messages: list[str] = []
     for line in process.stderr:
-        said.append(json.loads(line)["message"])
-        if said[-1] == message:
-            return said
-    raise AssertionError(said)
+        messages.append(json.loads(line)["message"])
+        if messages[-1] == message:
+            return messages
+    raise AssertionError(messages)
 
 
 class Terminal(StringIO):
@@ -179,10 +179,10 @@ def test_link_for_a_first_key_is_logged_whatever_the_level(
 async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke: Zeke) -> None:
     settings = Settings.load(database_primary_url=zeke.dsn, jobs_listen=False)
     begun = Beginning(shop_catalog(), settings, embedded=False)
-    async with _queues(begun, WebSettings.load()) as (queue, of_api):
+    async with _queues(begun, WebSettings.load()) as (queue, api_queue):
         idle = asyncio.ensure_future(parts_of(queue).storage.wait_for_jobs(["mail"], 3600))
         await asyncio.wait([idle], timeout=0)
-        await of_api.send("mail", {"to": "a"})
+        await api_queue.send("mail", {"to": "a"})
         assert await soon(idle)
 
 
@@ -212,9 +212,9 @@ async def leave_work(queue: Queue) -> None:
 def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
-        told = all_heard(everything, "sign_in_link", "api_listening", "tick_sent", "job_expired")
-        url = signed_in(told)
-        assert (told["tick_sent"]["schedule"], told["job_expired"]["taskId"]) == ("hourly", "refuse")
+        events = all_heard(everything, "sign_in_link", "api_listening", "tick_sent", "job_expired")
+        url = signed_in(events)
+        assert (events["tick_sent"]["schedule"], events["job_expired"]["taskId"]) == ("hourly", "refuse")
         _, sent = called(f"{url}/trigger", {"taskId": "mail", "payload": {"to": "ann"}})
         with streamed(f"{url}/jobs/stream/{sent['id']}") as stream:
             assert "data: complete" in stream.iter_lines()

@@ -65,11 +65,11 @@ async def test_silent_worker_keeps_its_jobs_until_it_had_time_to_renew_its_lease
     unregistered = await jobs.running(worker=BERT)
     late = await jobs.running(worker=ANNA, expire_in=20)
     jobs.clock.advance(30)
-    for watched, found in ((0.0, False), (15.0, False), (15.1, True), (1e12, True)):
+    for uptime, found in ((0.0, False), (15.0, False), (15.1, True), (1e12, True)):
         async with storage.transaction() as transaction:
-            overdue = await transaction.lock_expired(10, watched)
+            overdue = await transaction.lock_expired(10, uptime)
         expected = {unregistered.id: "lease", late.id: "deadline"} | ({lost.id: "lease"} if found else {})
-        assert {job.id: job.reason for job in overdue} == expected, watched
+        assert {job.id: job.reason for job in overdue} == expected, uptime
 
 
 async def test_heartbeat_renews_the_lease(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:

@@ -25,7 +25,7 @@ from psycopg.conninfo import make_conninfo
 
 from tests.database import UNHURRIED
 from tests.interleaving.history import Op
-from zeke_queue.storage.postgres import PostgresStorage, connection_pool, held_queues
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool, contended_queues
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
 from zeke_queue.storage.postgres.listener import Listener
@@ -185,7 +185,7 @@ async def gated_storage(dsn: str, gate: Gate, clock: FrozenClock) -> AsyncIterat
         opened = await opening.__aenter__()
     try:
         # The clock does not advance, so a pause would never end.
-        with patch.multiple(held_queues, RETRY_FIRST=0.0, RETRY_MAX=0.0):
+        with patch.multiple(contended_queues, RETRY_FIRST=0.0, RETRY_MAX=0.0):
             yield PostgresStorage(opened, Listener(dsn, SCHEMA, clock, enabled=False), clock)
     finally:
         gate.is_open = True

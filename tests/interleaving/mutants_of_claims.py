@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.interleaving.judging import Mutant
+from tests.interleaving.mutant_runner import Mutant
 from tests.interleaving.races import DRAWN, LIMIT, MODEL, races
 
 CLAIMS: Final = (
@@ -34,35 +34,35 @@ CLAIMS: Final = (
         "sql/lock_queues.sql",
         "for no key update skip locked",
         "for no key update",
-        ("tests/postgres/test_held_queues.py",),
+        ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
         "locked queues are tried again by polls only",
         "claims.py",
         "            self._retry(name)\n",
         "            pass\n",
-        ("tests/postgres/test_held_queues.py",),
+        ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
         "a locked queue's place goes to no other",
         "claims.py",
-        "if marks or held or any(",
+        "if marks or contended or any(",
         "if marks or any(",
-        ("tests/postgres/test_held_queues.py",),
+        ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
         "claims lock every limited queue",
         "sql/ready.sql",
         "limit %(limit)s::int\n",
         "limit %(limit)s::int + 1000\n",
-        ("tests/postgres/test_held_queues.py",),
+        ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
         "queues are locked in the order of their names",
         "sql/ready.sql",
         "order by ahead.priority desc, ahead.startafter asc, ahead.id asc\n",
         "order by ahead.name desc\n",
-        ("tests/postgres/test_held_queues.py",),
+        ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
         "lock of a queue that excludes no other claim",
@@ -111,15 +111,15 @@ CLAIMS: Final = (
     Mutant(
         "new limits are never heard of",
         "claims.py",
-        "if marks or held or any(",
+        "if marks or contended or any(",
         "if marks and any(",
         (*races("new-to"), *DRAWN),
     ),
     Mutant(
         "marks that are never gone without",
         "claims.py",
-        "if marks or held or any(",
-        "if held or any(",
+        "if marks or contended or any(",
+        "if contended or any(",
         ("tests/postgres/test_marks.py",),
     ),
     Mutant(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tests.interleaving.judging import Mutant
+from tests.interleaving.mutant_runner import Mutant
 
 SESSION: Final = ("tests/postgres/test_session.py",)
 NOTIFICATIONS: Final = ("tests/postgres/test_notify_queue.py",)

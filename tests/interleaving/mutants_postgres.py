@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from typing import Final
 
-from tests.interleaving.judging import Mutant, main
+from tests.interleaving.mutant_runner import Mutant, main
 from tests.interleaving.mutants_of_claims import CLAIMS
 from tests.interleaving.mutants_of_sessions import SESSIONS
 from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
@@ -212,7 +212,7 @@ MUTANTS: Final = (
     Mutant(
         "leases end in an outage",
         "sql/lock_expired.sql",
-        "                    or alive.lease >= %(watched)s::bigint * interval '1 microsecond'\n",
+        "                    or alive.lease >= %(uptime)s::bigint * interval '1 microsecond'\n",
         "",
         ("tests/conformance/test_overdue.py", MODEL),
     ),

@@ -1,4 +1,4 @@
-"""The tests that mutants of the Postgres storage name as their judges."""
+"""The tests that mutants of the Postgres storage name."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.cases import check_each
-from tests.interleaving.judging import ROOT, STORE, Mutant, applied, judge
+from tests.interleaving.mutant_runner import ROOT, STORE, Mutant, applied, run_test
 from tests.interleaving.mutants_postgres import MUTANTS
 
 SOONEST = ("claim without the queue's lock", "lock of a queue that excludes no other claim")
@@ -22,7 +22,7 @@ def test_every_mutant_applies_to_its_file() -> None:
 def test_mutant_is_found(postgres: str) -> None:
     def check(name: str) -> None:
         (mutant,) = (mutant for mutant in MUTANTS if mutant.name == name)
-        found = judge(mutant, mutant.judges[0], postgres)
+        found = run_test(mutant, mutant.tests[0], postgres)
         assert found.test is not None
         assert "two-claims-at-a-limit" in found.test
 

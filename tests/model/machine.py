@@ -245,13 +245,13 @@ class StorageMachine(CallersMachine):
 
     @rule(
         limit=draw.limits,
-        watched=st.sampled_from([math.inf, 0.0]) | draw.seconds,
+        uptime=st.sampled_from([math.inf, 0.0]) | draw.seconds,
         retry_in=st.none() | draw.seconds,
         error=draw.errors,
         commit=st.booleans(),
     )
-    def sweep(self, limit: int, watched: float, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
-        late = self.pair.both("lock_expired", limit, watched)
+    def sweep(self, limit: int, uptime: float, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
+        late = self.pair.both("lock_expired", limit, uptime)
         failed = [Failed(job.id, job.attempt, retry_in, error, RowState.EXPIRED) for job in late]
         steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
         self.pair.in_transaction(steps, commit=commit)

@@ -186,7 +186,7 @@ def listed() -> Iterator[dict[str, Any]]:
     if Path("tests/interleaving/mutants_postgres.py").exists():
         sql = importlib.import_module("tests.interleaving.mutants_postgres")
         for one in sql.MUTANTS:
-            file, judges = f"zeke_queue/storage/postgres/{one.file}", list(one.judges)
+            file, judges = f"zeke_queue/storage/postgres/{one.file}", list(one.tests)
             values = {"file": file, "old": one.old, "new": one.new, "judges": judges}
             yield {"table": "sql", "name": one.name, **values, "statements": _statements(one.file)}
     if Path(home.replace(".", "/"), "simulator.py").exists():

@@ -393,7 +393,7 @@ MUTANTS = (
     Mutant(
         "leases-end-in-an-outage",
         TRANSITIONS,
-        "ended and (info is None or timedelta(seconds=info.lease) < self._watched)",
+        "ended and (info is None or timedelta(seconds=info.lease) < self._uptime)",
         "ended",
         "After an outage jobs are rescued before their workers could renew their leases.",
     ),

@@ -505,8 +505,8 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "api-beside-nobody",
         "zeke_queue.cli.serve",
-        ", beside=queue) as of_api",
-        ") as of_api",
+        ", beside=queue) as api_queue",
+        ") as api_queue",
         "Without LISTEN, jobs of the API in `zeke up` wait for the next poll.",
         "tests/cli/test_serve.py",
         "-k",

@@ -120,7 +120,7 @@ MUTANTS = (
     Mutant(
         "leases-end-right-after-an-outage",
         "zeke_queue.maintenance.rescuer",
-        "transaction.lock_expired(limit, contact.seconds())",
+        "transaction.lock_expired(limit, monitor.uptime())",
         "transaction.lock_expired(limit)",
         "After an outage the jobs of workers are rescued which had no time to renew their leases.",
     ),
@@ -229,10 +229,10 @@ MUTANTS = (
     Mutant(
         "stop-drops-outcomes",
         SETTLE_LOOP,
-        "            if state.outcomes and (self._ripe or self._closing.is_set()):\n",
+        "            if state.outcomes and (self._gathered or self._closing.is_set()):\n",
         "            if self._closing.is_set():\n"
         "                return\n"
-        "            if state.outcomes and self._ripe:\n",
+        "            if state.outcomes and self._gathered:\n",
         "A worker that ends does not settle its last jobs.",
         where=("deploy",),
     ),
@@ -247,8 +247,8 @@ MUTANTS = (
     Mutant(
         "locked-outcomes-dropped",
         SETTLE_LOOP,
-        "        while apart:\n",
-        "        self._state.settled([*apart], 0.0)\n        apart.clear()\n        while apart:\n",
+        "        while deferred:\n",
+        "        self._state.settled([*deferred], 0.0)\n        deferred.clear()\n        while deferred:\n",
         "The outcome of a job whose row is locked is dropped.",
     ),
     Mutant(

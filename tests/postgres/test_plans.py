@@ -73,7 +73,7 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "complete", rows.of_completed([Completed(ANNA, 1, None)]))
         explain(connection, "settle", Outcomes(failed=[Failed(ANNA, 1, 1.0, "{}")]).parameters())
         explain(connection, "heartbeat", BEAT)
-        explain(connection, "lock_expired", {"watched": 10**15}, limit=1000)
+        explain(connection, "lock_expired", {"uptime": 10**15}, limit=1000)
         explain(connection, "archive", {"after": 0.0}, limit=100)
         explain(connection, "purge", {"after": 0.0}, limit=100)
         explain(connection, "resume_parents", {"ids": [ANNA]})
@@ -232,7 +232,7 @@ async def test_heartbeat_reads_the_rows_of_its_worker_only(busy: Connection, job
 async def test_sweep_reads_active_rows_only(busy: Connection, storage: PostgresStorage, jobs: Sender) -> None:
     await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail",), 15.0))
     await jobs.claim(1000)
-    assert explain(busy, "lock_expired", {"watched": 10**15}, limit=1000).most_read() == 1000
+    assert explain(busy, "lock_expired", {"uptime": 10**15}, limit=1000).most_read() == 1000
 
 
 async def test_archive_reads_only_the_rows_it_moves(busy: Connection, jobs: Sender) -> None:

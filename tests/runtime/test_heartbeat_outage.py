@@ -113,19 +113,19 @@ async def test_outage_shorter_than_the_lease_interrupts_no_handler(
     async with place.working(**BEATING) as worker:
         job_id = await work.begin()
         await place.advance(49, 0.1)
-        mended = asyncio.Event()
+        repaired = asyncio.Event()
         if hangs:
-            place.storage.late = dict.fromkeys(CALLS, mended)
+            place.storage.late = dict.fromkeys(CALLS, repaired)
         else:
             place.storage.cut_all()
         await place.advance(149, 0.1)
         place.storage.mend()
         place.storage.late = {}  # what was sent before stays without an answer
-        beats = place.storage.calls.count("heartbeat")
+        heartbeats = place.storage.calls.count("heartbeat")
         await place.advance(30, 0.1)
-        assert place.storage.calls.count("heartbeat") > beats
+        assert place.storage.calls.count("heartbeat") > heartbeats
         assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
-        mended.set()
+        repaired.set()
         work.go.set()
         await worker.drain()
     job = await place.job(job_id)

@@ -155,7 +155,7 @@ async def test_locked_job_delays_no_other_and_is_held_until_it_is_stored(trouble
     await until(lambda: len(state.jobs) == 1)
     assert set(storage.outcomes) == {ONE, THREE}
     assert storage.calls == [({ONE, TWO, THREE}, False), ({ONE, TWO, THREE}, True)]
-    assert [job.claimed.id for job in state.apart] == [TWO]
+    assert [job.claimed.id for job in state.deferred] == [TWO]
     # The next ones wait no longer than usual, although a job is known to be locked.
     troubled.add(1)
     await until(lambda: FOUR in storage.outcomes)
@@ -165,14 +165,14 @@ async def test_locked_job_delays_no_other_and_is_held_until_it_is_stored(trouble
     storage.locked = set()
     await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
     assert storage.outcomes[TWO] == Completed(TWO, 1, None)
-    assert not state.apart
+    assert not state.deferred
 
 
 async def test_locked_job_past_its_deadline_waits_in_line_for_its_lock(troubled: Buffer) -> None:
     storage, state = troubled.storage, troubled.state
     storage.locked = {ONE, TWO}
     troubled.add(2)
-    await until(lambda: len(state.apart) == 2)
+    await until(lambda: len(state.deferred) == 2)
     storage.calls.clear()
     await advance_until(lambda: len(storage.calls) > 3, troubled.clock, 0.5)
     assert all(skips for _, skips in storage.calls)
@@ -204,7 +204,7 @@ async def test_loop_that_closes_waits_for_locked_jobs() -> None:
     made.storage.locked = {ONE}
     closing = asyncio.ensure_future(made.loop.run())
     made.add(1)
-    await until(lambda: made.state.apart)
+    await until(lambda: made.state.deferred)
     made.loop.close()
     await turns()
     assert not closing.done()

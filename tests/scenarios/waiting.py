@@ -55,8 +55,8 @@ class Part(BaseModel):
         pause: seconds before each child, in which it may lose its job.
         parts: its children.
         aside: whether it also sends a job that it does not wait for.
-        friend: a job that it waits for besides, though it is not its child.
-        asks: whether it asks for its friend before it waits, as it should.
+        peer: a job that it waits for besides, though it is not its child.
+        asks: whether it asks for its peer before it waits, as it should.
     """
 
     first: Script | None = None
@@ -65,7 +65,7 @@ class Part(BaseModel):
     how: Literal["calls", "sends"] = "calls"
     pause: float = 0.0
     parts: tuple[Part, ...] = ()
-    friend: UUID | None = None
+    peer: UUID | None = None
     asks: bool = True
     aside: bool = False
 
@@ -74,11 +74,11 @@ async def call(part: Part, job: JobContext) -> Any:
     """Call the children, check how they ended, and run the script of this attempt."""
     if part.first is not None:
         await act(part.first, job)
-    if part.friend is not None and not part.asks:
-        raise Wait(part.friend)
-    if part.friend is not None:
+    if part.peer is not None and not part.asks:
+        raise Wait(part.peer)
+    if part.peer is not None:
         with suppress(JobNotFoundError):  # it may not have been sent yet
-            await job.wait_for(part.friend)
+            await job.wait_for(part.peer)
     if part.aside:
         await job.send("leaf", Part(then=Script(steps=[Step(seconds=4.0)])), id=job.child_id("aside"))
     ended = await (_one_by_one(part, job) if part.how == "calls" else _side_by_side(part, job))
@@ -160,17 +160,17 @@ def build(draws: RandomStream) -> Setup:
         )(call)
     known = Known()
     plans: dict[str, list[tuple[float, Action]]] = {"c1": [], "c2": [], "c3": []}
-    slow, sent, friend = round(draws.uniform(2.0, 8.0), 2), draws.uniform(0.0, 0.5 * PHASE), own_id(draws)
+    slow, sent, peer = round(draws.uniform(2.0, 8.0), 2), draws.uniform(0.0, 0.5 * PHASE), own_id(draws)
     lonely = Part(then=Script(steps=[Step(seconds=slow), *script(draws).steps]))
-    plans["c1"].append((sent, sending(known, -1, "leaf", lonely, SendOptions(id=friend))))
+    plans["c1"].append((sent, sending(known, -1, "leaf", lonely, SendOptions(id=peer))))
     for number in range(1 + draws.below(2)):
         near = draws.chance(0.6)
         at = sent + draws.uniform(0.0, 2.0) if near else draws.uniform(0.0, 0.5 * PHASE)
-        tree = _part(draws, DEEP, friend, near=near)
+        tree = _part(draws, DEEP, peer, near=near)
         key = f"tree {number}" if draws.chance(0.5) else None
         plans["c1"].append((at, sending(known, number, _task(tree), tree, SendOptions(singleton_key=key))))
         if near and draws.chance(0.7):
-            # So that the friend ends while the tree is locked, and the tree then continues.
+            # So that the peer ends while the tree is locked, and the tree then continues.
             held = at + draws.uniform(0.0, 2.0)
             plans["c2"].append((held, _slowly(known, number, 8.0, commit=False)))
             plans["c3"].append((held + draws.uniform(0.5, 4.0), _slowly(known, -1, 0.1, commit=True)))
@@ -183,7 +183,7 @@ def build(draws: RandomStream) -> Setup:
     if draws.chance(0.3):
         plans["c3"] += _circle(draws, known)
     if draws.chance(0.2):
-        lost = Part(friend=own_id(draws), asks=False)
+        lost = Part(peer=own_id(draws), asks=False)
         plans["c3"].append((draws.uniform(0.0, 0.5 * PHASE), sending(known, -3, "leaf", lost)))
     lease = draws.pick((3.0, 6.0))
     return Setup(
@@ -204,20 +204,16 @@ def _circle(draws: RandomStream, known: Known) -> list[tuple[float, Action]]:
     ids = [own_id(draws) for _ in range(1 + draws.below(4))]
     at = draws.uniform(0.0, 0.5 * PHASE)
     plan: list[tuple[float, Action]] = []
-    for job_id, friend in zip(ids, [*ids[1:], ids[0]], strict=True):
+    for job_id, peer in zip(ids, [*ids[1:], ids[0]], strict=True):
         # Its first action gives the others time to be sent.
         first = Script(steps=[Step(seconds=round(draws.uniform(1.0, 3.0), 2))])
-        plan.append(
-            (at, sending(known, -4, "leaf", Part(first=first, friend=friend), SendOptions(id=job_id)))
-        )
+        plan.append((at, sending(known, -4, "leaf", Part(first=first, peer=peer), SendOptions(id=job_id))))
         at += draws.uniform(0.0, 0.5)
     return plan
 
 
-def _part(
-    draws: RandomStream, deep: int, friend: UUID, key: int | None = None, *, near: bool = False
-) -> Part:
-    """Draw a job with the generations below it; with ``near``, it waits for its friend first."""
+def _part(draws: RandomStream, deep: int, peer: UUID, key: int | None = None, *, near: bool = False) -> Part:
+    """Draw a job with the generations below it; with ``near``, it waits for its peer first."""
     parts = 0 if deep == 1 else draws.pick((1, 2, 2, 3) if key is None else (0, 1, 1, 2))
     early = draws.chance(0.4) and not near
     return Part(
@@ -226,8 +222,8 @@ def _part(
         key=key,
         how=draws.pick(("calls", "sends")),
         pause=draws.pick((0.0, round(draws.uniform(0.0, 3.0), 2))),
-        parts=tuple(_part(draws, deep - 1, friend, number) for number in range(parts)),
-        friend=friend if near or draws.chance(0.15) else None,
+        parts=tuple(_part(draws, deep - 1, peer, number) for number in range(parts)),
+        peer=peer if near or draws.chance(0.15) else None,
         aside=draws.chance(0.15),
     )
 

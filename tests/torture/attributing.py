@@ -99,27 +99,27 @@ def attributed(events: list[Event]) -> Iterator[Event]:
 def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bool]]:
     """Yield the requests of a call: a key for matching changes, details, and whether it was done."""
     verb, args = call.verb, call.args
-    told = result is not None
+    was_answered = result is not None
     if verb in _LISTS:
-        done = result.changed if told and verb == "suspend" else result
+        done = result.changed if was_answered and verb == "suspend" else result
         for one in (one for name in _LISTS[verb] for one in args[name]):
             if verb == "insert":
                 yield (verb, one.id), ("insert", one.id), False
-            elif not told or one.id in done:
+            elif not was_answered or one.id in done:
                 what = "extend" if verb == "extend" else "settle"
-                yield (what, one.id, one.attempt), one if what == "settle" else None, told
+                yield (what, one.id, one.attempt), one if what == "settle" else None, was_answered
     elif verb == "insert_child":
         yield ("insert", args["child"].id), ("insert", args["child"].id), False
     elif verb in ("cancel", "resume", "retry"):
         # Notified is also which children were taken along.
-        yield from (((verb, job), None, told) for job in (result if told else args["ids"]))
+        yield from (((verb, job), None, was_answered) for job in (result if was_answered else args["ids"]))
     elif verb == "claim":
         yield from (((verb, one.id, one.attempt), None, True) for one in result or ())
-        if not told:
+        if not was_answered:
             yield (verb, args["worker"]), None, False
     elif verb in ("archive", "purge") and result != 0:
         # Its answer is the number of moved rows, so it moved some.
-        yield (verb,), None, told
+        yield (verb,), None, was_answered
 
 
 _LISTS: Final = {

@@ -150,7 +150,7 @@ def post(path: str, length: int) -> bytes:
 
 
 async def test_client_that_sends_no_whole_header_is_disconnected() -> None:
-    def check(before: bytes, each: bytes, told: int) -> None:
+    def check(before: bytes, each: bytes, refusals: int) -> None:
         line = Line()
         if before:
             line.send(before)
@@ -161,8 +161,8 @@ async def test_client_that_sends_no_whole_header_is_disconnected() -> None:
         assert not line.wire.closed
         line.loop.advance(0.5)
         assert line.wire.closed
-        assert line.wire.written.count(b"HTTP/1.1 408 ") == told
-        if told:
+        assert line.wire.written.count(b"HTTP/1.1 408 ") == refusals
+        if refusals:
             error = json.loads(line.wire.written.partition(b"\r\n\r\n")[2])["error"]
             assert error == "header: must arrive within 10 s; send it at once"
         line.loop.advance(READ_TIMEOUT)

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from tests.cases import check_each, check_each_async
 from tests.conformance.driver import soon
 from tests.web.conftest import Web
-from zeke_queue.cli.serve import _of_api
+from zeke_queue.cli.serve import _api_settings
 from zeke_queue.cli.work import Beginning
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import ReadTimeoutError
@@ -173,7 +173,7 @@ async def test_searches_leave_connections_of_any_pool() -> None:
 def test_api_has_its_own_number_of_connections() -> None:
     def check(pool_max: int | None, settings: dict[str, int], expected: tuple[int, int]) -> None:
         begun = Beginning(Catalog(), Settings.load(**settings), embedded=False)
-        made = _of_api(begun, WebSettings.load(api_pool_max=pool_max))
+        made = _api_settings(begun, WebSettings.load(api_pool_max=pool_max))
         assert (made.jobs_pool_min, made.jobs_pool_max) == expected
 
     check_each(

@@ -91,7 +91,7 @@ class Survey:
         """Return whether a pg-boss fires the schedules that it stored."""
         return self.pgboss.cron is not None and self.pgboss.cron < PGBOSS_SILENCE
 
-    def unpaused(self) -> list[Schedule]:
+    def fired_by_us(self) -> list[Schedule]:
         """Return the schedules that our schedulers fire."""
         fired = [one for one in self.schedules if not one.of_pgboss or not self.pgboss_fires()]
         return [one for one in fired if not one.paused]
@@ -128,7 +128,7 @@ def _workers(survey: Survey) -> Iterator[Finding]:
         yield Finding(Grade.OK, "workers", found)
         return
     waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
-    needed = waiting or survey.unpaused()
+    needed = waiting or survey.fired_by_us()
     told = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
     yield Finding(
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
@@ -241,7 +241,7 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
 
 
 def _ticks(survey: Survey) -> Iterator[Finding]:
-    due = survey.unpaused()
+    due = survey.fired_by_us()
     late = [one for one in due if one.next_tick is not None and survey.now - one.next_tick > LATE_TICK]
     if late:
         names = ", ".join(repr(one.name) for one in late)
@@ -272,7 +272,7 @@ def _unserved_schedules(survey: Survey) -> Iterator[Finding]:
     if not survey.living():
         return
     served = survey.served()
-    lost = [one for one in survey.unpaused() if one.task not in served]
+    lost = [one for one in survey.fired_by_us() if one.task not in served]
     for one in lost:
         if not survey.waiting(one.task) and _ours(one.task) and not survey.beside_pgboss():
             yield Finding(

@@ -130,7 +130,7 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) ->
     return _ServerWithLink(server, partial(offer_sign_in, queue, server, again=again, make_key=make_key))
 
 
-def _of_api(begun: Beginning, web: WebSettings) -> Settings:
+def _api_settings(begun: Beginning, web: WebSettings) -> Settings:
     """Return the settings of the API's queue, which has its own number of connections."""
     settings = begun.settings
     most = web.api_pool_max or settings.jobs_pool_max
@@ -143,7 +143,7 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.worker.process_signals import run_loop_until_signalled
 
     await _check(begun)
-    async with Queue.connect(begun.catalog, settings=_of_api(begun, web)) as queue:
+    async with Queue.connect(begun.catalog, settings=_api_settings(begun, web)) as queue:
         await run_loop_until_signalled(_server(queue, begun, web, again=False))
 
 
@@ -152,8 +152,8 @@ async def _run_all(begun: Beginning, web: WebSettings) -> None:
     from zeke_queue.worker.process_signals import run_until_signalled
 
     await _check(begun)
-    async with _queues(begun, web) as (queue, of_api):
-        server = _server(of_api, begun, web, again=True)
+    async with _queues(begun, web) as (queue, api_queue):
+        server = _server(api_queue, begun, web, again=True)
         await run_until_signalled(Worker(queue), [server])
 
 
@@ -167,6 +167,6 @@ async def _queues(begun: Beginning, web: WebSettings) -> AsyncGenerator[tuple[Qu
 
     async with (
         Queue.connect(begun.catalog, settings=begun.settings) as queue,
-        Queue.connect(begun.catalog, settings=_of_api(begun, web), beside=queue) as of_api,
+        Queue.connect(begun.catalog, settings=_api_settings(begun, web), beside=queue) as api_queue,
     ):
-        yield queue, of_api
+        yield queue, api_queue

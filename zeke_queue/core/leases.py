@@ -11,7 +11,7 @@ from typing import Final
 RECONNECT_MAX: Final = 3.0
 """Maximum seconds from the end of an outage to the next answered heartbeat; or the interval, if shorter."""
 
-WATCHED_MAX: Final = 100 * 365.25 * 86_400.0
+UPTIME_MAX: Final = 100 * 365.25 * 86_400.0
 """Cap of the time without an outage, in seconds: no lease is longer."""
 
 

@@ -15,20 +15,20 @@ _NAMED_MAX: Final = 10
 """Jobs of a chain that an error names."""
 
 
-def closes(chain: Sequence[UUID], job_id: UUID) -> bool:
+def is_endless(chain: Sequence[UUID], job_id: UUID) -> bool:
     """Return whether a job must not wait for the first job of a chain.
 
     Args:
         chain: the job to wait for, the one for which that waits, and so on. It ends with the first one that
             waits for none, with ``job_id``, or after ``WAIT_CHAIN_MAX`` jobs.
 
-    >>> closes("BC", "A"), closes("BCA", "A"), closes("A", "A")
+    >>> is_endless("BC", "A"), is_endless("BCA", "A"), is_endless("A", "A")
     (False, True, True)
     """
     return chain[-1] == job_id or len(chain) >= WAIT_CHAIN_MAX
 
 
-def missing(child: UUID) -> str:
+def missing_error(child: UUID) -> str:
     """Return the error of a job that waits for one that does not exist."""
     return (
         f"The handler waits for job {child}, which does not exist; send it before waiting for it, and wait "
@@ -36,7 +36,7 @@ def missing(child: UUID) -> str:
     )
 
 
-def closed(chain: Sequence[UUID], job_id: UUID) -> str:
+def cycle_error(chain: Sequence[UUID], job_id: UUID) -> str:
     """Return the error of a job that would wait for itself, with the chain of jobs by which it would."""
     if chain[-1] != job_id:
         return (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
-    from zeke_queue.maintenance.contact import Contact
+    from zeke_queue.maintenance.outage_monitor import OutageMonitor
     from zeke_queue.model import ExpiredJob
     from zeke_queue.storage.jobs import JobStore, Transaction
     from zeke_queue.system.clock import Clock
@@ -32,11 +32,11 @@ class Rescuer:
         clock: measures how long a search takes.
 
     Attributes:
-        contact: the time without an outage of the storage; None if it does not matter.
+        monitor: the time without an outage of the storage; None if it does not matter.
     """
 
     def __init__(self, storage: JobStore, entropy: Entropy, clock: Clock) -> None:
-        self.contact: Contact | None = None
+        self.monitor: OutageMonitor | None = None
         self._storage = storage
         self._clock = clock
         self._draws = entropy.stream("retry")
@@ -77,11 +77,11 @@ class Rescuer:
 
     async def _overdue(self, transaction: Transaction, limit: int) -> list[ExpiredJob]:
         """Lock overdue jobs; skip those of workers that may not have had time to renew their lease."""
-        contact, began = self.contact, self._clock.monotonic()
-        if contact is None:
+        monitor, began = self.monitor, self._clock.monotonic()
+        if monitor is None:
             return await transaction.lock_expired(limit)
-        overdue = await transaction.lock_expired(limit, contact.seconds())
-        if self._clock.monotonic() - began > contact.gap:
+        overdue = await transaction.lock_expired(limit, monitor.uptime())
+        if self._clock.monotonic() - began > monitor.gap:
             # The outage may have been during this call.
             return [job for job in overdue if job.reason == "deadline"]
         return overdue

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError
-from zeke_queue.maintenance.contact import Contact
+from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
@@ -101,7 +101,7 @@ class Maintenance:
         archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
         delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.
         batch: rows per statement at most.
-        contact: the time without an outage, from calls that others make; from those of ``run`` by default.
+        monitor: the time without an outage, from calls that others make; from those of ``run`` by default.
     """
 
     def __init__(
@@ -112,12 +112,12 @@ class Maintenance:
         archive_after: float | None = None,
         delete_after: float | None = None,
         batch: int = 1000,
-        contact: Contact | None = None,
+        monitor: OutageMonitor | None = None,
     ) -> None:
         settings = queue.settings
         self._storage = queue.storage
         self._rescuer = Rescuer(queue.storage, queue.entropy, queue.clock)
-        self._contact = contact
+        self._monitor = monitor
         self._clock = queue.clock
         self._timer = StoppableTimer(queue.clock)
         self._every = every
@@ -129,7 +129,7 @@ class Maintenance:
 
     async def run(self) -> None:
         """Sweep until stopped; a failing duty backs off, and the others keep their interval."""
-        self._rescuer.contact = self._contact or Contact(self._clock, 2 * self._every)
+        self._rescuer.monitor = self._monitor or OutageMonitor(self._clock, 2 * self._every)
         failures = dict.fromkeys(DUTIES, 0)
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._timer.stopped:
@@ -191,9 +191,9 @@ class Maintenance:
 
     def _reached(self, duty: MaintenanceJob, began: float) -> None:
         """Record that a statement was answered; one that moves many rows may take long without an outage."""
-        if self._contact is None and self._rescuer.contact is not None:
+        if self._monitor is None and self._rescuer.monitor is not None:
             moves = duty in {"archive", "purge"}
-            self._rescuer.contact.answered(began if moves else self._clock.monotonic())
+            self._rescuer.monitor.answered(began if moves else self._clock.monotonic())
 
     async def _do(self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob], Awaitable[bool]]) -> bool:
         """Run a duty batch by batch while there is more; return False if it failed."""

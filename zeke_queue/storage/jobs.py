@@ -126,13 +126,13 @@ class Transaction(JobWriter, Protocol):
         """
         ...
 
-    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, uptime: float = math.inf) -> list[ExpiredJob]:
         """Find and lock active jobs past their deadline or of a dead worker, oldest deadline first.
 
         The locks last as long as the transaction, so use it inside one. Rows locked by others are skipped.
 
         Args:
-            watched: seconds since the caller last saw an outage of the storage. A worker without heartbeats
+            uptime: seconds since the caller last saw an outage of the storage. A worker without heartbeats
                 counts as dead only if its lease is shorter than that, so that it had time to renew it.
         """
         ...

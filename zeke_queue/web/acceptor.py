@@ -12,7 +12,7 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.system.logging import get_logger
-from zeke_queue.web.http_connection import DISPENSABLE
+from zeke_queue.web.http_connection import EVICTABLE
 
 if TYPE_CHECKING:
     import socket
@@ -56,7 +56,7 @@ class Acceptor:
             self._open.discard(connection)
         else:
             self._open.add(connection)
-            if connection.phase in DISPENSABLE:
+            if connection.phase in EVICTABLE:
                 self._waiting[connection] = None
         self._changed.set()
 

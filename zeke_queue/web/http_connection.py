@@ -41,7 +41,7 @@ class Phase(enum.Enum):
     CLOSING = "the end"
 
 
-DISPENSABLE: Final = frozenset({Phase.IDLE, Phase.HEADER, Phase.BODY, Phase.LINGER})
+EVICTABLE: Final = frozenset({Phase.IDLE, Phase.HEADER, Phase.BODY, Phase.LINGER})
 """Phases in which a connection carries no whole request, so that it may be closed for another one."""
 
 

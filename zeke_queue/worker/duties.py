@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     from zeke_queue.client.parts import Parts
-    from zeke_queue.maintenance.contact import Contact
+    from zeke_queue.maintenance.outage_monitor import OutageMonitor
 
 SWEEP_INTERVAL_MAX: Final = 5.0
 """Seconds between two rounds of maintenance at most."""
@@ -64,21 +64,21 @@ class Duties:
         names: the duties: ``maintenance``, ``schedules``, both or none.
         lease: the worker's lease, within which workers that start together are registered.
         interval: seconds between two rounds of maintenance.
-        contact: the time without an outage of the storage, from the worker's heartbeats.
+        monitor: the time without an outage of the storage, from the worker's heartbeats.
 
     Attributes:
         names: the names of the duties, stored with the worker.
-        contact: as given.
+        monitor: as given.
     """
 
     def __init__(
-        self, parts: Parts, names: Sequence[str], lease: float, interval: float, contact: Contact
+        self, parts: Parts, names: Sequence[str], lease: float, interval: float, monitor: OutageMonitor
     ) -> None:
         self.names = tuple(names)
-        self.contact = contact
+        self.monitor = monitor
         self._loops: dict[str, Loop] = {}
         if MAINTENANCE in names:
-            self._loops[MAINTENANCE] = Maintenance(parts, every=interval, contact=contact)
+            self._loops[MAINTENANCE] = Maintenance(parts, every=interval, monitor=monitor)
         if SCHEDULES in names:
             self._loops[SCHEDULES] = Scheduler(parts, declared=True)
         wanted = {MAINTENANCE, SCHEDULES} if parts.catalog.schedules else {MAINTENANCE}

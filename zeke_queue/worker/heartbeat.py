@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from uuid import UUID
 
-    from zeke_queue.maintenance.contact import Contact
+    from zeke_queue.maintenance.outage_monitor import OutageMonitor
     from zeke_queue.model import Released
     from zeke_queue.storage.workers import HeartbeatStore
     from zeke_queue.system.entropy import Entropy
@@ -38,7 +38,7 @@ class Heartbeat(Part):
     Args:
         interval: seconds between heartbeats.
         connection: sends them from a thread; None to send them through the storage, on this loop.
-        contact: records that heartbeats were answered.
+        monitor: records that heartbeats were answered.
         entropy: the source of the jitter of pauses.
         carry_out: carries out the actions of the state.
     """
@@ -48,7 +48,7 @@ class Heartbeat(Part):
         shared: Shared,
         interval: float,
         connection: HeartbeatStore | None,
-        contact: Contact,
+        monitor: OutageMonitor,
         *,
         entropy: Entropy,
         carry_out: Callable[[Iterable[Action]], None],
@@ -57,7 +57,7 @@ class Heartbeat(Part):
         self._shared = shared
         self._interval = interval
         self._connection = connection
-        self._contact = contact
+        self._monitor = monitor
         self._carry_out = carry_out
         self._entropy = entropy
         self._renewed = Waiter()
@@ -134,7 +134,7 @@ class Heartbeat(Part):
     def _renew(self, sent_at: float) -> None:
         """Move the end of the lease, from the time when an answered heartbeat was sent; from any thread."""
         self._state.renew(sent_at + self._info.lease)
-        self._contact.answered(self._clock.monotonic())
+        self._monitor.answered(self._clock.monotonic())
 
     def _answered(self, answer: Mapping[UUID, int], claims_ended: int) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""

@@ -114,9 +114,9 @@ class Outcomes:
         """
         claimed = job.claimed
         if not chain:
-            output = error_record(JobNotFoundError.__name__, waits.missing(child))
+            output = error_record(JobNotFoundError.__name__, waits.missing_error(child))
             return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output)
-        return self._unstorable(job, "Wait", waits.closed(chain, claimed.id))
+        return self._unstorable(job, "Wait", waits.cycle_error(chain, claimed.id))
 
     def expired(self, job: LeasedJob) -> Outcome:
         """Return the outcome of an attempt whose deadline passed, regardless of its handler's result."""

@@ -7,7 +7,7 @@ end of the lease: every settlement is fenced by its attempt, so a late one chang
 has the job, and saves the work otherwise.
 
 An outcome whose row another transaction keeps locked, or which the database fails to store for a reason
-that is not in its values, is kept apart and retried for as long as the worker runs. One that is refused
+that is not in its values, is deferred and retried for as long as the worker runs. One that is refused
 because of its own values is replaced by a failure.
 """
 
@@ -47,7 +47,7 @@ BATCH_MAX: Final = 1000
 """Outcomes per settlement at most."""
 
 
-APART_FAILURES: Final = 3
+DEFERRED_FAILURES: Final = 3
 """Failures after which the pause between retries of deferred jobs no longer grows: at 0.8 seconds."""
 
 
@@ -70,7 +70,7 @@ class SettleLoop(Part):
         self._progress_writer = progress_writer
         self._waiter = Waiter()
         self._timer: asyncio.TimerHandle | None = None
-        self._ripe = False
+        self._gathered = False
         self._last = -GATHER
         self._closing = asyncio.Event()
         self._retrying: asyncio.Task[None] | None = None
@@ -80,12 +80,12 @@ class SettleLoop(Part):
 
     def soon(self) -> None:
         """Store the waiting outcomes when there are enough of them, or when they have waited long enough."""
-        if self._ripe:
+        if self._gathered:
             return
         if len(self._state.outcomes) >= ENOUGH:
-            self._ripen()
+            self._on_gathered()
         elif self._timer is None:
-            self._timer = self._loop.call_at(self._last + GATHER, self._ripen)
+            self._timer = self._loop.call_at(self._last + GATHER, self._on_gathered)
 
     def close(self) -> None:
         """Make ``run`` return once everything is stored."""
@@ -103,37 +103,37 @@ class SettleLoop(Part):
     async def _run(self) -> None:
         state = self._state
         while True:
-            if state.apart and self._retrying is None:
-                self._retrying = self._loop.create_task(self._retry_apart(), name="zeke-settle-apart")
+            if state.deferred and self._retrying is None:
+                self._retrying = self._loop.create_task(self._retry_deferred(), name="zeke-settle-deferred")
                 self._retrying.add_done_callback(lambda _: self._waiter.notify())
             elif self._retrying is not None and self._retrying.done():
                 self._retrying.result()
                 self._retrying = None
-            if state.outcomes and (self._ripe or self._closing.is_set()):
+            if state.outcomes and (self._gathered or self._closing.is_set()):
                 batch = state.batch(BATCH_MAX)
                 # Outcomes left over from this batch have waited already, and no timer will signal them again.
-                self._ripe = bool(state.outcomes)
+                self._gathered = bool(state.outcomes)
                 await self._store(batch)
                 self._last = self._loop.time()
-                stored = [job for job in batch if job not in state.apart] if state.apart else batch
+                stored = [job for job in batch if job not in state.deferred] if state.deferred else batch
                 if state.settled(stored, self._clock.monotonic()):
                     self._wake_claims.notify()
-            elif self._closing.is_set() and not state.outcomes and not state.apart:
+            elif self._closing.is_set() and not state.outcomes and not state.deferred:
                 return
             else:
                 await self._waiter.wait()
 
-    def _ripen(self) -> None:
+    def _on_gathered(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        self._ripe = True
+        self._gathered = True
         self._waiter.notify()
 
     async def _store(
         self, batch: Sequence[LeasedJob], *, repeated: bool = False, waits: bool = False
     ) -> None:
-        """Store a batch, without a time limit; keep jobs apart that can't be stored for now."""
+        """Store a batch, without a time limit; defer jobs that can't be stored for now."""
         if self._progress_writer.any:
             await self._progress_writer.flush()
         failures: list[StatementFailedError] = []
@@ -155,9 +155,9 @@ class SettleLoop(Part):
             await self._store(batch[:half], repeated=True)
             await self._store(batch[half:], repeated=True)
         elif failures:
-            if batch[0] not in self._state.apart:
+            if batch[0] not in self._state.deferred:
                 log_refusal("settle", failures[0])
-            self._state.apart[batch[0]] = None
+            self._state.deferred[batch[0]] = None
 
     async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
         """Settle each job by itself; store a failure in place of each outcome that the storage refuses."""
@@ -169,7 +169,7 @@ class SettleLoop(Part):
         log_refusal("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
             # Its failure is refused too; the deadline will end the job.
-            self._state.apart.pop(job, None)
+            self._state.deferred.pop(job, None)
             self._state.unknown.leave(job.claimed.id, job.claimed.attempt)
             return
         job.reason = "lost"
@@ -177,28 +177,28 @@ class SettleLoop(Part):
         job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)
         await self._store(batch)
 
-    async def _retry_apart(self) -> None:
-        """Store the outcomes of jobs kept apart until none is left.
+    async def _retry_deferred(self) -> None:
+        """Store the outcomes of deferred jobs until none is left.
 
         A job whose deadline has passed would be rescued as soon as it is unlocked, and run again. So this
         waits for the lock, in Postgres's lock queue, while maintenance skips locked jobs.
         """
-        apart, failures = self._state.apart, 0
-        while apart:
-            await self._health.pause(min(failures, APART_FAILURES), self._closing)
+        deferred, failures = self._state.deferred, 0
+        while deferred:
+            await self._health.pause(min(failures, DEFERRED_FAILURES), self._closing)
             now = self._clock.monotonic()
-            overdue = next((job for job in apart if job.deadline <= now), None)
+            overdue = next((job for job in deferred if job.deadline <= now), None)
             tried: list[LeasedJob] = []
-            for batch in ([*apart],) if overdue is None else ([overdue], [*apart]):
-                tried += (rest := [job for job in batch if job in apart])
+            for batch in ([*deferred],) if overdue is None else ([overdue], [*deferred]):
+                tried += (rest := [job for job in batch if job in deferred])
                 await self._store(rest, repeated=True, waits=rest == [overdue])
-            stored = [job for job in dict.fromkeys(tried) if job not in apart]
+            stored = [job for job in dict.fromkeys(tried) if job not in deferred]
             if self._state.settled(stored, self._clock.monotonic()):
                 self._wake_claims.notify()
             failures = 0 if stored else failures + 1
 
     async def _settle(self, batch: Sequence[LeasedJob], *, repeated: bool, waits: bool = False) -> None:
-        """Settle a batch; keep the jobs apart whose rows another transaction keeps locked.
+        """Settle a batch; defer the jobs whose rows another transaction keeps locked.
 
         Args:
             batch: the jobs.
@@ -217,7 +217,7 @@ class SettleLoop(Part):
             refused.update(done.refused)
             return done.changed
 
-        skip = bool(self._state.apart) and not waits
+        skip = bool(self._state.deferred) and not waits
         changed, is_whole = await _past_locks(
             partial(self._storage.settle, completed, failed, released), repeated=repeated, skip=skip
         )
@@ -230,21 +230,21 @@ class SettleLoop(Part):
             locked |= {one.id for one in waiting if not is_whole and one.id not in changed}
             if refused:
                 batch = await self._fail_refused(batch, refused)
-        if locked or self._state.apart:
-            batch = self._keep_apart(batch, locked - refused.keys())
+        if locked or self._state.deferred:
+            batch = self._defer(batch, locked - refused.keys())
         if self._logs_all or failed or len(changed) < len(batch):
             for job in batch:
                 _log_outcome(self._logger, job, stored=job.claimed.id in changed)
 
-    def _keep_apart(self, batch: Sequence[LeasedJob], locked: AbstractSet[UUID]) -> list[LeasedJob]:
-        """Keep the locked jobs of a batch apart; return the others."""
+    def _defer(self, batch: Sequence[LeasedJob], locked: AbstractSet[UUID]) -> list[LeasedJob]:
+        """Defer the locked jobs of a batch; return the others."""
         free: list[LeasedJob] = []
         for job in batch:
             if job.claimed.id not in locked:
-                self._state.apart.pop(job, None)
+                self._state.deferred.pop(job, None)
                 free.append(job)
-            elif job not in self._state.apart:
-                self._state.apart[job] = None
+            elif job not in self._state.deferred:
+                self._state.deferred[job] = None
                 self._logger.warning("settlement_waits_for_lock", **job.log_fields())
         return free
 

@@ -99,8 +99,8 @@ class WorkerState:
         ready: those that wait for a pool task, in order.
         running: those that run, and in which slot; handlers of lost jobs count until they end.
         outcomes: jobs whose outcome waits to be stored.
-        storing: how many outcomes are being stored, or kept apart.
-        apart: jobs whose outcome is stored apart from the others, once their row is unlocked.
+        storing: how many outcomes are being stored, or deferred.
+        deferred: jobs whose outcome is stored separately, once their row is unlocked.
         payload_bytes: the size of the payloads of jobs that are held or whose handlers still run.
         alive_until: the end of the lease, unless another heartbeat is answered before.
         claims_begun, claims_ended: how many claims were sent, and how many of them were answered or failed.
@@ -121,7 +121,7 @@ class WorkerState:
         self.running: dict[LeasedJob, Slot] = {}
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
-        self.apart: dict[LeasedJob, None] = {}
+        self.deferred: dict[LeasedJob, None] = {}
         self.payload_bytes = 0
         self.alive_until = alive_until
         self.claims_begun = self.claims_ended = 0

@@ -19,7 +19,7 @@ from zeke_queue.core.failure import shown
 from zeke_queue.core.leases import reconnect_time, validity
 from zeke_queue.core.options import check_bytes, check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
-from zeke_queue.maintenance.contact import Contact
+from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.model import WorkerInfo
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system import logging as log
@@ -284,8 +284,8 @@ class Worker:
         """Start the worker in the background."""
         config = self._config
         interval = sweep_interval(config.heartbeat_interval)
-        contact = self._contact()
-        await self._open(Duties(parts_of(self._queue), config.duties, config.lease, interval, contact))
+        monitor = self._monitor()
+        await self._open(Duties(parts_of(self._queue), config.duties, config.lease, interval, monitor))
         return self
 
     async def _open(self, duties: Duties | None) -> None:
@@ -365,7 +365,7 @@ class Worker:
             config.concurrency, state, clock, settle_soon=settle.soon, wake_claims=shared.wake_claims
         )
         dispatcher = Dispatcher(shared, pool, settle.soon)
-        heartbeat = self._heartbeat(shared, dispatcher, self._contact() if duties is None else duties.contact)
+        heartbeat = self._heartbeat(shared, dispatcher, self._monitor() if duties is None else duties.monitor)
         services = ContextServices(
             queue=self._queue,
             parts=parts,
@@ -392,17 +392,17 @@ class Worker:
             Declaration(parts, health),
         )
 
-    def _contact(self) -> Contact:
+    def _monitor(self) -> OutageMonitor:
         interval = self._config.heartbeat_interval
-        return Contact(self._clock, interval + reconnect_time(interval))
+        return OutageMonitor(self._clock, interval + reconnect_time(interval))
 
-    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher, contact: Contact) -> Heartbeat:
+    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher, monitor: OutageMonitor) -> Heartbeat:
         # A thread sleeps on the machine's clock; another clock may belong to this loop.
         alone = isinstance(shared.clock, SystemClock)
         connection = parts_of(self._queue).storage.heartbeat_connection() if alone else None
         interval = self._config.heartbeat_interval
         return Heartbeat(
-            shared, interval, connection, contact, entropy=self._entropy, carry_out=dispatcher.carry_out
+            shared, interval, connection, monitor, entropy=self._entropy, carry_out=dispatcher.carry_out
         )
 
     def _start(self, lifecycle: Lifecycle) -> None:

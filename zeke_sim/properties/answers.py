@@ -110,16 +110,16 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
         return
     args = call.invoked.args
     did = {change.after.id for change in call.did if change.after is not None and not is_of_waiting(change)}
-    said: set[UUID] = event.result.changed if event.verb == "suspend" else event.result
+    reported: set[UUID] = event.result.changed if event.verb == "suspend" else event.result
     refused = event.result.refused if event.verb == "suspend" else ()
-    for job in did - said:
+    for job in did - reported:
         raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
-    for job in said - did:
+    for job in reported - did:
         if not _was_done(job, event, state):
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
     if event.verb in {"settle", "suspend", "extend", "cancel"}:
         for job, attempt in _requested(args):
-            if job not in said and job not in refused and _could(event.verb, job, attempt, event, state):
+            if job not in reported and job not in refused and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 

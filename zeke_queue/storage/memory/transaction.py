@@ -54,12 +54,12 @@ class MemoryTransaction(MemoryVerbs):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
-    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, uptime: float = math.inf) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
         check_limit(limit)
         now = self._begin()
         owner = self._scope.owner
-        dead = transitions.DeadWorkers(self._tables.workers, now, watched)
+        dead = transitions.DeadWorkers(self._tables.workers, now, uptime)
         found = transitions.expired(
             self._scope, now, dead, limit, lambda job_id: self._locks.taken(job_id, owner)
         )

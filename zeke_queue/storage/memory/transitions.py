@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Literal
 
 from zeke_queue.core import failure, jsonb, waits
-from zeke_queue.core.leases import WATCHED_MAX
+from zeke_queue.core.leases import UPTIME_MAX
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.model import FINAL, WAITING, ExpiredJob, Released, RowState, Suspensions
 from zeke_queue.storage.memory.rows import A_CENTURY, COUNTER_MAX
@@ -105,7 +105,7 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
             refused[job_id] = ()
             continue
         chain = wait_chain(scope, child_id, job_id)
-        if waits.closes(chain, job_id):
+        if waits.is_endless(chain, job_id):
             refused[job_id] = chain
             continue
         child = scope.row(child_id)
@@ -302,13 +302,13 @@ class DeadWorkers:
     """Decides which workers are dead: they have left, or were silent for longer than their lease.
 
     Args:
-        watched: seconds without an outage; a worker with a longer lease may be about to renew it.
+        uptime: seconds without an outage; a worker with a longer lease may be about to renew it.
     """
 
-    def __init__(self, workers: Mapping[UUID, WorkerInfo], now: datetime, watched: float) -> None:
+    def __init__(self, workers: Mapping[UUID, WorkerInfo], now: datetime, uptime: float) -> None:
         self._workers = workers
         self._now = now
-        self._watched = timedelta(seconds=min(watched, WATCHED_MAX))
+        self._uptime = timedelta(seconds=min(uptime, UPTIME_MAX))
         # Workers of pg-boss 9 have no lease.
         self._dead: dict[UUID | None, bool] = {None: False}
 
@@ -317,7 +317,7 @@ class DeadWorkers:
         if worker not in self._dead:
             info = None if worker is None else self._workers.get(worker)
             ended = is_dead(info, self._now)
-            self._dead[worker] = ended and (info is None or timedelta(seconds=info.lease) < self._watched)
+            self._dead[worker] = ended and (info is None or timedelta(seconds=info.lease) < self._uptime)
         return self._dead[worker]
 
 

@@ -5,7 +5,7 @@
 transactions, on ``connections`` with one spare, the settings of ``session`` and what a full
 ``notify_queue`` asks for; ``statements`` loads the files of ``sql/``; ``waiting`` waits for the server's
 answers; ``rows`` converts columns; ``error_mapping`` converts the server's errors. ``claims`` decides which
-claim to send, ``held_queues`` which queues it leaves out; ``retention`` archives and purges; ``reader``,
+claim to send, ``contended_queues`` which queues it leaves out; ``retention`` archives and purges; ``reader``,
 ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys. ``listener`` receives
 notifications and ``change_feed`` registers watches. ``heartbeat_connection`` sends heartbeats outside the
 pool. ``migrate`` creates and upgrades the tables, ``grants`` gives a role its rights; ``server_info`` reads

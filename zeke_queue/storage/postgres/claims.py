@@ -9,7 +9,7 @@ second at a time only, and not at all once a claim returns fewer jobs than reque
 A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement, since
 a statement counts in the snapshot from its start. Locking costs a write, so queues with nothing due or no
 room are not locked, and never more queues than jobs are wanted. A queue that another session has locked is
-left out, and tried again soon (``held_queues``).
+left out, and tried again soon (``contended_queues``).
 
 Payloads have a budget, which the statement applies before it reads them. A claim that it cut short left due
 jobs, so nothing is repeated after it.
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import Claimed
 from zeke_queue.storage.postgres.connection_pool import Statement
-from zeke_queue.storage.postgres.held_queues import HeldQueues
+from zeke_queue.storage.postgres.contended_queues import ContendedQueues
 from zeke_queue.storage.postgres.verbs import job_channel
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import DeadlineTimer
@@ -81,12 +81,12 @@ class Taken(NamedTuple):
     """What one run of the statements took.
 
     Attributes:
-        held: whether queues were left out because others had locked them.
+        contended: whether queues were left out because others had locked them.
         cut: whether due jobs were left because of their size.
     """
 
     jobs: list[Claimed]
-    held: bool = False
+    contended: bool = False
     cut: bool = False
 
 
@@ -110,7 +110,7 @@ class Claims:
         self._further_due = 0.0
         self._limited: frozenset[str] = frozenset()
         self._limits_due = 0.0
-        self._held = HeldQueues()
+        self._contended = ContendedQueues()
         self._stuck: dict[str, float] = {}
         self._retry = retry
         self._retries = DeadlineTimer(clock, self._retry_due)
@@ -126,7 +126,7 @@ class Claims:
     def forget_limits(self) -> None:
         """Read again which queues have limits, and try all of them again."""
         self._limits_due = 0.0
-        self._held = HeldQueues()
+        self._contended = ContendedQueues()
 
     async def claim(self, wanted: Wanted) -> list[Claimed]:
         """Claim due jobs, in claim order."""
@@ -136,7 +136,7 @@ class Claims:
         began, limited = self._clock.monotonic(), self._limited
         capacity, limit = wanted.capacity, wanted.limit
         marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
-        taken, held, cut = await self._claim(wanted, marks)
+        taken, contended, cut = await self._claim(wanted, marks)
         self._time_full_reads([one.name for one in capacity if one.name not in marks], began)
         if len(taken) < limit and not cut and (rest := _rest(wanted, taken)).capacity:
             self.forget_marks()
@@ -144,7 +144,7 @@ class Claims:
                 await self._look_up_limits()
             # A newly found limit excluded its queue, jobs below a mark were skipped, and a locked queue took
             # the place of another one, so claim again.
-            if marks or held or any(one.name in self._limited - limited for one in rest.capacity):
+            if marks or contended or any(one.name in self._limited - limited for one in rest.capacity):
                 taken += (await self._claim(rest, {})).jobs
                 taken.sort(key=lambda job: (-job.priority, job.start_after, job.id))
             if not taken and self._may_reach_further():
@@ -180,7 +180,7 @@ class Claims:
         parameters = claim_parameters(wanted._replace(capacity=open_queues), marks)
         parameters |= {"reach": limit + further, "job_channel": self._channel}
         literal = next((literal for literal in _LIMIT_LITERALS if literal >= limit), -(-limit // 1000) * 1000)
-        held: dict[str, str] = {}
+        contended: dict[str, str] = {}
         if not tried:
             found = await self._pool.run("claim", parameters, limit=literal)
         else:
@@ -188,9 +188,11 @@ class Claims:
             ((_, names, holders),), found = await self._pool.run_all(
                 lock, Statement("claim", parameters, literal)
             )
-            held = dict(zip(names, holders, strict=True))
-            self._record_held(tried, held)
-        return Taken([Claimed._make(row[:-1]) for row in found], bool(held), bool(found and found[0][-1]))
+            contended = dict(zip(names, holders, strict=True))
+            self._record_contended(tried, contended)
+        return Taken(
+            [Claimed._make(row[:-1]) for row in found], bool(contended), bool(found and found[0][-1])
+        )
 
     async def _worth_locking(
         self, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
@@ -198,23 +200,25 @@ class Claims:
         """Return the limited queues from which a claim may get jobs, in claim order, at most ``limit``."""
         now = self._clock.monotonic()
         limited = [
-            one for one in capacity if one.name in self._limited and not self._held.left_out(one.name, now)
+            one
+            for one in capacity
+            if one.name in self._limited and not self._contended.left_out(one.name, now)
         ]
         if not limited:
             return {}
         found = await self._pool.run("ready", ready_parameters(limited, limit, marks))
         return dict.fromkeys(row[0] for row in found)
 
-    def _record_held(self, tried: Iterable[str], held: Mapping[str, str]) -> None:
+    def _record_contended(self, tried: Iterable[str], contended: Mapping[str, str]) -> None:
         now = self._clock.monotonic()
-        self._stuck.update(self._held.record(tried, held, now))
-        if held and (at := self._held.next_retry()) is not None:
+        self._stuck.update(self._contended.record(tried, contended, now))
+        if contended and (at := self._contended.next_retry()) is not None:
             self._retries.set(at)
 
     def _retry_due(self, now: float) -> float | None:
-        for name in self._held.due(now):
+        for name in self._contended.due(now):
             self._retry(name)
-        return self._held.next_retry()
+        return self._contended.next_retry()
 
     async def _report_stuck(self) -> None:
         """Log the queues that stay locked, and the sessions that hold the locks."""

@@ -52,7 +52,7 @@ _OF_VALUES: Final = ("22", "23", "44", "54", "P0")
 """Classes of errors in the values of a statement: data, constraints, views, sizes, and errors of triggers."""
 
 
-class _Writing:
+class _ValueErrorsOnly:
     """Context manager that separates errors in values from other failures of a statement."""
 
     def __enter__(self) -> None:
@@ -81,7 +81,7 @@ class _Translation:
 
 _DRIVERS: Final = (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError)
 _TRANSLATION: Final = _Translation()
-_WRITING: Final = _Writing()
+_VALUE_ERRORS_ONLY: Final = _ValueErrorsOnly()
 
 
 def translated() -> AbstractContextManager[None]:
@@ -174,13 +174,13 @@ def is_worth_repeating(error: BaseException) -> bool:
     return isinstance(error, psycopg.Error) and error.sqlstate in _SERIALIZATION
 
 
-def writing() -> AbstractContextManager[None]:
+def value_errors_only() -> AbstractContextManager[None]:
     """Translate errors that are not about the values of a statement; the others propagate unchanged.
 
     Raises:
         StatementFailedError: the database failed.
     """
-    return _WRITING
+    return _VALUE_ERRORS_ONLY
 
 
 def is_of_values(state: str) -> bool:

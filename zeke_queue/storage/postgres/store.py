@@ -17,7 +17,7 @@ from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claims import Claims, Wanted
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-from zeke_queue.storage.postgres.error_mapping import writing
+from zeke_queue.storage.postgres.error_mapping import value_errors_only
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
@@ -151,7 +151,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         skip_locked: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs, and notify watchers."""
-        with writing():
+        with value_errors_only():
             if not skip_locked:
                 return await super().settle(completed, failed, released, repeated=repeated)
             outcomes = rows.Outcomes(completed, failed, released)
@@ -183,7 +183,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
                 break
             suspend = partial(PostgresVerbs.suspend_one, waiting=one, briefly=skip_locked)
             try:
-                with writing():
+                with value_errors_only():
                     single = await self._in_transaction(suspend)
             except LockTimeoutError:
                 if not skip_locked:
@@ -249,7 +249,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Store progress and log lines, and notify watchers."""
         if events:
             channel = {"job_channel": job_channel(self._pool.schema)}
-            with writing():
+            with value_errors_only():
                 await self._pool.run("append_events", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 
-from zeke_queue.core.leases import WATCHED_MAX
+from zeke_queue.core.leases import UPTIME_MAX
 from zeke_queue.core.timeouts import TICK_LOCK_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
@@ -54,9 +54,9 @@ class PostgresTransaction(PostgresVerbs):
         """Call ``undo`` if the transaction rolls back; the last one registered is called first."""
         self._undone.append(undo)
 
-    async def lock_expired(self, limit: int, watched: float = math.inf) -> list[ExpiredJob]:
+    async def lock_expired(self, limit: int, uptime: float = math.inf) -> list[ExpiredJob]:
         """Find active jobs past their deadline or held by a dead worker, and lock them."""
-        parameters = {"watched": rows.microseconds(min(watched, WATCHED_MAX))}
+        parameters = {"uptime": rows.microseconds(min(uptime, UPTIME_MAX))}
         found = await self._runner.run("lock_expired", parameters, limit=check_limit(limit))
         return [ExpiredJob._make(row) for row in found]
 

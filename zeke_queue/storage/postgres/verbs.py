@@ -258,7 +258,7 @@ class PostgresVerbs:
             return Suspensions(set(), {waiting.id: ()})
         if waiting.child == waiting.id or (locked and locked[0][1] is not None):
             chain = await self._lock_chain(waiting)
-            if waits.closes(chain, waiting.id):
+            if waits.is_endless(chain, waiting.id):
                 return Suspensions(set(), {waiting.id: chain})
         try:
             return Suspensions(await self._ids_or_refusal("suspend", waiting._asdict()), {})

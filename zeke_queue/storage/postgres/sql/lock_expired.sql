@@ -34,7 +34,7 @@ where
                 alive.id = job.worker
                 and (
                     alive.beat_on + alive.lease >= coalesce(%(now)s::timestamptz, statement_timestamp())
-                    or alive.lease >= %(watched)s::bigint * interval '1 microsecond'
+                    or alive.lease >= %(uptime)s::bigint * interval '1 microsecond'
                 )
         )
     )

@@ -1,4 +1,4 @@
-"""The judge over execution logs: each planted loss is found, and each mistake that the judge could make."""
+"""The checker of execution logs: each planted loss is found, and each mistake that the checker could make."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Final
 from uuid import UUID
 
 from tests.cases import check_each
-from tests.chaos import judge as real
+from tests.chaos import checker as real
+from tests.chaos.checker import ALL, Disturbance, Row
 from tests.chaos.executions import Execution
-from tests.chaos.judge import ALL, Disturbance, Row
 
 JOB: Final = UUID(int=1)
 
@@ -135,20 +135,20 @@ MISTAKES: Final = {
     "a wait is an execution": ('one.how == "waits"', 'one.how == "wait"'),
     "a database forgets nothing": ("if forgetful:", "if False:"),
 }
-"""Mistakes of the judge, as text and replacement, each of which a case finds."""
+"""Mistakes of the checker, as text and replacement, each of which a case finds."""
 
 
-def column_of(case: Case, judge: Any = real) -> str:
+def column_of(case: Case, checker: Any = real) -> str:
     """Return the one column in which a job is counted."""
     rows = {} if case.row is None else {JOB: case.row}
-    disturbances = [judge.Disturbance(*one) for one in case.disturbances]
-    verdict = judge.judge([JOB], rows, {JOB: case.executed}, disturbances, forgetful=case.forgetful)
+    disturbances = [checker.Disturbance(*one) for one in case.disturbances]
+    verdict = checker.check([JOB], rows, {JOB: case.executed}, disturbances, forgetful=case.forgetful)
     assert verdict.sent == 1
     counts = {name: getattr(verdict, name) for name in COLUMNS}
     totals = {name: one if isinstance(one, int) else one.total() for name, one in counts.items()}
     column = ", ".join(name for name, total in totals.items() if total)
     assert sum(totals.values()) <= 1
-    assert verdict.good == (column in ("once", "again", ""))
+    assert verdict.is_passed == (column in ("once", "again", ""))
     return column
 
 
@@ -159,21 +159,21 @@ def test_every_job_is_counted_in_its_column() -> None:
     check_each(CASES, check)
 
 
-def test_every_mistake_of_the_judge_is_found_by_a_case() -> None:
+def test_every_mistake_of_the_checker_is_found_by_a_case() -> None:
     source = Path(real.__file__).read_text()
 
     def check(old: str, new: str) -> None:
         assert source.count(old) == 1
-        mistaken = ModuleType("mistaken_judge")
+        mistaken = ModuleType("mistaken_checker")
         sys.modules[mistaken.__name__] = mistaken
-        exec(compile(source.replace(old, new), "mistaken_judge", "exec"), mistaken.__dict__)  # noqa: S102
+        exec(compile(source.replace(old, new), "mistaken_checker", "exec"), mistaken.__dict__)  # noqa: S102
         assert any(column_of(case, mistaken) != case.column for case in CASES.values())
 
     check_each(MISTAKES, check)
-    del sys.modules["mistaken_judge"]
+    del sys.modules["mistaken_checker"]
 
 
 def test_reason_that_explains_a_repetition_is_counted() -> None:
     case = CASES["killed in the middle"]
-    verdict = real.judge([JOB], {JOB: completed(2)}, {JOB: case.executed}, case.disturbances)
+    verdict = real.check([JOB], {JOB: completed(2)}, {JOB: case.executed}, case.disturbances)
     assert verdict.again == {"killed": 1}

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from zeke_queue.storage.postgres.held_queues import (
+from zeke_queue.storage.postgres.contended_queues import (
     REPORT_AFTER,
     REPORT_INTERVAL,
     RETRY_FIRST,
     RETRY_MAX,
-    HeldQueues,
+    ContendedQueues,
 )
 
 
 def test_queue_is_left_out_until_its_pause_is_over() -> None:
-    queues = HeldQueues()
+    queues = ContendedQueues()
     queues.record(["a", "b"], {"a": "7"}, 1.0)
     assert queues.left_out("a", 1.0)
     assert not queues.left_out("b", 1.0)
@@ -28,7 +28,7 @@ def test_queue_is_left_out_until_its_pause_is_over() -> None:
 
 
 def test_pause_doubles_up_to_a_limit_while_one_transaction_has_the_row() -> None:
-    queues, now, pauses = HeldQueues(), 0.0, list[float]()
+    queues, now, pauses = ContendedQueues(), 0.0, list[float]()
     for _ in range(12):
         queues.record(["a"], {"a": "7"}, now)
         at = queues.next_retry()
@@ -40,7 +40,7 @@ def test_pause_doubles_up_to_a_limit_while_one_transaction_has_the_row() -> None
 
 
 def test_pause_stays_short_while_other_claims_have_the_row_in_turn() -> None:
-    queues = HeldQueues()
+    queues = ContendedQueues()
     for holder in range(20):
         stuck = queues.record(["a"], {"a": str(holder)}, float(holder))
         assert stuck == [], "no transaction had it for long"
@@ -48,7 +48,7 @@ def test_pause_stays_short_while_other_claims_have_the_row_in_turn() -> None:
 
 
 def test_queue_that_could_be_locked_is_forgotten() -> None:
-    queues = HeldQueues()
+    queues = ContendedQueues()
     queues.record(["a"], {"a": "7"}, 0.0)
     queues.record(["a"], {}, RETRY_FIRST)
     assert queues.next_retry() is None
@@ -57,7 +57,7 @@ def test_queue_that_could_be_locked_is_forgotten() -> None:
 
 
 def test_row_that_stays_locked_is_reported_once_an_interval() -> None:
-    queues, reports = HeldQueues(), list[float]()
+    queues, reports = ContendedQueues(), list[float]()
     for tenths in range(1300):
         now = tenths / 10
         if not queues.left_out("a", now):

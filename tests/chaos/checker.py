@@ -86,7 +86,7 @@ class Verdict:
     examples: list[str] = field(default_factory=list[str])
 
     @property
-    def good(self) -> bool:
+    def is_passed(self) -> bool:
         return not (self.lost or self.stuck or self.unexplained)
 
     def complain(self, what: str, job: UUID) -> None:
@@ -98,7 +98,7 @@ class Verdict:
 _EXAMPLES: Final = 3
 
 
-def judge(
+def check(
     sent: Iterable[UUID],
     rows: Mapping[UUID, Row],
     executed: Mapping[UUID, Sequence[Execution]],
@@ -106,7 +106,7 @@ def judge(
     *,
     forgetful: bool = False,
 ) -> Verdict:
-    """Judge the jobs of one workload.
+    """Check the jobs of one workload.
 
     Args:
         sent: the acknowledged jobs, and others that must have been executed.
@@ -127,16 +127,16 @@ def judge(
                 verdict.lost += 1
                 verdict.examples.append(f"lost: job {job}")
         elif row.state != "completed":
-            _judge_open(verdict, job, row)
+            _check_open(verdict, job, row)
         elif not any(one.how == "returned" and one.attempt == row.output for one in ran):
             verdict.lost += 1
             verdict.examples.append(f"completed by attempt {row.output}, which was not executed: job {job}")
         else:
-            _judge_completed(verdict, job, ran, disturbances, forgetful=forgetful)
+            _check_completed(verdict, job, ran, disturbances, forgetful=forgetful)
     return verdict
 
 
-def _judge_open(verdict: Verdict, job: UUID, row: Row) -> None:
+def _check_open(verdict: Verdict, job: UUID, row: Row) -> None:
     if row.state in ("created", "retry", "active"):
         verdict.stuck += 1
         verdict.examples.append(f"stuck: job {job} of {row.task} is {row.state} at attempt {row.attempt}")
@@ -144,7 +144,7 @@ def _judge_open(verdict: Verdict, job: UUID, row: Row) -> None:
         verdict.complain(f"it ended {row.state}", job)
 
 
-def _judge_completed(
+def _check_completed(
     verdict: Verdict,
     job: UUID,
     ran: Sequence[Execution],

@@ -1,4 +1,4 @@
-"""Judge mutants of the Postgres storage: run tests over a copy of the project with one text replaced."""
+"""Runs tests on mutants of the Postgres storage: on a copy of the project with one text replaced."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ class Mutant(NamedTuple):
     Attributes:
         file: below ``zeke_queue/storage/postgres``.
         old: a text that occurs in it once, and ``new`` its replacement.
-        judges: pytest's arguments, in the order of attempts.
+        tests: pytest's arguments, in the order of attempts.
     """
 
     name: str
     file: str
     old: str
     new: str
-    judges: tuple[str, ...]
+    tests: tuple[str, ...]
 
 
 class Found(NamedTuple):
@@ -60,7 +60,7 @@ def applied(mutant: Mutant, text: str) -> str:
     return text.replace(mutant.old, mutant.new)
 
 
-def judge(mutant: Mutant, judged_by: str, dsn: str) -> Found:
+def run_test(mutant: Mutant, arguments: str, dsn: str) -> Found:
     """Run a test over a mutant, on a server with a role that may create databases."""
     clock = SystemClock()
     begun = clock.monotonic()
@@ -78,7 +78,7 @@ def judge(mutant: Mutant, judged_by: str, dsn: str) -> Found:
         environment = {**_environment(), "ZEKE_TEST_DSN": dsn, "PYTHONPATH": folder}
         try:
             ran = subprocess.run(
-                [*command, *judged_by.split()],
+                [*command, *arguments.split()],
                 cwd=copy,
                 env=environment,
                 capture_output=True,
@@ -118,8 +118,8 @@ def main(mutants: Sequence[Mutant], description: str | None, arguments: Sequence
 def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:
     """Try one and print a line for each test; return whether a test found it."""
     found = False
-    for judged_by in mutant.judges:
-        result = judge(mutant, judged_by.partition(" -k ")[0] if whole else judged_by, dsn)
+    for test in mutant.tests:
+        result = run_test(mutant, test.partition(" -k ")[0] if whole else test, dsn)
         sys.stdout.write(f"{result.seconds:6.1f} s  {mutant.name}: {result.test or 'NOT FOUND'}\n")
         sys.stdout.flush()
         found = found or result.test is not None

@@ -12,7 +12,7 @@ from tests.conformance.driver import soon
 from tests.postgres.many_jobs import ANNA, BERT, Connection, Sender
 from zeke_queue.model import QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage, store
-from zeke_queue.storage.postgres.held_queues import REPORT_AFTER, RETRY_FIRST
+from zeke_queue.storage.postgres.contended_queues import REPORT_AFTER, RETRY_FIRST
 
 LOCK = "select from pgboss.queue where name = any(%s) for update"
 LOCKED = "select count(*) from pgboss.queue where xmax <> '0'"

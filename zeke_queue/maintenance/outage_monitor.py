@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
 
 
-class Contact:
+class OutageMonitor:
     """Measures the time since the last outage, from calls made at intervals; may be used from any thread.
 
     After an outage each worker needs time to renew its lease. So maintenance treats a lease as ended only
@@ -34,7 +34,7 @@ class Contact:
                 self._since = now
             self._last = max(self._last, now)
 
-    def seconds(self) -> float:
+    def uptime(self) -> float:
         """Return for how long there has been no outage; 0 if there may be one."""
         with self._lock:
             now = self._clock.monotonic()

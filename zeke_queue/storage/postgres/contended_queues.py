@@ -28,7 +28,7 @@ REPORT_INTERVAL: Final = 60.0
 
 
 @dataclass(slots=True)
-class _Held:
+class _Contended:
     """A queue whose row was locked at the last try; ``holder`` is the transaction."""
 
     holder: str
@@ -46,50 +46,57 @@ class Stuck(NamedTuple):
     seconds: float
 
 
-class HeldQueues:
+class ContendedQueues:
     """Tracks the queues whose rows were locked by other sessions at this process's last try."""
 
     def __init__(self) -> None:
-        self._held: dict[str, _Held] = {}
+        self._contended: dict[str, _Contended] = {}
 
     def left_out(self, name: str, now: float) -> bool:
         """Return whether claims leave a queue out for now."""
-        held = self._held.get(name)
-        return held is not None and now < held.retry_at
+        contended = self._contended.get(name)
+        return contended is not None and now < contended.retry_at
 
-    def record(self, tried: Iterable[str], held: Mapping[str, str], now: float) -> list[Stuck]:
+    def record(self, tried: Iterable[str], contended: Mapping[str, str], now: float) -> list[Stuck]:
         """Record which of the tried queues other transactions had locked.
 
         Args:
             tried: the queues that a claim tried to lock.
-            held: those that were locked, each with the transaction.
+            contended: those that were locked, each with the transaction.
 
         Returns:
             The queues to log; each again after ``REPORT_INTERVAL``.
         """
         stuck: list[Stuck] = []
         for name in tried:
-            holder = held.get(name)
-            before = self._held.pop(name, None)
+            holder = contended.get(name)
+            before = self._contended.pop(name, None)
             if holder is None:
                 continue
             if before is None or before.holder != holder:
-                before = _Held(holder, now, RETRY_FIRST / 2, now, now + REPORT_AFTER)
+                before = _Contended(holder, now, RETRY_FIRST / 2, now, now + REPORT_AFTER)
             before.pause = min(RETRY_MAX, before.pause * 2)
             before.retry_at, before.announced = now + before.pause, False
             if before.report_at <= now:
                 before.report_at = now + REPORT_INTERVAL
                 stuck.append(Stuck(name, now - before.since))
-            self._held[name] = before
+            self._contended[name] = before
         return stuck
 
     def due(self, now: float) -> list[str]:
         """Return the queues whose pause is over, each once after a pause."""
-        names = [name for name, held in self._held.items() if held.retry_at <= now and not held.announced]
+        names = [
+            name
+            for name, contended in self._contended.items()
+            if contended.retry_at <= now and not contended.announced
+        ]
         for name in names:
-            self._held[name].announced = True
+            self._contended[name].announced = True
         return names
 
     def next_retry(self) -> float | None:
         """Return when the next pause ends, or None."""
-        return min((held.retry_at for held in self._held.values() if not held.announced), default=None)
+        return min(
+            (contended.retry_at for contended in self._contended.values() if not contended.announced),
+            default=None,
+        )
