@@ -71,7 +71,7 @@ class _UtcTime(Loader):
 
 
 class _LocalTime(Loader):
-    """Converts starts of slots, which have no time zone, as ``UtcTime`` does."""
+    """Converts starts of slots, which have no time zone, as ``_UtcTime`` does."""
 
     def load(self, data: Buffer) -> datetime:
         text = bytes(data)
