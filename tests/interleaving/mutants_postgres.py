@@ -421,9 +421,16 @@ MUTANTS: Final = (
     ),
     Mutant(
         "every pooler lets us listen",
-        "listener.py",
+        "pooler.py",
         "if own == connection.info.backend_pid:",
         "if own:",
+        POOLER,
+    ),
+    Mutant(
+        "statements are prepared whatever a pooler keeps",
+        "session.py",
+        "prepares = keep and not await loses_prepared_statements(plain)",
+        "prepares = keep",
         POOLER,
     ),
     Mutant(

@@ -118,7 +118,9 @@ async def test_broken_connection_is_replaced_after_one_error(
 async def test_hosts_share_the_time_to_connect() -> None:
     for hosts, seconds in (("a", 5), ("a,b", 2), ("a,b,c,d", 2)):
         conninfo = f"postgresql://{hosts}/db?connect_timeout=30"
-        connection = HeartbeatConnection(Session(conninfo, kept=True, ours={}, elsewhere={}), "pgboss")
+        connection = HeartbeatConnection(
+            Session(conninfo, kept=True, prepares=True, ours={}, elsewhere={}), "pgboss"
+        )
         assert f"connect_timeout={seconds}" in connection._conninfo
 
 

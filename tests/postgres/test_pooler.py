@@ -23,6 +23,7 @@ from zeke_queue.model import (
 )
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.listener import Listener
+from zeke_queue.storage.postgres.session import find_session
 from zeke_queue.system.clock import SystemClock
 
 
@@ -87,6 +88,26 @@ async def test_pooler_that_refuses_startup_settings_is_supported(dsn: str) -> No
     with pooled(dsn) as behind:
         async with PostgresStorage.open(behind, listen=False, prepare=True) as storage:
             assert await storage.queues() == []
+
+
+async def test_statements_are_prepared_only_where_a_pooler_keeps_them(dsn: str) -> None:
+    async def check(mode: str, prepared: int, *, prepares: bool) -> None:
+        with Pooler(dsn, mode=mode, prepared=prepared, size=4) as pooler:
+            assert (await find_session(pooler.dsn, keep=True)).prepares == prepares
+            async with PostgresStorage.open(pooler.dsn, max_size=4, prepare=True) as storage:
+                name = f"{mode}-{prepared}"
+                await asyncio.gather(*(one_life(storage, f"{name}-{number}") for number in range(3)))
+
+    assert (await find_session(dsn, keep=True)).prepares
+    if Pooler.binary() is not None:
+        await check_each_async(
+            [
+                partial(check, "transaction", 0, prepares=False),
+                partial(check, "transaction", 50, prepares=True),
+                partial(check, "session", 0, prepares=True),
+            ],
+            lambda one: one(),
+        )
 
 
 LISTENING = (

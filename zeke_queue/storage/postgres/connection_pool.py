@@ -170,7 +170,7 @@ class ConnectionPool:
         session = await find_session(dsn, keep=prepare)
 
         async def configure(connection: Connection) -> None:
-            connection.prepare_threshold = 0 if prepare else None
+            connection.prepare_threshold = 0 if session.prepares else None
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
 
         driver_pool: AsyncConnectionPool[Connection] = AsyncConnectionPool(

@@ -17,6 +17,7 @@ import psycopg
 from psycopg import AsyncConnection, sql
 
 from zeke_queue.storage.notifier import Notifier
+from zeke_queue.storage.postgres.pooler import is_shared
 from zeke_queue.storage.postgres.verbs import job_channel, work_channel
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import start_detached
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _RECONNECT_SECONDS: Final = (0.1, 0.5, 1.0)
 _READY_SECONDS: Final = 2.0
-_POOLER_ROUNDS: Final = 3
-_POOLER_SECONDS: Final = 2.0
 
 
 class Listener:
@@ -87,7 +86,7 @@ class Listener:
         while True:
             try:
                 async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                    if await _is_shared(connection, self._conninfo):
+                    if await is_shared(connection, self._conninfo):
                         self._stop_listening()
                         return
                     for channel in self._channels:
@@ -120,28 +119,3 @@ class Listener:
     def _notify_job(self, name: str) -> None:
         with suppress(ValueError):  # sent by another program
             self.notifier.job(UUID(name))
-
-
-async def _is_shared(connection: AsyncConnection, conninfo: str) -> bool:
-    """Return whether a pooler gives each transaction another connection to the server.
-
-    Then our next transaction gets another process of the server, or another client gets the one that served
-    us, by the order in which the pooler uses them. Otherwise it is ours: there is no pooler, or one that
-    gives each client a connection.
-    """
-    own = await _server_process(connection)
-    if own == connection.info.backend_pid:
-        return False  # the process id is the server's own; a pooler reports ids of its own
-    async with asyncio.timeout(_POOLER_SECONDS):
-        for _ in range(_POOLER_ROUNDS):
-            if await _server_process(connection) != own:
-                return True
-            async with await AsyncConnection.connect(conninfo, autocommit=True) as other:
-                if await _server_process(other) == own:
-                    return True
-    return False
-
-
-async def _server_process(connection: AsyncConnection) -> int:
-    (found,) = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchall()
-    return found[0]

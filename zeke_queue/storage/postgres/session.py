@@ -16,6 +16,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
+from zeke_queue.storage.postgres.pooler import loses_prepared_statements
+from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,12 +88,14 @@ class Session(NamedTuple):
     Attributes:
         conninfo: the parameters of a connection.
         kept: whether a connection opened with them has the settings; else each transaction sets them.
+        prepares: whether statements may be prepared.
         ours: the settings, by name.
         elsewhere: those to change in an application's transaction, by name: the server's defaults.
     """
 
     conninfo: str
     kept: bool
+    prepares: bool
     ours: Mapping[str, str]
     elsewhere: Mapping[str, str]
 
@@ -112,7 +116,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
     Args:
         dsn: the database.
         keep: whether to send the settings when a connection is opened, which some poolers refuse and others
-            ignore.
+            ignore, and to prepare statements, which some poolers lose.
     """
     with translated():
         parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
@@ -155,9 +159,17 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                         for name, value in found.items()
                         if value != kept[name] and name not in _NEEDED_BY_VERBS
                     }
-                    return Session(fitted, kept=True, ours=ours, elsewhere=elsewhere)
+                    return Session(fitted, kept=True, prepares=True, ours=ours, elsewhere=elsewhere)
+        prepares = keep and not await loses_prepared_statements(plain)
+    if keep and not prepares:
+        get_logger().warning(
+            "prepared_statements_impossible",
+            reason="a pooler gives each transaction another connection, and does not track them",
+            consequence="statements are planned each time",
+            remedy="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
+        )
     needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
-    return Session(plain, kept=False, ours=ours, elsewhere=needed)
+    return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=needed)
 
 
 async def _read(connection: AsyncConnection[Any], names: list[str]) -> dict[str, str]:

@@ -1,0 +1,58 @@
+"""What a pooler between a client and the server keeps: a connection, and prepared statements."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Final
+
+from psycopg import AsyncConnection, errors, sql
+
+_ROUNDS: Final = 3
+_SECONDS: Final = 2.0
+
+
+async def is_shared(connection: AsyncConnection[Any], conninfo: str) -> bool:
+    """Return whether a pooler gives each transaction another connection to the server.
+
+    Then our next transaction gets another process of the server, or another client gets the one that served
+    us, by the order in which the pooler uses them. Otherwise it is ours: there is no pooler, or one that
+    gives each client a connection.
+    """
+    own = await _server_process(connection)
+    if own == connection.info.backend_pid:
+        return False  # the process id is the server's own; a pooler reports ids of its own
+    async with asyncio.timeout(_SECONDS):
+        for _ in range(_ROUNDS):
+            if await _server_process(connection) != own:
+                return True
+            async with await AsyncConnection.connect(conninfo, autocommit=True) as other:
+                if await _server_process(other) == own:
+                    return True
+    return False
+
+
+async def loses_prepared_statements(conninfo: str) -> bool:
+    """Return whether a statement that is prepared now may be unknown to the next transaction.
+
+    A pooler that tracks prepared statements gives them names of its own on the server's connections.
+    """
+    async with await AsyncConnection.connect(conninfo, autocommit=True, prepare_threshold=0) as connection:
+        try:
+            async with connection.transaction():
+                await connection.execute("select 'prepared by zeke'")
+                cursor = await connection.execute(
+                    "select name from pg_prepared_statements where name like '\\_pg3\\_%'", prepare=False
+                )
+                kept = [name for (name,) in await cursor.fetchall()]
+                for name in kept:
+                    # It would be in the way of the next client that gets this connection.
+                    text = sql.SQL("deallocate {}").format(sql.Identifier(name))
+                    await connection.execute(text, prepare=False)
+        except errors.DuplicatePreparedStatement:
+            return True  # another client left it on this connection
+        return bool(kept) and await is_shared(connection, conninfo)
+
+
+async def _server_process(connection: AsyncConnection[Any]) -> int:
+    (found,) = await (await connection.execute("select pg_backend_pid()", prepare=False)).fetchall()
+    return found[0]
