@@ -24,6 +24,7 @@ _CONFIG = """
 * = {target}
 [pgbouncer]
 pool_mode = {mode}
+query_wait_timeout = {patience}
 default_pool_size = {size}
 server_round_robin = {in_turn:d}
 max_client_conn = 1000
@@ -49,6 +50,7 @@ class Pooler:
         prepared: prepared statements that it tracks for each client; 0 if it tracks none.
         ignored: parameters of a connection that it drops; it refuses others that it does not know.
         mode: ``transaction``, or ``session`` to give each client a connection.
+        patience: seconds that a client waits for a connection, before its own is ended.
         in_turn: whether its connections are used in turn; otherwise the last used one is preferred.
     """
 
@@ -61,6 +63,7 @@ class Pooler:
         ignored: str = "",
         mode: str = "transaction",
         in_turn: bool = True,
+        patience: int = 120,
     ) -> None:
         self._target = {**conninfo_to_dict(target)}
         self._database = self._target.pop("dbname")
@@ -68,7 +71,7 @@ class Pooler:
         if self._target.get("host") == "localhost":
             self._target["host"] = "127.0.0.1"  # PgBouncer asks a name server, which need not know it
         self._settings = {"size": size, "prepared": prepared, "ignored": ignored}
-        self._settings |= {"mode": mode, "in_turn": in_turn}
+        self._settings |= {"mode": mode, "in_turn": in_turn, "patience": patience}
         self._temporary = tempfile.TemporaryDirectory(prefix="zeke-pooler-")
         self._folder = Path(self._temporary.name)
         self._process: subprocess.Popen[bytes] | None = None

@@ -13,7 +13,7 @@ from psycopg import sql as composing
 from tests.database import database_name
 from tests.postgres.pgboss9 import STATEMENTS
 from tests.postgres.pooler import Pooler, pooled
-from zeke_queue.errors import SettingsError
+from zeke_queue.errors import SettingsError, StorageUnavailableError
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.statements import migrations
 
@@ -91,3 +91,14 @@ def test_index_build_that_a_time_limit_may_cut_is_refused_behind_a_pooler(
         migrate.migrate(behind, "boss9")
     monkeypatch.undo()
     assert migrate.migrate(empty_dsn, "boss9")
+
+
+def test_pooler_with_a_single_connection_is_refused_with_a_remedy(empty_dsn: str) -> None:
+    if Pooler.binary() is None:
+        return
+    with (
+        Pooler(empty_dsn, size=1, patience=1) as pooler,
+        pytest.raises(StorageUnavailableError, match=r"two connections .* default_pool_size, .*--database"),
+    ):
+        migrate.migrate(pooler.dsn)
+    assert migrate.migrate(empty_dsn)

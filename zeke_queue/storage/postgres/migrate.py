@@ -61,6 +61,8 @@ _REPEATED: Final = (
     psycopg.errors.DeadlockDetected,
     psycopg.errors.InternalError_,  # of two grants at once: "tuple concurrently updated"
 )
+_POOL_EXHAUSTED: Final = "query_wait_timeout"
+"""What PgBouncer says, which has no SQLSTATE for it."""
 
 _NO_LIMITS: Final = (
     "select set_config(name, '0', %s) from pg_settings where setting <> '0' and name in"
@@ -119,7 +121,7 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
             that may cut an index build short.
     """
     schema = schema_name(schema)
-    with translated(), connected(dsn) as connection, alone(dsn, schema) as holds:
+    with translated(), two_connections(), connected(dsn) as connection, alone(dsn, schema) as holds:
         if not _is_pooled(connection):
             connection.execute(_NO_LIMITS, [False])
         holds()
@@ -217,6 +219,20 @@ def connected(dsn: str) -> Generator[Connection]:
 def _is_pooled(connection: Connection) -> bool:
     """Return whether the connection goes through a pooler, which gives clients process ids of its own."""
     return _one(connection, "select pg_backend_pid()") != connection.info.backend_pid
+
+
+@contextmanager
+def two_connections() -> Generator[None]:
+    """Say what a migration needs of a pooler that has one connection, which the lock occupies."""
+    try:
+        yield
+    except psycopg.OperationalError as error:
+        if _POOL_EXHAUSTED not in str(error):
+            raise
+        raise StorageUnavailableError(
+            "A migration needs two connections of the pooler at once, got one: raise its default_pool_size,"
+            " or run `zeke migrate --database DSN` with the host and port of Postgres"
+        ) from error
 
 
 @contextmanager
