@@ -188,6 +188,13 @@ MUTANTS: Final = (
         ("tests/postgres/test_connections.py",),
     ),
     Mutant(
+        "callers pass others that wait",
+        "connections.py",
+        "asyncio.Semaphore(pool.max_size)",
+        "asyncio.Semaphore(1000)",
+        ("tests/postgres/test_connections.py",),
+    ),
+    Mutant(
         "heartbeat through the pool",
         "store.py",
         "return HeartbeatConnection(pool.session, pool.schema) if pool.now is None else None",

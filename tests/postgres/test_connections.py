@@ -79,6 +79,28 @@ async def test_caller_that_waits_gets_a_connection_after_an_outage(
         assert failures == 0
 
 
+async def test_callers_are_served_in_the_order_in_which_they_came(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeke_queue.storage.postgres.connections.RECONNECT_SECONDS", 0.02)
+    async with opened(dsn, min_size=1, max_size=1) as parts:
+        served: list[int] = []
+
+        async def call(number: int) -> None:
+            async with parts.connections.one():
+                served.append(number)
+
+        async with parts.connections.one():
+            waiting: list[asyncio.Task[None]] = []
+            for number in range(5):
+                waiting.append(asyncio.create_task(call(number)))
+                # Some have waited for longer than the pool is asked at a time, others have not.
+                assert await asyncio.wait(waiting, timeout=0.013) == (set(), set(waiting))
+        await asyncio.gather(*waiting)
+        assert served == [0, 1, 2, 3, 4]
+        assert parts.pool.get_stats().get("requests_errors", 0) == 0
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_returned_connection_goes_to_a_caller_that_still_waits(dsn: str, *, cancelled: bool) -> None:
     async with opened(dsn, min_size=1, max_size=1) as parts:

@@ -46,7 +46,8 @@ class Connection(WaitingConnection):
 class Connections:
     """The connections of a pool.
 
-    A returned connection is kept for the next caller, unless a caller waits for the pool.
+    A returned connection is kept for the next caller, unless a caller waits for the pool. Callers are served
+    in the order in which they came: as many as the pool has connections ask it, and the others wait in line.
 
     Args:
         pool: an open pool.
@@ -55,6 +56,7 @@ class Connections:
     def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
         self._pool = pool
         self._lendable = asyncio.Semaphore(max(1, pool.max_size - 1))
+        self._places = asyncio.Semaphore(pool.max_size)
         self._kept: Connection | None = None
         self._waiting = 0
         self._closed = False
@@ -79,23 +81,34 @@ class Connections:
             await self.give(connection)
 
     async def _from_pool(self) -> Connection:
-        """Take a connection from the pool; ask repeatedly, since an empty pool connects only on request."""
-        time = asyncio.get_running_loop().time
-        until = time() + self._pool.timeout
+        """Take a connection of the pool when it is this caller's turn."""
+        until = asyncio.get_running_loop().time() + self._pool.timeout
         self._waiting += 1
         try:
-            while True:
-                try:
-                    connection = await self._pool.getconn(min(RECONNECT_SECONDS, max(0.0, until - time())))
-                except PoolTimeout:
-                    if time() >= until:
-                        waited = f"couldn't get a connection after {self._pool.timeout:g} s"
-                        raise PoolTimeout(waited) from None
-                else:
-                    connection.taken_at = time()
-                    return connection
+            async with asyncio.timeout_at(until):
+                await self._places.acquire()
+            try:
+                connection = await self._asked(until)
+            except BaseException:
+                self._places.release()
+                raise
+        except TimeoutError:
+            raise PoolTimeout(f"all {self._pool.max_size} are in use") from None
         finally:
             self._waiting -= 1
+        connection.taken_at = asyncio.get_running_loop().time()
+        return connection
+
+    async def _asked(self, until: float) -> Connection:
+        """Ask the pool repeatedly, since an empty pool connects only on request."""
+        time = asyncio.get_running_loop().time
+        while True:
+            try:
+                return await self._pool.getconn(min(RECONNECT_SECONDS, max(0.0, until - time())))
+            except PoolTimeout:
+                if time() >= until:
+                    waited = f"couldn't get a connection after {self._pool.timeout:g} s"
+                    raise PoolTimeout(waited) from None
 
     def keep(self, connection: Connection) -> bool:
         """Keep a returned connection as the spare one, if allowed; return whether it was kept."""
@@ -121,8 +134,12 @@ class Connections:
             # Shielded: cancelling putconn while it waits for its lock would lose the connection.
             returning = asyncio.ensure_future(self._pool.putconn(connection))
             self._returns.add(returning)
-            returning.add_done_callback(self._returns.discard)
+            returning.add_done_callback(self._returned)
             await asyncio.shield(returning)
+
+    def _returned(self, returning: asyncio.Future[None]) -> None:
+        self._returns.discard(returning)
+        self._places.release()
 
     @asynccontextmanager
     async def one(self) -> AsyncGenerator[Connection]:
