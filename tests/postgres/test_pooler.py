@@ -142,6 +142,20 @@ async def test_listener_detects_a_pooler_of_transactions(dsn: str, sql: Connecti
         )
 
 
+async def test_listener_needs_no_second_connection_of_a_pooler_of_sessions(dsn: str, sql: Connection) -> None:
+    if Pooler.binary() is not None:
+        with Pooler(dsn, mode="session", size=1) as pooler:
+            listener = Listener(pooler.dsn, "pgboss", SystemClock(), enabled=True)
+            listener.start()
+            try:
+                async with asyncio.timeout(20):
+                    await listener._ready.wait()
+                assert sql.execute(LISTENING.encode()).fetchone() == (1,)
+                assert listener.enabled
+            finally:
+                await listener.stop()
+
+
 async def test_worker_of_the_same_process_is_woken_without_notifications(dsn: str) -> None:
     async with PostgresStorage.open(dsn, listen=False) as storage:
         waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 20.0))

@@ -86,7 +86,7 @@ class Listener:
         while True:
             try:
                 async with await AsyncConnection.connect(self._conninfo, autocommit=True) as connection:
-                    if await is_shared(connection, self._conninfo):
+                    if await is_shared(connection, self._conninfo, in_doubt=False):
                         self._stop_listening()
                         return
                     for channel in self._channels:
@@ -102,7 +102,8 @@ class Listener:
                 self._ready.clear()
                 lost = True
                 if failures == 0:
-                    get_logger().warning("listening_lost", reason=str(error).strip(), consequence="polling")
+                    reason = str(error).strip() or type(error).__name__
+                    get_logger().warning("listening_lost", reason=reason, consequence="polling")
                 await self._clock.sleep(_RECONNECT_SECONDS[min(failures, len(_RECONNECT_SECONDS) - 1)])
                 failures += 1
 

@@ -5,29 +5,37 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from psycopg import AsyncConnection, errors, sql
+from psycopg import AsyncConnection, OperationalError, errors, sql
 
 _ROUNDS: Final = 3
-_SECONDS: Final = 2.0
+_SECONDS: Final = 1.0
 
 
-async def is_shared(connection: AsyncConnection[Any], conninfo: str) -> bool:
+async def is_shared(connection: AsyncConnection[Any], conninfo: str, *, in_doubt: bool) -> bool:
     """Return whether a pooler gives each transaction another connection to the server.
 
     Then our next transaction gets another process of the server, or another client gets the one that served
     us, by the order in which the pooler uses them. Otherwise it is ours: there is no pooler, or one that
     gives each client a connection.
+
+    Args:
+        connection: ours.
+        conninfo: where to open others, as other clients do.
+        in_doubt: the answer if the pooler has no connection for another client.
     """
     own = await _server_process(connection)
     if own == connection.info.backend_pid:
         return False  # the process id is the server's own; a pooler reports ids of its own
-    async with asyncio.timeout(_SECONDS):
-        for _ in range(_ROUNDS):
-            if await _server_process(connection) != own:
-                return True
-            async with await AsyncConnection.connect(conninfo, autocommit=True) as other:
-                if await _server_process(other) == own:
-                    return True
+    for _ in range(_ROUNDS):
+        if await _server_process(connection) != own:
+            return True
+        try:
+            async with asyncio.timeout(_SECONDS):
+                async with await AsyncConnection.connect(conninfo, autocommit=True) as other:
+                    if await _server_process(other) == own:
+                        return True
+        except (OSError, OperationalError):
+            return in_doubt
     return False
 
 
@@ -50,7 +58,7 @@ async def loses_prepared_statements(conninfo: str) -> bool:
                     await connection.execute(text, prepare=False)
         except errors.DuplicatePreparedStatement:
             return True  # another client left it on this connection
-        return bool(kept) and await is_shared(connection, conninfo)
+        return bool(kept) and await is_shared(connection, conninfo, in_doubt=True)
 
 
 async def _server_process(connection: AsyncConnection[Any]) -> int:
