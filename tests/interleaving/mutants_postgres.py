@@ -427,11 +427,25 @@ MUTANTS: Final = (
         POOLED_MIGRATION,
     ),
     Mutant(
+        "grants beside others",
+        "grants.py",
+        "connected(dsn) as connection, alone(dsn, schema):",
+        "connected(dsn) as connection:",
+        ("tests/postgres/test_migrate.py -k grants_and",),
+    ),
+    Mutant(
         "every pooler lets us listen",
         "pooler.py",
         "if own == connection.info.backend_pid:",
         "if own:",
         POOLER,
+    ),
+    Mutant(
+        "a pooler without another connection stops listening",
+        "pooler.py",
+        "except (OSError, OperationalError):",
+        "except ZeroDivisionError:",
+        ("tests/postgres/test_pooler.py -k second_connection",),
     ),
     Mutant(
         "statements are prepared whatever a pooler keeps",

@@ -15,6 +15,7 @@ from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
 from tests.postgres.many_jobs import ANNA, BERT, Connection
 from tests.postgres.pgboss9 import STATEMENTS
+from tests.runtime.workers.handler import logged
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.model import (
     Extended,
@@ -29,6 +30,7 @@ from zeke_queue.model import (
 )
 from zeke_queue.storage.access import NewKey
 from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.storage.postgres.grants import grant
 from zeke_queue.storage.postgres.statements import migrations
 
 # What a schema is made of. The order of columns is left out: it follows from the order of events.
@@ -171,6 +173,32 @@ def test_index_build_does_not_wait_for_the_lock_of_pgboss(empty_dsn: str, sql: C
     key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
     sql.execute(f"select pg_advisory_lock({key})".encode())
     assert migrate.migrate(empty_dsn, "boss9") == ["indexes_of_ours"]
+
+
+def test_new_tables_wait_for_the_lock_of_pgboss_only_for_so_long(
+    empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.001)
+    key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
+    sql.execute(f"select pg_advisory_lock({key})".encode())
+    with pytest.raises(StorageUnavailableError, match="A pg-boss that starts on schema 'boss9'"):
+        migrate.migrate(empty_dsn, "boss9")
+
+
+def test_grants_and_migrations_wait_for_another_migration_and_say_so(
+    empty_dsn: str, sql: Connection, role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrate, "_REPORT_AFTER", 0)
+    migrate.migrate(empty_dsn)
+    key = "('x' || md5(current_database() || '.zeke.pgboss'))::bit(64)::bigint"
+    for call in (lambda: grant(empty_dsn, "pgboss", role), lambda: migrate.migrate(empty_dsn)):
+        sql.execute(f"select pg_advisory_lock({key})".encode())
+        with logged() as lines, ThreadPoolExecutor(1) as pool:
+            called = pool.submit(call)
+            while lines.messages != ["migration_waits"]:
+                assert not called.done()
+            sql.execute(f"select pg_advisory_unlock({key})".encode())
+            called.result(20)
 
 
 def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection) -> None:

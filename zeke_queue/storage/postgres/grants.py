@@ -15,6 +15,7 @@ from zeke_queue.storage.postgres.migrate import (
     alone,
     connected,
     run_with_lock_timeout,
+    two_connections,
 )
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run_grants(dsn: str, schema: str, role: str, rights: Mapping[str, str]) -> N
         # The rights are words of this package, so they are as safe as a literal.
         what = sql.SQL(cast("LiteralString", words))
         granted.append(sql.SQL("grant {} on {} to {}").format(what, on, grantee))
-    with translated(), connected(dsn) as connection, alone(dsn, schema):
+    with translated(), two_connections(), connected(dsn) as connection, alone(dsn, schema):
         # A role without the right to grant gets a warning, not an error, if it may use the table itself.
         connection.add_notice_handler(lambda notice: refused.append(notice.message_primary or ""))
         try:

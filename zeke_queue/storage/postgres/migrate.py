@@ -18,7 +18,7 @@ import re
 import threading
 from contextlib import contextmanager
 from functools import partial
-from itertools import groupby
+from itertools import count, groupby
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import psycopg
@@ -32,6 +32,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
 from zeke_queue.storage.postgres.statements import migrations
+from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Mapping
@@ -54,6 +55,9 @@ _VERSION: Final = (
 """Whether a table is pg-boss's version table, not one of an application."""
 
 _POLL_SECONDS: Final = 0.1
+_REPORT_AFTER: Final = 50
+"""Polls after which the wait for another migration is logged."""
+
 _LOCK_SECONDS: Final = 3
 _LOCK_TRIES: Final = 20
 _REPEATED: Final = (
@@ -223,7 +227,7 @@ def _is_pooled(connection: Connection) -> bool:
 
 @contextmanager
 def two_connections() -> Generator[None]:
-    """Say what a migration needs of a pooler that has one connection, which the lock occupies."""
+    """Report what a migration needs of a pooler that has one connection, which the lock occupies."""
     try:
         yield
     except psycopg.OperationalError as error:
@@ -244,12 +248,19 @@ def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
     """
     key = f"('x' || md5(current_database() || '.zeke.{schema}'))::bit(64)::bigint"
     with connected(dsn) as connection:
-        while True:
+        for polls in count():
             connection.execute("begin isolation level read committed")
             connection.execute(_NO_LIMITS, [True])
             if _one(connection, f"select pg_try_advisory_xact_lock({key})"):
                 break
             connection.execute("rollback")
+            if polls == _REPORT_AFTER:
+                get_logger().warning(
+                    "migration_waits",
+                    schema=schema,
+                    reason="another process migrates this schema, or grants rights on it",
+                    remedy="let it end, or stop it, and the session of its connections with it",
+                )
             threading.Event().wait(_POLL_SECONDS)
         try:
             yield partial(connection.execute, "select")
@@ -305,6 +316,7 @@ def _make(connection: Connection, schema: str) -> list[str]:
     try:
         with connection.transaction():
             connection.execute(_NO_LIMITS, [True])
+            connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS * _LOCK_TRIES}s'"))
             connection.execute(_literal(_pgboss_lock(schema)))
             if _find(connection, schema).tables:
                 return []
@@ -314,6 +326,11 @@ def _make(connection: Connection, schema: str) -> list[str]:
             connection.execute(_literal(_record(schema, migrations())))
     except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject) as error:
         raise _not_ours(schema, str(error).partition("\n")[0]) from error
+    except psycopg.errors.LockNotAvailable as error:
+        raise StorageUnavailableError(
+            f"A pg-boss that starts on schema {schema!r} keeps its lock for more than"
+            f" {_LOCK_SECONDS * _LOCK_TRIES} s. End its transaction, and run `zeke migrate` again"
+        ) from error
     return [m.name for m in steps]
 
 
