@@ -33,7 +33,7 @@ from zeke_queue.web.http_connection import (
     HttpConnection,
     Phase,
 )
-from zeke_queue.web.server import ApiServer
+from zeke_queue.web.server import UNSENT_MAX, ApiServer, listen
 
 DEADLINES = Deadlines(header=10, body=30, idle=5)
 GET = b"GET /answer HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -432,6 +432,11 @@ async def test_process_without_files_pauses_and_logs_it_once_a_minute(
         accepting.cancel()
     lines = capfd.readouterr().err.count("connections_not_accepted")
     assert lines == -(-(seconds - 1) // LOG_INTERVAL)
+
+
+def test_system_takes_little_at_once_of_what_a_client_reads_slowly() -> None:
+    with listen("127.0.0.1", 0) as listening:
+        assert listening.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == UNSENT_MAX
 
 
 def test_connections_take_at_most_half_of_the_files(monkeypatch: pytest.MonkeyPatch) -> None:

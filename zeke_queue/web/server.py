@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 SHUTDOWN_TIMEOUT: Final = 10
 """Seconds, as an integer, that running requests have after the server is asked to stop."""
 
+UNSENT_MAX: Final = 131_072
+"""Bytes from which on the system takes no more of a response until it has sent some."""
+
 _BACKLOG: Final = 2048
 
 
@@ -128,6 +131,9 @@ def listen(host: str, port: int) -> socket.socket:
     # asyncio sets this only if a socket names its protocol. Without it, the second part of a response, or an
     # event after another, waits up to 40 ms for the client's acknowledgement of the first.
     server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if hasattr(socket, "TCP_NOTSENT_LOWAT"):
+        # Otherwise the system takes megabytes at once, and a slow client seems to read nothing in between.
+        server.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_MAX)
     server.settimeout(0)
     return server
 
