@@ -32,6 +32,7 @@ from zeke_queue.cli.serve import _queues, _server
 from zeke_queue.cli.work import Beginning
 from zeke_queue.client.parts import parts_of
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
+from zeke_queue.system.logging import configure_logging
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_queue.web.access.guard import COOKIE, CSRF_HEADER, csrf_token
@@ -168,12 +169,14 @@ async def test_first_key_is_created_when_the_server_begins() -> None:
         assert await access.has_keys()
 
 
-def test_link_for_a_first_key_is_logged_whatever_the_level(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("LOG_LEVEL", "warning")
-    with start("api", *SHOP, "--port", "0") as api:
-        assert "token=" in heard(api, "sign_in_link")["url"]
+async def test_link_for_a_first_key_is_logged_whatever_the_level() -> None:
+    async with Queue.in_memory(Catalog()) as queue:
+        server = ApiServer(queue, WebSettings.load(api_port=0))
+        configure_logging("json", "warning", stream=(stream := StringIO()))
+        await offer_sign_in(queue, server, again=False, make_key="zeke keys create NAME")
+        assert "sign-in?token=" in stream.getvalue()
+        server.stop()
+        await server.run()
 
 
 async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke: Zeke) -> None:
