@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from uuid import UUID
 
@@ -155,6 +155,19 @@ class Claimed(NamedTuple):
     def payload_bytes(self) -> int:
         """The bytes of ``data`` and ``meta``."""
         return len(self.data or b"") + len(self.meta or b"")
+
+
+class ClaimedJobs(list[Claimed]):
+    """The jobs of one claim, in claim order.
+
+    Attributes:
+        left_out: whether a queue with a limit was left out, since another transaction had locked its row, so
+            that an empty answer says nothing of that queue.
+    """
+
+    def __init__(self, jobs: Iterable[Claimed] = (), *, left_out: bool = False) -> None:
+        super().__init__(jobs)
+        self.left_out = left_out
 
 
 class Completed(NamedTuple):

@@ -51,6 +51,27 @@ CLAIMS: Final = (
         ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
+        "a queue that nobody is known to have locked is not logged",
+        "sql/queue_holders.sql",
+        "left join pg_catalog.pg_locks",
+        "inner join pg_catalog.pg_locks",
+        ("tests/postgres/test_contended_queues.py",),
+    ),
+    Mutant(
+        "claims do not tell that they left out a queue",
+        "claims.py",
+        "            bool(contended) or len(free) < len(limited),\n",
+        "",
+        ("tests/postgres/test_contended_queues.py",),
+    ),
+    Mutant(
+        "a drain ends although a queue was left out",
+        "../../worker/loops.py",
+        "if holds_nothing and not left_out and ",
+        "if holds_nothing and ",
+        ("tests/runtime/test_drain.py",),
+    ),
+    Mutant(
         "claims lock every limited queue",
         "sql/ready.sql",
         "limit %(limit)s::int\n",

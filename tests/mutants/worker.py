@@ -59,8 +59,8 @@ MUTANTS = (
     Mutant(
         "drained-while-working",
         LOOPS,
-        "            if holds_nothing and len(claim.capacity)",
-        "            if len(claim.capacity)",
+        "            if holds_nothing and not left_out",
+        "            if not left_out",
         "A drain ends while jobs run.",
         where=("shutdown",),
     ),

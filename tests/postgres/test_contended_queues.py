@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -10,9 +12,14 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.postgres.many_jobs import ANNA, BERT, Connection, Sender
-from zeke_queue.model import QueueCapacity, QueueSettings
+from tests.runtime.workers.place import PATIENCE, until
+from zeke_queue.client.queue import Queue
+from zeke_queue.model import ClaimedJobs, QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage, store
 from zeke_queue.storage.postgres.contended_queues import REPORT_AFTER, RETRY_FIRST
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.worker import Worker
 
 LOCK = "select from pgboss.queue where name = any(%s) for update"
 LOCKED = "select count(*) from pgboss.queue where xmax <> '0'"
@@ -53,6 +60,54 @@ async def test_locked_row_of_a_limited_queue_holds_up_no_other_queue(
     assert await jobs.claim(10, "mail", "post", "free", storage=timed) == [], "its pause is not over"
     clock.advance(RETRY_FIRST)
     assert [job.name for job in await jobs.claim(10, "mail", "post", "free", storage=timed)] == ["mail"]
+
+
+async def test_empty_claim_says_if_a_queue_was_left_out(
+    timed: PostgresStorage, jobs: Sender, holder: Connection, clock: FrozenClock
+) -> None:
+    async def left_out(*names: str) -> bool:
+        claimed = await timed.claim(ANNA, [QueueCapacity(name, 9) for name in names], 9)
+        assert claimed == []
+        return claimed.left_out
+
+    await timed.declare([QueueSettings("mail", 2)], [])
+    await jobs.send(1)
+    holder.execute(LOCK, [["mail"]])
+    assert await left_out("mail"), "it was locked"
+    assert await left_out("mail", "free"), "its pause is not over"
+    assert not await left_out("free"), "it is not asked"
+    holder.execute("update pgboss.job set startafter = now() + interval '1 hour'")
+    holder.commit()
+    clock.advance(RETRY_FIRST)
+    assert not await left_out("mail"), "nothing in it is due"
+
+
+async def test_drain_goes_on_until_a_locked_queue_is_free(dsn: str, jobs: Sender, holder: Connection) -> None:
+    catalog, ran, claims = Catalog(), 0, 0
+
+    @catalog.task("mail", concurrency_limit=5)
+    async def mail() -> None:
+        nonlocal ran
+        ran += 1
+
+    class Counted(PostgresStorage):
+        async def claim(self, *args: Any, **options: Any) -> ClaimedJobs:
+            nonlocal claims
+            claims += 1
+            return await super().claim(*args, **options)
+
+    async with Counted.open(dsn) as storage:
+        queue = Queue(catalog, storage, settings=Settings.load())
+        await storage.declare([QueueSettings("mail", 5)], [])
+        await jobs.send(2)
+        holder.execute(LOCK, [["mail"]])
+        async with asyncio.timeout(PATIENCE), Worker(queue, maintenance=False, schedules=False) as worker:
+            draining = asyncio.ensure_future(worker.drain())
+            await until(lambda: claims >= 7)
+            assert not draining.done()
+            holder.rollback()
+            await draining
+    assert ran == 2
 
 
 async def test_locked_queue_leaves_its_place_to_the_next_one(
@@ -121,3 +176,18 @@ async def test_queue_that_stays_locked_is_logged_with_the_session(
     assert output.count("queue_locked") == 1
     assert str(holder.info.backend_pid) in output
     assert "report.py" in output
+
+
+async def test_queue_that_several_sessions_have_locked_is_logged_too(
+    dsn: str, timed: PostgresStorage, jobs: Sender, clock: FrozenClock, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await timed.declare([QueueSettings("mail", 1)], [])
+    await jobs.send()
+    with psycopg.connect(dsn) as one, psycopg.connect(dsn) as other:
+        for connection in (one, other):
+            connection.execute("select from pgboss.queue for share")
+        for _ in range(int(REPORT_AFTER) + 2):
+            assert await jobs.claim(storage=timed) == []
+            clock.advance(1.0)
+    output = "".join(capsys.readouterr())
+    assert output.count("queue_locked") == 1

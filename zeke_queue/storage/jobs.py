@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import (
-        Claimed,
+        ClaimedJobs,
         Completed,
         ExpiredJob,
         Extended,
@@ -214,13 +214,13 @@ class JobStore(JobWriter, Protocol):
 
     async def claim(
         self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
-    ) -> list[Claimed]:
+    ) -> ClaimedJobs:
         """Lease due jobs of several queues at once; the next attempt of each belongs to this worker.
 
         A job is due if it waits, its start_after is not in the future, its queue is not paused, and the
         queue's concurrency limit is not reached. The order over all queues is priority (highest first), then
         start_after, then id. Rows locked by others are skipped, so an empty answer is no proof that nothing
-        is due.
+        is due. So is a queue with a limit whose row is locked, and then the answer says so.
 
         Args:
             capacity: queues, and how many jobs of each at most.

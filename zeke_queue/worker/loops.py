@@ -163,8 +163,8 @@ class ClaimLoop(Part):
 
     async def _do(self, action: ClaimAction) -> None:
         if type(action) is Claim:
-            claimed = await self._claim(action)
-            if self._claims.claimed(claimed, action.limit):
+            count, _ = await self._claim(action)
+            if self._claims.claimed(count, action.limit):
                 await self._set_idle(idle=False)
         elif type(action) is Sleep:
             await self._sleep(action.timeout)
@@ -196,11 +196,12 @@ class ClaimLoop(Part):
             # Callers that ask during this claim may have sent jobs that it does not see.
             holds_nothing, drains = not self._state.jobs, len(self._drains)
             claim = self._claims.claim(self._state.load(), self._clock.monotonic(), last=True)
-            if claim is None or await self._claim(claim):
+            count, left_out = (0, False) if claim is None else await self._claim(claim)
+            if claim is None or count:
                 self._claims.found()
                 return
             # The handler of a lost job may still keep a queue from being asked.
-            if holds_nothing and len(claim.capacity) == len(self._info.queues):
+            if holds_nothing and not left_out and len(claim.capacity) == len(self._info.queues):
                 self._notify_drained(drains)
             woken = await self._woken(waiting)
             self._claims.slept(self._clock.monotonic(), woken=woken)
@@ -229,7 +230,8 @@ class ClaimLoop(Part):
             await self._storage.set_idle(self._info.id, self._info.queues if idle else None)
             claims.idle = idle
 
-    async def _claim(self, claim: Claim) -> int:
+    async def _claim(self, claim: Claim) -> tuple[int, bool]:
+        """Claim; return how many jobs are held for it, and whether locked queues were left out."""
         asked = self._clock.monotonic()
         self._state.claims_begun += 1
         try:
@@ -242,7 +244,7 @@ class ClaimLoop(Part):
         finally:
             self._state.claims_ended += 1
         self._carry_out(actions)
-        return len(claimed) if actions else 0
+        return (len(claimed) if actions else 0), claimed.left_out
 
     def _notify_drained(self, count: int) -> None:
         """Wake the first ``count`` callers that wait until nothing is due or held."""

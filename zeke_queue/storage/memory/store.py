@@ -15,7 +15,7 @@ from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError
-from zeke_queue.model import QueueCapacity, RowState
+from zeke_queue.model import ClaimedJobs, QueueCapacity, RowState
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claims import choose
@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import (
-        Claimed,
         Completed,
         Extended,
         Failed,
@@ -109,11 +108,11 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
 
     async def claim(
         self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
-    ) -> list[Claimed]:
+    ) -> ClaimedJobs:
         """Lease due jobs of several queues at once, in claim order."""
         check_limit(limit)
         now = self._clock.now()
-        claimed: list[Claimed] = []
+        claimed = ClaimedJobs(left_out=self._locks.any and any(self._left_out(one.name) for one in capacity))
         lines = self._open(capacity, now)
         for chosen in choose(lines, self._tables.jobs, limit, self._passed, bytes_max):
             row = self._direct.change(chosen)
@@ -340,11 +339,13 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Yield the lines that a claim may take from now, each with the number of jobs."""
         for name, free in capacity:
             line, room = self._tables.lines.get(name), self._tables.room(name)
-            if room is not None and self._locks.taken(queue_lock(name)):
-                continue  # another program holds the row of a queue with a limit; other queues go on
-            if line is not None and (room is None or room > 0):
+            if line is not None and (room is None or room > 0) and not self._left_out(name):
                 line.advance(now)
                 yield line, free if room is None else min(free, room)
+
+    def _left_out(self, name: str) -> bool:
+        """Return whether another program holds the row of a queue with a limit; other queues go on."""
+        return self._locks.taken(queue_lock(name)) and self._tables.room(name) is not None
 
     def _passed(self, job_id: UUID) -> bool:
         """Return whether a claim skips a row, because it is locked or by chance."""

@@ -33,7 +33,7 @@ class PostgresAdmin:
         limits = {queue.name: queue.concurrency_limit for queue in queues}
         if limits:
             parameters = {"names": list(limits), "limits": list(limits.values())}
-            # The last one, since claims wait for the rows that it locks.
+            # The last one, since claims leave out the queues whose rows it locks.
             statements.append(Statement("declare_queues", {**parameters, **self._channel()}))
         if statements:
             await self._pool.run_all(*statements)

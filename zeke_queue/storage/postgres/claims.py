@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from zeke_queue.model import Claimed
+from zeke_queue.model import Claimed, ClaimedJobs
 from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.contended_queues import ContendedQueues
 from zeke_queue.storage.postgres.verbs import job_channel
@@ -81,13 +81,15 @@ class Taken(NamedTuple):
     """What one run of the statements took.
 
     Attributes:
-        contended: whether queues were left out because others had locked them.
+        contended: whether queues were tried that others had locked.
         cut: whether due jobs were left because of their size.
+        left_out: whether queues were left out, tried or not, because others had locked them.
     """
 
     jobs: list[Claimed]
     contended: bool = False
     cut: bool = False
+    left_out: bool = False
 
 
 class Claims:
@@ -128,7 +130,7 @@ class Claims:
         self._limits_due = 0.0
         self._contended = ContendedQueues()
 
-    async def claim(self, wanted: Wanted) -> list[Claimed]:
+    async def claim(self, wanted: Wanted) -> ClaimedJobs:
         """Claim due jobs, in claim order."""
         if self._clock.monotonic() >= self._limits_due:
             await self._look_up_limits()
@@ -136,7 +138,7 @@ class Claims:
         began, limited = self._clock.monotonic(), self._limited
         capacity, limit = wanted.capacity, wanted.limit
         marks = {one.name: self._marks[one.name] for one in capacity if self._trusts(one.name, began)}
-        taken, contended, cut = await self._claim(wanted, marks)
+        taken, contended, cut, left_out = await self._claim(wanted, marks)
         self._time_full_reads([one.name for one in capacity if one.name not in marks], began)
         if len(taken) < limit and not cut and (rest := _rest(wanted, taken)).capacity:
             self.forget_marks()
@@ -145,13 +147,15 @@ class Claims:
             # A newly found limit excluded its queue, jobs below a mark were skipped, and a locked queue took
             # the place of another one, so claim again.
             if marks or contended or any(one.name in self._limited - limited for one in rest.capacity):
-                taken += (await self._claim(rest, {})).jobs
+                more = await self._claim(rest, {})
+                taken, left_out = taken + more.jobs, more.left_out
                 taken.sort(key=lambda job: (-job.priority, job.start_after, job.id))
             if not taken and self._may_reach_further():
-                taken = (await self._claim(wanted, {}, further=_FURTHER)).jobs
+                further = await self._claim(wanted, {}, further=_FURTHER)
+                taken, left_out = further.jobs, further.left_out
         elif self._marking:
             self._remember(taken)
-        return taken
+        return ClaimedJobs(taken, left_out=left_out)
 
     def _may_reach_further(self) -> bool:
         """Return whether to search past locked rows at the heads; on an idle queue that would be useless."""
@@ -172,11 +176,13 @@ class Claims:
 
     async def _claim(self, wanted: Wanted, marks: dict[str, dict[int, Mark]], further: int = 0) -> Taken:
         """Run the statements of a claim once."""
-        limit = wanted.limit
-        tried = await self._worth_locking(wanted.capacity, limit, marks)
+        limit, now = wanted.limit, self._clock.monotonic()
+        limited = [one for one in wanted.capacity if one.name in self._limited]
+        free = [one for one in limited if not self._contended.left_out(one.name, now)]
+        tried = await self._worth_locking(free, limit, marks)
         open_queues = [one for one in wanted.capacity if one.name not in self._limited or one.name in tried]
         if not open_queues:
-            return Taken([])
+            return Taken([], left_out=len(free) < len(limited))
         parameters = claim_parameters(wanted._replace(capacity=open_queues), marks)
         parameters |= {"reach": limit + further, "job_channel": self._channel}
         literal = next((literal for literal in _LIMIT_LITERALS if literal >= limit), -(-limit // 1000) * 1000)
@@ -191,19 +197,16 @@ class Claims:
             contended = dict(zip(names, holders, strict=True))
             self._record_contended(tried, contended)
         return Taken(
-            [Claimed._make(row[:-1]) for row in found], bool(contended), bool(found and found[0][-1])
+            [Claimed._make(row[:-1]) for row in found],
+            bool(contended),
+            bool(found and found[0][-1]),
+            bool(contended) or len(free) < len(limited),
         )
 
     async def _worth_locking(
-        self, capacity: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
+        self, limited: Sequence[QueueCapacity], limit: int, marks: dict[str, dict[int, Mark]]
     ) -> dict[str, None]:
-        """Return the limited queues from which a claim may get jobs, in claim order, at most ``limit``."""
-        now = self._clock.monotonic()
-        limited = [
-            one
-            for one in capacity
-            if one.name in self._limited and not self._contended.left_out(one.name, now)
-        ]
+        """Return those of the queues from which a claim may get jobs, in claim order, at most ``limit``."""
         if not limited:
             return {}
         found = await self._pool.run("ready", ready_parameters(limited, limit, marks))
@@ -230,7 +233,7 @@ class Claims:
                 "queue_locked",
                 queue=name,
                 seconds=round(stuck[name], 1),
-                session={"pid": pid, "application": application, "state": state},
+                session=None if pid is None else {"pid": pid, "application": application, "state": state},
                 consequence="its jobs wait until that session ends its transaction",
             )
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from zeke_queue.model import (
-        Claimed,
+        ClaimedJobs,
         Completed,
         Extended,
         Failed,
@@ -95,7 +95,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
                 mode.
             prepare: use prepared statements, and settings sent with the connection; False behind a pooler
                 that tracks neither.
-            read_seconds: how long a search of jobs, or a count by time, may take.
+            read_seconds: how long a search, a count by time, or the figures of queues may take.
             now: the time by which statements decide, in tests; None for the server's.
             beside: another storage on the same database, which stays open longer. Both share its
                 notifications, so that a job sent here wakes its workers at once, also without LISTEN.
@@ -164,7 +164,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def claim(
         self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
-    ) -> list[Claimed]:
+    ) -> ClaimedJobs:
         """Lease due jobs of several queues at once, in claim order."""
         return await self._claims.claim(Wanted(worker, capacity, check_limit(limit), bytes_max))
 
