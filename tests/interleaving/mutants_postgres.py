@@ -13,8 +13,9 @@ from typing import Final
 
 from tests.interleaving.mutant_runner import Mutant, main
 from tests.interleaving.mutants_of_claims import CLAIMS
+from tests.interleaving.mutants_of_rows import ROWS
 from tests.interleaving.mutants_of_sessions import SESSIONS
-from tests.interleaving.races import DRAWN, MODEL, ODD_ROWS, races
+from tests.interleaving.races import DRAWN, MODEL, races
 
 POOLER: Final = ("tests/postgres/test_pooler.py",)
 POOLED_MIGRATION: Final = ("tests/postgres/test_migrate_pooled.py",)
@@ -23,6 +24,7 @@ HEARTBEATS: Final = ("tests/postgres/test_heartbeat_connection.py",)
 MUTANTS: Final = (
     *CLAIMS,
     *SESSIONS,
+    *ROWS,
     # Settlements
     Mutant(
         "complete without the fence",
@@ -252,6 +254,27 @@ MUTANTS: Final = (
         ("tests/postgres/test_sweeps.py",),
     ),
     Mutant(
+        "locked parents keep the others waiting",
+        "sql/resume_waiting.sql",
+        "        for no key update skip locked\n    ) as waiting\n    limit {limit}\n",
+        "        offset 0\n    ) as waiting\n    limit {limit}\n    for no key update skip locked\n",
+        ("tests/postgres/test_sweeps.py",),
+    ),
+    Mutant(
+        "a sweep ends at a batch that stopped short",
+        "../../maintenance/runner.py",
+        "(1 if duty in _MOVES else self._batch)",
+        "self._batch",
+        ("tests/postgres/test_retention.py",),
+    ),
+    Mutant(
+        "a table's lock is taken for bad rows",
+        "retention.py",
+        "return await batch.move(ids[-1:]) + await batch.move_in_parts(ids[:-1])",
+        "return await batch.move_in_parts(ids)",
+        ("tests/postgres/test_retention.py",),
+    ),
+    Mutant(
         "a batch that takes too long is tried again as it is",
         "retention.py",
         "self._size, self._successes = max(1, size // 2), 0",
@@ -271,116 +294,6 @@ MUTANTS: Final = (
         "            and state > 'active'\n            and completedon\n",
         "            and coalesce(completedon, createdon)\n",
         ("tests/conformance/test_retention.py", MODEL),
-    ),
-    # Rows of other programs
-    Mutant(
-        "attempts counted past the integer maximum",
-        "sql/claim.sql",
-        "case when attempt < 2147483647 then attempt + 1 else 1 end",
-        "attempt + 1",
-        ODD_ROWS,
-    ),
-    Mutant(
-        "retries counted past the integer maximum",
-        "sql/claim.sql",
-        " and retrycount < 2147483647",
-        "",
-        ODD_ROWS,
-    ),
-    Mutant(
-        "history taken for a list",
-        "sql/settle.sql",
-        "when jsonb_typeof(job.history) is distinct from 'array' then '[]'",
-        "when job.history is null then '[]'",
-        ODD_ROWS,
-    ),
-    Mutant(
-        "deadline out of the range of timestamps",
-        "sql/lock_expired.sql",
-        "least(greatest(startedon, timestamptz '0001-01-01 00:00+00'), timestamptz '9999-12-31 00:00+00')",
-        "startedon",
-        ODD_ROWS,
-    ),
-    Mutant(
-        "schedules without any lock",
-        "sql/lock_due_schedules.sql",
-        "for update of listed skip locked\n",
-        "",
-        races("schedulers"),
-    ),
-    Mutant(
-        "schedules without SKIP LOCKED",
-        "sql/lock_due_schedules.sql",
-        "for update of listed skip locked\n",
-        "for update of listed\n",
-        races("schedulers"),
-    ),
-    Mutant(
-        "a completed job sends no completion job",
-        "sql/complete.sql",
-        "    where done.on_complete\n",
-        "    where false\n",
-        (
-            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
-        ),
-    ),
-    Mutant(
-        "a settled job sends no completion job",
-        "sql/settle.sql",
-        "    where done.on_complete\n",
-        "    where false\n",
-        (
-            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
-        ),
-    ),
-    Mutant(
-        "a retried job sends a completion job",
-        "sql/settle.sql",
-        "job.on_complete and job.state > 'active' and",
-        "job.on_complete and",
-        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
-    ),
-    Mutant(
-        "a completion job sends one of its own",
-        "sql/settle.sql",
-        "and left(job.name, 9) <> '__state__'",
-        "",
-        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
-    ),
-    Mutant(
-        "schedules of pg-boss are due while it fires them",
-        "sql/lock_due_schedules.sql",
-        "            true\n        )\n",
-        "            true\n        ) is not null\n",
-        ("tests/postgres/test_beside_pgboss.py",),
-    ),
-    Mutant(
-        "schedules of pg-boss count as never served by it",
-        "sql/lock_due_schedules.sql",
-        "greatest(last_tick, cron_on)",
-        "last_tick",
-        ("tests/postgres/test_beside_pgboss.py",),
-    ),
-    Mutant(
-        "a stored schedule leaves the one of pg-boss",
-        "sql/put_schedule.sql",
-        "    where name = %(name)s::text\n)\n",
-        "    where false\n)\n",
-        ("tests/postgres/test_beside_pgboss.py",),
-    ),
-    Mutant(
-        "a schedule of an earlier version stays in the table of pg-boss",
-        "migrations/0013_schedules_of_earlier_versions.sql",
-        "when (new.task is not null)",
-        "when (false)",
-        ("tests/postgres/test_beside_pgboss.py",),
-    ),
-    Mutant(
-        "an earlier version replaces edits of a schedule when it starts",
-        "migrations/0013_schedules_of_earlier_versions.sql",
-        "    where excluded.declared is null or ours.declared is distinct from excluded.declared;\n",
-        "    ;\n",
-        ("tests/postgres/test_beside_pgboss.py",),
     ),
     # Wake-ups
     Mutant(

@@ -324,3 +324,14 @@ async def test_job_that_is_not_at_its_end_sends_no_completion_job(jobs: Sender, 
     await jobs.claim(1, "__state__completed__mail")
     assert await jobs.storage.settle(failed=[Failed(job_id, 1, None, "{}", RowState.EXPIRED)]) == {job_id}
     assert len(sql.execute(COMPLETION_JOBS).fetchall()) == 1
+    asking(sql, "__state__completed__post")
+    assert len(await jobs.complete(await jobs.claim(1, "__state__completed__post"))) == 1
+    assert len(sql.execute(COMPLETION_JOBS).fetchall()) == 2
+
+
+def test_both_statements_send_the_same_completion_job() -> None:
+    def sends(name: str) -> str:
+        text = (ROOT / "zeke_queue/storage/postgres/sql" / f"{name}.sql").read_text()
+        return text[text.index("followed as (") : text.index("told as (")]
+
+    assert sends("complete") == sends("settle")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from itertools import product
 from typing import TYPE_CHECKING, Final, LiteralString
@@ -90,6 +91,24 @@ JOBS: Final[dict[str, tuple[LiteralString, LiteralString, LiteralString, str | N
         LOST,
         "history",
         f"{YESTERDAY}, ('[' || repeat('null, ', 60) || '1]')::jsonb",
+        "expired",
+    ),
+    "kept for ages, with a completion job": (
+        TO_DO,
+        "on_complete, keepuntil, startafter",
+        "true, '200000-01-01', '4713-01-02 BC'",
+        "completed",
+    ),
+    "lost and kept for ages": (
+        LOST,
+        "on_complete, keepuntil",
+        f"{YESTERDAY}, true, '200000-01-01'",
+        "expired",
+    ),
+    "due long after it is kept": (
+        LOST,
+        "on_complete, keepuntil, startafter",
+        f"{YESTERDAY}, true, '4713-01-02 BC', '294276-01-01'",
         "expired",
     ),
     "ended at infinity": (TO_DO, "state, completedon", "'completed', 'infinity'", None),
@@ -304,7 +323,16 @@ async def test_history_in_an_unknown_form_is_left_out(
         found = {job.id: job.history for job in (await storage.find(JobQuery())).jobs}
         assert found == {odd: (), plain: ()}
 
-    await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"'], check)
+    entry = {"attempt": 1, "at": "2026-01-01T00:00:00+00:00", "state": "failed", "error": {}, "worker": None}
+    odd_values = {
+        "attempt": ["1", None],
+        "at": ["2026-01-01T00:00:00", "0001-01-01T00:00:00+12:00", 5, "now"],
+        "state": [[], "unheard of"],
+        "error": [None, "text"],
+        "worker": [5, [], "me"],
+    }
+    of_entries = [json.dumps([{**entry, key: value}]) for key, some in odd_values.items() for value in some]
+    await check_each_async(['{"attempt": 1}', "[1]", '[{"attempt": 1}]', '"none"', *of_entries], check)
 
 
 async def test_schedule_with_unreadable_options_does_not_stop_the_others(

@@ -6,15 +6,21 @@ from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
-from zeke_queue.errors import StatementTimeoutError
+from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
+from zeke_queue.maintenance.runner import Maintenance
+from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, PARTS
+from zeke_queue.system.settings import Settings
+from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from tests.postgres.many_jobs import Connection, Sender
-    from zeke_queue.storage.postgres import PostgresStorage
 
 
 LEDGER: LiteralString = "create table ledger (job uuid references pgboss.job (id))"
@@ -109,3 +115,54 @@ async def test_row_that_takes_too_long_by_itself_fails_the_sweep_visibly(
     sql.execute(SLOW.replace("> 100", "> 0"))
     with pytest.raises(StatementTimeoutError):
         await storage.archive(-1, 2)
+
+
+async def test_sweep_goes_on_with_batches_that_a_slow_server_made_small(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, 600)
+    sql.execute(SLOW)
+    # The first call ends at 4 batches of 62 rows, the second at 8.
+    assert (await maintenance(storage, archive_after=-1.0).sweep(["archive"])).archived == 600
+
+
+async def test_sweep_goes_on_past_rows_that_live_parents_keep(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    (parent,) = await jobs.send(1)
+    ids = await ended(jobs, 5)
+    await storage.archive(-1, 5)
+    sql.execute("update pgboss.archive set archivedon = now() - interval '2 days'")
+    sql.execute("update pgboss.archive set awaited = true, parent = %s where id = %s", [parent, min(ids)])
+    assert (await maintenance(storage, delete_after=86_400.0, batch=2).sweep(["purge"])).purged == 4
+
+
+async def test_lock_of_the_table_is_not_taken_for_bad_rows(
+    dsn: str, jobs: Sender, sql: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await ended(jobs, BAD_ROWS + 2)
+    hurried = make_conninfo(dsn, options="-c lock_timeout=20")
+    async with PostgresStorage.open(hurried, listen=False) as storage:
+        with sql.transaction():
+            sql.execute("lock table pgboss.job in share mode")  # as "create index" does
+            with pytest.raises(LockTimeoutError):
+                await storage.archive(-1, 100)
+        assert await storage.archive(-1, 100) == BAD_ROWS + 2
+    assert "archive_row_failed" not in "".join(capsys.readouterr())
+
+
+async def test_row_that_another_table_locks_is_kept_and_the_others_are_archived(
+    dsn: str, jobs: Sender, sql: Connection
+) -> None:
+    ids = await ended(jobs, 9)
+    sql.execute(LEDGER.replace("(id)", "(id) on delete cascade"))
+    sql.execute("insert into ledger values (%s)", [min(ids)])
+    hurried = make_conninfo(dsn, options="-c lock_timeout=20")
+    async with PostgresStorage.open(hurried, listen=False) as storage:
+        with psycopg.connect(dsn) as other:
+            other.execute("select from ledger for update")
+            assert await storage.archive(-1, 9) == 8
+
+
+def maintenance(storage: PostgresStorage, **options: Any) -> Maintenance:
+    return Maintenance(parts_of(Queue(Catalog(), storage, settings=Settings.load())), **options)

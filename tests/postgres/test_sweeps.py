@@ -51,6 +51,18 @@ async def test_parent_of_a_child_that_has_just_ended_is_found_at_once(
     assert (await storage.get([parent]))[parent].row_state is RowState.ACTIVE
 
 
+async def test_locked_parents_do_not_keep_the_others_waiting(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    pairs = await waiting_parents(jobs, 5)
+    sql.execute("delete from pgboss.job where name = 'child'")
+    with sql.transaction():
+        locked = [parent for _, parent in pairs[:2]]
+        sql.execute("select from pgboss.job where id = any(%s) for update", [locked])
+        assert [await storage.resume_waiting(2) for _ in range(3)] == [2, 1, 0]
+    assert await storage.resume_waiting(2) == 2
+
+
 async def test_parents_of_one_child_are_resumed_in_batches(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:

@@ -31,6 +31,8 @@ MaintenanceJob: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
 DUTIES: Final[tuple[MaintenanceJob, ...]] = ("rescue", "resume", "archive", "purge")
 """The duties of a sweep, in order."""
 
+_MOVES: Final = frozenset[MaintenanceJob]({"archive", "purge"})
+
 BATCHES: Final = 20
 """Batches of one duty per sweep at most, so that a backlog of one hardly delays the others."""
 
@@ -176,7 +178,8 @@ class Maintenance:
                     rows = await self._storage.purge(self._delete_after, self._batch)
             moved[duty] += rows
             self._reached(duty, began)
-            return rows >= self._batch
+            # Archive and purge may stop short of a batch, at rows that they keep or on a slow server.
+            return rows >= (1 if duty in _MOVES else self._batch)
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
         expired = sum(job.reason == "deadline" for job in settled)
@@ -192,8 +195,7 @@ class Maintenance:
     def _reached(self, duty: MaintenanceJob, began: float) -> None:
         """Record that a statement was answered; one that moves many rows may take long without an outage."""
         if self._monitor is None and self._rescuer.monitor is not None:
-            moves = duty in {"archive", "purge"}
-            self._rescuer.monitor.answered(began if moves else self._clock.monotonic())
+            self._rescuer.monitor.answered(began if duty in _MOVES else self._clock.monotonic())
 
     async def _do(self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob], Awaitable[bool]]) -> bool:
         """Run a duty batch by batch while there is more; return False if it failed."""

@@ -88,15 +88,19 @@ class PostgresRetention:
                 continue
             size.succeed(limit)
             moved += found
-            if found < part:
+            if not found:
                 break
         return moved
 
     async def _move_batch(self, batch: _Batch) -> int:
         try:
             return await batch.move(None)
-        except (psycopg.Error, LockTimeoutError):
-            # A trigger, a foreign key of another table, or a lock prevents it.
+        except LockTimeoutError:
+            ids = await batch.ids()
+            # If the last row can't be moved either, it is the table that is locked, and no row is bad.
+            return await batch.move(ids[-1:]) + await batch.move_in_parts(ids[:-1])
+        except psycopg.Error:
+            # A trigger or a foreign key of another table prevents it.
             return await batch.move_in_parts(await batch.ids())
 
 

@@ -338,22 +338,27 @@ def _read(text: str | bytes) -> Any:
 
 
 def _attempts(history: Any) -> tuple[Attempt, ...]:
-    """Return a job's history; ignore entries written by other programs."""
+    """Return a job's history; none if another program has written an entry of another form."""
     try:
         return tuple(_attempt(entry) for entry in history or ())
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return ()
 
 
 def _attempt(entry: dict[str, Any]) -> Attempt:
-    worker = entry["worker"]
+    at, worker = datetime.fromisoformat(entry["at"]), entry["worker"]
+    if at.tzinfo is None or any(type(entry[key]) is not kind for key, kind in _KINDS):
+        raise TypeError
     return Attempt(
         entry["attempt"],
-        datetime.fromisoformat(entry["at"]),
+        at.astimezone(UTC),
         RowState(entry["state"]),
         entry["error"],
-        None if worker is None else UUID(worker),
+        None if worker is None else UUID(str(worker)),
     )
+
+
+_KINDS: Final = (("attempt", int), ("error", dict))
 
 
 def event(row: Row) -> JobEvent:

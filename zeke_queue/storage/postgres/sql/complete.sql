@@ -31,7 +31,7 @@ with done as (
         job.name,
         job.awaited,
         job.state,
-        job.on_complete,
+        job.on_complete and left(job.name, 9) <> '__state__' as on_complete,
         case when job.on_complete then job.output end as output
 ),
 
@@ -54,7 +54,16 @@ followed as (
         coalesce(%(now)s::timestamptz, statement_timestamp()),
         case
             when isfinite(ended.keepuntil) and isfinite(ended.startafter)
-                then ended.keepuntil + (ended.keepuntil - ended.startafter)
+                then
+                    least(ended.keepuntil, timestamptz '9999-12-31 00:00+00')
+                    + greatest(
+                        least(ended.keepuntil, timestamptz '9999-12-31 00:00+00')
+                        - least(
+                            greatest(ended.startafter, timestamptz '0001-01-01 00:00+00'),
+                            timestamptz '9999-12-31 00:00+00'
+                        ),
+                        interval '0'
+                    )
             else ended.keepuntil
         end
     from done

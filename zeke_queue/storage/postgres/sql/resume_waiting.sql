@@ -46,40 +46,24 @@ gone as materialized (
     ) is null
 ),
 
--- Two steps, since a subquery that sorts and locks might read all jobs in the order of their ids.
+-- The limit counts what could be locked, so that the others are not kept waiting by locked ones.
 skipped as materialized (
-    select
-        gone.id as child,
-        waiting.id
-    from gone
+    select waiting.id
+    from (select gone.id from gone order by gone.id) as child
     cross join lateral (
         select job.id
         from {schema}.job
-        where job.waitsfor = any(array[gone.id]) and job.state::text in ('created', 'retry')
-        -- Keeps it a search for each child.
-        offset 0
+        where job.waitsfor = any(array[child.id]) and job.state::text in ('created', 'retry')
+        for no key update skip locked
     ) as waiting
-    order by gone.id, waiting.id
     limit {limit}
 ),
 
 done as (
     update {schema}.job
     set startafter = coalesce(%(now)s::timestamptz, statement_timestamp()), waitsfor = null
-    from (
-        select locked.id
-        from skipped
-        cross join lateral (
-            select job.id
-            from {schema}.job
-            where
-                job.id = skipped.id
-                and job.waitsfor is not distinct from skipped.child
-                and job.state::text in ('created', 'retry')
-            for no key update skip locked
-        ) as locked
-    ) as parent
-    where job.id = any(array[parent.id])
+    from skipped
+    where job.id = any(array[skipped.id])
     returning job.id, job.name
 ),
 

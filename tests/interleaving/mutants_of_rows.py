@@ -1,0 +1,141 @@
+"""Mutants of what the Postgres storage does with rows of other programs."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.interleaving.mutant_runner import Mutant
+from tests.interleaving.races import ODD_ROWS, races
+
+ROWS: Final = (
+    Mutant(
+        "attempts counted past the integer maximum",
+        "sql/claim.sql",
+        "case when attempt < 2147483647 then attempt + 1 else 1 end",
+        "attempt + 1",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "retries counted past the integer maximum",
+        "sql/claim.sql",
+        " and retrycount < 2147483647",
+        "",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "history taken for a list",
+        "sql/settle.sql",
+        "when jsonb_typeof(job.history) is distinct from 'array' then '[]'",
+        "when job.history is null then '[]'",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "deadline out of the range of timestamps",
+        "sql/lock_expired.sql",
+        "least(greatest(startedon, timestamptz '0001-01-01 00:00+00'), timestamptz '9999-12-31 00:00+00')",
+        "startedon",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "schedules without any lock",
+        "sql/lock_due_schedules.sql",
+        "for update of listed skip locked\n",
+        "",
+        races("schedulers"),
+    ),
+    Mutant(
+        "schedules without SKIP LOCKED",
+        "sql/lock_due_schedules.sql",
+        "for update of listed skip locked\n",
+        "for update of listed\n",
+        races("schedulers"),
+    ),
+    Mutant(
+        "a completed job sends no completion job",
+        "sql/complete.sql",
+        "    where done.on_complete\n",
+        "    where false\n",
+        (
+            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
+        ),
+    ),
+    Mutant(
+        "a settled job sends no completion job",
+        "sql/settle.sql",
+        "    where done.on_complete\n",
+        "    where false\n",
+        (
+            "tests/postgres/test_beside_pgboss.py::test_job_that_asks_for_it_sends_a_completion_job_at_its_end",
+        ),
+    ),
+    Mutant(
+        "a retried job sends a completion job",
+        "sql/settle.sql",
+        "job.on_complete and job.state > 'active' and",
+        "job.on_complete and",
+        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
+    ),
+    Mutant(
+        "a completion job sends one of its own",
+        "sql/settle.sql",
+        "and left(job.name, 9) <> '__state__'",
+        "",
+        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
+    ),
+    Mutant(
+        "a completed completion job sends one of its own",
+        "sql/complete.sql",
+        " and left(job.name, 9) <> '__state__'",
+        "",
+        ("tests/postgres/test_beside_pgboss.py::test_job_that_is_not_at_its_end_sends_no_completion_job",),
+    ),
+    Mutant(
+        "a completion job kept past the calendar",
+        "sql/settle.sql",
+        "least(ended.keepuntil, timestamptz '9999-12-31 00:00+00')\n                    +",
+        "ended.keepuntil\n                    +",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "history without a zone",
+        "rows.py",
+        "if at.tzinfo is None or any(",
+        "if any(",
+        ODD_ROWS,
+    ),
+    Mutant(
+        "schedules of pg-boss are due while it fires them",
+        "sql/lock_due_schedules.sql",
+        "            true\n        )\n",
+        "            true\n        ) is not null\n",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "schedules of pg-boss count as never served by it",
+        "sql/lock_due_schedules.sql",
+        "greatest(last_tick, cron_on)",
+        "last_tick",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "a stored schedule leaves the one of pg-boss",
+        "sql/put_schedule.sql",
+        "    where name = %(name)s::text\n)\n",
+        "    where false\n)\n",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "a schedule of an earlier version stays in the table of pg-boss",
+        "migrations/0013_schedules_of_earlier_versions.sql",
+        "when (new.task is not null)",
+        "when (false)",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+    Mutant(
+        "an earlier version replaces edits of a schedule when it starts",
+        "migrations/0013_schedules_of_earlier_versions.sql",
+        "    where excluded.declared is null or ours.declared is distinct from excluded.declared;\n",
+        "    ;\n",
+        ("tests/postgres/test_beside_pgboss.py",),
+    ),
+)
