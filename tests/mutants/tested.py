@@ -32,6 +32,14 @@ def _tested(name: str, module: str, old: str, new: str, about: str, *tests: str)
 
 TESTED: Final[tuple[Tested, ...]] = (
     _tested(
+        "locked-job-stops-the-rescue",
+        "zeke_queue.maintenance.rescuer",
+        "    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)\n",
+        "    answered = False\n",
+        "A job whose slot another transaction has locked keeps all overdue jobs from being rescued.",
+        "tests/runtime/test_maintenance.py::test_job_whose_slot_is_locked_does_not_stop_the_others",
+    ),
+    _tested(
         "team-of-a-payload-unchecked",
         "zeke_queue.web.access.teams",
         "    if _uuid(team) != caller.team_id:\n",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, Driver, soon
+from tests.conformance.driver import ANNA, BERT, Driver, rolled_back, soon
 from tests.conformance.storages import on_both_storages
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.intercepted import Intercepted
@@ -21,7 +21,7 @@ from tests.runtime.ticking import pass_seconds, running
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, Failed, RowState
 from zeke_queue.storage.forwarding import Call
@@ -154,6 +154,7 @@ class Broken(Intercepted):
         super().__init__(clock)
         self.broken: dict[str, Exception] = {}
         self.bad_rows: set[UUID] = set()
+        self.largest = 1_000
         self.sizes: list[int] = []
         self.asked: Counter[str] = Counter()
         self.before = self.check
@@ -166,6 +167,8 @@ class Broken(Intercepted):
         failed: Sequence[Failed] = call.arguments.get("failed", ())
         if call.verb == "settle":
             self.sizes.append(len(failed))
+            if len(failed) > self.largest:
+                raise StatementTimeoutError("it took too long")
         if any(job.id in self.bad_rows for job in failed):
             raise StorageError("a trigger of the application raised an error")
 
@@ -191,6 +194,34 @@ async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     assert states.pop(5) is RowState.ACTIVE
     assert set(states) == {RowState.RETRY}
     assert len(broken.sizes) <= 12, "the bad row is found by halving"
+
+
+async def test_job_whose_slot_is_locked_does_not_stop_the_others(maintained: Queue, broken: Broken) -> None:
+    jobs = broken.jobs
+    key = "__pgboss__singleton_queue"
+    slotted = [await jobs.running(singleton_key=f"{key}{number or ''}") for number in range(2)]
+    others = [await jobs.running() for _ in range(6)]
+    ids = [job.id for job in (*others[:3], *slotted, *others[3:])]
+    jobs.clock.advance(3600)
+    maintenance = Maintenance(parts_of(maintained))
+    async with rolled_back(jobs.storage) as transaction:
+        for number in range(2):
+            await jobs.send(within=transaction, singleton_key=f"{key}{number or ''}")
+        sweeping = asyncio.create_task(maintenance.sweep(["rescue"]))
+        await pass_seconds(jobs.clock, 10)
+        swept = await sweeping
+        assert (swept.expired + swept.rescued, swept.failed) == (6, ())
+        assert Counter(await jobs.states(ids)) == {RowState.ACTIVE: 2, RowState.RETRY: 6}
+    swept = await maintenance.sweep(["rescue"])
+    assert swept.expired + swept.rescued == 2
+
+
+async def test_batch_that_takes_too_long_is_halved(maintained: Queue, broken: Broken) -> None:
+    ids = [await broken.jobs.send() for _ in range(8)]
+    await broken.jobs.claim()
+    broken.largest = 3
+    assert (await Maintenance(parts_of(maintained)).sweep()).rescued == 8
+    assert set(await broken.jobs.states(ids)) == {RowState.RETRY}
 
 
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
@@ -290,6 +321,21 @@ async def test_outage_begins_the_watch_anew(maintained: Queue, broken: Broken) -
         broken.broken = {}
         await pass_seconds(jobs.clock, 15)
         assert await jobs.states([lost.id]) == [RowState.ACTIVE]
+        await pass_seconds(jobs.clock, 10)
+        assert await jobs.states([lost.id]) == [RowState.RETRY]
+
+
+async def test_lock_timeout_does_not_count_as_an_outage(maintained: Queue, broken: Broken) -> None:
+    jobs = broken.jobs
+    async with running(Maintenance(parts_of(maintained), every=5)):
+        await pass_seconds(jobs.clock, 60)
+        await jobs.heartbeat(lease=15)
+        lost = await jobs.running()
+        broken.broken = dict.fromkeys(
+            ["lock_expired", "resume_waiting", "archive", "purge"], LockTimeoutError.of("a test")
+        )
+        await pass_seconds(jobs.clock, 20)
+        broken.broken = {}
         await pass_seconds(jobs.clock, 10)
         assert await jobs.states([lost.id]) == [RowState.RETRY]
 

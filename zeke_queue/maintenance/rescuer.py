@@ -1,6 +1,7 @@
 """Rescue of jobs past their deadline or of dead workers.
 
-A row that can't be settled is reported and skipped, and the other jobs of its batch are settled.
+A row that can't be settled, or that another transaction keeps locked, is reported and skipped, and the other
+jobs of its batch are settled.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
-from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError
 from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
 
@@ -63,10 +64,8 @@ class Rescuer:
                 failures = [self._verdict(job) for job in found]
                 if failures:
                     changed = await transaction.settle(failed=failures)
-        except StorageUnavailableError:
-            raise
         except Exception as error:
-            if not failures:
+            if not failures or _is_outage(error):
                 raise
             self._log.warning("rescue_retried_singly", jobs=len(failures), error=str(error))
             changed = await self._settle_in_parts(failures, stuck)
@@ -112,19 +111,29 @@ class Rescuer:
         Their locks ended with the failed transaction. A settlement names the attempt, so jobs that were
         claimed or settled meanwhile are not changed.
         """
+        changed: set[UUID] = set()
         try:
-            return await self._storage.settle(failed=failures)
-        except StorageUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - one bad row must not hold up the others
-            if len(failures) == 1:
-                job_id = str(failures[0].id)
-                self._log.error("rescue_failed", jobId=job_id, error=str(error), exc_info=error)
-                stuck.add(failures[0].id)
-                return set()
-        half = len(failures) // 2
-        first = await self._settle_in_parts(failures[:half], stuck)
-        return first | await self._settle_in_parts(failures[half:], stuck)
+            return await self._storage.settle(failed=failures, skip_locked=True)
+        except LockTimeoutError as error:
+            changed.update(error.changed)
+            reason = error
+        except Exception as error:
+            if _is_outage(error) or (isinstance(error, StatementTimeoutError) and len(failures) == 1):
+                raise
+            reason = error  # one bad row must not hold up the others
+        rest = [one for one in failures if one.id not in changed]
+        if len(rest) <= 1:
+            for one in rest:
+                if isinstance(reason, LockTimeoutError):
+                    self._log.warning("rescue_postponed", jobId=str(one.id), error=str(reason))
+                else:
+                    self._log.error("rescue_failed", jobId=str(one.id), error=str(reason), exc_info=reason)
+                stuck.add(one.id)
+            return changed
+        half = len(rest) // 2
+        for part in (rest[:half], rest[half:]):
+            changed |= await self._settle_in_parts(part, stuck)
+        return changed
 
     def _report(self, job: ExpiredJob, verdict: Failed) -> None:
         self._log.warning(
@@ -136,3 +145,9 @@ class Rescuer:
             willRetry=verdict.retry_in is not None,
             retryIn=None if verdict.retry_in is None else round(verdict.retry_in, 3),
         )
+
+
+def _is_outage(error: Exception) -> bool:
+    """Return whether the storage did not answer; a statement that was given up has changed nothing."""
+    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
+    return isinstance(error, StorageUnavailableError) and not answered

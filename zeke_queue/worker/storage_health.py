@@ -38,18 +38,23 @@ class StorageHealth:
         try:
             answer = await proceed()
         except (LockTimeoutError, StatementTimeoutError):
-            raise  # the database answered
+            self._answered()
+            raise
         except StorageUnavailableError as error:
             if self._lost_at is None:
                 self._lost_at = self._clock.monotonic()
                 log.get_logger().warning("storage_unavailable", during=call.verb, error=str(error))
             raise
         # The end of a wait is no answer: it may have been its timeout.
-        if self._lost_at is not None and call.verb != "wait_for_jobs":
+        if call.verb != "wait_for_jobs":
+            self._answered()
+        return answer
+
+    def _answered(self) -> None:
+        if self._lost_at is not None:
             away = self._clock.monotonic() - self._lost_at
             self._lost_at = None
             log.get_logger().info("storage_back", awayMs=round(away * 1000))
-        return answer
 
     async def retry(
         self,
