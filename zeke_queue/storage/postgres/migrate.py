@@ -259,7 +259,7 @@ def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
                     "migration_waits",
                     schema=schema,
                     reason="another process migrates this schema, or grants rights on it",
-                    remedy="let it end, or stop it, and the session of its connections with it",
+                    hint="let it end, or stop it, and the session of its connections with it",
                 )
             threading.Event().wait(_POLL_SECONDS)
         try:

@@ -166,7 +166,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             "prepared_statements_impossible",
             reason="a pooler gives each transaction another connection, and does not track them",
             consequence="statements are planned each time",
-            remedy="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
+            hint="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
         )
     needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
     return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=needed)
