@@ -25,7 +25,8 @@ from psycopg.conninfo import make_conninfo
 
 from tests.database import UNHURRIED
 from tests.interleaving.history import Op
-from zeke_queue.storage.postgres import PostgresStorage, connection_pool, contended_queues
+from zeke_queue.core import contended_queues
+from zeke_queue.storage.postgres import PostgresStorage, connection_pool
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.connections import Connection
 from zeke_queue.storage.postgres.listener import Listener

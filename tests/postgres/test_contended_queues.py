@@ -14,9 +14,9 @@ from tests.conformance.driver import soon
 from tests.postgres.many_jobs import ANNA, BERT, Connection, Sender
 from tests.runtime.workers.place import PATIENCE, until
 from zeke_queue.client.queue import Queue
+from zeke_queue.core.contended_queues import REPORT_AFTER, RETRY_FIRST
 from zeke_queue.model import ClaimedJobs, QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage, store
-from zeke_queue.storage.postgres.contended_queues import REPORT_AFTER, RETRY_FIRST
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker

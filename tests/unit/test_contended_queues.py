@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from zeke_queue.storage.postgres.contended_queues import (
+from zeke_queue.core.contended_queues import (
     REPORT_AFTER,
     REPORT_INTERVAL,
     RETRY_FIRST,

@@ -5,11 +5,11 @@
 transactions, on ``connections`` with one spare, the settings of ``session`` and what a full
 ``notify_queue`` asks for; ``pooler`` finds what one in between keeps; ``statements`` loads the files of
 ``sql/``; ``waiting`` waits for the server's answers; ``rows`` converts columns; ``error_mapping``
-converts the server's errors. ``claims`` decides which claim to send, ``contended_queues`` which queues it
-leaves out; ``retention`` archives and purges; ``reader``, ``overview``, ``admin`` and ``access`` answer
-lists, figures, queue settings and keys. ``listener`` receives notifications and ``change_feed`` registers
-watches. ``heartbeat_connection`` sends heartbeats outside the pool. ``migrate`` creates and upgrades the
-tables, ``grants`` gives a role its rights; ``server_info`` reads what ``zeke doctor`` reports.
+converts the server's errors. ``claims`` decides which claim to send; ``retention`` archives and purges;
+``reader``, ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys.
+``listener`` receives notifications and ``change_feed`` registers watches. ``heartbeat_connection`` sends
+heartbeats outside the pool. ``migrate`` creates and upgrades the tables, ``grants`` gives a role its
+rights; ``server_info`` reads what ``zeke doctor`` reports.
 """
 
 from zeke_queue.storage.postgres import migrate

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from zeke_queue.core.contended_queues import ContendedQueues
 from zeke_queue.model import Claimed, ClaimedJobs
 from zeke_queue.storage.postgres.connection_pool import Statement
-from zeke_queue.storage.postgres.contended_queues import ContendedQueues
 from zeke_queue.storage.postgres.verbs import job_channel
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import DeadlineTimer

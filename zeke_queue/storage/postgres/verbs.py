@@ -179,7 +179,7 @@ class PostgresVerbs:
 
     async def wait_briefly(self) -> None:
         """Limit this transaction's waits for locks."""
-        await self._runner.run("wait_briefly", {"milliseconds": f"{BRIEF_LOCK_SECONDS * 1000:.0f}"})
+        await self._runner.run("lock_wait", {"milliseconds": str(round(BRIEF_LOCK_SECONDS * 1000))})
 
     async def _settle_one(self, single: Outcomes) -> set[UUID]:
         other: UUID | None = None

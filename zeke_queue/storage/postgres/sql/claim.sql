@@ -13,10 +13,10 @@
 -- too. One whose reach is longer than its limit locks rows of every head within its reach, and then takes the
 -- best.
 --
--- Payloads have a budget: the first rows in claim order that stay within it are claimed, and the first one at
--- the least if "least" is 1. Sizes are those of the JSON as Postgres writes it. Values that are stored out of
--- line or compressed are costly to write. So if there are any, or the sum of the sizes exceeds the budget,
--- values are written one by one in claim order, until the budget is used up.
+-- Payloads have a budget: the first rows in claim order that stay within it are claimed, and the first one
+-- at the least if "least" is 1. Sizes are those of the JSON as Postgres writes it. Values that are stored
+-- in more than 2,000 bytes, perhaps out of line, are costly to write. So if there are any, or the sum of
+-- the sizes exceeds the budget, values are written one by one in claim order, until the budget is used up.
 --
 -- A queue with a limit is left out unless an earlier statement of the transaction has locked its row and
 -- named it in a setting: only then does this one count with a snapshot to whose count no other claim can add.

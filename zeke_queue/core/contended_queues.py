@@ -3,7 +3,6 @@
 A claim locks the rows of its limited queues without waiting, so a locked row affects only its own queue. The
 queue is tried again after a pause, which is doubled as long as the same transaction has the row. The row of a
 queue that many workers share is locked by another claim each time, for a moment, so its pause stays short.
-Like ``core``, this knows no clock and no storage.
 """
 
 from __future__ import annotations
