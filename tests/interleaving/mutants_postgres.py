@@ -190,6 +190,13 @@ MUTANTS: Final = (
         ("tests/postgres/test_connections.py",),
     ),
     Mutant(
+        "a server that hangs is awaited",
+        "connections.py",
+        "                connection.cut()\n",
+        "",
+        ("tests/postgres/test_connections.py -k answer",),
+    ),
+    Mutant(
         "callers pass others that wait",
         "connections.py",
         "asyncio.Semaphore(pool.max_size)",

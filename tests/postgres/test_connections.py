@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import select
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
+from uuid import UUID
 
 import pytest
 from psycopg import OperationalError
 
+from tests.cases import check_each_async
 from tests.postgres.many_jobs import ANNA, Connection, Sender
 from tests.postgres.opening import END_ALL, opened
+from tests.runtime.workers.handler import logged
+from zeke_queue.core.timeouts import SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import WorkerInfo
+from zeke_queue.model import Completed, NewJob, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
 from zeke_queue.system.clock import SystemClock
@@ -99,6 +105,66 @@ async def test_callers_are_served_in_the_order_in_which_they_came(
         await asyncio.gather(*waiting)
         assert served == [0, 1, 2, 3, 4]
         assert parts.pool.get_stats().get("requests_errors", 0) == 0
+
+
+LOCKED = "select count(*) from pg_locks where not granted and relation = 'pgboss.job'::regclass"
+
+
+async def test_statement_without_an_answer_ends_with_its_connection(dsn: str, sql: Connection) -> None:
+    """A row that stays locked stands for a server that hangs: no limit of the server ends the wait."""
+
+    def is_locked() -> bool:
+        return sql.execute(LOCKED).fetchone() != (0,)
+
+    async def check(call: Callable[[PostgresStorage], Awaitable[object]], *, ends: bool) -> None:
+        async with opened(dsn, max_size=2) as parts:
+            with sql.transaction():
+                sql.execute("lock table pgboss.job in access exclusive mode")
+                calling = asyncio.ensure_future(call(parts.storage))
+                async with asyncio.timeout(20):
+                    while not await asyncio.to_thread(is_locked):
+                        pass
+                asked = max(connection.asked_at for connection in parts.connections._taken)
+                with logged() as lines:
+                    parts.connections.end_waits(asked + STATEMENT_SECONDS + SILENCE_SECONDS - 1)
+                    assert lines.messages == []
+                    parts.connections.end_waits(asked + STATEMENT_SECONDS + SILENCE_SECONDS + 1)
+                    assert lines.messages == ["statement_unanswered"] * ends
+                if ends:
+                    with pytest.raises(StorageUnavailableError):
+                        await calling
+            if not ends:
+                await calling
+            await parts.storage.queue_stats()
+
+    pending = NewJob(UUID(int=2), "mail", fresh=False)  # inserted by several statements in one round trip
+
+    async def own(storage: PostgresStorage) -> None:
+        async with storage.transaction(own=True) as transaction:
+            await transaction.cancel([UUID(int=1)])
+
+    async def lent(storage: PostgresStorage) -> None:
+        async with storage.transaction() as transaction:
+            await transaction.cancel([UUID(int=1)])
+
+    await check_each_async(
+        [
+            partial(check, lambda storage: storage.settle([Completed(UUID(int=1), 1, None)]), ends=True),
+            partial(check, lambda storage: storage.insert([pending]), ends=True),
+            partial(check, own, ends=True),
+            partial(check, lent, ends=False),
+        ],
+        lambda one: one(),
+    )
+
+
+async def test_waits_for_answers_are_checked_at_intervals(dsn: str, sql: Connection) -> None:
+    async with opened(dsn) as parts:
+        parts.connections.patience = 0.05
+        with sql.transaction():
+            sql.execute("lock table pgboss.job in access exclusive mode")
+            with pytest.raises(StorageUnavailableError):
+                await parts.storage.cancel([UUID(int=1)])
 
 
 @pytest.mark.parametrize("cancelled", [False, True])

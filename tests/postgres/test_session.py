@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
+from psycopg import AsyncConnection
 from psycopg import sql as composing
 from psycopg.conninfo import make_conninfo
 
@@ -14,7 +16,12 @@ from tests.database import database_name
 from tests.postgres.many_jobs import ANNA, Sender
 from tests.postgres.pooler import pooled
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
-from zeke_queue.errors import LockTimeoutError, ReadTimeoutError, StatementTimeoutError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    ReadTimeoutError,
+    StatementTimeoutError,
+    StorageUnavailableError,
+)
 from zeke_queue.model import Completed, Failed, JobEvent, JobQuery, Released, Schedule, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.session import RELIED_ON
@@ -191,17 +198,52 @@ async def test_application_transaction_has_the_defaults_of_the_server(
 async def test_wait_for_a_locked_row_ends_at_its_limit(plain: str, sql: Connection) -> None:
     async def check(limit: str, error: type[Exception]) -> None:
         hurried = make_conninfo(plain, options=f"-c {limit}=50")
-        async with PostgresStorage.open(hurried, listen=False) as storage:
+        async with PostgresStorage.open(plain, listen=False) as storage:
             (sent,) = await Sender(storage, SystemClock()).send()
-            with sql.transaction():
-                sql.execute("select from pgboss.job where id = %s for update", [sent])
-                with pytest.raises(error):
-                    await storage.cancel([sent])
+            async with PostgresStorage.open(hurried, listen=False) as limited:
+                with sql.transaction():
+                    sql.execute("select from pgboss.job where id = %s for update", [sent])
+                    with pytest.raises(error):
+                        await limited.cancel([sent])
             assert await storage.cancel([sent]) == {sent}
 
     await check_each_async(
         [("lock_timeout", LockTimeoutError), ("statement_timeout", StatementTimeoutError)], check
     )
+
+
+async def test_limits_of_production_find_a_deadlock_before_they_end_a_wait(
+    plain: str, sql: Connection
+) -> None:
+    lock = "select from pgboss.job where id = %s for update"
+    async with PostgresStorage.open(plain, listen=False) as storage:
+        one, other = await Sender(storage, SystemClock()).send(2)
+        waiting: list[asyncio.Future[Any]] = []
+
+        async def cancel_both() -> None:
+            async with storage.transaction(own=True) as transaction:
+                assert await transaction.cancel([one]) == {one}
+                waiting.append(asyncio.ensure_future(asyncio.to_thread(sql.execute, lock, [one])))
+                while not await _waits_for_a_lock(transaction.connection):
+                    pass
+                await transaction.cancel([other])
+
+        sql.execute("set deadlock_timeout = '10min'")  # the storage's session finds it
+        with sql.transaction():
+            sql.execute(lock, [other])
+            with pytest.raises(LockTimeoutError):
+                await storage.cancel([other])
+            with pytest.raises(StorageUnavailableError, match="because of a conflict"):
+                await cancel_both()
+            await waiting[0]
+
+
+async def _waits_for_a_lock(connection: AsyncConnection[Any]) -> bool:
+    cursor = await connection.execute(
+        "select from pg_locks as asked join pg_stat_activity as session using (pid)"
+        " where not asked.granted and session.datname = current_database()"
+    )
+    return cursor.rowcount > 0
 
 
 async def test_search_that_takes_too_long_says_what_narrows_it(plain: str, sql: Connection) -> None:

@@ -25,6 +25,12 @@ TICK_LOCK_SECONDS: Final = 0.2
 STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
+SILENCE_SECONDS: Final = 30.0
+"""Seconds beyond the limit of a statement after which a connection is given up whose server does not answer.
+
+A server that hangs enforces no limits, nor does a commit that waits for a standby.
+"""
+
 READ_SECONDS: Final = 5.0
 """Seconds that a search of jobs, or a count by time, runs by default (``JOBS_READ_TIMEOUT``)."""
 

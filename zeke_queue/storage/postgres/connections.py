@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import OperationalError
@@ -12,6 +14,7 @@ from psycopg_pool import PoolTimeout
 
 from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.waiting import WaitingConnection
+from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -20,6 +23,9 @@ if TYPE_CHECKING:
 
 KEPT_SECONDS: Final = 60.0
 """Seconds that a connection may stay out of the pool, which manages the age of its connections."""
+
+CHECKS: Final = 8
+"""Checks for unanswered statements in the time that one may take: it may take longer by an eighth."""
 
 RECONNECT_SECONDS: Final = 2.0
 """Seconds for which the pool tries to replace a lost connection, and after which a waiting caller asks again.
@@ -35,12 +41,14 @@ class Connection(WaitingConnection):
         small: a cursor for statements that return a row or two, since creating one costs as much. It keeps
             its last result, so do not use it for large ones.
         taken_at: when the connection left the pool, by the event loop's time.
+        lent: whether the application has it, whose statements may take any time.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.small = Cursor(self)
         self.taken_at = 0.0
+        self.lent = False
 
 
 class Connections:
@@ -51,10 +59,14 @@ class Connections:
 
     Args:
         pool: an open pool.
+        patience: seconds that a statement of this package waits for its answer at most.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection]) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Connection], patience: float) -> None:
         self._pool = pool
+        self.patience = patience
+        self._taken: set[Connection] = set()
+        self._watch: asyncio.TimerHandle | None = None
         self._lendable = asyncio.Semaphore(max(1, pool.max_size - 1))
         self._places = asyncio.Semaphore(pool.max_size)
         self._kept: Connection | None = None
@@ -97,7 +109,32 @@ class Connections:
         finally:
             self._waiting -= 1
         connection.taken_at = asyncio.get_running_loop().time()
+        self._taken.add(connection)
+        if self._watch is None:
+            self._watch_on()
         return connection
+
+    def end_waits(self, now: float) -> None:
+        """End the waits for answers that do not come, by closing the connections.
+
+        The server limits statements, but not if it hangs, nor a commit that waits for a standby. One timer
+        checks all connections, since one for each statement would cost as much as sending it.
+        """
+        for connection in self._taken:
+            if not connection.lent and connection.is_silent(now - self.patience):
+                get_logger().warning(
+                    "statement_unanswered",
+                    seconds=round(now - connection.asked_at),
+                    serverProcess=connection.info.backend_pid,
+                    consequence="its connection is closed, and the call fails as in an outage",
+                )
+                connection.cut()
+
+    def _watch_on(self) -> None:
+        if self.patience < math.inf:
+            loop = asyncio.get_running_loop()
+            self.end_waits(loop.time())
+            self._watch = loop.call_later(self.patience / CHECKS, self._watch_on)
 
     async def _asked(self, until: float) -> Connection:
         """Ask the pool repeatedly, since an empty pool connects only on request."""
@@ -134,10 +171,11 @@ class Connections:
             # Shielded: cancelling putconn while it waits for its lock would lose the connection.
             returning = asyncio.ensure_future(self._pool.putconn(connection))
             self._returns.add(returning)
-            returning.add_done_callback(self._returned)
+            returning.add_done_callback(partial(self._returned, connection))
             await asyncio.shield(returning)
 
-    def _returned(self, returning: asyncio.Future[None]) -> None:
+    def _returned(self, connection: Connection, returning: asyncio.Future[None]) -> None:
+        self._taken.discard(connection)
         self._returns.discard(returning)
         self._places.release()
 
@@ -169,7 +207,11 @@ class Connections:
             ) from None
         try:
             async with self.one() as connection:
-                yield connection
+                connection.lent = True
+                try:
+                    yield connection
+                finally:
+                    connection.lent = False
         finally:
             self._lendable.release()
 
@@ -182,6 +224,8 @@ class Connections:
             connection, self._kept = self._kept, None
             await self._pool.putconn(connection)
         await self._pool.close()
+        if self._watch is not None:
+            self._watch.cancel()
 
 
 def _is_open(connection: Connection) -> bool:

@@ -9,12 +9,13 @@ string's ``options`` have precedence over those of this package.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
+from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
 from zeke_queue.storage.postgres.pooler import loses_prepared_statements
 from zeke_queue.system.logging import get_logger
@@ -91,6 +92,7 @@ class Session(NamedTuple):
         prepares: whether statements may be prepared.
         ours: the settings, by name.
         elsewhere: those to change in an application's transaction, by name: the server's defaults.
+        patience: seconds after which a statement has no answer because the server hangs.
     """
 
     conninfo: str
@@ -98,6 +100,7 @@ class Session(NamedTuple):
     prepares: bool
     ours: Mapping[str, str]
     elsewhere: Mapping[str, str]
+    patience: float = math.inf
 
 
 def options(settings: Mapping[str, str]) -> str:
@@ -137,6 +140,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                 if connection.info.server_version >= _SINCE.get(name, 0) and name not in given
             }
             relied_on = dict(RELIED_ON)
+            patience = await _patience(connection, given)
             found = await _read(connection, [*limits, *relied_on, "search_path"])
         # A path that names the catalog later makes a function of the same name precede the server's.
         relied_on["search_path"] = f"pg_catalog, {found['search_path']}"
@@ -159,7 +163,9 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                         for name, value in found.items()
                         if value != kept[name] and name not in _NEEDED_BY_VERBS
                     }
-                    return Session(fitted, kept=True, prepares=True, ours=ours, elsewhere=elsewhere)
+                    return Session(
+                        fitted, kept=True, prepares=True, ours=ours, elsewhere=elsewhere, patience=patience
+                    )
         prepares = keep and not await loses_prepared_statements(plain)
     if keep and not prepares:
         get_logger().warning(
@@ -169,12 +175,21 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             hint="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
         )
     needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
-    return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=needed)
+    return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=needed, patience=patience)
 
 
 async def _read(connection: AsyncConnection[Any], names: list[str]) -> dict[str, str]:
     cursor = await connection.execute(_READ, [names], prepare=False)
     return dict(await cursor.fetchall())
+
+
+async def _patience(connection: AsyncConnection[Any], given: str) -> float:
+    """Return how long a statement may take on a server that works, and a while more."""
+    seconds = STATEMENT_SECONDS
+    if "statement_timeout" in given:
+        text = "select setting::float / 1000 from pg_settings where name = 'statement_timeout'"
+        ((seconds,),) = await (await connection.execute(text, prepare=False)).fetchall()
+    return seconds + SILENCE_SECONDS if seconds else math.inf
 
 
 def _escaped(value: str) -> str:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Generator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from psycopg import AsyncConnection, OperationalError
@@ -29,13 +31,13 @@ class _Registered(NamedTuple):
     """A socket registered with an event loop.
 
     Attributes:
-        socket: the socket's descriptor.
+        descriptor: the socket's.
         double: a duplicate descriptor, which is the one registered. Only this module closes it, so its
             number is not reused by another connection while registered, even if the socket itself is closed.
     """
 
     loop: asyncio.AbstractEventLoop
-    socket: int
+    descriptor: int
     double: int
 
 
@@ -47,10 +49,12 @@ class WaitingConnection(AsyncConnection[Any]):
         self._registered: _Registered | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._unasked = 0
+        self.asked_at = 0.0
 
     async def wait(self, gen: PQGen[T], *args: Any, **kwargs: Any) -> T:
         """Run a generator of psycopg on this connection; see ``AsyncConnection.wait``."""
         loop = asyncio.get_running_loop()
+        self.asked_at = loop.time()
         if (
             args
             or kwargs
@@ -58,11 +62,11 @@ class WaitingConnection(AsyncConnection[Any]):
             or not isinstance(loop, asyncio.SelectorEventLoop)
         ):
             return await self._wait_otherwise(gen, *args, **kwargs)
-        socket = self.pgconn.socket
+        descriptor = self.pgconn.socket
         try:
             status = next(gen)
             while status == Wait.R:
-                self._register(loop, socket)
+                self._register(loop, descriptor)
                 self._waiter = loop.create_future()
                 try:
                     await self._waiter
@@ -83,6 +87,15 @@ class WaitingConnection(AsyncConnection[Any]):
             self.forget_socket()
             raise
         return await self._wait_otherwise(_from(gen, status))
+
+    def is_silent(self, since: float) -> bool:
+        """Return whether a statement sent before ``since``, by the loop's time, has no answer."""
+        return self.asked_at < since and self.pgconn.transaction_status == TransactionStatus.ACTIVE
+
+    def cut(self) -> None:
+        """Shut the socket down, so that a wait on the connection ends with the error of a lost server."""
+        with suppress(OSError, OperationalError), socket.socket(fileno=os.dup(self.pgconn.socket)) as double:
+            double.shutdown(socket.SHUT_RDWR)
 
     def forget_socket(self) -> None:
         """Unregister the socket from the event loop."""
@@ -105,10 +118,10 @@ class WaitingConnection(AsyncConnection[Any]):
         self.forget_socket()
         return await super().wait(gen, *args, **kwargs)
 
-    def _register(self, loop: asyncio.AbstractEventLoop, socket: int) -> None:
-        if self._registered is None or self._registered[:2] != (loop, socket):
+    def _register(self, loop: asyncio.AbstractEventLoop, descriptor: int) -> None:
+        if self._registered is None or self._registered[:2] != (loop, descriptor):
             self.forget_socket()
-            self._registered = _Registered(loop, socket, os.dup(socket))
+            self._registered = _Registered(loop, descriptor, os.dup(descriptor))
             loop.add_reader(self._registered.double, self._can_be_read)
 
     def _can_be_read(self) -> None:
