@@ -263,8 +263,8 @@ MUTANTS: Final = (
     Mutant(
         "locked parents keep the others waiting",
         "sql/resume_waiting.sql",
-        "        for no key update skip locked\n    ) as waiting\n    limit {limit}\n",
-        "        offset 0\n    ) as waiting\n    limit {limit}\n    for no key update skip locked\n",
+        "order by gone.id) as child",
+        "order by gone.id limit {limit}) as child",
         ("tests/postgres/test_sweeps.py",),
     ),
     Mutant(

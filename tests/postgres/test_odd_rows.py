@@ -96,13 +96,13 @@ JOBS: Final[dict[str, tuple[LiteralString, LiteralString, LiteralString, str | N
     "kept for ages, with a completion job": (
         TO_DO,
         "on_complete, keepuntil, startafter",
-        "true, '200000-01-01', '4713-01-02 BC'",
+        "true, '294000-01-01', '4713-01-02 BC'",
         "completed",
     ),
     "lost and kept for ages": (
         LOST,
         "on_complete, keepuntil",
-        f"{YESTERDAY}, true, '200000-01-01'",
+        f"{YESTERDAY}, true, '294000-01-01'",
         "expired",
     ),
     "due long after it is kept": (
