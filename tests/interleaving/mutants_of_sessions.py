@@ -18,6 +18,13 @@ SESSIONS: Final = (
         SESSION,
     ),
     Mutant(
+        "an application's settings stay on its connection",
+        "connections.py",
+        "await connection.execute(_RESET, prepare=False)",
+        "pass",
+        SESSION,
+    ),
+    Mutant(
         "locks are awaited without a limit",
         "session.py",
         'f"{LOCK_SECONDS * 1000:.0f}"',

@@ -246,6 +246,15 @@ async def _waits_for_a_lock(connection: AsyncConnection[Any]) -> bool:
     return cursor.rowcount > 0
 
 
+async def test_settings_of_an_application_end_with_its_transaction(plain: str) -> None:
+    async with PostgresStorage.open(plain, min_size=1, max_size=1, listen=False) as storage:
+        before = await settings_within(storage, own=True)
+        async with storage.transaction() as transaction:
+            await transaction.connection.execute("set lock_timeout = '1ms'")
+            await transaction.connection.execute("set enable_seqscan = on")
+        assert await settings_within(storage, own=True) == before
+
+
 async def test_search_that_takes_too_long_says_what_narrows_it(plain: str, sql: Connection) -> None:
     async with PostgresStorage.open(plain, listen=False, read_seconds=0.05) as storage:
         with sql.transaction():

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import math
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import OperationalError
+from psycopg import Error, OperationalError
 from psycopg.pq import PipelineStatus, TransactionStatus
 from psycopg_pool import PoolTimeout
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 KEPT_SECONDS: Final = 60.0
 """Seconds that a connection may stay out of the pool, which manages the age of its connections."""
 
+_RESET: Final = "reset all; reset role"
 CHECKS: Final = 8
 """Checks for unanswered statements in the time that one may take: it may take longer by an eighth."""
 
@@ -151,6 +152,7 @@ class Connections:
         """Keep a returned connection as the spare one, if allowed; return whether it was kept."""
         if (
             self._kept is None
+            and not connection.lent
             and not self._waiting
             and not self._closed
             and connection.pgconn.transaction_status == TransactionStatus.IDLE
@@ -169,10 +171,19 @@ class Connections:
                 # would not notice.
                 await connection.close()
             # Shielded: cancelling putconn while it waits for its lock would lose the connection.
-            returning = asyncio.ensure_future(self._pool.putconn(connection))
+            returning = asyncio.ensure_future(self._put_back(connection))
             self._returns.add(returning)
             returning.add_done_callback(partial(self._returned, connection))
             await asyncio.shield(returning)
+
+    async def _put_back(self, connection: Connection) -> None:
+        if connection.lent:
+            connection.lent = False
+            if connection.pgconn.transaction_status == TransactionStatus.IDLE:
+                # The application may have set what our statements rely on, for the session.
+                with suppress(Error):
+                    await connection.execute(_RESET, prepare=False)
+        await self._pool.putconn(connection)
 
     def _returned(self, connection: Connection, returning: asyncio.Future[None]) -> None:
         self._taken.discard(connection)
@@ -208,10 +219,7 @@ class Connections:
         try:
             async with self.one() as connection:
                 connection.lent = True
-                try:
-                    yield connection
-                finally:
-                    connection.lent = False
+                yield connection
         finally:
             self._lendable.release()
 
