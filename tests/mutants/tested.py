@@ -242,8 +242,8 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "overdue-outcomes-not-in-line",
         "zeke_queue.worker.settle_loop",
-        "        skip = bool(self._state.apart) and not waits\n",
-        "        skip = bool(self._state.apart)\n",
+        "        skip = bool(self._state.deferred) and not waits\n",
+        "        skip = bool(self._state.deferred)\n",
         "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
         "tests/runtime/test_settle_loop.py::test_locked_job_past_its_deadline_waits_in_line_for_its_lock",
     ),
