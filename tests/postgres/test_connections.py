@@ -132,7 +132,7 @@ async def test_statement_without_an_answer_ends_with_its_connection(dsn: str, sq
                     assert lines.messages == ["statement_unanswered"] * ends
                 if ends:
                     with pytest.raises(StorageUnavailableError):
-                        await calling
+                        await asyncio.wait_for(calling, 20)
             if not ends:
                 await calling
             await parts.storage.queue_stats()
@@ -164,7 +164,7 @@ async def test_waits_for_answers_are_checked_at_intervals(dsn: str, sql: Connect
         with sql.transaction():
             sql.execute("lock table pgboss.job in access exclusive mode")
             with pytest.raises(StorageUnavailableError):
-                await parts.storage.cancel([UUID(int=1)])
+                await asyncio.wait_for(parts.storage.cancel([UUID(int=1)]), 20)
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
