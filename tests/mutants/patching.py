@@ -9,7 +9,7 @@ import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from importlib.machinery import PathFinder, SourceFileLoader
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -48,6 +48,18 @@ class Mutant:
                 f"{count} times, and should be once; adapt it to the module as it is now"
             )
         return source.replace(self.old, self.new)
+
+
+class Tested(NamedTuple):
+    """A mutant, and the tests that find it, as arguments of pytest."""
+
+    mutant: Mutant
+    tests: tuple[str, ...]
+
+
+def tested(name: str, module: str, old: str, new: str, about: str, *tests: str) -> Tested:
+    """Return a mutant of these parts with its tests."""
+    return Tested(Mutant(name, module, old, new, about), tests)
 
 
 class DoesNotApply(Exception):

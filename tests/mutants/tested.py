@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
-from tests.mutants.patching import Mutant, install
+from tests.mutants.edges import EDGES
+from tests.mutants.patching import Tested, install
+from tests.mutants.patching import tested as _tested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 OUT: Final = "--in-this-process"
 """The option of the process in which a mutant lives."""
-
-
-class Tested(NamedTuple):
-    """A mutant, and the tests that find it, as arguments of pytest."""
-
-    mutant: Mutant
-    tests: tuple[str, ...]
-
-
-def _tested(name: str, module: str, old: str, new: str, about: str, *tests: str) -> Tested:
-    return Tested(Mutant(name, module, old, new, about), tests)
 
 
 TESTED: Final[tuple[Tested, ...]] = (
@@ -39,174 +30,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A job whose slot another transaction has locked keeps all overdue jobs from being rescued.",
         "tests/runtime/test_maintenance.py::test_job_whose_slot_is_locked_does_not_stop_the_others",
     ),
-    _tested(
-        "team-of-a-payload-unchecked",
-        "zeke_queue.web.access.teams",
-        "    if _uuid(team) != caller.team_id:\n",
-        "    if team is None:\n",
-        "A key of a team sends jobs of another one.",
-        "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
-    ),
-    _tested(
-        "team-of-a-payload-not-filled-in",
-        "zeke_queue.web.access.teams",
-        "        if fields.get(task.team_field) is None:\n",
-        "        if False:\n",
-        "A job without a team concerns all teams, though a team's key sent it.",
-        "tests/web/test_teams.py::test_team_of_the_key_is_filled_in",
-    ),
-    _tested(
-        "bulk-actions-of-any-team",
-        "zeke_queue.web.triggers",
-        "        await self._check_teams(caller, ids)\n",
-        "",
-        "A key of a team changes jobs of other teams in the list of jobs.",
-        "tests/web/test_teams.py::test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point",
-    ),
-    _tested(
-        "console-prints-what-it-gets",
-        "zeke_queue.cli.render",
-        "yield part if part.control else Segment(harmless(part.text, LINES), part.style)",
-        "yield part",
-        "Untrusted text controls the terminal of a user who displays it.",
-        "tests/cli/test_escapes.py",
-    ),
-    _tested(
-        "names-of-log-fields-as-they-are",
-        "zeke_queue.system.logging",
-        "{harmless(key): _readable(key, event[key]) for key in event}",
-        "{key: _readable(key, event[key]) for key in event}",
-        "The name of a log field controls the terminal.",
-        "tests/cli/test_escapes.py::test_log_lines_hold_no_control_characters_of_others",
-    ),
-    _tested(
-        "json-escapes-ascii-controls-only",
-        "zeke_queue.cli.render",
-        "return escaped(json.dumps(value, default=plain, indent=indent, ensure_ascii=False))",
-        "return json.dumps(value, default=plain, indent=indent, ensure_ascii=False)",
-        "With --json, C1 controls and marks of direction reach the terminal.",
-        "tests/cli/test_escapes.py::test_no_command_prints_control_characters_of_others",
-    ),
-    _tested(
-        "lines-of-an-attempt-unbounded",
-        "zeke_queue.worker.progress",
-        "            self._lines -= 1\n",
-        "",
-        "A handler that logs without end fills the table.",
-        "tests/runtime/test_progress_writer.py",
-    ),
-    _tested(
-        "bytes-of-an-attempt-unbounded",
-        "zeke_queue.worker.progress",
-        "            self._bytes -= size\n",
-        "",
-        "A handler that logs long lines fills the table.",
-        "tests/runtime/test_progress_writer.py",
-    ),
-    _tested(
-        "bytes-of-an-attempt-counted-as-characters",
-        "zeke_queue.worker.progress",
-        "budget.end(len(event.data.encode()))",
-        "budget.end(len(event.data))",
-        "A handler that logs text in another script fills the table.",
-        "tests/runtime/test_progress_writer.py",
-    ),
-    _tested(
-        "lines-pile-up-between-threads-and-the-loop",
-        "zeke_queue.worker.progress",
-        " or self._pending >= PENDING_MAX",
-        "",
-        "A thread that logs without end fills the memory of its worker.",
-        "tests/runtime/test_progress_writer.py",
-    ),
-    _tested(
-        "link-used-twice",
-        "zeke_queue.web.access.first_key",
-        "key is not None and await access.delete_session(digest)",
-        "key is not None",
-        "A sign-in link in a log or a history signs in others.",
-        "tests/web/dashboard/test_sign_in.py",
-    ),
-    _tested(
-        "link-is-a-session",
-        "zeke_queue.web.access.first_key",
-        "opened = await access.create_session(apikeys.link_digest(token)",
-        "opened = await access.create_session(apikeys.digest_of(token)",
-        "The token of a sign-in link is a session's, or no longer known.",
-        "tests/web/dashboard/test_sign_in.py",
-    ),
-    _tested(
-        "prefetch-uses-the-link-up",
-        "zeke_queue.web.dashboard.sign_in",
-        ' or "sec-purpose" in request.request.headers',
-        "",
-        "A browser that prefetches a sign-in link makes it useless.",
-        "tests/web/dashboard/test_sign_in.py",
-    ),
-    _tested(
-        "first-key-beside-others",
-        "zeke_queue.web.access.first_key",
-        "    if not await access.has_keys():\n",
-        "    if not again or not await access.has_keys():\n",
-        "Each start of the API creates another administrator's key.",
-        "tests/web/dashboard/test_sign_in.py",
-    ),
-    _tested(
-        "members-unbounded",
-        "zeke_tasks.fetch.decoder",
-        "        self._members += 1\n",
-        "",
-        "Some kilobytes of empty gzip members occupy a processor for minutes.",
-        "tests/tasks/web/test_client.py::test_members_and_intermediate_output_are_bounded",
-    ),
-    _tested(
-        "intermediate-output-unbounded",
-        "zeke_tasks.fetch.decoder",
-        "                self._size += len(piece)\n",
-        "",
-        "What one coding of two holds is not bounded.",
-        "tests/tasks/web/test_client.py::test_members_and_intermediate_output_are_bounded",
-    ),
-    _tested(
-        "bodies-decompressed-on-the-loop",
-        "zeke_tasks.fetch.client",
-        "await self._compute(decode_body, ",
-        "decode_body(",
-        "A compressed body blocks the event loop, whatever the timeout.",
-        "tests/tasks/web/test_client.py::test_body_is_decompressed_where_documents_are_read",
-    ),
-    _tested(
-        "crowded-elements-parsed",
-        "zeke_tasks.fetch.feeds",
-        "    if CROWDED.search(text):\n",
-        "    if not text:\n",
-        "An element with 200,000 attributes costs minutes at each check.",
-        "tests/tasks/web/test_expensive_feeds.py",
-    ),
-    _tested(
-        "expensive-documents-read-again",
-        "zeke_tasks.fetch.parser_pool",
-        "            if isinstance(failed, TooExpensive) and",
-        "            if isinstance(failed, ParserKilled) and",
-        "A document that uses up its processor time is read a second time.",
-        "tests/tasks/test_parser_pool.py::test_document_over_the_cpu_limit_is_read_once",
-    ),
-    _tested(
-        "expensive-sources-checked-as-often",
-        "zeke_tasks.ingest.checks",
-        "            if expensive\n",
-        "            if expensive and retry_after\n",
-        "A feed that is too expensive to read costs its processor time every hour.",
-        "tests/tasks/test_parser_pool.py::test_unreadable_feed_is_recorded",
-    ),
-    _tested(
-        "api-rights-not-granted",
-        "zeke_queue.storage.postgres.grants",
-        "{**RIGHTS, **API_RIGHTS, ",
-        "{**RIGHTS, ",
-        "The role that a migration prepares can't serve the API.",
-        "tests/cli/test_rights.py::test_granted_role_runs_jobs_and_serves_the_api_without_owning_anything",
-    ),
+    *EDGES,
     _tested(
         "locks-awaited-without-a-limit",
         "zeke_queue.storage.memory.locks",
