@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import os
 import shutil
 import signal
@@ -19,9 +18,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.experiment import Experiment, Result, Size, summary
+from tests.chaos.experiment import Experiment, Result, Size
 from tests.chaos.faults import FAULTS
-from tests.chaos.report import complaints, table
+from tests.chaos.report import as_json, complaints, conditions, table
 from tests.torture.running import say
 from zeke_queue.system import logging as log
 from zeke_queue.system.clock import SystemClock
@@ -54,11 +53,20 @@ def main() -> int:
     if given.short and not given.fault:
         chosen = SHORT_SETS[given.seed % len(SHORT_SETS)]
     folder = given.keep or Path(tempfile.mkdtemp(prefix="zeke-chaos-"))
+    clock = SystemClock()
+    began = clock.monotonic()
     with _busy(given.load):
         results, errors = run_all(chosen, size, folder, given.seed)
     if given.json is not None:
-        shown = {fault: summary(result) for fault, result in results.items()}
-        given.json.write_text(json.dumps(shown, indent=1) + "\n", encoding="utf-8")
+        minutes = (clock.monotonic() - began) / 60
+        about = conditions(
+            "loaded" if given.load else "idle",
+            jobs=size.jobs,
+            load=given.load,
+            minutes=minutes,
+            date=clock.now(),
+        )
+        given.json.write_text(as_json(results, about), encoding="utf-8")
     say(f"\n{table(results)}")
     for text in (*complaints(results), *errors):
         say(f"FAILED: {text}")
@@ -95,6 +103,8 @@ def run_all(
             continue
         good = "good" if results[name].is_passed else "FAILED"
         say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
+        for text in complaints({name: results[name]}):
+            say(f"    {text}")
     return results, errors
 
 

@@ -117,14 +117,16 @@ def parse(text: str) -> Line:
 
 def executions(node: str, lines: Iterable[Line]) -> Iterator[Execution]:
     """Yield the executed attempts of one process's log, in the order in which they began."""
-    running: defaultdict[tuple[UUID, int], list[Execution]] = defaultdict(list)
+    of_attempt: defaultdict[tuple[UUID, int], list[Execution]] = defaultdict(list)
     found: list[Execution] = []
     for line in lines:
+        same = of_attempt[line.job, line.attempt]
         if line.what == BEGAN:
             one = Execution(line.job, line.attempt, line.task, node, line.at)
-            running[line.job, line.attempt].append(one)
+            same.append(one)
             found.append(one)
         else:
-            one = running[line.job, line.attempt].pop()
+            # A handler may be cancelled while the line of its return is written, so the last end counts.
+            one = next((each for each in reversed(same) if each.ended is None), same[-1])
             one.ended, one.how = line.at, HOW[line.what]
     yield from found

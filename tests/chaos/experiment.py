@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from tests.chaos.checker import ALL, SETTLED_WITHIN, Row, Verdict, by_job, check
@@ -61,7 +61,8 @@ TICK_DELAY: Final = 3.0
 
 _OPEN: Final = "select count(*) from pgboss.job where state in ('created', 'retry', 'active')"
 _PROGRESS: Final = (
-    "select distinct job_id from pgboss.job_event where kind = 'progress' and (data ->> 'value')::float = 1"
+    "select job_id, count(*), bool_or((data ->> 'value')::float = 1)"
+    " from pgboss.job_event where kind = 'progress' group by job_id"
 )
 _ROWS: Final = (
     "select id, name, state::text, attempt, case when jsonb_typeof(output) = 'number' then output::int end"
@@ -161,6 +162,7 @@ class Experiment:
         load.read()
         executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
         verdicts = await self._verdicts(database, load, executed, context.done, until)
+        (self._folder / "times.json").write_text(json.dumps([times, sorted(load.ends)]))
         return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
 
     def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
@@ -213,7 +215,7 @@ class Experiment:
         for node in (*context.workers, context.api):
             node.resume()
             await node.start()
-        faulty_until = max(one.until for one in context.done)
+        faulty_until = max((one.until for one in context.done), default=faulty_from)
         await self._until(load, clock.monotonic() + size.after, size.jobs)
         return began, faulty_from, faulty_until, clock.monotonic()
 
@@ -273,22 +275,40 @@ class Experiment:
             jobs = [job for job, task in expected.items() if task in tasks]
             forgetful = self._fault.forgetful
             verdicts[name] = check(jobs, rows, ran, disturbances, forgetful=forgetful)
-        for job, complaint in load.broken.items():
-            if job in rows or not self._fault.forgetful:
-                verdicts["streams"].complain(complaint, job)
-        stored = {job for (job,) in await database.fetch(_PROGRESS)}
-        for job, at in load.unshown.items():
-            disturbed = any(one.meets(ALL, at - SETTLED_WITHIN, at) for one in disturbances)
-            if job not in stored:
-                verdicts["streams"].complain("its last progress was lost", job)
-            elif not disturbed:
-                verdicts["streams"].complain("its stream ended before its last progress", job)
+        await self._check_streams(database, load, rows, disturbances, verdicts["streams"])
         parents = [job for job, task in load.sent.items() if task == "parent" and job in rows]
         missing = CHILDREN * len(parents) - Counter(row.task for row in rows.values())["child"]
         if missing and not self._fault.forgetful:
             family = verdicts["parents, children"]
             family.complain(f"{missing} children are missing", parents[0])
         return verdicts
+
+    async def _check_streams(
+        self,
+        database: Database,
+        load: Load,
+        rows: Mapping[UUID, Row],
+        disturbances: Sequence[Disturbance],
+        verdict: Verdict,
+    ) -> None:
+        for job, complaint in load.broken.items():
+            if job in rows or not self._fault.forgetful:
+                verdict.complain(complaint, job)
+        stored = {job: (count, last) for job, count, last in await database.fetch(_PROGRESS)}
+
+        def is_disturbed(at: float) -> bool:
+            return any(one.meets(ALL, at - SETTLED_WITHIN, at) for one in disturbances)
+
+        for job, at in load.unshown.items():
+            if not stored.get(job, (0, False))[1]:
+                verdict.complain("its last progress was lost", job)
+            elif not is_disturbed(at):
+                verdict.complain("its stream ended before its last progress", job)
+        for job, (shown, at) in load.repeated.items():
+            if shown > stored.get(job, (0, False))[0]:
+                verdict.complain("its stream showed a progress twice", job)
+            elif not is_disturbed(at):
+                verdict.complain("its progress was stored twice", job)
 
 
 def expected_jobs(sent: Mapping[UUID, str], rows: Mapping[UUID, Row], until: datetime) -> dict[UUID, str]:
@@ -308,12 +328,3 @@ def expected_jobs(sent: Mapping[UUID, str], rows: Mapping[UUID, Row], until: dat
 def instant_of(tick: UUID) -> datetime:
     """Return the instant of a tick, with which its job's id begins."""
     return datetime.fromtimestamp((int(tick) >> 80) // 1000, UTC)
-
-
-def summary(result: Result) -> Mapping[str, Any]:
-    """Return a result as JSON."""
-    return {
-        "speeds": result.speeds._asdict(),
-        "complaints": result.complaints,
-        "workloads": {name: vars(verdict) for name, verdict in result.verdicts.items()},
-    }

@@ -90,6 +90,10 @@ class Fault:
     forgetful: bool = False
 
 
+async def nothing(context: FaultContext) -> None:
+    await context.clock.sleep(context.seconds)
+
+
 async def kill(context: FaultContext) -> None:
     node = context.draw.choice([*context.workers, context.api])
     await node.kill()
@@ -225,6 +229,7 @@ async def mixed(context: FaultContext) -> None:
 
 
 FAULTS: Final[Mapping[str, Fault]] = {
+    "none": Fault("nothing, for comparison", nothing, times=1),
     "kill": Fault("kill -9 of a worker or the API, which is started again", kill, times=4),
     "restart": Fault("the server is restarted in good order", restart_fast),
     "crash": Fault("the server is restarted at once, and recovers", restart_immediate),

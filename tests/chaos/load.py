@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from tests.chaos.executions import Line, Tail
     from zeke_queue.client.queue import Queue
 
-BATCH: Final[Mapping[str, int]] = {"plain": 85, "limited": 12, "parent": 3}
-"""Jobs of a batch, by task."""
+AHEAD: Final[Mapping[str, int]] = {"plain": 2_000, "limited": 120, "parent": 60}
+"""Jobs that wait at most, by task: each has as many as it can run, and none becomes a backlog of its own."""
 
-BACKLOG: Final = 2_000
-"""Jobs that are sent ahead of the completed ones at most."""
+BATCH: Final = 200
+"""Jobs that are sent at once at least."""
 
 STREAMS: Final = 4
 """Jobs that are followed at once, one after another."""
@@ -50,6 +50,8 @@ class Load:
         broken: streams that did not show the end of their job, with the reason.
         unshown: streams that ended without their job's last progress, and when: the end of a job does not
             wait until its progress is stored.
+        repeated: streams that showed a progress more than once, with how often they showed one, and when: it
+            is stored again if the answer is lost.
         failed: errors of sends that do not say to repeat them later.
     """
 
@@ -65,8 +67,9 @@ class Load:
         self.ends: list[float] = []
         self.broken: dict[UUID, str] = {}
         self.unshown: dict[UUID, float] = {}
+        self.repeated: dict[UUID, tuple[int, float]] = {}
         self.failed: Counter[str] = Counter()
-        self._total = 0
+        self._open: Counter[str] = Counter()
 
     async def run(self) -> None:
         """Send and follow until ``stop``; all streams have ended then."""
@@ -92,17 +95,17 @@ class Load:
         for tail in self._tails:
             new = tail.read()
             self.lines[tail.node] += new
-            self.ends += [line.at for line in new if line.what == RETURNED]
+            ended = [line for line in new if line.what == RETURNED]
+            self.ends += [line.at for line in ended]
+            self._open.subtract(line.task for line in ended)
 
     async def _feed(self) -> None:
-        per_batch = sum(BATCH.values())
         while not self._stopping:
-            if self._total - self.completed > BACKLOG:
+            room = {name: most - self._open[name] for name, most in AHEAD.items()}
+            if sum(room.values()) < BATCH:
                 await self._queue.clock.sleep(_BETWEEN_READS / 4)
                 continue
-            batch = {self._new_id(): name for name, count in BATCH.items() for _ in range(count)}
-            await self._send(batch)
-            self._total += per_batch
+            await self._send({self._new_id(): name for name, count in room.items() for _ in range(count)})
 
     async def _send(self, batch: Mapping[UUID, str]) -> None:
         """Send a batch until it is acknowledged; its jobs have ids, so a repetition stores none twice."""
@@ -118,6 +121,7 @@ class Load:
                 self.failed[f"{type(error).__name__}: {error}".partition("\n")[0]] += 1
             await self._queue.clock.sleep(_BETWEEN_TRIES)
         self.sent.update(batch)
+        self._open.update(batch.values())
 
     async def _follow(self, client: JobsClient) -> None:
         while not self._stopping:
@@ -154,7 +158,7 @@ class Load:
         if last is None or not last.ended:
             return "the stream ended before its job"
         if len(set(shown)) < len(shown):
-            return f"progress was shown twice: {shown}"
+            self.repeated[job] = len(shown), self._queue.clock.monotonic()
         if (last.output, 1.0) not in shown:
             self.unshown[job] = self._queue.clock.monotonic()
         return None

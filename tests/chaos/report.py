@@ -1,14 +1,19 @@
-"""The table: a line for each workload under each fault."""
+"""The table: a line for each workload under each fault; and the file from which a page shows it later."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import json
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any, Final
+
+from tests.chaos.checker import Verdict
+from tests.chaos.experiment import Result
+from tests.chaos.speeds import Speeds
 
 if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from tests.chaos.experiment import Result
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
 HEAD: Final = (
     "fault",
@@ -29,7 +34,6 @@ _TEXT: Final = (0, 1)
 def table(results: Mapping[str, Result]) -> str:
     """Return the results of faults, by name, as a table in Markdown."""
     lines: list[list[str]] = [list(HEAD)]
-    reasons: list[str] = []
     for fault, result in results.items():
         shown = fault
         speed = result.speeds
@@ -40,8 +44,7 @@ def table(results: Mapping[str, Result]) -> str:
             numbers = (verdict.sent, verdict.once, again, verdict.lost, verdict.stuck, unexplained)
             lines.append([shown, name, *(f"{number}" for number in numbers), recovery, ratio])
             shown = recovery = ratio = ""
-            reasons += _reasons(f"{fault}, {name}, again", verdict.again)
-            reasons += _reasons(f"{fault}, {name}, UNEXPLAINED", verdict.unexplained)
+    reasons = [line for fault, result in results.items() for line in _reasons(fault, result.verdicts)]
     return "\n".join([*_aligned(lines), *(["", *reasons] if reasons else [])])
 
 
@@ -57,8 +60,52 @@ def complaints(results: Mapping[str, Result]) -> list[str]:
     ]
 
 
-def _reasons(about: str, counts: Counter[str]) -> Iterable[str]:
-    return (f"- {about}: {count} times: {reason}" for reason, count in counts.most_common())
+def conditions(table: str, *, jobs: int | None, load: int, minutes: float, date: datetime) -> dict[str, Any]:
+    """Return what is to be known of a run; ``table`` is its name on the page."""
+    day = f"{date.day} {date:%B %Y}"
+    return {
+        "table": table,
+        "jobs": jobs,
+        "load": load,
+        "cores": os.cpu_count(),
+        "minutes": round(minutes),
+        "date": day,
+    }
+
+
+def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
+    """Return results as a file, with what is to be known of the run."""
+    faults = {
+        fault: {
+            "speeds": result.speeds._asdict(),
+            "complaints": result.complaints,
+            "workloads": {name: vars(verdict) for name, verdict in result.verdicts.items()},
+        }
+        for fault, result in results.items()
+    }
+    return json.dumps({"about": about, "faults": faults}, indent=1) + "\n"
+
+
+def from_json(text: str) -> tuple[dict[str, Result], Mapping[str, Any]]:
+    """Return the results in a file, and what is to be known of the run."""
+    content = json.loads(text)
+    results: dict[str, Result] = {}
+    for fault, found in content["faults"].items():
+        verdicts = {name: Verdict(**counts) for name, counts in found["workloads"].items()}
+        for verdict in verdicts.values():
+            verdict.again, verdict.unexplained = Counter(verdict.again), Counter(verdict.unexplained)
+        results[fault] = Result(verdicts, Speeds(**found["speeds"]), found["complaints"])
+    return results, content["about"]
+
+
+def _reasons(fault: str, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+    """Yield a line for each reason of repetitions, with how many jobs of each workload it had."""
+    for what, column in (("", "again"), ("UNEXPLAINED: ", "unexplained")):
+        counts: dict[str, list[str]] = {}
+        for name, verdict in verdicts.items():
+            for reason, count in getattr(verdict, column).items():
+                counts.setdefault(reason, []).append(f"{count} of {name}")
+        yield from (f"- {fault}: {what}{reason}: {'; '.join(of)}" for reason, of in counts.items())
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

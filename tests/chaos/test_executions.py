@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from tests.chaos.checker import Row, Verdict
-from tests.chaos.executions import BEGAN, RETURNED, WIDTH, ExecutionLog, Tail, executions, parse
+from tests.chaos.executions import (
+    BEGAN,
+    CANCELLED,
+    RETURNED,
+    WIDTH,
+    ExecutionLog,
+    Line,
+    Tail,
+    executions,
+    parse,
+)
 from tests.chaos.experiment import Result, expected_jobs
-from tests.chaos.report import complaints, table
+from tests.chaos.faults import FAULTS
+from tests.chaos.page import PAGE, with_table
+from tests.chaos.report import HEAD, as_json, complaints, conditions, from_json, table
 from tests.chaos.speeds import Speeds, speeds
 from tests.chaos.tasks import SCHEDULE
 from zeke_queue.maintenance.scheduler import tick_id
 
+PLACE = re.compile(r"<!-- table: (\w+) -->\n(.*?)<!-- end of table -->", re.DOTALL)
 JOBS = [UUID(int=number) for number in range(1, 4)]
 
 
@@ -44,6 +58,14 @@ async def test_cancelled_handler_does_not_cancel_the_shared_fsync(tmp_path: Path
     await other
     await log.write(RETURNED, "plain", JOBS[1], 1)
     assert [line.job for line in Tail(tmp_path / "w1", "w1").read()][-1] == JOBS[1]
+
+
+def test_handler_that_is_cancelled_while_its_return_is_written_was_cancelled() -> None:
+    lines = [
+        Line(what, "plain", JOBS[0], 1, at) for what, at in ((BEGAN, 1.0), (RETURNED, 2.0), (CANCELLED, 2.1))
+    ]
+    (one,) = executions("w1", lines)
+    assert (one.ended, one.how) == (2.1, "cancelled")
 
 
 def test_lines_have_one_width() -> None:
@@ -79,15 +101,54 @@ def test_every_second_of_a_schedule_is_expected() -> None:
     assert expected == {JOBS[0]: "plain", JOBS[1]: "child"} | ticks
 
 
-def test_table_has_reasons_and_complaints() -> None:
+def results_with_reasons() -> dict[str, Result]:
     good = Verdict(sent=2, once=1, again=Counter({"worker killed": 1}))
-    bad = Verdict(sent=1)
+    bad = Verdict(sent=3, once=1, again=Counter({"worker killed": 2}))
     bad.complain("executed again", JOBS[0])
-    results = {"kill": Result({"plain": good, "ticks": bad}, Speeds(10.0, 9.5, 1.25), ["w1 did not stop"])}
+    return {"kill": Result({"plain": good, "ticks": bad}, Speeds(10.0, 9.5, 1.25), ["w1 did not stop"])}
+
+
+def test_table_has_reasons_and_complaints() -> None:
+    results = results_with_reasons()
     shown = table(results)
     assert "| kill  | plain    |    2 |    1 |     1 |    0 |     0 |           0 |" in shown
     assert "0.95" in shown
-    assert "- kill, plain, again: 1 times: worker killed" in shown
-    assert "- kill, ticks, UNEXPLAINED: 1 times: executed again" in shown
+    assert "- kill: worker killed: 1 of plain; 2 of ticks" in shown
+    assert "- kill: UNEXPLAINED: executed again: 1 of ticks" in shown
     assert complaints(results) == ["kill: w1 did not stop", f"kill: ticks: executed again: job {JOBS[0]}"]
     assert not results["kill"].is_passed
+
+
+def test_results_are_the_same_after_a_file() -> None:
+    results = results_with_reasons()
+    about = conditions("loaded", jobs=8000, load=10, minutes=3.4, date=datetime(2026, 1, 2, tzinfo=UTC))
+    found, found_about = from_json(as_json(results, about))
+    assert (found, found_about) == (results, about)
+    assert table(found) == table(results)
+    assert complaints(found) == complaints(results)
+
+
+def test_page_shows_a_table_in_its_place_and_nothing_else_changes() -> None:
+    results = results_with_reasons()
+    about = conditions("peers", jobs=None, load=0, minutes=3.4, date=datetime(2026, 1, 2, tzinfo=UTC))
+    page = PAGE.read_text(encoding="utf-8")
+    once = with_table(page, results, about)
+    assert table(results) in once
+    assert "3 minutes on 2 January 2026." in once
+    assert with_table(once, results, about) == once
+    assert re.sub(PLACE, "", once) == re.sub(PLACE, "", page)
+
+
+def test_tables_of_the_page_add_up() -> None:
+    """Each job of a row is in one column, and every fault has its row in the table of an idle machine."""
+    page = PAGE.read_text(encoding="utf-8")
+    places = re.findall(PLACE, page)
+    assert [name for name, _ in places] == ["idle", "loaded", "peers"]
+    for name, text in places:
+        rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
+        assert not rows or rows[0] == list(HEAD)
+        for _, _, *numbers in rows[2:]:
+            sent, *counts = (int(cell) for cell in numbers[:6])
+            # Of other systems, a job that has returned may be stuck as well.
+            assert name == "peers" or sent == sum(counts)
+    assert set(re.findall(r"^\| ([a-z][a-z-]*) ", places[0][1], re.MULTILINE)) <= {HEAD[0], *FAULTS}
