@@ -10,6 +10,7 @@ from psycopg.conninfo import make_conninfo
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
+from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.storage.postgres import PostgresStorage
@@ -92,29 +93,55 @@ async def test_purge_fails_if_nearly_every_row_fails(
 async def test_batch_that_takes_too_long_is_halved_and_grows_again(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    await ended(jobs, 800)
+    async def archive_singly(batches: int) -> None:
+        for _ in range(batches):
+            await ended(jobs, 1)
+            assert await storage.archive(-1, 1000) == 1
+
+    await ended(jobs, 1000)
     sql.execute(SLOW)
-    # 800, 400 and 200 rows take too long; then batches of 100 succeed.
-    assert await storage.archive(-1, 800) == (PARTS - 3) * 100
-    assert await storage.archive(-1, 800) == 300
+    # 1000, 500, 250 and 125 rows take too long.
+    assert await storage.archive(-1, 1000) == PARTS * 62
+    assert await storage.archive(-1, 1000) == PARTS * 62
+    assert await storage.archive(-1, 1000) == 1000 - 2 * PARTS * 62
     sql.execute("drop trigger be_slow on pgboss.job")
-    for _ in range(GROW_AFTER):
-        await storage.archive(-1, 800)
-    await ended(jobs, 800)
-    assert await storage.archive(-1, 200) == 200
-    for _ in range(2 * GROW_AFTER):
-        await storage.archive(-1, 800)
-    await ended(jobs, 800)
-    assert await storage.archive(-1, 800) == 800
+    await archive_singly(GROW_AFTER - 2 * PARTS - 1)
+    await ended(jobs, 1000)
+    assert await storage.archive(-1, 1000) == PARTS * 124
+    assert await storage.archive(-1, 1000) == 1000 - PARTS * 124
+    await archive_singly(4 * GROW_AFTER)
+    await ended(jobs, 1000)
+    assert await storage.archive(-1, 1000) == 1000
 
 
-async def test_row_that_takes_too_long_by_itself_fails_the_sweep_visibly(
+async def test_row_that_takes_too_long_is_kept_and_the_others_are_archived(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    await ended(jobs, 2)
+    ids = await ended(jobs, 8)
+    sql.execute(SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0"))
+    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX - 1]])
+    assert await storage.archive(-1, 8) == 8 - (SLOW_MAX - 1)
+
+
+async def test_server_that_is_too_slow_for_every_row_fails_the_sweep_visibly(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, SLOW_MAX)
     sql.execute(SLOW.replace("> 100", "> 0"))
     with pytest.raises(StatementTimeoutError):
-        await storage.archive(-1, 2)
+        await storage.archive(-1, SLOW_MAX)
+
+
+async def test_bad_rows_at_the_head_do_not_stop_small_batches(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    ids = await ended(jobs, 20)
+    sql.execute(SLOW.replace("> 100", "> 2"))
+    assert await storage.archive(-1, 4) == 4
+    kept = [job_id for job_id, job in (await storage.get(ids)).items() if job.archived_on is None][:6]
+    sql.execute(LEDGER)
+    sql.execute("insert into ledger select unnest(%s::uuid[])", [kept])
+    assert (await maintenance(storage, archive_after=-1.0, batch=8).sweep(["archive"])).archived == 10
 
 
 async def test_sweep_goes_on_with_batches_that_a_slow_server_made_small(

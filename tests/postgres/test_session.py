@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 import pytest
 from psycopg import AsyncConnection
@@ -197,7 +198,7 @@ async def test_application_transaction_has_the_defaults_of_the_server(
 
 async def test_wait_for_a_locked_row_ends_at_its_limit(plain: str, sql: Connection) -> None:
     async def check(limit: str, error: type[Exception]) -> None:
-        hurried = make_conninfo(plain, options=f"-c {limit}=50")
+        hurried = make_conninfo(plain, options=f"-c {limit}=1s")
         async with PostgresStorage.open(plain, listen=False) as storage:
             (sent,) = await Sender(storage, SystemClock()).send()
             async with PostgresStorage.open(hurried, listen=False) as limited:
@@ -265,3 +266,8 @@ async def test_search_that_takes_too_long_says_what_narrows_it(plain: str, sql: 
                 await storage.throughput((), 60, 60)
             with pytest.raises(ReadTimeoutError, match="raise it"):
                 await storage.queue_stats()
+            with pytest.raises(ReadTimeoutError, match="fewer jobs are active"):
+                await storage.workers()
+            sql.execute("lock table pgboss.job_event in access exclusive mode")
+            with pytest.raises(ReadTimeoutError, match="ask for fewer jobs"):
+                await storage.events({UUID(int=1): 0})

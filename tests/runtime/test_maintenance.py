@@ -21,6 +21,7 @@ from tests.runtime.ticking import pass_seconds, running
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
+from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, Failed, RowState
@@ -154,6 +155,7 @@ class Broken(Intercepted):
         super().__init__(clock)
         self.broken: dict[str, Exception] = {}
         self.bad_rows: set[UUID] = set()
+        self.slow_rows: set[UUID] = set()
         self.largest = 1_000
         self.sizes: list[int] = []
         self.asked: Counter[str] = Counter()
@@ -167,7 +169,7 @@ class Broken(Intercepted):
         failed: Sequence[Failed] = call.arguments.get("failed", ())
         if call.verb == "settle":
             self.sizes.append(len(failed))
-            if len(failed) > self.largest:
+            if len(failed) > self.largest or any(job.id in self.slow_rows for job in failed):
                 raise StatementTimeoutError("it took too long")
         if any(job.id in self.bad_rows for job in failed):
             raise StorageError("a trigger of the application raised an error")
@@ -222,6 +224,28 @@ async def test_batch_that_takes_too_long_is_halved(maintained: Queue, broken: Br
     broken.largest = 3
     assert (await Maintenance(parts_of(maintained)).sweep()).rescued == 8
     assert set(await broken.jobs.states(ids)) == {RowState.RETRY}
+
+
+async def test_row_that_takes_too_long_does_not_stop_the_others(maintained: Queue, broken: Broken) -> None:
+    ids = [await broken.jobs.send() for _ in range(8)]
+    await broken.jobs.claim()
+    broken.slow_rows = set(ids[: SLOW_MAX - 1])
+    swept = await Maintenance(parts_of(maintained)).sweep()
+    assert (swept.rescued, swept.failed) == (8 - len(broken.slow_rows), ())
+    assert set(await broken.jobs.states(broken.slow_rows)) == {RowState.ACTIVE}
+
+
+async def test_sweep_on_a_server_that_is_too_slow_for_every_row_ends(
+    maintained: Queue, broken: Broken
+) -> None:
+    ids = [await broken.jobs.send() for _ in range(32)]
+    await broken.jobs.claim()
+    broken.slow_rows = set(ids)
+    maintenance = Maintenance(parts_of(maintained))
+    assert (await maintenance.sweep(["rescue"])).failed == ("rescue",)
+    assert len(broken.sizes) <= 10
+    broken.slow_rows = set()
+    assert (await maintenance.sweep(["rescue"])).rescued == 32
 
 
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(

@@ -22,11 +22,14 @@ from zeke_queue.errors import (
     InvalidNameError,
     InvalidOptionError,
     JobConflictError,
+    LockTimeoutError,
     PayloadTooLargeError,
     PayloadValidationError,
+    StatementTimeoutError,
     StorageUnavailableError,
 )
 from zeke_queue.model import Job, JobQuery, NewJob, RowState
+from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send
@@ -285,6 +288,28 @@ async def test_send_fails_after_about_a_second_without_an_answer(clock: FrozenCl
     with pytest.raises(StorageUnavailableError):
         await flaky.send("clean")
     assert sum(recording.slept) == pytest.approx(1)
+
+
+async def test_send_that_the_database_has_given_up_is_not_repeated(clock: FrozenClock) -> None:
+    """Nothing has changed, and a caller who waited for a lock would wait three times as long."""
+
+    async def check(error: type[StorageUnavailableError]) -> None:
+        tries = 0
+
+        def refuse(call: Call) -> None:
+            nonlocal tries
+            if call.verb == "insert":
+                tries += 1
+                raise error("it took too long")
+
+        intercepted = Intercepted(clock)
+        intercepted.before = refuse
+        recording = RecordingClock(clock)
+        with pytest.raises(error):
+            await Queue(mail_catalog(), intercepted.storage, clock=recording).send("clean")
+        assert (tries, recording.slept) == (1, [])
+
+    await check_each_async([(LockTimeoutError,), (StatementTimeoutError,)], check)
 
 
 async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn) -> None:

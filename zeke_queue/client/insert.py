@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from zeke_queue.errors import JobConflictError, StorageUnavailableError
+from zeke_queue.errors import (
+    JobConflictError,
+    LockTimeoutError,
+    StatementTimeoutError,
+    StorageUnavailableError,
+)
 from zeke_queue.task.prepare import second_tries
 from zeke_queue.task.run import Run
 
@@ -100,6 +105,8 @@ class IntoStorage:
         for wait in INSERT_WAITS:
             try:
                 return await self._try(jobs)
+            except (LockTimeoutError, StatementTimeoutError):
+                raise  # an answer: nothing has changed, and the caller has waited for as long as it may
             except StorageUnavailableError:
                 await self._parts.clock.sleep(wait)
                 jobs = [replace(job, fresh=False) for job in jobs]  # it may exist already

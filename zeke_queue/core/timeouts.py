@@ -25,6 +25,9 @@ TICK_LOCK_SECONDS: Final = 0.2
 STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
+SLOW_MAX: Final = 3
+"""Rows for each of which a sweep meets that limit; then it stops, since it is not they that are slow."""
+
 SILENCE_SECONDS: Final = 30.0
 """Seconds beyond the limit of a statement after which a connection is given up whose server does not answer.
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
+from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError
 from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
@@ -41,6 +42,7 @@ class Rescuer:
         self._storage = storage
         self._clock = clock
         self._draws = entropy.stream("retry")
+        self._slow = 0
         self._log = get_logger()
 
     async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[ExpiredJob]]:
@@ -68,6 +70,7 @@ class Rescuer:
             if not failures or _is_outage(error):
                 raise
             self._log.warning("rescue_retried_singly", jobs=len(failures), error=str(error))
+            self._slow = 0
             changed = await self._settle_in_parts(failures, stuck)
         for job, verdict in zip(found, failures, strict=True):
             if job.id in changed:
@@ -118,13 +121,14 @@ class Rescuer:
             changed.update(error.changed)
             reason = error
         except Exception as error:
-            if _is_outage(error) or (isinstance(error, StatementTimeoutError) and len(failures) == 1):
+            self._slow += isinstance(error, StatementTimeoutError) and len(failures) == 1
+            if _is_outage(error) or self._slow == SLOW_MAX:
                 raise
             reason = error  # one bad row must not hold up the others
         rest = [one for one in failures if one.id not in changed]
         if len(rest) <= 1:
             for one in rest:
-                if isinstance(reason, LockTimeoutError):
+                if isinstance(reason, LockTimeoutError | StatementTimeoutError):
                     self._log.warning("rescue_postponed", jobId=str(one.id), error=str(reason))
                 else:
                     self._log.error("rescue_failed", jobId=str(one.id), error=str(reason), exc_info=reason)

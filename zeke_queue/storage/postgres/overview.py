@@ -34,7 +34,9 @@ class PostgresOverview:
             "afters": list(after.values()),
             "share": event_limits.of_each(len(after)),
         }
-        return [rows.event(row) for row in await self._pool.run("events", parameters)]
+        with reading(self.read_seconds, "raise it, or ask for fewer jobs"):
+            (found,) = await self._pool.run_all(Statement("events", parameters), seconds=self.read_seconds)
+        return [rows.event(row) for row in found]
 
     async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""

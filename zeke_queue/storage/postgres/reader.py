@@ -61,7 +61,9 @@ class PostgresReader:
 
     async def workers(self) -> list[WorkerInfo]:
         """Return the known workers, by start, with the number of jobs that each holds."""
-        return [rows.worker(row) for row in await self._pool.run("workers")]
+        with reading(self.read_seconds, "raise it, or retry when fewer jobs are active"):
+            (found,) = await self._pool.run_all(Statement("workers", {}), seconds=self.read_seconds)
+        return [rows.worker(row) for row in found]
 
     async def now(self) -> datetime:
         """Return the database's time."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import psycopg
 
+from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.storage.postgres import rows
@@ -22,9 +23,10 @@ Move: TypeAlias = Literal["archive", "purge"]
 BAD_ROWS: Final = 10
 """Bad rows per batch that raise the error: that many failures are not caused by the rows."""
 
-
+_FAILED: Final = (psycopg.Error, LockTimeoutError, StatementTimeoutError)
+"""What a row may cause: errors of triggers and foreign keys, locks of other tables, and slowness."""
 PARTS: Final = 8
-"""Statements per call at most, where batches are smaller than asked for or are being halved."""
+"""Successful statements per call at most, while batches are smaller than asked for."""
 
 GROW_AFTER: Final = 20
 """Batches of a reduced size that must succeed in a row before the size is doubled."""
@@ -71,48 +73,31 @@ class PostgresRetention:
         return await self._move("purge", after, limit)
 
     async def _move(self, move: Move, after: float, limit: int) -> int:
-        """Move up to ``limit`` rows, in smaller batches while the server is too slow for one."""
-        check_limit(limit)
-        size, moved = self._batch_sizes.setdefault(move, BatchSize()), 0
-        for _ in range(PARTS):
-            part = size.of(limit)
-            if moved + part > limit:
-                break
+        """Move up to ``limit`` rows: in one statement, or in parts where that is not possible."""
+        size = self._batch_sizes.setdefault(move, BatchSize())
+        batch = _Batch(self._pool, move, after, check_limit(limit), size)
+        if size.of(limit) == limit:
             try:
-                found = await self._move_batch(_Batch(self._pool, move, after, part))
-            except StatementTimeoutError as error:
-                if part == 1:
-                    raise
-                size.halve(part)
-                get_logger().warning(f"{move}_batch_halved", rows=part, error=str(error))
-                continue
-            size.succeed(limit)
-            moved += found
-            if not found:
-                break
-        return moved
-
-    async def _move_batch(self, batch: _Batch) -> int:
-        try:
-            return await batch.move(None)
-        except LockTimeoutError:
-            ids = await batch.ids()
-            # If the last row can't be moved either, it is the table that is locked, and no row is bad.
-            return await batch.move(ids[-1:]) + await batch.move_in_parts(ids[:-1])
-        except psycopg.Error:
-            # A trigger or a foreign key of another table prevents it.
-            return await batch.move_in_parts(await batch.ids())
+                moved = await batch.move(None)
+            except _FAILED as error:
+                batch.note(error, limit)
+            else:
+                size.succeed(limit)
+                return moved
+        return await batch.move_in_parts(await batch.ids())
 
 
 class _Batch:
     """The rows that one call moves, together or in parts."""
 
-    def __init__(self, pool: ConnectionPool, move: Move, after: float, limit: int) -> None:
+    def __init__(self, pool: ConnectionPool, move: Move, after: float, limit: int, size: BatchSize) -> None:
         self._pool = pool
         self._name = move
         self._after = rows.microseconds(after)
         self._limit = limit
+        self._size = size
         self._bad = 0
+        self._slow = 0
 
     async def ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
@@ -127,17 +112,43 @@ class _Batch:
         return found[0][0]
 
     async def move_in_parts(self, ids: Sequence[UUID]) -> int:
-        """Move the rows that can be, by halves; report and skip rows that can't."""
-        if not ids:
-            return 0
-        try:
-            return await self.move(ids)
-        except (psycopg.Error, LockTimeoutError, StatementTimeoutError) as error:
-            if len(ids) == 1:
-                self._bad += 1
-                if self._bad > BAD_ROWS:
-                    raise
-                get_logger().error(f"{self._name}_row_failed", jobId=str(ids[0]), error=str(error).strip())
-                return 0
-        half = len(ids) // 2
-        return await self.move_in_parts(ids[:half]) + await self.move_in_parts(ids[half:])
+        """Move the rows that can be, by halves; report and skip rows that can't.
+
+        A part that takes too long is halved too, and those after it are no larger.
+        """
+        moved, parts, most, is_probed = 0, 0, self._limit, False
+        rest = list(ids)
+        while rest and (parts < PARTS or self._size.of(self._limit) == self._limit):
+            part = rest[: min(most, self._size.of(self._limit))]
+            try:
+                moved += await self.move(part)
+            except _FAILED as error:
+                self.note(error, len(part))
+                if isinstance(error, LockTimeoutError) and not is_probed:
+                    is_probed = True
+                    # If the last row can't be moved either, the table is locked, and no row is bad.
+                    moved += await self.move(rest[-1:])
+                most = len(part) // 2
+                if most == 0:
+                    self._skip(part[0], error)
+                    most = self._limit
+                    rest = rest[1:]
+            else:
+                parts += 1
+                self._size.succeed(self._limit)
+                rest = rest[len(part) :]
+        return moved
+
+    def note(self, error: Exception, size: int) -> None:
+        """Make the following batches smaller if the server was too slow for one of this size."""
+        if isinstance(error, StatementTimeoutError):
+            self._size.halve(size)
+            get_logger().warning(f"{self._name}_batch_halved", rows=size, error=str(error))
+
+    def _skip(self, job_id: UUID, error: Exception) -> None:
+        """Report a row, or raise the error if it is not caused by the rows."""
+        self._bad += 1
+        self._slow += isinstance(error, StatementTimeoutError)
+        if self._bad > BAD_ROWS or self._slow == SLOW_MAX:
+            raise error
+        get_logger().error(f"{self._name}_row_failed", jobId=str(job_id), error=str(error).strip())
