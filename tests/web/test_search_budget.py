@@ -37,7 +37,7 @@ async def test_search_that_takes_too_long_is_answered_by_what_narrows_it(
 
     monkeypatch.setattr(parts_of(call.queue).storage, "find", find)
     answer = await call("GET", "/trigger/runs?text=a")
-    assert (answer.status_code, answer.json()) == (503, {"error": REASON})
+    assert (answer.status_code, answer.json()) == (503, {"error": REASON, "retry": False})
     page = await call("GET", "/dashboard/jobs?text=a")
     assert page.status_code == 503
     assert REASON in page.text
@@ -116,7 +116,6 @@ async def test_every_search_is_limited(call: Web, monkeypatch: pytest.MonkeyPatc
     job = f"/dashboard/jobs/{(await call.queue.send('mail', {'to': 'a'})).id}"
     cases = {
         "queues": ("/queues", "queue_stats"),
-        "metrics": ("/metrics", "queue_stats"),
         "runs": ("/trigger/runs?text=a", "find"),
         "overview": ("/dashboard/", "queue_stats"),
         "failures": ("/dashboard/", "find"),
@@ -125,6 +124,63 @@ async def test_every_search_is_limited(call: Web, monkeypatch: pytest.MonkeyPatc
         "children": (job, "find"),
     }
     await check_each_async(cases, check)
+
+
+async def test_scrapes_need_no_place_and_share_one_read(
+    call: Web, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_budget, "WAIT_TIMEOUT", 0.0)
+    parts: Api = app.state.zeke
+    count, counted, released = parts.storage.queue_stats, 0, asyncio.Event()
+
+    async def slow() -> Any:
+        nonlocal counted
+        counted += 1
+        await released.wait()
+        return await count()
+
+    monkeypatch.setattr(parts.storage, "queue_stats", slow)
+    async with AsyncExitStack() as held:
+        for _ in range((call.queue.settings.jobs_pool_max - search_budget.KEPT) // 2):
+            await held.enter_async_context(parts.searches.search())
+        scrapes = [asyncio.ensure_future(call("GET", "/metrics")) for _ in range(5)]
+        while not counted and not all(one.done() for one in scrapes):
+            await asyncio.wait(scrapes, timeout=0)
+        released.set()
+        answers = [await soon(one) for one in scrapes]
+    assert {one.status_code for one in answers} == {200}
+    assert all('zeke_jobs{queue="mail"' in one.text for one in answers)
+    assert counted == 1
+
+
+async def test_scrape_leaves_out_what_takes_too_long(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def queue_stats() -> Any:
+        raise ReadTimeoutError(REASON)
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", queue_stats)
+    answer = await call("GET", "/metrics")
+    assert answer.status_code == 200
+    assert 'zeke_queue_paused{queue="mail"}' in answer.text
+    assert "zeke_jobs{" not in answer.text
+
+
+async def test_overview_is_drawn_without_the_charts_that_take_too_long(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = parts_of(call.queue).storage
+    throughput = storage.throughput
+
+    async def slow(names: Sequence[str], span: float, step: float) -> Any:
+        if span > 3600:
+            raise ReadTimeoutError(REASON)
+        return await throughput(names, span, step)
+
+    monkeypatch.setattr(storage, "throughput", slow)
+    page = await call("GET", "/dashboard/?span=7d")
+    assert page.status_code == 200
+    assert "Counting what ended in 7 days takes longer than" in page.text
+    assert page.text.count("not counted") == 2
+    assert "not counted" not in (await call("GET", "/dashboard/?span=1h")).text
 
 
 async def test_list_of_jobs_counts_nothing(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,6 +169,11 @@ def retry_after(response: httpx2.Response) -> float | None:
     return float(text) if text.isascii() and text.isdigit() else None
 
 
+def is_away(response: httpx2.Response) -> bool:
+    """Return whether the server is temporarily unavailable, so that repeating the request may help."""
+    return response.status_code in AWAY and _body(response).get("retry") is not False
+
+
 def unreadable(response: httpx2.Response, why: str) -> ApiResponseError:
     """Return the error for an answer that is not from the API."""
     return ApiResponseError(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import httpx2
 from pydantic import BaseModel, ValidationError
 
-from zeke_queue.api_client.errors import AWAY, ServerUnavailableError, refusal, retry_after, unreadable
+from zeke_queue.api_client.errors import ServerUnavailableError, is_away, refusal, retry_after, unreadable
 from zeke_queue.errors import InvalidOptionError, SerializationError
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Http:
             else:
                 if response.is_success:
                     return response
-                if response.status_code not in AWAY:
+                if not is_away(response):
                     raise refusal(response, task=task, about=about)
                 may_retry, away = repeat, self.away(response)
                 asked = retry_after(response)

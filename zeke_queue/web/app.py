@@ -19,6 +19,7 @@ from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_disconnected, answer_http, answer_invalid
+from zeke_queue.web.metrics import Metrics
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Presenter
 from zeke_queue.web.rest import ROUTERS
@@ -99,6 +100,7 @@ def create_app(
         ),
         searches=searches,
     )
+    app.state.metrics = Metrics(app.state.zeke)
     for router in (*ROUTERS, trpc):
         app.include_router(router)
     if settings.api_dashboard:

@@ -88,12 +88,13 @@ class FieldProblem(BaseModel):
 
 
 class Problem(BaseModel):
-    """An error response."""
+    """An error response; ``retry`` is false if repeating the request unchanged is of no use."""
 
     error: str
     description: str | None = None
     fields: list[FieldProblem] | None = None
     id: str | None = None
+    retry: bool | None = None
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
@@ -127,7 +128,7 @@ def _ours(error: Exception) -> ApiError:
         message = "Another transaction keeps a row locked; nothing was changed. Retry later"
         return ApiError(503, message, headers={"retry-after": RETRY_AFTER})
     if isinstance(error, ReadTimeoutError):
-        return ApiError(503, str(error), headers={"retry-after": RETRY_AFTER})
+        return ApiError(503, str(error), retry=False)
     if isinstance(error, StatementTimeoutError):
         message = "The database took too long; nothing was changed, retry later"
         return ApiError(503, message, headers={"retry-after": RETRY_AFTER})

@@ -26,7 +26,7 @@ async def all_queues(parts: Api) -> list[answers.QueueInfo]:
     """Return every queue that has live jobs, settings or a task, by name."""
     async with parts.searches.search():
         stats = await parts.storage.queue_stats()
-    return await _shown(parts, stats)
+    return await described(parts, stats)
 
 
 async def one_queue(parts: Api, name: str) -> answers.QueueInfo:
@@ -34,11 +34,12 @@ async def one_queue(parts: Api, name: str) -> answers.QueueInfo:
     try:
         queues = await all_queues(parts)
     except (ApiError, ReadTimeoutError):
-        queues = [one.model_copy(update={"counts": {}}) for one in await _shown(parts, ())]
+        queues = [one.model_copy(update={"counts": {}}) for one in await described(parts, ())]
     return next(one for one in queues if one.name == name)
 
 
-async def _shown(parts: Api, counted: Sequence[QueueStats]) -> list[answers.QueueInfo]:
+async def described(parts: Api, counted: Sequence[QueueStats]) -> list[answers.QueueInfo]:
+    """Return every queue that was counted, or has settings or a task, by name."""
     stats = {one.name: one for one in counted}
     settings = {one.name: one for one in await parts.storage.queues()}
     names = sorted({*stats, *settings, *parts.queue.catalog.tasks})

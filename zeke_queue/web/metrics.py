@@ -5,13 +5,17 @@ The storage's metrics are gauges: rows are archived and purged, so no count only
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from zeke_queue.web.inspect import all_queues, all_workers
+from zeke_queue.errors import ReadTimeoutError
+from zeke_queue.system.waiting import start_detached
+from zeke_queue.web.inspect import all_workers, described
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,34 +37,54 @@ class _Collected:
         return self._metrics
 
 
-async def exposition(parts: Api) -> bytes:
-    """Return all metrics in Prometheus's text format."""
-    metrics = [*await _of_queues(parts), *await _of_workers(parts), *await _of_schedules(parts)]
-    metrics.append(_gauge("zeke_streams", "Live streams of this process", parts.live.open_streams))
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collected(metrics))
-    return generate_latest(registry)
+class Metrics:
+    """Reads metrics. Concurrent scrapes share one read, so that it needs none of the places of searches."""
+
+    def __init__(self, parts: Api) -> None:
+        self._parts = parts
+        self._reading: asyncio.Task[bytes] | None = None
+
+    async def exposition(self) -> bytes:
+        """Return all metrics in Prometheus's text format; without those that take too long to count."""
+        if self._reading is None or self._reading.done():
+            self._reading = start_detached(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> bytes:
+        streams = self._parts.live.open_streams
+        metrics: list[Metric] = [_gauge("zeke_streams", "Live streams of this process", streams)]
+        for read in (_of_jobs, _of_queues, _of_workers, _of_schedules):
+            with suppress(ReadTimeoutError):
+                metrics += await read(self._parts)
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(_Collected(metrics))
+        return generate_latest(registry)
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(name, what, value=value)
 
 
-async def _of_queues(parts: Api) -> list[Metric]:
+async def _of_jobs(parts: Api) -> list[Metric]:
     jobs = GaugeMetricFamily("zeke_jobs", "Live jobs by queue and state", labels=["queue", "state"])
     lag = GaugeMetricFamily(
         "zeke_queue_lag_seconds", "Seconds since the oldest waiting job became due", labels=["queue"]
     )
-    paused = GaugeMetricFamily("zeke_queue_paused", "1 for a paused queue", labels=["queue"])
-    limit = GaugeMetricFamily("zeke_queue_limit", "Maximum number of concurrent jobs", labels=["queue"])
-    for queue in await all_queues(parts):
+    for queue in await described(parts, await parts.storage.queue_stats()):
         for state, number in queue.counts.items():
             jobs.add_metric([queue.name, state], number)
         lag.add_metric([queue.name], queue.lag or 0.0)
+    return [jobs, lag]
+
+
+async def _of_queues(parts: Api) -> list[Metric]:
+    paused = GaugeMetricFamily("zeke_queue_paused", "1 for a paused queue", labels=["queue"])
+    limit = GaugeMetricFamily("zeke_queue_limit", "Maximum number of concurrent jobs", labels=["queue"])
+    for queue in await described(parts, ()):
         paused.add_metric([queue.name], float(queue.paused))
         if queue.concurrency_limit is not None:
             limit.add_metric([queue.name], queue.concurrency_limit)
-    return [jobs, lag, paused, limit]
+    return [paused, limit]
 
 
 async def _of_workers(parts: Api) -> list[Metric]:

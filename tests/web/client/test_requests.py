@@ -271,6 +271,14 @@ async def test_server_that_stays_away_raises(jobs: JobsClient, way: Way) -> None
     assert len(way.requests) == 5
 
 
+async def test_search_that_takes_too_long_is_not_repeated(jobs: JobsClient, way: Way) -> None:
+    """Five times as much work of the database ends in the same answer."""
+    way.meet(answer(503, {"error": "narrow it by task", "retry": False}))
+    with pytest.raises(ApiResponseError, match="narrow it by task") as refused:
+        await jobs.queues()
+    assert (refused.value.status, len(way.requests)) == (503, 1)
+
+
 async def test_unsafe_request_is_not_repeated(jobs: JobsClient, way: Way) -> None:
     for met in (answer(503), httpx2.ReadError("reset")):
         way.requests.clear()

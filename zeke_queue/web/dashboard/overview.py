@@ -102,20 +102,22 @@ async def _frames(request: PageRequest, span: Span, *, whole: bool) -> AsyncGene
 def shown(request: PageRequest, sample: Sample, span: Span) -> dict[str, Any]:
     """Return the data of the page's parts."""
     paces = sample.paces[span.name]
+    ended = paces or ()
     fullest = sorted(sample.queues, key=lambda queue: -waiting(queue))
     alive = [worker for worker in sample.workers if worker.alive]
     return {
         "sample": sample,
         "span": span,
-        "completed": sum(pace.completed for pace in paces),
-        "failed": sum(pace.failed for pace in paces),
-        "rate": sum(pace.completed + pace.failed for pace in paces) / span.seconds * 60,
+        "is_counted": paces is not None,
+        "completed": sum(pace.completed for pace in ended),
+        "failed": sum(pace.failed for pace in ended),
+        "rate": sum(pace.completed + pace.failed for pace in ended) / span.seconds * 60,
         "executing": sum(queue.counts[RowState.ACTIVE] for queue in sample.queues),
         "alive": alive,
         "idle": sum(not worker.holds for worker in alive),
         "unserved": unserved(sample.queues, alive),
         "paused": [queue.name for queue in sample.queues if queue.paused],
-        "charts": [throughput(paces, span), failures(paces, span), *latencies(paces, span)],
+        "charts": [throughput(ended, span), failures(ended, span), *latencies(ended, span)],
         "backlog": backlog(sample),
         "fullest": [(queue, waiting(queue)) for queue in fullest[:TOP_QUEUES]],
         "most": max((waiting(queue) for queue in fullest), default=0),

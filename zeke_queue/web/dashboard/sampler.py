@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageError
+from zeke_queue.errors import ReadTimeoutError, StorageError
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end, start_detached
@@ -65,7 +66,7 @@ class Sample:
     Attributes:
         mark: equal for equal lists of queues, workers, schedules and counts of jobs.
         backlog: the number of waiting jobs in the last samples, including this one.
-        paces: the counts of ended jobs, by the name of the span.
+        paces: the counts of ended jobs, by the name of the span; None if counting them takes too long.
         is_old: whether the storage has been unavailable since.
     """
 
@@ -73,7 +74,7 @@ class Sample:
     queues: Sequence[answers.QueueInfo]
     workers: Sequence[answers.WorkerInfo]
     failures: Sequence[Job]
-    paces: Mapping[str, Sequence[Throughput]]
+    paces: Mapping[str, Sequence[Throughput] | None]
     backlog: Sequence[int]
     mark: int
     is_old: bool = False
@@ -192,9 +193,7 @@ class Sampler:
         failures = (await self._parts.find(failed)).jobs
         schedules = await storage.schedules()
         async with self._parts.searches.search():
-            paces = {
-                name: await storage.throughput((), span.seconds, span.step) for name, span in spans.items()
-            }
+            paces = {name: await self._count(span) for name, span in spans.items()}
         number = sum(map(waiting, queues))
         if backlog is None:
             self._backlog.append(number)
@@ -210,6 +209,11 @@ class Sampler:
             backlog=backlog,
             mark=_mark(queues, workers, schedules, failures),
         )
+
+    async def _count(self, span: Span) -> Sequence[Throughput] | None:
+        with suppress(ReadTimeoutError):
+            return await self._parts.storage.throughput((), span.seconds, span.step)
+        return None
 
 
 def _mark(

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
 from zeke_queue.api_client import model as answers
 from zeke_queue.errors import StorageError
 from zeke_queue.web.api import Parts, Reads
 from zeke_queue.web.errors import ApiError, problems
-from zeke_queue.web.metrics import CONTENT_TYPE, exposition
+from zeke_queue.web.metrics import CONTENT_TYPE, Metrics
 
 router = APIRouter(tags=["health"])
 
@@ -55,6 +55,7 @@ async def readyz(parts: Parts) -> Health:
         **problems(401, 403, 503),
     },
 )
-async def metrics(parts: Parts, _caller: Reads) -> Response:
+async def metrics(request: Request, _caller: Reads) -> Response:
     """Return metrics of all queues, schedules and workers, and of this process."""
-    return Response(await exposition(parts), media_type=CONTENT_TYPE)
+    read: Metrics = request.app.state.metrics
+    return Response(await read.exposition(), media_type=CONTENT_TYPE)
