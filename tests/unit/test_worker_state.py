@@ -331,7 +331,7 @@ def test_handler_that_ignores_its_cancellation_is_reported_and_cancelled_again()
 
 def test_handler_in_a_thread_is_notified_and_not_cancelled() -> None:
     class Context:
-        cancelled = False
+        cancelled = interrupted = False
 
         def end_log(self) -> None:
             pass

@@ -86,12 +86,13 @@ def dumps(value: Any, *, digits: int = INTEGER_DIGITS_MAX) -> str:
     except Exception as error:
         raise SerializationError(complaint(value, error)) from error
     # Valid strings may contain these spellings too, so they only trigger a thorough check.
-    if "\\u0000" in text or "NaN" in text or "Infinity" in text or _has_long_number(text):
+    long = len(text) > INTEGER_DIGITS_READ and _has_long_number(text)
+    if long or "\\u0000" in text or "NaN" in text or "Infinity" in text:
         bare = _without_strings(text)
         is_long = _has_long_number(bare)
         if is_long or "NaN" in bare or "Infinity" in bare or _NUL.search(text):
             _check_tree(json.loads(text, parse_int=_Number if is_long else None), digits)
-    if text.count("[") + text.count("{") > DEPTH_MAX:
+    if len(text) > DEPTH_MAX and text.count("[") + text.count("{") > DEPTH_MAX:
         try:
             # Long integers stop pydantic, and must not hide errors after them.
             from_json(_LONG_NUMBER.sub("1", text))

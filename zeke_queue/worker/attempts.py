@@ -10,7 +10,7 @@ from zeke_queue.system import logging as log
 from zeke_queue.worker.job_context import WorkerJobContext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import ProcessExecutor, SyncExecutor
@@ -48,14 +48,8 @@ class Attempts:
 
     async def __call__(self, job: LeasedJob) -> Outcome | None:
         """Run a job's handler and return the outcome; nothing that the handler raises propagates."""
-        outcome = await self._run(job)
-        if job.context is not None:
-            job.context.end_log()
-        return outcome
-
-    async def _run(self, job: LeasedJob) -> Outcome | None:
         claimed = job.claimed
-        task, context = self._tasks[claimed.name], None
+        task = self._tasks[claimed.name]
         if job.started >= job.deadline:
             if job.reason == "expired":
                 # Its time ran out before it began, and would again, so releasing it would never end.
@@ -73,21 +67,24 @@ class Attempts:
             self._logger.info("job_started", taskId=task.name, jobId=job_id, attempt=claimed.attempt)
         job.began = True
         try:
-            if task.kind != "async":
-                context = job.context = WorkerJobContext(job, self._services)
-                result = await self._elsewhere(task, context, payload)
-            elif task.takes_job:
-                context = job.context = WorkerJobContext(job, self._services)
-                result = await (
-                    task.handler(payload, context) if task.takes_payload else task.handler(context)
-                )
-            else:
-                result = await (task.handler(payload) if task.takes_payload else task.handler())
-            return self._outcomes.returned(job, result, context)
+            result = await self._begin(task, job, payload)
+            outcome = self._outcomes.returned(job, result)
         except GeneratorExit:  # the loop is gone, so nothing can be awaited
             raise
         except BaseException as error:  # noqa: BLE001 - anything a handler raises fails its job, SystemExit included
-            return self._outcomes.raised(job, error)
+            outcome = self._outcomes.raised(job, error)
+        if job.context is not None:
+            job.context.end_log()
+        return outcome
+
+    def _begin(self, task: Task[Any, Any], job: LeasedJob, payload: Any) -> Awaitable[Any]:
+        """Call the handler; return an awaitable of its result."""
+        if task.kind == "async" and not task.takes_job:
+            return task.handler(payload) if task.takes_payload else task.handler()
+        context = job.context = WorkerJobContext(job, self._services)
+        if task.kind != "async":
+            return self._elsewhere(task, context, payload)
+        return task.handler(payload, context) if task.takes_payload else task.handler(context)
 
     async def _elsewhere(self, task: Task[Any, Any], context: WorkerJobContext, payload: Any) -> Any:
         if task.kind == "process":

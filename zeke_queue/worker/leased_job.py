@@ -25,6 +25,7 @@ class Context(Protocol):
     """What a handler knows of its interruption, and its log."""
 
     cancelled: bool
+    interrupted: bool
 
     def end_log(self) -> None:
         """Store how many of the attempt's log lines were dropped."""

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Claimed
     from zeke_queue.system.entropy import Entropy
-    from zeke_queue.worker.job_context import WorkerJobContext
     from zeke_queue.worker.leased_job import LeasedJob, Outcome
 
 _SWALLOWED: Final = (
@@ -49,12 +48,12 @@ class Outcomes:
         self._draw = entropy.stream("retry").random
         self._cap = output_cap
 
-    def returned(self, job: LeasedJob, result: Any, context: WorkerJobContext | None) -> Outcome | None:
+    def returned(self, job: LeasedJob, result: Any) -> Outcome | None:
         """Return the outcome of a handler that returned; None if none must be stored."""
         claimed = job.claimed
         if job.reason is not None and job.reason != "shutdown":
             return None if job.reason == "lost" else self.expired(job)
-        if context is not None and context.interrupted:
+        if job.context is not None and job.context.interrupted:
             return self._unstorable(job, "Wait", _SWALLOWED)
         if result is None:
             return Completed(claimed.id, claimed.attempt, None)

@@ -63,11 +63,10 @@ class _UtcTime(Loader):
     """
 
     def load(self, data: Buffer) -> datetime:
-        text = bytes(data)
         try:
-            return datetime.fromisoformat(text.decode()).astimezone(UTC)
+            return datetime.fromisoformat(str(data, "ascii")).astimezone(UTC)
         except (ValueError, OverflowError):
-            return _nearest(text)
+            return _nearest(data)
 
 
 class _LocalTime(Loader):
