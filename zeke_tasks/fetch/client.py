@@ -25,9 +25,9 @@ from zeke_tasks.fetch.decoder import (
     codings_of,
     decode_body,
 )
-from zeke_tasks.fetch.errors import BodyRefused, Permanent, Transient, UrlRefused
+from zeke_tasks.fetch.errors import BodyRefused, Permanent, TooExpensiveDocument, Transient, UrlRefused
 from zeke_tasks.fetch.guard import Guard, GuardedBackend, Resolver, resolve
-from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, Unreadable
+from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, TooExpensive, Unreadable
 from zeke_tasks.fetch.politeness import Turns
 from zeke_tasks.fetch.text import charset_of
 from zeke_tasks.fetch.transport import GuardedTransport
@@ -49,7 +49,8 @@ class WebOptions:
 
     Attributes:
         user_agent: the User-Agent header.
-        timeout: seconds for one fetch, including redirects and body but not the wait for the host's turn.
+        timeout: seconds for one fetch, including redirects and body, but neither the wait for the host's turn
+            nor the decompression of the body, which the limits of documents bound.
         max_redirects: limit of redirects.
         max_bytes: cap of a body, as it is sent and after each of its codings is undone.
         max_ratio: limit of decompressed bytes per compressed byte, for bodies over a megabyte.
@@ -310,6 +311,7 @@ class WebClient:
 
         Raises:
             BodyRefused: it exceeds a limit.
+            TooExpensiveDocument: it takes too much processor time or memory.
             Transient, Permanent: it can't be decompressed.
         """
         fetched = received.fetched
@@ -322,6 +324,8 @@ class WebClient:
             raise BodyRefused(url, f"the body {error}") from error
         except BrokenCoding as error:
             raise Transient(url, f"the body {error}") from error
+        except TooExpensive as error:
+            raise TooExpensiveDocument(url, str(error)) from error
         except Unreadable as error:
             raise BodyRefused(url, str(error)) from error
         except ParserKilled as error:

@@ -19,9 +19,18 @@ from tests.cases import check_each, check_each_async, each
 from tests.clocks import FrozenClock
 from tests.tasks.web.doubles import LOOPBACK, client, raw_server
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
-from zeke_tasks.fetch import BodyRefused, Fetched, Permanent, Transient, WebClient, WebError, WebOptions
+from zeke_tasks.fetch import (
+    BodyRefused,
+    Fetched,
+    Permanent,
+    TooExpensiveDocument,
+    Transient,
+    WebClient,
+    WebError,
+    WebOptions,
+)
 from zeke_tasks.fetch.decoder import MEMBERS_MAX, PIECE, BrokenCoding, Decoder, decode_body
-from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, Unreadable
+from zeke_tasks.fetch.parser_pool import Compute, ParserKilled, TooExpensive, Unreadable
 
 
 def site(pages: Mapping[str, Answer | Callable[[Request], Answer]]) -> LoopbackServer:
@@ -362,7 +371,11 @@ async def test_body_is_decompressed_where_documents_are_read() -> None:
         assert (await web.fetch(url, kind="page")).body == PARAGRAPHS
         await web.fetch(f"{url}plain", kind="page")
         assert functions == [decode_body]
-        failures = ((Unreadable("too much"), BodyRefused), (ParserKilled("killed"), Transient))
+        failures = (
+            (Unreadable("too much"), BodyRefused),
+            (TooExpensive("30 seconds"), TooExpensiveDocument),
+            (ParserKilled("killed"), Transient),
+        )
         for failure, error in failures:
             with pytest.raises(error, match=str(failure)):
                 await web.fetch(url, kind="page")
