@@ -10,7 +10,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from tests.cases import check_each
-from zeke_queue.cli.checks import Finding, Grade, Survey, examine
+from zeke_queue.cli.checks import Finding, Grade, Pools, Survey, examine
 from zeke_queue.model import ExpiredJob, QueueSettings, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.server_info import PgBoss
 
@@ -74,6 +74,27 @@ def test_healthy_system_has_no_findings() -> None:
         "1 worker alive, 1 job running",
         "1 schedule, none late",
     ]
+
+
+def test_pools_that_exceed_what_the_server_admits_are_reported() -> None:
+    def check(workers: list[WorkerInfo], admitted: int | None, needed: int | None) -> None:
+        pools = None if admitted is None else Pools(12, 11, admitted)
+        found = [one for one in wrong(workers=workers, pools=pools) if "admits" in one.found]
+        assert [f"may open {needed}, " in one.found for one in found] == [True] * (needed is not None)
+
+    same = replace(WORKER, id=UUID(int=7))
+    other = replace(WORKER, id=UUID(int=8), pid=43)
+    check_each(
+        {
+            "enough": ([WORKER, same], 23, None),
+            "two workers of a process": ([WORKER, same], 22, 23),
+            "two processes": ([WORKER, other], 34, 35),
+            "a silent one": ([WORKER, replace(SILENT, pid=44)], 23, None),
+            "none yet": ([], 22, 23),
+            "behind a pooler": ([WORKER, other], None, None),
+        },
+        check,
+    )
 
 
 def test_every_fault_comes_with_advice() -> None:

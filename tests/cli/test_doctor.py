@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
+from tests.cases import check_each
 from tests.cli.conftest import Zeke
 from tests.cli.old_server import old_server
 from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
+from tests.postgres.pooler import Pooler
 from zeke_queue.cli import database
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.postgres.server_info import ServerInfo, read_server_info
@@ -169,6 +171,26 @@ def test_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -
         found = [f for f in problems(zeke, code=0) if f["about"] == "database"]
     assert "of a forgotten console (idle in transaction) has had a transaction open" in sole(found)["found"]
     assert "pg_terminate_backend" in sole(found)["advice"]
+
+
+def test_pooler_is_named_and_its_pool_is_not_compared(zeke: Zeke) -> None:
+    def check(mode: str, told: str) -> None:
+        with Pooler(zeke.dsn or "", mode=mode) as pooler:
+            result = zeke("--json", "doctor", DATABASE_PRIMARY_URL=pooler.dsn, JOBS_POOL_MAX="1000")
+        findings = [one["found"] for one in json.loads(result.stdout)["findings"]]
+        assert [told in one for one in findings].count(True) == 1
+        assert not [one for one in findings if "may open" in one]
+
+    if Pooler.binary() is not None:
+        check_each(
+            [("transaction", "each transaction another connection"), ("session", "each client")], check
+        )
+
+
+def test_pools_larger_than_the_server_are_reported(zeke: Zeke) -> None:
+    found = [f for f in problems(zeke, code=0, JOBS_POOL_MAX="1000") if f["about"] == "database"]
+    assert "1 process of workers with 1002 connections each" in sole(found)["found"]
+    assert [f for f in problems(zeke, code=0) if f["about"] == "database"] == []
 
 
 def test_pgboss_s_costly_indexes_are_named_with_what_drops_them(zeke: Zeke) -> None:

@@ -9,7 +9,7 @@ import enum
 import shlex
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.cli.render import length
 from zeke_queue.core.cron import Cron
@@ -51,6 +51,20 @@ class Finding:
     advice: str | None = None
 
 
+class Pools(NamedTuple):
+    """The connections that processes may open, by the settings of this command.
+
+    Attributes:
+        worker: those of each process with workers.
+        api: those of one that serves the API.
+        admitted: those that the server admits.
+    """
+
+    worker: int
+    api: int
+    admitted: int
+
+
 @dataclass(frozen=True, slots=True)
 class Survey:
     """The state of the system in the database at one moment, ``now``.
@@ -60,6 +74,7 @@ class Survey:
         overdue: active jobs past their deadline or without a living worker, at most 1000.
         pgboss: when a pg-boss last worked on the same tables.
         embedded: whether the database is the user's private Postgres.
+        pools: how many connections are needed, and admitted; None behind a pooler, which shares them.
     """
 
     now: datetime
@@ -70,6 +85,7 @@ class Survey:
     overdue: Sequence[ExpiredJob]
     pgboss: PgBoss
     embedded: bool = False
+    pools: Pools | None = None
 
     def living(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat is not older than their lease."""
@@ -116,6 +132,7 @@ def examine(survey: Survey) -> list[Finding]:
         _unserved_schedules,
         _schedules_of_pgboss,
         _failed,
+        _connections,
     )
     return [finding for check in checks for finding in check(survey)]
 
@@ -319,10 +336,29 @@ def _failed(survey: Survey) -> Iterator[Finding]:
         )
 
 
+def _connections(survey: Survey) -> Iterator[Finding]:
+    """Compare the connections that all processes may open with those that the server admits."""
+    if survey.pools is None:
+        return
+    worker, api, admitted = survey.pools
+    processes = max(1, len({(one.host, one.pid) for one in survey.living()}))
+    needed = processes * worker + api
+    if needed > admitted:
+        yield Finding(
+            Grade.WARNING,
+            "database",
+            f"{_some(processes, 'process')} of workers with {worker} connections each and an API with {api}"
+            f" may open {needed}, and the server admits {admitted} to this role and database",
+            "lower JOBS_POOL_MAX or API_POOL_MAX, raise max_connections (or the limit of the role or of the"
+            " database), or connect through a pooler",
+        )
+
+
 def _ours(name: str) -> bool:
     """Return whether a queue is not one of pg-boss's own, which its own processes serve."""
     return not name.startswith(RESERVED_PREFIXES)
 
 
 def _some(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+    plural = f"{what}es" if what.endswith("s") else f"{what}s"
+    return f"{number} {what if number == 1 else plural}"

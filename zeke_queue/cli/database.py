@@ -35,7 +35,7 @@ async def inspect(dsn: str, schema: str) -> tuple[list[Finding], bool]:
         info = await read_server_info(dsn, schema)
     except StorageError as error:
         return [_unfit("database", error)], False
-    found = [_server(info)]
+    found = [_server(info), *_pooler(info)]
     try:
         await migrate.check(dsn, schema)
     except PermissionDeniedError as error:
@@ -62,6 +62,24 @@ def _server(info: ServerInfo) -> Finding:
             "set DATABASE_PRIMARY_URL to the primary",
         )
     return Finding(Grade.OK, "database", about)
+
+
+def _pooler(info: ServerInfo) -> Iterator[Finding]:
+    if info.pooler == "transactions":
+        yield Finding(
+            Grade.OK,
+            "database",
+            "a pooler gives each transaction another connection: LISTEN receives nothing, so idle workers"
+            " find jobs of other processes by polling",
+            "for jobs that start at once, connect to Postgres directly",
+        )
+    elif info.pooler == "sessions":
+        yield Finding(
+            Grade.OK,
+            "database",
+            "a pooler gives each client a connection of its own, so its pool must have one for each"
+            " connection of every process",
+        )
 
 
 def _unfit(about: str, error: StorageError) -> Finding:

@@ -12,7 +12,7 @@ from zeke_queue.cli.session import options_of, runs_async
 from zeke_queue.client.parts import parts_of
 
 if TYPE_CHECKING:
-    from zeke_queue.cli.checks import Finding, Survey
+    from zeke_queue.cli.checks import Finding, Pools, Survey
     from zeke_queue.system.settings import Settings
 
 _ABOUT_WIDTH: Final = 9
@@ -45,10 +45,12 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
     """
     from zeke_queue.cli.checks import Survey
     from zeke_queue.client.queue import Queue
-    from zeke_queue.storage.postgres.server_info import read_pgboss
+    from zeke_queue.storage.postgres.server_info import read_pgboss, read_server_info
     from zeke_queue.task.catalog import Catalog
 
-    pgboss = await read_pgboss(settings.require_database(), settings.jobs_schema)
+    dsn = settings.require_database()
+    pgboss = await read_pgboss(dsn, settings.jobs_schema)
+    info = await read_server_info(dsn, settings.jobs_schema)
     async with Queue.connect(Catalog(), settings=settings) as queue:
         storage = parts_of(queue).storage
         async with storage.transaction(own=True) as transaction:
@@ -62,7 +64,22 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
             overdue=overdue,
             pgboss=pgboss,
             embedded=embedded,
+            pools=None if info.pooler else _pools(settings, info.admitted),
         )
+
+
+def _pools(settings: Settings, admitted: int) -> Pools:
+    """Return how many connections processes with these settings may open."""
+    from zeke_queue.cli.checks import Pools
+
+    try:
+        from zeke_queue.web.settings import WebSettings
+    except ModuleNotFoundError:  # without the extra, no API
+        api = 0
+    else:
+        api = (WebSettings.load().api_pool_max or settings.jobs_pool_max) + settings.jobs_listen
+    # A worker has another one for its heartbeats.
+    return Pools(settings.jobs_pool_max + settings.jobs_listen + 1, api, admitted)
 
 
 def _print(found: list[Finding]) -> None:

@@ -11,6 +11,11 @@ _ROUNDS: Final = 3
 _SECONDS: Final = 1.0
 
 
+async def is_pooled(connection: AsyncConnection[Any]) -> bool:
+    """Return whether the connection goes through a pooler, which gives clients process ids of its own."""
+    return await _server_process(connection) != connection.info.backend_pid
+
+
 async def is_shared(connection: AsyncConnection[Any], conninfo: str, *, in_doubt: bool) -> bool:
     """Return whether a pooler gives each transaction another connection to the server.
 
@@ -23,9 +28,9 @@ async def is_shared(connection: AsyncConnection[Any], conninfo: str, *, in_doubt
         conninfo: where to open others, as other clients do.
         in_doubt: the answer if the pooler has no connection for another client.
     """
+    if not await is_pooled(connection):
+        return False
     own = await _server_process(connection)
-    if own == connection.info.backend_pid:
-        return False  # the process id is the server's own; a pooler reports ids of its own
     for _ in range(_ROUNDS):
         if await _server_process(connection) != own:
             return True

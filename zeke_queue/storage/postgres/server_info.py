@@ -7,13 +7,14 @@ the tables, with another system's, or where the role lacks rights.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 import psycopg
 
 from zeke_queue.core.names import schema_name
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
 from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
+from zeke_queue.storage.postgres.pooler import is_pooled, is_shared
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class ServerInfo:
         version: the server's version, as it reports it.
         standby: whether it is a read-only standby of another server.
         embedded: whether ``--embedded`` or the demo started it.
+        admitted: the connections that the server admits to the role and the database.
+        pooler: what a pooler before the server gives connections to; None if there is none.
         missing_rights: by table, the required rights that the role lacks, without tables that do not exist.
         missing_api_rights: the same for the additional rights of the HTTP API.
         oldest: the oldest transaction of the database; None if the role can see none.
@@ -57,6 +60,8 @@ class ServerInfo:
     database: str
     standby: bool
     embedded: bool
+    admitted: int
+    pooler: Literal["transactions", "sessions"] | None
     missing_rights: Mapping[str, tuple[str, ...]]
     missing_api_rights: Mapping[str, tuple[str, ...]]
     oldest: LongTransaction | None
@@ -96,7 +101,7 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
                 cursor = await connection.execute(statement(name, schema), {"now": None, **parameters})
                 return await cursor.fetchall()
 
-            ((version, role, database, standby, embedded),) = await ask("server_info")
+            ((version, role, database, standby, embedded, admitted),) = await ask("server_info")
             lacking: dict[str, tuple[str, ...]] = {}
             for table, right in await ask(
                 "server_info_rights", schema=schema, tables=list(tables), rights=list(rights)
@@ -105,12 +110,16 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
             oldest = await ask("server_info_oldest")
             (notifications,) = await ask("server_info_notify")
             indexes = await ask("server_info_indexes", schema=schema, names=list(COSTLY_INDEXES))
+            pooled = await is_pooled(connection)
+            shared = pooled and await is_shared(connection, dsn, in_doubt=False)
     return ServerInfo(
         version=version,
         role=role,
         database=database,
         standby=standby,
         embedded=embedded,
+        admitted=admitted,
+        pooler=("transactions" if shared else "sessions") if pooled else None,
         missing_rights={table: rights for table, rights in lacking.items() if table in RIGHTS},
         missing_api_rights={table: rights for table, rights in lacking.items() if table in API_RIGHTS},
         oldest=LongTransaction(*oldest[0]) if oldest else None,
