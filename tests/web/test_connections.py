@@ -23,12 +23,13 @@ from tests.conformance.driver import soon
 from tests.web.conftest import open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.system.clock import SystemClock
-from zeke_queue.web import WebSettings
+from zeke_queue.web import WebSettings, server
 from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
 from zeke_queue.web.http_connection import (
     BODY_RATE,
     LINGER_TIMEOUT,
     READ_TIMEOUT,
+    STALL_SECONDS,
     Deadlines,
     HttpConnection,
     Phase,
@@ -111,6 +112,7 @@ class Line:
         self.loop = Timers()
         self.wire = Wire()
         self.received: list[Any] = []
+        self.on_change: Callable[[HttpConnection], None] = lambda _: None
         self.ready = asyncio.Event()
         config = uvicorn.Config(
             self._app, http="h11", ws="none", lifespan="off", log_config=None, interface="asgi3"
@@ -121,10 +123,13 @@ class Line:
             server_state=ServerState(),
             app_state={},
             deadlines=DEADLINES,
-            on_change=lambda _: None,
+            on_change=self._changed,
             _loop=self.loop,
         )
         self.connection.connection_made(self.wire)
+
+    def _changed(self, connection: HttpConnection) -> None:
+        self.on_change(connection)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/read":
@@ -284,6 +289,34 @@ async def test_client_that_does_not_read_is_disconnected() -> None:
     assert (before, line.wire.aborted) == (False, True)
 
 
+async def test_connection_whose_client_does_not_read_makes_room_for_another() -> None:
+    async def check(path: bytes, phase: Phase) -> None:
+        line = Line()
+        line.wire.unread = 100_000
+        with socket.socket() as listening:
+            acceptor = Acceptor(listening, 1, FrozenClock())
+            line.on_change = acceptor.on_change
+            line.send(b"GET " + path + b" HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n")
+            await line.settle()
+            assert line.connection.phase is phase
+            line.connection.pause_writing()
+            room = asyncio.ensure_future(acceptor._has_room())
+            for _ in range(10):
+                line.wire.unread -= 1
+                line.loop.advance(STALL_SECONDS)
+                await line.settle()
+            aborted_early = line.wire.aborted
+            line.loop.advance(STALL_SECONDS)
+            await line.settle()
+            aborted = line.wire.aborted
+            line.connection.connection_lost(None)
+            line.ready.set()
+            await soon(room)
+        assert (aborted_early, aborted) == (False, True)
+
+    await check_each_async([(b"/wait", Phase.RESPONSE), (b"/answer", Phase.CLOSING)], check)
+
+
 async def test_closing_connection_sends_what_is_buffered_to_a_client_that_reads() -> None:
     line = Line()
     line.wire.unread = 100_000
@@ -357,12 +390,12 @@ async def answered(client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) ->
 async def crowded(limit: int) -> AsyncGenerator[tuple[str, bytes]]:
     """Run a server with few connections; yield its URL and a request that keeps one busy."""
     async with Queue.in_memory(shop_catalog()) as queue:
-        settings = WebSettings.load(api_port=0, api_connections_max=limit)
-        server = ApiServer(queue, settings, authenticator=open_house(queue))
-        running = asyncio.ensure_future(server.run())
+        settings = WebSettings.load(api_port=0, api_connections_max=limit, api_streams_of_one=0)
+        api = ApiServer(queue, settings, authenticator=open_house(queue))
+        running = asyncio.ensure_future(api.run())
         run = await queue.send("mail", {"to": "a"})
-        yield server.url, f"GET /jobs/stream/{run.id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
-        server.stop()
+        yield api.url, f"GET /jobs/stream/{run.id} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        api.stop()
         await soon(running)
 
 
@@ -386,7 +419,8 @@ async def test_connection_that_waited_longest_makes_room_for_another() -> None:
     await check_each_async({"header": (b"GET / HT",), "body": (form,)}, check)
 
 
-async def test_new_connection_waits_while_all_others_are_busy() -> None:
+async def test_new_connection_waits_while_all_others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "STREAMS_SHARE", 1.0)
     async with crowded(3) as (url, stream):
         busy = [await connect(url, stream) for _ in range(2)]
         for one in busy:
@@ -402,6 +436,20 @@ async def test_new_connection_waits_while_all_others_are_busy() -> None:
         busy[0][1].close()
         await answer
         for _, writer in (*busy, last, waits):
+            writer.close()
+
+
+async def test_streams_leave_connections_to_other_requests() -> None:
+    async with crowded(4) as (url, stream):
+        busy = [await connect(url, stream) for _ in range(3)]
+        for one in busy:
+            await answered(one)
+        refused = await connect(url, stream)
+        assert b"HTTP/1.1 503" in await soon(refused[0].readuntil(b"\r\n\r\n"))
+        refused[1].close()
+        whole = await connect(url, HEALTH)
+        await answered(whole)
+        for _, writer in (*busy, whole):
             writer.close()
 
 

@@ -1,8 +1,9 @@
 """Accepts connections up to a limit that leaves files to the rest of the process.
 
 The worker, the database connections and the log need files too. At the limit, the connection that has waited
-longest for a whole request is closed for a new one, so that clients that send none do not exclude others; if
-all are busy, new connections wait, one accepted and the others in the listen backlog, until one ends.
+longest for a whole request, or for its client to read, is closed for a new one, so that clients that do
+neither do not exclude others; if all are busy, new connections wait, one accepted and the others in the
+listen backlog, until one ends.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ import errno
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.system.logging import get_logger
-from zeke_queue.web.http_connection import EVICTABLE
 
 if TYPE_CHECKING:
     import socket
@@ -56,7 +56,7 @@ class Acceptor:
             self._open.discard(connection)
         else:
             self._open.add(connection)
-            if connection.phase in EVICTABLE:
+            if connection.is_evictable:
                 self._waiting[connection] = None
         self._changed.set()
 
@@ -82,7 +82,7 @@ class Acceptor:
                 raise
 
     async def _has_room(self) -> None:
-        """Wait until there may be one more connection, closing one whose client sends no whole request."""
+        """Wait until there may be one more connection, closing one whose client neither sends nor reads."""
         while len(self._open) >= self.limit:
             self._changed.clear()
             if self._waiting:

@@ -29,6 +29,9 @@ sends would not read the answer of a closed connection."""
 READ_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""
 
+STALL_SECONDS: Final = 5.0
+"""Seconds without reading after which a connection may be closed for another one."""
+
 
 class Phase(enum.Enum):
     """What a connection waits for."""
@@ -72,6 +75,7 @@ class HttpConnection(H11Protocol):
         super().__init__(*given, **options)
         self.phase = Phase.HEADER
         self.is_open = False
+        self.is_stalled = False
         self._deadlines = deadlines
         self._on_change = on_change
         self._request: object = None
@@ -117,6 +121,7 @@ class HttpConnection(H11Protocol):
         if self._unread is not None and self.phase is not Phase.CLOSING:
             self._unread.cancel()
             self._unread = None
+            self._stall(0.0)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, unless its request is answered already, and close the connection."""
@@ -126,17 +131,30 @@ class HttpConnection(H11Protocol):
         """Close the connection without sending what is buffered."""
         self.transport.abort()
 
-    def _expect_reading(self) -> None:
+    @property
+    def is_evictable(self) -> bool:
+        """Whether it may be closed for another one: no whole request has come, or no answer is read."""
+        return self.phase in EVICTABLE or self.is_stalled
+
+    def _expect_reading(self, waited: float = 0.0) -> None:
         """Wait for a client to read what is buffered, for as long as it reads."""
         if self._unread is None:
-            self._unread = self.loop.call_later(READ_TIMEOUT, self._on_unread, self._buffered())
+            self._unread = self.loop.call_later(STALL_SECONDS, self._on_unread, self._buffered(), waited)
 
-    def _on_unread(self, before: int) -> None:
+    def _on_unread(self, before: int, waited: float) -> None:
         self._unread = None
-        if self._buffered() < before:
-            self._expect_reading()
-        else:
+        waited = 0.0 if self._buffered() < before else waited + STALL_SECONDS
+        if waited >= READ_TIMEOUT:
             self.abort()
+        else:
+            self._stall(waited)
+            self._expect_reading(waited)
+
+    def _stall(self, waited: float) -> None:
+        """Note whether the client reads."""
+        if self.is_stalled != (waited > 0):
+            self.is_stalled = waited > 0
+            self._on_change(self)
 
     def _buffered(self) -> int:
         return self.transport.get_write_buffer_size()

@@ -35,6 +35,9 @@ SHUTDOWN_TIMEOUT: Final = 10
 UNSENT_MAX: Final = 131_072
 """Bytes from which on the system takes no more of a response until it has sent some."""
 
+STREAMS_SHARE: Final = 0.75
+"""Share of the connections that live streams may use; the others are for requests, such as health checks."""
+
 _BACKLOG: Final = 2048
 
 
@@ -63,12 +66,14 @@ class ApiServer:
         pages: Sequence[Page] = (),
         make_key: str = MAKE_KEY,
     ) -> None:
-        self.settings = settings or WebSettings.load()
+        settings = settings or WebSettings.load()
+        limit = connection_limit(settings.api_connections_max)
+        streams = max(1, min(settings.api_streams_max, int(limit * STREAMS_SHARE)))
+        self.settings = settings.model_copy(update={"api_streams_max": streams})
         self.app: FastAPI = create_app(
             queue, self.settings, authenticator=authenticator, pages=pages, make_key=make_key
         )
         self._socket = listen(self.settings.api_host, self.settings.api_port)
-        limit = connection_limit(self.settings.api_connections_max)
         self._acceptor = Acceptor(self._socket, limit, queue.clock)
         self._server = _Server(_config(self.app, self.settings), self._acceptor, self.settings)
         self._stopping = asyncio.Event()
