@@ -84,6 +84,10 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "suspend", {"id": ANNA, "attempt": 1, "child": ANNA})
         explain(connection, "lock_attempt", {"id": ANNA, "attempt": 1, "idle_timeout": None})
         explain(connection, "lock_active", {"ids": [ANNA], "attempts": [1]})
+        explain(connection, "lock_unlocked", {"ids": [ANNA], "attempts": [1]})
+        explain(connection, "wait_chain", {"id": ANNA, "child": ANNA, "limit": 1000})
+        explain(connection, "drop_archived", {"ids": [ANNA]})
+        explain(connection, "lock_queues", {"names": ["mail"]})
         explain(connection, "insert", rows.of_new_jobs([NewJob(ANNA, "mail")]))
         explain(connection, "insert_one", rows.of_new_job(NewJob(ANNA, "mail")))
         explain(connection, "insert_plain", rows.of_new_job(NewJob(ANNA, "mail")))
@@ -306,6 +310,19 @@ def test_wait_for_another_job_reads_few_pages(busy: Connection) -> None:
     for found in (
         explain(busy, "lock_attempt", {"id": one[0], "attempt": 1, "idle_timeout": 1000}),
         explain(busy, "lock_active", {"ids": [one[0]], "attempts": [1]}),
+        explain(busy, "lock_unlocked", {"ids": [one[0]], "attempts": [1]}),
+        explain(busy, "wait_chain", {"id": one[0], "child": other[0], "limit": 1000}),
+        explain(busy, "drop_archived", {"ids": [other[0]]}),
     ):
         assert found.full_scans() == []
         assert found.most_read() <= 1
+
+
+def test_locking_of_queues_reads_no_other_queues(busy: Connection) -> None:
+    busy.execute(
+        "insert into pgboss.queue (name, concurrency_limit)"
+        " select 'q' || n, 1 from generate_series(1, 5000) as n"
+    )
+    plan = explain(busy, "lock_queues", {"names": ["q7", "q4000"]})
+    assert plan.most_read("queue") <= 2
+    assert plan.pages < 30

@@ -11,45 +11,23 @@ with recursive open_queue as materialized (
     where name = any(%(names)s::text[]) and paused_on is null
 ),
 
+-- Begins above each gap, so that every priority in it is found by the same step.
 found (name, concurrency_limit, low, priority, startafter, id) as (
     select
         open_queue.name,
         open_queue.concurrency_limit,
         gap.low,
-        top.priority,
-        due.startafter,
-        due.id
+        gap.high + 1::bigint,
+        null::timestamptz,
+        null::uuid
     from unnest(%(gap_names)s::text[], %(gap_lows)s::int[], %(gap_highs)s::int[]) as gap (name, low, high)
     inner join open_queue on gap.name = open_queue.name
-    cross join lateral (
-        select job.priority
-        from {schema}.job
-        where
-            job.name = gap.name collate "C"
-            and job.state < 'active'
-            and job.priority between gap.low and gap.high
-        order by job.priority desc
-        limit 1
-    ) as top
-    left join lateral (
-        select
-            job.startafter,
-            job.id
-        from {schema}.job
-        where
-            job.name = gap.name collate "C"
-            and job.priority = top.priority
-            and job.state < 'active'
-            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
-        order by job.startafter, job.id
-        limit 1
-    ) as due on true
     union all
     select
         found.name,
         found.concurrency_limit,
         found.low,
-        next.priority,
+        next.priority::bigint,
         due.startafter,
         due.id
     from found
