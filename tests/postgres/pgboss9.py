@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from typing import LiteralString
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from zeke_queue.storage.postgres import migrate
+from zeke_queue.storage.postgres.statements import migrations
+
+if TYPE_CHECKING:
+    from typing import LiteralString
+
+    from tests.postgres.many_jobs import Connection
 
 _COLUMNS: LiteralString = """
     id uuid primary key default gen_random_uuid(),
@@ -68,3 +77,18 @@ STATEMENTS: tuple[LiteralString, ...] = (
     ),
     "insert into boss9.version (version) values (20)",
 )
+
+
+def create(sql: Connection, version: int = 20) -> None:
+    """Create the tables of a pg-boss 9 in the schema boss9."""
+    for statement in STATEMENTS:
+        sql.execute(statement)
+    sql.execute("update boss9.version set version = %s", [version])
+
+
+def check_concurrent_migrations(dsn: str, sql: Connection, number: int) -> None:
+    """Migrate the schema boss9 by several callers at once, and check that one of them did."""
+    with ThreadPoolExecutor(number) as pool:
+        applied = list(pool.map(lambda _: migrate.migrate(dsn, "boss9"), range(number)))
+    assert sum(bool(names) for names in applied) == 1
+    assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)

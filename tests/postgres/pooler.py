@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -121,11 +121,10 @@ class Pooler:
             user=user.pw_uid if user else None,
             stderr=subprocess.PIPE,
         )
-        try:
+        with ExitStack() as failed:
+            failed.callback(self._stop)
             _wait_for(self.socket, self._process)
-        except BaseException:
-            self._stop()
-            raise
+            failed.pop_all()
 
     def _stop(self, *, at_once: bool = False) -> None:
         process, self._process = self._process, None

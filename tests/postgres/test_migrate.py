@@ -13,8 +13,8 @@ from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each
 from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
+from tests.postgres import pgboss9
 from tests.postgres.many_jobs import ANNA, BERT, Connection
-from tests.postgres.pgboss9 import STATEMENTS
 from tests.runtime.workers.handler import logged
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.model import (
@@ -67,15 +67,9 @@ def sql(empty_dsn: str) -> Iterator[Connection]:
         yield connection
 
 
-def pgboss9(sql: Connection, version: int = 20) -> None:
-    for statement in STATEMENTS:
-        sql.execute(statement)
-    sql.execute("update boss9.version set version = %s", [version])
-
-
 def adopt(dsn: str, sql: Connection, without: Sequence[int] = ()) -> None:
     """Adopt the tables of a pg-boss, and forget some of the migrations."""
-    pgboss9(sql)
+    pgboss9.create(sql)
     migrate.migrate(dsn, "boss9")
     sql.execute("delete from boss9.zeke_migration where number = any(%s)", [list(without)])
 
@@ -125,7 +119,7 @@ def test_printed_sql_creates_what_a_migration_creates(empty_dsn: str, sql: Conne
 
 
 async def test_jobs_of_pgboss_are_run_after_adoption(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql)
+    pgboss9.create(sql)
     sql.execute("insert into boss9.job (name, data) values ('mail', '{\"to\": \"ann\"}')")
     migrate.migrate(empty_dsn, "boss9")
     async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
@@ -161,11 +155,8 @@ def test_interrupted_index_build_is_continued(empty_dsn: str, sql: Connection) -
 @pytest.mark.parametrize("before", ["nothing", "pgboss"])
 def test_ten_concurrent_migrations_succeed(empty_dsn: str, sql: Connection, before: str) -> None:
     if before == "pgboss":
-        pgboss9(sql)
-    with ThreadPoolExecutor(10) as pool:
-        applied = list(pool.map(lambda _: migrate.migrate(empty_dsn, "boss9"), range(10)))
-    assert sum(bool(names) for names in applied) == 1
-    assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)
+        pgboss9.create(sql)
+    pgboss9.check_concurrent_migrations(empty_dsn, sql, 10)
 
 
 def test_index_build_does_not_wait_for_the_lock_of_pgboss(empty_dsn: str, sql: Connection) -> None:
@@ -277,13 +268,13 @@ def test_interrupted_index_swap_is_continued(empty_dsn: str, sql: Connection, dr
 
 
 async def test_connecting_to_a_schema_of_pgboss_10_names_it(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql, version=21)
+    pgboss9.create(sql, version=21)
     with pytest.raises(SchemaVersionError, match="pg-boss 10 or later"):
         await migrate.check(empty_dsn, "boss9")
 
 
 def test_older_pgboss_must_be_upgraded_first(empty_dsn: str, sql: Connection) -> None:
-    pgboss9(sql, version=17)
+    pgboss9.create(sql, version=17)
     with pytest.raises(SchemaVersionError, match=r"pg-boss 9\.0\.3"):
         migrate.migrate(empty_dsn, "boss9")
     assert sql.execute("select to_regclass('boss9.zeke_migration')").fetchone() == (None,)

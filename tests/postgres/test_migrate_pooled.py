@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -11,11 +10,10 @@ import pytest
 from psycopg import sql as composing
 
 from tests.database import database_name
-from tests.postgres.pgboss9 import STATEMENTS
+from tests.postgres import pgboss9
 from tests.postgres.pooler import Pooler, pooled
 from zeke_queue.errors import SettingsError, StorageUnavailableError
 from zeke_queue.storage.postgres import migrate
-from zeke_queue.storage.postgres.statements import migrations
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,11 +47,6 @@ def left_behind(dsn: str) -> set[str]:
     return {name for names in clean for (name,) in names if name.endswith("_timeout")}
 
 
-def create_pgboss(sql: Connection) -> None:
-    for statement in STATEMENTS:
-        sql.execute(statement)
-
-
 async def test_migration_and_check_leave_nothing_on_the_connections_of_a_pooler(
     behind: str, sql: Connection
 ) -> None:
@@ -68,18 +61,15 @@ async def test_migration_and_check_leave_nothing_on_the_connections_of_a_pooler(
 @pytest.mark.parametrize("before", ["nothing", "pgboss"])
 def test_concurrent_migrations_through_a_pooler_succeed(behind: str, sql: Connection, before: str) -> None:
     if before == "pgboss":
-        create_pgboss(sql)
-    with ThreadPoolExecutor(6) as pool:
-        applied = list(pool.map(lambda _: migrate.migrate(behind, "boss9"), range(6)))
-    assert sum(bool(names) for names in applied) == 1
-    assert sql.execute("select count(*) from boss9.zeke_migration").fetchone() == (len(migrations()),)
+        pgboss9.create(sql)
+    pgboss9.check_concurrent_migrations(behind, sql, 6)
     assert sql.execute(LOCKS.encode()).fetchone() == (0,)
 
 
 def test_index_build_that_a_time_limit_may_cut_is_refused_behind_a_pooler(
     empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    create_pgboss(sql)
+    pgboss9.create(sql)
     if Pooler.binary() is None:
         monkeypatch.setattr(migrate, "_is_pooled", lambda _: True)
     database = composing.Identifier(database_name(empty_dsn))

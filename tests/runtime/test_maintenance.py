@@ -334,34 +334,33 @@ async def test_silent_worker_keeps_its_jobs_until_the_loop_has_watched_for_its_l
         assert await jobs.states([lost.id]) == [RowState.RETRY]
 
 
+async def _lost_before_an_outage(broken: Broken, seconds: int, error: StorageError = AWAY) -> UUID:
+    """Return a job whose worker has been silent since the begin of an outage, which is over."""
+    await pass_seconds(broken.jobs.clock, 60)
+    await broken.jobs.heartbeat(lease=15)
+    lost = await broken.jobs.running()
+    broken.broken = dict.fromkeys(["lock_expired", "resume_waiting", "archive", "purge"], error)
+    await pass_seconds(broken.jobs.clock, seconds)
+    broken.broken = {}
+    return lost.id
+
+
 async def test_outage_begins_the_watch_anew(maintained: Queue, broken: Broken) -> None:
     jobs = broken.jobs
     async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(jobs.clock, 60)
-        await jobs.heartbeat(lease=15)
-        lost = await jobs.running()
-        broken.broken = dict.fromkeys(["lock_expired", "resume_waiting", "archive", "purge"], AWAY)
-        await pass_seconds(jobs.clock, 20)
-        broken.broken = {}
+        lost = await _lost_before_an_outage(broken, 20)
         await pass_seconds(jobs.clock, 15)
-        assert await jobs.states([lost.id]) == [RowState.ACTIVE]
+        assert await jobs.states([lost]) == [RowState.ACTIVE]
         await pass_seconds(jobs.clock, 10)
-        assert await jobs.states([lost.id]) == [RowState.RETRY]
+        assert await jobs.states([lost]) == [RowState.RETRY]
 
 
 async def test_lock_timeout_does_not_count_as_an_outage(maintained: Queue, broken: Broken) -> None:
     jobs = broken.jobs
     async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(jobs.clock, 60)
-        await jobs.heartbeat(lease=15)
-        lost = await jobs.running()
-        broken.broken = dict.fromkeys(
-            ["lock_expired", "resume_waiting", "archive", "purge"], LockTimeoutError.of("a test")
-        )
-        await pass_seconds(jobs.clock, 20)
-        broken.broken = {}
+        lost = await _lost_before_an_outage(broken, 20, LockTimeoutError.of("a test"))
         await pass_seconds(jobs.clock, 10)
-        assert await jobs.states([lost.id]) == [RowState.RETRY]
+        assert await jobs.states([lost]) == [RowState.RETRY]
 
 
 async def test_outage_shorter_than_two_rounds_does_not_delay_a_rescue(
@@ -369,14 +368,9 @@ async def test_outage_shorter_than_two_rounds_does_not_delay_a_rescue(
 ) -> None:
     jobs = broken.jobs
     async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(jobs.clock, 60)
-        await jobs.heartbeat(lease=15)
-        lost = await jobs.running()
-        broken.broken = dict.fromkeys(["lock_expired", "resume_waiting", "archive", "purge"], AWAY)
-        await pass_seconds(jobs.clock, 4)
-        broken.broken = {}
+        lost = await _lost_before_an_outage(broken, 4)
         await pass_seconds(jobs.clock, 17)
-        assert await jobs.states([lost.id]) == [RowState.RETRY]
+        assert await jobs.states([lost]) == [RowState.RETRY]
 
 
 async def test_outage_during_the_search_keeps_the_jobs_of_silent_workers(

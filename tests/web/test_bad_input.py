@@ -388,7 +388,7 @@ async def test_large_inputs_are_read_in_a_thread(call: Web, monkeypatch: pytest.
         assert answer.status_code == 200
         assert set(threads) == {size > 2000}
         threads.clear()
-    monkeypatch.setattr(triggers.jsonb, "normalise", recorded(triggers.jsonb.normalise))
+    monkeypatch.setattr(triggers.Jobs, "_digest", recorded(triggers.Jobs._digest))
     answer = await call("POST", "/trigger", json=payload, headers={"idempotency-key": "x"})
     assert answer.status_code == 200
-    assert True in threads
+    assert threads == [True]
