@@ -12,8 +12,8 @@ import pytest
 
 from tests.postgres.many_jobs import ANNA
 from tests.postgres.opening import END_ALL
-from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import WorkerInfo
+from zeke_queue.errors import StatementFailedError, StorageUnavailableError
+from zeke_queue.model import QueueCapacity, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.session import Session, find_session
@@ -116,6 +116,46 @@ async def test_broken_connection_is_replaced_after_one_error(
     with pytest.raises(StorageUnavailableError):
         await heartbeats.heartbeat(WORKER)
     assert await heartbeats.heartbeat(WORKER) == {}
+
+
+FAILING = """
+create function {name}() returns trigger language plpgsql as $$
+begin raise exception 'out of luck' using errcode = '{state}'; end $$;
+create trigger {name} before update or delete on pgboss.{table} for each row execute function {name}();
+"""
+"""Makes every change of a table fail, as an error in the server or in a trigger of another program does."""
+
+
+@pytest.mark.parametrize("state", ["40P01", "XX000", "P0001", "22012"])
+async def test_error_of_the_server_fails_one_heartbeat(
+    heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection, state: str
+) -> None:
+    await heartbeats.heartbeat(WORKER)
+    await admin.execute(FAILING.format(name="unlucky", table="worker", state=state).encode())
+    with pytest.raises(StatementFailedError, match=f"{state}.*out of luck"):
+        await heartbeats.heartbeat(WORKER)
+    await admin.execute("drop function unlucky cascade")
+    assert await heartbeats.heartbeat(WORKER) == {}
+
+
+@pytest.mark.parametrize("state", ["XX000", "P0001"])
+async def test_error_of_the_server_is_a_storage_error_to_a_worker(
+    dsn: str, admin: psycopg.AsyncConnection, state: str
+) -> None:
+    await admin.execute("insert into pgboss.job (name, startafter) values ('mail', now() - interval '1 s')")
+    async with PostgresStorage.open(dsn, listen=False) as storage:
+        await storage.heartbeat(WORKER)
+        for table in ("worker", "job"):
+            name = f"unlucky_{table}"
+            await admin.execute(FAILING.format(name=name, table=table, state=state).encode())
+        for call in (
+            storage.heartbeat(WORKER),
+            storage.set_idle(ANNA, ["mail"]),
+            storage.claim(ANNA, [QueueCapacity("mail", 1)], 1),
+            storage.deregister(ANNA),
+        ):
+            with pytest.raises(StatementFailedError, match="out of luck"):
+                await call
 
 
 async def test_hosts_share_the_time_to_connect() -> None:

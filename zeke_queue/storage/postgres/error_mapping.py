@@ -52,18 +52,29 @@ _OF_VALUES: Final = ("22", "23", "44", "54", "P0")
 """Classes of errors in the values of a statement: data, constraints, views, sizes, and errors of triggers."""
 
 
-class _ValueErrorsOnly:
-    """Context manager that separates errors in values from other failures of a statement."""
+class _Failures:
+    """Context manager that turns errors of the driver into failures of a statement.
+
+    Args:
+        values: whether errors in values propagate unchanged, so that the caller can tell them apart.
+    """
+
+    def __init__(self, *, values: bool) -> None:
+        self._values = values
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, psycopg.Error) and error.sqlstate and not is_of_values(error.sqlstate):
-            raise StatementFailedError(
-                f"The database failed in a statement ({error.sqlstate}): {str(error).strip()}. A worker"
-                " repeats the statement; see the server's log"
-            ) from error
+        if not isinstance(error, psycopg.Error):
+            return
+        state = error.sqlstate
+        if self._values and (not state or is_of_values(state)):
+            return
+        raise StatementFailedError(
+            f"The database failed in a statement ({state or type(error).__name__}): {str(error).strip()}. A"
+            " worker repeats the statement; see the server's log"
+        ) from error
 
 
 class _Translation:
@@ -81,7 +92,8 @@ class _Translation:
 
 _DRIVERS: Final = (TimeoutError, psycopg.Error, PoolTimeout, PoolClosed, TooManyRequests, OSError)
 _TRANSLATION: Final = _Translation()
-_VALUE_ERRORS_ONLY: Final = _ValueErrorsOnly()
+_VALUE_ERRORS_ONLY: Final = _Failures(values=True)
+_NO_ERRORS: Final = _Failures(values=False)
 
 
 def translated() -> AbstractContextManager[None]:
@@ -181,6 +193,17 @@ def value_errors_only() -> AbstractContextManager[None]:
         StatementFailedError: the database failed.
     """
     return _VALUE_ERRORS_ONLY
+
+
+def no_driver_errors() -> AbstractContextManager[None]:
+    """Translate all errors of the driver, for statements whose values are this package's own.
+
+    A trigger of another program, for example, must not end a worker.
+
+    Raises:
+        StatementFailedError: the database failed.
+    """
+    return _NO_ERRORS
 
 
 def is_of_values(state: str) -> bool:

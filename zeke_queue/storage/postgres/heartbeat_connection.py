@@ -8,7 +8,7 @@ from psycopg import AsyncConnection, IsolationLevel
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.error_mapping import translated
+from zeke_queue.storage.postgres.error_mapping import no_driver_errors, translated
 from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.session import SET_LOCAL, local_parameters
 from zeke_queue.storage.postgres.statements import statement
@@ -56,7 +56,7 @@ class HeartbeatConnection:
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; see ``WorkerStore``."""
         connection, self._idle = self._idle, None
-        with translated():
+        with no_driver_errors(), translated():
             if connection is None:
                 connection = await AsyncConnection.connect(self._conninfo, prepare_threshold=None)
                 await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)

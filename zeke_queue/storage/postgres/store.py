@@ -17,7 +17,7 @@ from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
 from zeke_queue.storage.postgres.claims import Claims, Wanted
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
-from zeke_queue.storage.postgres.error_mapping import value_errors_only
+from zeke_queue.storage.postgres.error_mapping import no_driver_errors, value_errors_only
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.overview import PostgresOverview
@@ -166,7 +166,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
     ) -> ClaimedJobs:
         """Lease due jobs of several queues at once, in claim order."""
-        return await self._claims.claim(Wanted(worker, capacity, check_limit(limit), bytes_max))
+        with no_driver_errors():
+            return await self._claims.claim(Wanted(worker, capacity, check_limit(limit), bytes_max))
 
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for."""
@@ -216,7 +217,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""
-        return dict(await self._pool.run("heartbeat", rows.of_worker(worker)))
+        with no_driver_errors():
+            return dict(await self._pool.run("heartbeat", rows.of_worker(worker)))
 
     def heartbeat_connection(self) -> HeartbeatConnection | None:
         """Return a connection outside the pool; none with a test's time, which belongs to its loop."""
@@ -225,7 +227,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
 
     async def deregister(self, worker: UUID) -> None:
         """Deregister a worker; jobs it still holds are overdue at once."""
-        await self._pool.run("deregister", {"worker": worker})
+        with no_driver_errors():
+            await self._pool.run("deregister", {"worker": worker})
 
     async def resume(self, ids: Sequence[UUID]) -> set[UUID]:
         """Put cancelled jobs back to created, due at once."""
@@ -239,7 +242,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         """Record whether the worker sleeps; notifications are received from then on."""
         if queues is not None:
             await self._listener.ready()
-        await self._pool.run("set_idle", {"worker": worker, "asleep": queues is not None})
+        with no_driver_errors():
+            await self._pool.run("set_idle", {"worker": worker, "asleep": queues is not None})
 
     async def wait_for_jobs(self, queues: Sequence[str], timeout: float) -> bool:
         """Sleep until one of the queues may have work, at most ``timeout`` seconds."""
