@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -13,7 +14,13 @@ from zeke_queue.core.leases import reconnect_time
 from zeke_queue.errors import StorageError, StorageUnavailableError
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import end
-from zeke_queue.worker.heartbeat_sender import PAUSE_MAX, UNANSWERED_MAX, HeartbeatSender, answer_timeout
+from zeke_queue.worker.heartbeat_sender import (
+    KEPT_SECONDS,
+    PAUSE_MAX,
+    UNANSWERED_MAX,
+    HeartbeatSender,
+    answer_timeout,
+)
 
 INTERVAL = 5.0
 STEP = 0.05
@@ -26,6 +33,7 @@ class Calls:
         sent: when each was sent.
         open: those without an answer.
         answer: "ok", "error", or "none" to leave them open until cancelled.
+        seconds: how long each needs until its answer "ok".
     """
 
     def __init__(self) -> None:
@@ -34,6 +42,8 @@ class Calls:
         self.open: list[asyncio.Future[None]] = []
         self.most = 0
         self.answer = "ok"
+        self.seconds = 0.0
+        self.answered = 0
         self.errors: list[StorageError] = []
 
     async def send(self) -> None:
@@ -48,6 +58,9 @@ class Calls:
                 await waiting
             finally:
                 self.open.remove(waiting)
+        if self.seconds:
+            await self.clock.sleep(self.seconds)
+        self.answered += 1
 
     async def advance(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP)):
@@ -55,15 +68,21 @@ class Calls:
             await turns(6)
 
 
-@pytest.fixture
-async def calls() -> AsyncIterator[Calls]:
+@asynccontextmanager
+async def sending(interval: float) -> AsyncIterator[Calls]:
     calls = Calls()
-    sender = HeartbeatSender(calls.send, calls.errors.append, INTERVAL, calls.clock, SeededEntropy(1))
+    sender = HeartbeatSender(calls.send, calls.errors.append, interval, calls.clock, SeededEntropy(1))
     running = asyncio.ensure_future(sender.run())
     await turns()
     yield calls
     await end(running)
     assert calls.open == []
+
+
+@pytest.fixture
+async def calls() -> AsyncIterator[Calls]:
+    async with sending(INTERVAL) as calls:
+        yield calls
 
 
 async def test_heartbeats_are_an_interval_apart(calls: Calls) -> None:
@@ -99,11 +118,46 @@ async def test_pauses_after_errors_are_short_and_grow(calls: Calls) -> None:
     assert len(calls.errors) == len(calls.sent)
 
 
-async def test_unanswered_heartbeats_are_limited_and_the_oldest_is_abandoned(calls: Calls) -> None:
+async def test_unanswered_heartbeats_are_limited(calls: Calls) -> None:
     calls.answer = "none"
     await calls.advance(60)
     assert calls.most == len(calls.open) == UNANSWERED_MAX
     assert len(calls.sent) >= 20
+
+
+async def test_heartbeat_without_an_answer_is_abandoned(calls: Calls) -> None:
+    calls.answer = "none"
+    await calls.advance(5.5)
+    (one,) = calls.open
+    calls.answer = "ok"
+    await calls.advance(KEPT_SECONDS - 1)
+    assert calls.open == [one]
+    await calls.advance(INTERVAL + 1)
+    assert (calls.open, calls.errors) == ([], [])
+
+
+@pytest.mark.parametrize(("interval", "seconds"), [(0.25, 0.5), (1, 2.5), (0.5, 4), (5, 8)])
+async def test_connecting_may_take_longer_than_the_interval(interval: float, seconds: float) -> None:
+    """The first host of a connection string is down, for example."""
+    async with sending(interval) as calls:
+        calls.seconds = seconds
+        await calls.advance(interval + seconds + STEP)
+        assert calls.answered >= 1
+        assert calls.errors == []
+
+
+async def test_late_error_of_an_abandoned_connection_is_not_reported(calls: Calls) -> None:
+    calls.answer = "none"
+    await calls.advance(6)
+    calls.answer = "ok"
+    await calls.advance(3)
+    assert calls.answered == 1
+    calls.open[0].set_exception(StorageUnavailableError("the server has closed it"))
+    await turns()
+    assert calls.errors == []
+    calls.answer = "error"
+    await calls.advance(5)
+    assert calls.errors
 
 
 async def test_answer_to_an_older_heartbeat_restores_the_interval(calls: Calls) -> None:

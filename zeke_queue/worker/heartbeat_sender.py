@@ -1,13 +1,15 @@
 """When to send heartbeats: at each interval, and in an outage as often as the lease requires.
 
 A heartbeat without an answer may be on a dead connection, so the next one follows on another connection, and
-either answer counts. After an error the pauses are short, since the lease runs out. Thousands of workers may
-reconnect at once, so the pauses differ.
+either answer counts. Of several without an answer the oldest is kept for longest, since a new connection may
+take longer than the pauses between them. After an error the pauses are short, since the lease runs out.
+Thousands of workers may reconnect at once, so the pauses differ.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.leases import reconnect_time
@@ -20,8 +22,11 @@ if TYPE_CHECKING:
     from zeke_queue.system.clock import Clock
     from zeke_queue.system.entropy import Entropy
 
-UNANSWERED_MAX: Final = 3
-"""Heartbeats without an answer at one time at most; then the oldest is abandoned for the next one."""
+UNANSWERED_MAX: Final = 4
+"""Heartbeats without an answer at one time at most; then the second oldest is abandoned for the next one."""
+
+KEPT_SECONDS: Final = 15.0
+"""Seconds after which each is abandoned: enough to connect past several hosts that are down."""
 
 PAUSE_MIN: Final = 0.1
 """Maximum seconds to the next heartbeat after a first failure; doubled with each further failure."""
@@ -62,26 +67,31 @@ class HeartbeatSender:
         self._clock = clock
         self._draws = entropy.stream("heartbeat")
         self._answers = 0
+        self._answered_at = -math.inf
         self._ended = Waiter()
 
     async def run(self) -> None:
         """Send heartbeats until cancelled; the caller has sent the first one."""
         failures = 0
-        unanswered: list[asyncio.Task[bool]] = []
+        unanswered: dict[asyncio.Task[bool], float] = {}
         abandoned: set[asyncio.Task[bool]] = set()
         await self._clock.sleep(self._interval)
         try:
             while True:
                 for one in [one for one in unanswered if one.done()]:
-                    unanswered.remove(one)
+                    del unanswered[one]
                     one.result()  # raises what is a bug
-                if len(unanswered) == UNANSWERED_MAX:
-                    oldest = unanswered.pop(0)
-                    oldest.cancel()
-                    abandoned.add(oldest)
-                    oldest.add_done_callback(abandoned.discard)
                 sent_at, answers = self._clock.monotonic(), self._answers
-                unanswered.append(newest := asyncio.ensure_future(self._is_answered()))
+                late = [one for one, since in unanswered.items() if sent_at - since >= KEPT_SECONDS]
+                if len(unanswered) == UNANSWERED_MAX and not late:
+                    late = [*unanswered][1:2]
+                for one in late:
+                    del unanswered[one]
+                    one.cancel()
+                    abandoned.add(one)
+                    one.add_done_callback(abandoned.discard)
+                newest = asyncio.ensure_future(self._is_answered(sent_at))
+                unanswered[newest] = sent_at
                 await self._wait(newest, sent_at + answer_timeout(self._interval))
                 if self._answers > answers:
                     failures = 0
@@ -101,15 +111,20 @@ class HeartbeatSender:
                 return
             await self._ended.wait_for(left, self._clock)
 
-    async def _is_answered(self) -> bool:
-        """Send a heartbeat; return whether it was answered."""
+    async def _is_answered(self, sent_at: float) -> bool:
+        """Send a heartbeat; return whether it was answered.
+
+        An error that arrives after the answer to a later heartbeat says nothing.
+        """
         try:
             await self._send()
         except StorageError as error:
-            self._failed(error)
+            if sent_at > self._answered_at:
+                self._failed(error)
             return False
         else:
             self._answers += 1
+            self._answered_at = max(self._answered_at, sent_at)
             return True
         finally:
             self._ended.notify()
