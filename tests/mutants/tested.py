@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from tests.mutants.edges import EDGES
+from tests.mutants.heartbeat import HEARTBEAT
 from tests.mutants.patching import Tested, install
 from tests.mutants.patching import tested as _tested
 
@@ -22,6 +23,7 @@ OUT: Final = "--in-this-process"
 
 
 TESTED: Final[tuple[Tested, ...]] = (
+    *HEARTBEAT,
     _tested(
         "locked-job-stops-the-rescue",
         "zeke_queue.maintenance.rescuer",

@@ -82,6 +82,30 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_and_run_once(
     assert {(job.row_state, job.attempt, job.retry_count) for job in jobs} == {(COMPLETED, 2, 0)}
 
 
+async def test_locked_job_of_a_claim_with_a_lost_answer_delays_only_itself(
+    place: Place, lines: Lines
+) -> None:
+    work = Handler(place)
+    work.go.set()
+    async with place.working(**BEATING):
+        await until(place.asleep)
+        place.storage.cut["claim"] = "after"
+        locked, *others = [await place.send(work.task) for _ in range(3)]
+        await until(lambda: all(place.state(job_id) is ACTIVE for job_id in (locked, *others)))
+        async with place.storage.real.transaction() as foreign:
+            await foreign.lock_attempt(locked, 1)
+            place.storage.mend()
+            place.keep_advancing()
+            others.append(await place.send(work.task))
+            await until(lambda: [place.state(job_id) for job_id in others] == [COMPLETED] * 3)
+            beats = place.storage.calls.count("heartbeat")
+            await until(lambda: place.storage.calls.count("heartbeat") > beats + 4)
+            assert place.state(locked) is ACTIVE
+            assert lines.messages.count("unknown_jobs_released") == 1
+        await until(lambda: place.state(locked) is COMPLETED)
+    assert lines.messages.count("unknown_jobs_released") == 2
+
+
 async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place: Place, lines: Lines) -> None:
     work = Handler(place)
     async with place.working(**BEATING) as worker:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavailableError
 from zeke_queue.model import RowState, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
@@ -116,13 +116,16 @@ async def test_job_cancelled_while_the_loop_is_blocked_is_interrupted_afterwards
             await ended.wait()
 
 
-async def test_error_in_the_thread_is_logged_once_and_heartbeats_go_on(storage: Apart, lines: Lines) -> None:
+@pytest.mark.parametrize("error", [StorageUnavailableError, StatementFailedError])
+async def test_error_in_the_thread_is_logged_once_and_heartbeats_go_on(
+    storage: Apart, lines: Lines, error: type[StorageError]
+) -> None:
     catalog = Catalog()
     fails = True
 
     def answer() -> dict[UUID, int]:
         if fails:
-            raise StorageUnavailableError("away")
+            raise error("away")
         return storage.held()
 
     @catalog.task("work")
@@ -137,6 +140,38 @@ async def test_error_in_the_thread_is_logged_once_and_heartbeats_go_on(storage: 
         assert lines.messages.count("heartbeat_failed") == 1
         fails = False
         await until(lambda: "heartbeat_answered" in lines.messages)
+
+
+async def test_outage_that_was_logged_already_is_not_logged_for_heartbeats(
+    storage: Apart, lines: Lines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing here waits, so no other call and no heartbeat comes between."""
+    catalog = Catalog()
+    error = StorageUnavailableError("away")
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    async with _worker(Queue(catalog, storage, settings=Settings.load())) as worker:
+        assert worker._lifecycle is not None
+        pool, heartbeat = worker._lifecycle.shared.storage, worker._lifecycle.heartbeat
+        with monkeypatch.context() as patched:
+            patched.setattr(storage, "get", failing(error))
+            with pytest.raises(StorageUnavailableError):
+                await pool.get([])
+        heartbeat._failed(error)
+        assert lines.messages[-1] == "storage_unavailable"
+        await pool.get([])
+        assert lines.messages[-1] == "storage_back"
+        heartbeat._failed(error)
+        assert lines.messages[-1] == "heartbeat_failed"
+
+
+def failing(error: Exception) -> Callable[..., Awaitable[Any]]:
+    async def fail(**_: object) -> Any:
+        raise error
+
+    return fail
 
 
 async def test_bug_in_the_thread_ends_the_worker(storage: Apart) -> None:

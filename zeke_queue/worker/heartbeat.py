@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from zeke_queue.errors import StorageError
+from zeke_queue.errors import LockTimeoutError, StorageError
 from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter
@@ -62,7 +62,7 @@ class Heartbeat(Part):
         self._entropy = entropy
         self._renewed = Waiter()
         self._found = Waiter()
-        self._failing = False
+        self._failing = self._reported = False
         self._logs_from = -math.inf
         self._lost: list[LeasedJob] = []
         self._unknown: list[Released] = []
@@ -97,9 +97,7 @@ class Heartbeat(Part):
             sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
             await sender.run()
             return
-        thread = HeartbeatThread(
-            self._shared, self._connection, self._renew, self._answered, self._thread_failed
-        )
+        thread = HeartbeatThread(self._shared, self._connection, self._renew, self._answered, self._failed)
         await thread.run(self._interval, self._entropy)
 
     async def tend(self) -> None:
@@ -144,7 +142,8 @@ class Heartbeat(Part):
         if self._failing:
             # The database that answers now may be a standby whose row of this worker is older.
             self._failing = False
-            if self._connection is not None:
+            if self._reported:
+                self._reported = False
                 log.get_logger().info("heartbeat_answered")
             self._state.claims.idle = None
             self._state.claims.wake()
@@ -157,9 +156,15 @@ class Heartbeat(Part):
             self._found.notify()
 
     async def _release(self) -> None:
+        """Release the unknown jobs; later answers show those again that another transaction has locked."""
         unknown, self._unknown = self._unknown, []
-        if unknown:
-            released = await self._storage.settle(released=unknown)
+        if not unknown:
+            return
+        try:
+            released = await self._storage.settle(released=unknown, skip_locked=True)
+        except LockTimeoutError as error:
+            released = error.changed
+        if released:
             log.get_logger().warning("unknown_jobs_released", jobIds=[str(one) for one in sorted(released)])
 
     async def _log_lost(self) -> None:
@@ -176,16 +181,18 @@ class Heartbeat(Part):
                 status = None if stored is None else stored.status.value
                 log.get_logger().warning("lease_lost", **job.log_fields(), status=status)
 
-    def _thread_failed(self, error: StorageError) -> None:
-        """Log the first error of an outage; ``StorageHealth`` does not see errors of this connection."""
-        if not self._failing:
-            log.get_logger().warning("heartbeat_failed", error=str(error))
-        self._failed(error)
-
     def _failed(self, error: StorageError) -> None:
-        """Log a refusal, once per interval at most; repetitions are more frequent."""
+        """Log the first error of an outage, and refusals once per interval; repetitions are more frequent.
+
+        ``StorageHealth`` logs outages too, but does not see the errors of this connection.
+        """
         self._failing = True
         now = self._clock.monotonic()
-        if now >= self._logs_from:
-            self._logs_from = now + self._interval
+        if self._connection is not None and not (self._reported or self._health.unavailable):
+            self._reported = True
+            log.get_logger().warning("heartbeat_failed", error=str(error))
+        elif now >= self._logs_from:
             log_refusal("heartbeat", error)
+        else:
+            return
+        self._logs_from = now + self._interval

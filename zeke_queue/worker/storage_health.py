@@ -33,6 +33,11 @@ class StorageHealth:
         self._random = entropy.stream("link")
         self._lost_at: float | None = None
 
+    @property
+    def unavailable(self) -> bool:
+        """Whether there was no answer since an outage was logged."""
+        return self._lost_at is not None
+
     async def observe(self, call: Call, proceed: Callable[[], Awaitable[Any]]) -> Any:
         """Make a call, and log whether the storage is unavailable since then, or back."""
         try:
