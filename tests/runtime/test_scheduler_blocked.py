@@ -12,13 +12,17 @@ import pytest
 from tests.clocks import START, FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.storages import on_both_storages
+from tests.runtime.catalogs import mail_catalog
+from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import MINUTE, Ticking, instant, ticks_by_schedule
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import turns, until
 from zeke_queue.client.queue import Queue
-from zeke_queue.core.timeouts import TICK_LOCK_SECONDS
+from zeke_queue.core.timeouts import SLOW_MAX, TICK_LOCK_SECONDS
+from zeke_queue.errors import StatementTimeoutError
 from zeke_queue.maintenance.scheduler import ABSENT_TRIES
 from zeke_queue.model import CatchUp, JobQuery
+from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 
 RETRY = 5
@@ -131,3 +135,28 @@ async def test_deleted_schedule_is_tried_a_few_times_only(
     await scheduler.tick()
     await scheduler.tick(MINUTE)
     assert len((await ticks_by_schedule(queue))["blocked"]) == 1
+
+
+async def test_slow_schedule_is_postponed_and_the_others_are_served(clock: FrozenClock) -> None:
+    tries, slow = 0, {"s0"}
+
+    def check(call: Call) -> None:
+        nonlocal tries
+        if call.verb == "insert" and any(job.singleton_key in slow for job in call.arguments["jobs"]):
+            tries += 1
+            raise StatementTimeoutError("it took too long")
+
+    intercepted = Intercepted(clock)
+    queue = Queue(mail_catalog(), intercepted.storage, clock=clock)
+    scheduler = Ticking(queue, clock)
+    for number in range(2 * SLOW_MAX):
+        await queue.schedules.put(f"s{number}", "* * * * *", task="clean", singleton_key=f"s{number}")
+    await scheduler.tick()
+    intercepted.before = check
+    assert len(await scheduler.tick(MINUTE)) == 2 * SLOW_MAX - 1
+    assert tries == 2, "once with the others, and once by itself"
+    slow |= {f"s{number}" for number in range(2 * SLOW_MAX)}
+    tries = 0
+    with pytest.raises(StatementTimeoutError):
+        await scheduler.tick(MINUTE)
+    assert tries == 1 + SLOW_MAX, "the server is too slow for all"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
-from zeke_queue.errors import LockTimeoutError, StorageUnavailableError, UsageError
+from zeke_queue.core.timeouts import SLOW_MAX
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError, UsageError
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
 from zeke_queue.task.prepare import second_tries
@@ -138,6 +139,7 @@ class Scheduler:
         self._declared = declared
         self._upcoming = math.inf
         self.behind = False
+        self._slow = 0
         self._blocked: dict[str, _Blocked] = {}
         self._log = get_logger()
 
@@ -178,7 +180,7 @@ class Scheduler:
             The ids of the sent jobs. A tick that a uniqueness rule refused counts as served.
         """
         sent: list[UUID] = []
-        self._upcoming = math.inf
+        self._upcoming, self._slow = math.inf, 0
         self.behind = True
         for _ in range(BATCHES):
             served = await self._serve()
@@ -249,9 +251,11 @@ class Scheduler:
             for schedule, now in found.values():
                 self._block(schedule, now, error)
             return []
-        except StorageUnavailableError:
-            raise
-        except Exception as error:  # noqa: BLE001 - a failing schedule must not stop the others
+        except Exception as error:
+            self._slow += isinstance(error, StatementTimeoutError)
+            if _is_outage(error) or self._slow == SLOW_MAX:
+                raise
+            # It must not stop the others.
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
         else:
             self._unblock(name, served, found=bool(found))
@@ -342,8 +346,9 @@ class Scheduler:
 
 
 def _is_outage(error: Exception) -> bool:
-    """Return whether the storage is unavailable, and not only a row that a schedule needs."""
-    return isinstance(error, StorageUnavailableError) and not isinstance(error, LockTimeoutError)
+    """Return whether the storage did not answer; a statement that it gave up concerns its schedule alone."""
+    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
+    return isinstance(error, StorageUnavailableError) and not answered
 
 
 async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list[UUID | None]:
