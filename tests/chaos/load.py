@@ -70,6 +70,7 @@ class Load:
         self.repeated: dict[UUID, tuple[int, float]] = {}
         self.failed: Counter[str] = Counter()
         self._open: Counter[str] = Counter()
+        self._ended: set[UUID] = set()
 
     async def run(self) -> None:
         """Send and follow until ``stop``; all streams have ended then."""
@@ -97,17 +98,25 @@ class Load:
             self.lines[tail.node] += new
             ended = [line for line in new if line.what == RETURNED]
             self.ends += [line.at for line in ended]
-            self._open.subtract(line.task for line in ended)
+            fresh = {line.job: line.task for line in ended if line.job not in self._ended}
+            self._open.subtract(fresh.values())
+            self._ended.update(fresh)
 
     async def _feed(self) -> None:
         while not self._stopping:
-            room = {name: most - self._open[name] for name, most in AHEAD.items()}
-            if sum(room.values()) < BATCH:
+            if batch := self.next_batch():
+                await self.send(batch)
+            else:
                 await self._queue.clock.sleep(_BETWEEN_READS / 4)
-                continue
-            await self._send({self._new_id(): name for name, count in room.items() for _ in range(count)})
 
-    async def _send(self, batch: Mapping[UUID, str]) -> None:
+    def next_batch(self) -> dict[UUID, str]:
+        """Return the jobs that are to be sent now: as many of each task as have ended since."""
+        room = {name: most - self._open[name] for name, most in AHEAD.items()}
+        if sum(room.values()) < BATCH:
+            return {}
+        return {self._new_id(): name for name, count in room.items() for _ in range(count)}
+
+    async def send(self, batch: Mapping[UUID, str]) -> None:
         """Send a batch until it is acknowledged; its jobs have ids, so a repetition stores none twice."""
         jobs = [Send(name, {"n": 1}, id=job) for job, name in batch.items()]
         while True:
@@ -126,7 +135,7 @@ class Load:
     async def _follow(self, client: JobsClient) -> None:
         while not self._stopping:
             job = self._new_id()
-            await self._send({job: "streamed"})
+            await self.send({job: "streamed"})
             try:
                 async with asyncio.timeout(_STREAM_SECONDS):
                     complaint = await self._watch(client, job)
