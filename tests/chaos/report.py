@@ -44,7 +44,7 @@ def table(results: Mapping[str, Result]) -> str:
             numbers = (verdict.sent, verdict.once, again, verdict.lost, verdict.stuck, unexplained)
             lines.append([shown, name, *(f"{number}" for number in numbers), recovery, ratio])
             shown = recovery = ratio = ""
-    reasons = [line for fault, result in results.items() for line in _reasons(fault, result.verdicts)]
+    reasons = [line for fault, result in results.items() for line in _reasons(fault, result)]
     return "\n".join([*_aligned(lines), *(["", *reasons] if reasons else [])])
 
 
@@ -98,11 +98,12 @@ def from_json(text: str) -> tuple[dict[str, Result], Mapping[str, Any]]:
     return results, content["about"]
 
 
-def _reasons(fault: str, verdicts: Mapping[str, Verdict]) -> Iterator[str]:
+def _reasons(fault: str, result: Result) -> Iterator[str]:
     """Yield a line for each reason of repetitions, with how many jobs of each workload it had."""
+    yield from (f"- {fault}: {text}" for text in result.complaints)
     for what, column in (("", "again"), ("UNEXPLAINED: ", "unexplained")):
         counts: dict[str, list[str]] = {}
-        for name, verdict in verdicts.items():
+        for name, verdict in result.verdicts.items():
             for reason, count in getattr(verdict, column).items():
                 counts.setdefault(reason, []).append(f"{count} of {name}")
         yield from (f"- {fault}: {what}{reason}: {'; '.join(of)}" for reason, of in counts.items())

@@ -114,6 +114,7 @@ def test_table_has_reasons_and_complaints() -> None:
     assert "| kill  | plain    |    2 |    1 |     1 |    0 |     0 |           0 |" in shown
     assert "0.95" in shown
     assert "- kill: worker killed: 1 of plain; 2 of ticks" in shown
+    assert "- kill: w1 did not stop" in shown
     assert "- kill: UNEXPLAINED: executed again: 1 of ticks" in shown
     assert complaints(results) == ["kill: w1 did not stop", f"kill: ticks: executed again: job {JOBS[0]}"]
     assert not results["kill"].is_passed
