@@ -18,6 +18,14 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "locked_job_of_a_claim",
     ),
     tested(
+        "settled-job-taken-for-unknown",
+        "zeke_queue.worker.unknown_jobs",
+        " or sent.answers < self.answers:\n",
+        ":\n",
+        "A job that was settled while two heartbeats were without an answer is released.",
+        "tests/unit/test_unknown_jobs.py",
+    ),
+    tested(
         "oldest-heartbeat-given-up-first",
         "zeke_queue.worker.heartbeat_sender",
         "late = [*unanswered][1:2]",

@@ -83,7 +83,7 @@ MUTANTS = (
     Mutant(
         "beat-drops-new-claims",
         STATE,
-        "            and job.claim <= claims_ended\n",
+        "            and job.claim <= sent.claims_ended\n",
         "",
         "A job claimed during a heartbeat is dropped, since the answer does not contain it.",
         where=("transactions",),

@@ -172,7 +172,7 @@ class Machine(RuleBasedStateMachine):
                 self.held.pop(job_id, None)
         self.state.renew(self.now + LEASE)
         known = {job.claimed.id for job in self.state.jobs}
-        gone, released = self.state.compare(answer, self.state.claims_ended)
+        gone, released = self.state.compare(answer, self.state.sent())
         assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
         assert all(job.claimed.id not in answer for job in gone), "what is still leased goes on"
         unknown = {job_id for job_id in answer if job_id not in known}

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.leased_job import LeasedJob
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.state import Action
+    from zeke_queue.worker.unknown_jobs import Sent
 
 
 class Heartbeat(Part):
@@ -73,10 +74,10 @@ class Heartbeat(Part):
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        sent_at, claims_ended = self._clock.monotonic(), self._state.claims_ended
+        sent_at, sent = self._clock.monotonic(), self._state.sent()
         answer = await self._storage.heartbeat(self._info)
         self._renew(sent_at)
-        self._answered(answer, claims_ended)
+        self._answered(answer, sent)
 
     async def release_unknown(self) -> None:
         """Release jobs that only the storage knows this worker holds: those of claims whose answer was lost.
@@ -134,7 +135,7 @@ class Heartbeat(Part):
         self._state.renew(sent_at + self._info.lease)
         self._monitor.answered(self._clock.monotonic())
 
-    def _answered(self, answer: Mapping[UUID, int], claims_ended: int) -> None:
+    def _answered(self, answer: Mapping[UUID, int], sent: Sent) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""
         if self._state.alive_until > self._clock.monotonic():
             # Otherwise the answer took too long: the lease that it grants has ended as well.
@@ -148,7 +149,7 @@ class Heartbeat(Part):
             self._state.claims.idle = None
             self._state.claims.wake()
             self._wake_claims.notify()
-        lost, self._unknown = self._state.compare(answer, claims_ended)
+        lost, self._unknown = self._state.compare(answer, sent)
         if lost:
             self._carry_out(self._state.lose(lost, self._clock.monotonic()))
             self._lost += lost

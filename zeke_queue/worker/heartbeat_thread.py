@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.workers import HeartbeatStore
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.loops import Shared
+    from zeke_queue.worker.unknown_jobs import Sent
 
 
 class HeartbeatThread(Part):
@@ -33,7 +34,7 @@ class HeartbeatThread(Part):
     Args:
         connection: sends the heartbeats; closed at the end.
         renew: called in the thread with the time when an answered heartbeat was sent.
-        answered: called on the worker's loop with an answer, and with the claims that had ended before.
+        answered: called on the worker's loop with an answer, and with what had happened before it was sent.
         failed: called on the worker's loop with the error of a heartbeat.
     """
 
@@ -42,7 +43,7 @@ class HeartbeatThread(Part):
         shared: Shared,
         connection: HeartbeatStore,
         renew: Callable[[float], None],
-        answered: Callable[[Mapping[UUID, int], int], None],
+        answered: Callable[[Mapping[UUID, int], Sent], None],
         failed: Callable[[StorageError], None],
     ) -> None:
         super().__init__(shared)
@@ -71,10 +72,10 @@ class HeartbeatThread(Part):
             await self._connection.close()
 
     async def _send(self) -> None:
-        sent_at, claims_ended = self._clock.monotonic(), self._state.claims_ended
+        sent_at, sent = self._clock.monotonic(), self._state.sent()
         answer = await self._connection.heartbeat(self._info)
         self._renew(sent_at)
-        self._post("answer", lambda: self._answered(answer, claims_ended))
+        self._post("answer", lambda: self._answered(answer, sent))
 
     def _post_error(self, error: StorageError) -> None:
         self._post("error", lambda: self._failed(error))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from zeke_queue.model import Failed, Released
 from zeke_queue.worker.claims import ClaimState, Load
 from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob
-from zeke_queue.worker.unknown_jobs import UnknownJobs
+from zeke_queue.worker.unknown_jobs import Sent, UnknownJobs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -238,13 +238,15 @@ class WorkerState:
         with self._renewing:
             self.alive_until = max(self.alive_until, until)
 
-    def compare(
-        self, answer: Mapping[UUID, int], claims_ended: int
-    ) -> tuple[list[LeasedJob], list[Released]]:
+    def sent(self) -> Sent:
+        """Return what ``compare`` needs to know of a heartbeat that is sent now; from any thread."""
+        return Sent(self.claims_ended, self.unknown.answers)
+
+    def compare(self, answer: Mapping[UUID, int], sent: Sent) -> tuple[list[LeasedJob], list[Released]]:
         """Compare the held jobs with a heartbeat's answer: the attempt of each job that the storage has.
 
         Args:
-            claims_ended: the count when the heartbeat was sent; jobs of later claims may be missing.
+            sent: what had happened when the heartbeat was sent; jobs of later claims may be missing.
 
         Returns:
             The jobs that are lost: cancelled, or given to others; and those to release, which only the
@@ -254,11 +256,11 @@ class WorkerState:
             job
             for job in self.jobs
             if job.stage != SETTLING
-            and job.claim <= claims_ended
+            and job.claim <= sent.claims_ended
             and answer.get(job.claimed.id) != job.claimed.attempt
         ]
         known = {job.claimed.id: job.claimed.attempt for job in self.jobs}
-        return lost, self.unknown.find(known, answer, ended=claims_ended, begun=self.claims_begun)
+        return lost, self.unknown.find(known, answer, sent, begun=self.claims_begun)
 
     def lose(self, jobs: Sequence[LeasedJob], now: float) -> list[Action]:
         """Give up jobs that this worker no longer holds: interrupt their handlers, and settle nothing."""

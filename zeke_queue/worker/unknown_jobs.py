@@ -6,7 +6,7 @@ such a job before its deadline, since its worker lives.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zeke_queue.model import Released
 
@@ -15,18 +15,33 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 
+class Sent(NamedTuple):
+    """What had happened when a heartbeat was sent.
+
+    Attributes:
+        claims_ended: how many claims were answered or had failed.
+        answers: in how many answers unknown jobs were looked for.
+    """
+
+    claims_ended: int
+    answers: int
+
+
 class UnknownJobs:
     """Finds unknown jobs in the answers to heartbeats, each of which has the attempt of each held job.
 
-    A job that is unknown in one answer may be about to arrive with a claim under way. So it is released when
-    a second answer has it as well, whose heartbeat was sent after these claims had ended.
+    A job that is unknown in one answer may be about to arrive with a claim under way, or was settled after
+    the heartbeat was sent. So it is released when a second answer has it as well, whose heartbeat was sent
+    after the first answer, and after these claims had ended.
 
     Attributes:
         suspected: the jobs that were unknown in the last answer, with their attempts.
+        answers: in how many answers it has looked.
     """
 
     def __init__(self) -> None:
         self.suspected: dict[tuple[UUID, int], None] = {}
+        self.answers = 0
         self._claims = 0
         self._left: dict[tuple[UUID, int], None] = {}
 
@@ -35,21 +50,22 @@ class UnknownJobs:
         self._left[job, attempt] = None
 
     def find(
-        self, known: Mapping[UUID, int], answer: Mapping[UUID, int], *, ended: int, begun: int
+        self, known: Mapping[UUID, int], answer: Mapping[UUID, int], sent: Sent, *, begun: int
     ) -> list[Released]:
         """Return the jobs to release.
 
         Args:
             known: the attempts of the jobs that the worker knows now.
             answer: the attempts of those that the storage holds for it.
-            ended: how many claims had ended when the heartbeat was sent.
-            begun: how many have begun by now.
+            sent: what had happened when the heartbeat was sent.
+            begun: how many claims have begun by now.
         """
         self._left = {key: None for key in self._left if answer.get(key[0]) == key[1]}
-        if ended < self._claims:
+        if sent.claims_ended < self._claims or sent.answers < self.answers:
             return []
         unknown = {
             key: None for key in answer.items() if known.get(key[0]) != key[1] and key not in self._left
         }
         before, self.suspected, self._claims = self.suspected, unknown, begun
+        self.answers += 1
         return [Released(*key) for key in unknown if key in before]
