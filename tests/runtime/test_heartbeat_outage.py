@@ -15,6 +15,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import PermissionDeniedError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import Completed, QueueCapacity, RowState
+from zeke_queue.task.context import JobContext
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
 ACTIVE, CANCELLED, EXPIRED = RowState.ACTIVE, RowState.CANCELLED, RowState.EXPIRED
@@ -346,6 +347,27 @@ async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
     jobs = [await place.job(job_id) for job_id in sent]
     assert [job.row_state for job in jobs] == [COMPLETED, COMPLETED, FAILED, COMPLETED, COMPLETED]
     assert "the driver can't encode" in jobs[2].output["message"]
+
+
+async def test_job_does_not_begin_after_the_end_of_the_lease(place: Place) -> None:
+    """A handler has blocked the loop until then; other workers may have taken the jobs claimed ahead."""
+    ran: list[tuple[int, int]] = []
+
+    @place.catalog.task("work")
+    async def work(n: int, job: JobContext) -> None:
+        ran.append((n, job.attempt))
+        if n == 1:  # no timer of the loop runs before the next job
+            assert one._lifecycle is not None
+            one._lifecycle.shared.state.alive_until = place.clock.monotonic()
+
+    async with place.working(concurrency=1, **BEATING) as one:
+        await place.send(work, 0)
+        await one.drain()  # it is known to be quick from here on, and claimed ahead
+        sent = [await place.send(work, n) for n in (1, 2)]
+        place.keep_advancing()
+        await until(lambda: place.state(sent[1]) is COMPLETED)
+    assert [n for n, _ in ran] == [0, 1, 2]
+    assert ran[2][1] > 1
 
 
 async def test_jobs_claimed_early_are_released_for_other_workers(place: Place) -> None:

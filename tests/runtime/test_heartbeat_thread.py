@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
 
@@ -18,10 +19,17 @@ from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavail
 from zeke_queue.model import RowState, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.clock import SystemClock
+from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.system.loop_thread import run_now
 from zeke_queue.system.settings import Settings
+from zeke_queue.system.waiting import Waiter
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.worker import Worker
+from zeke_queue.worker.heartbeat_thread import BLOCKED_LEASES, HeartbeatThread
+from zeke_queue.worker.loops import Shared
 from zeke_queue.worker.state import WorkerState
+from zeke_queue.worker.storage_health import StorageHealth
+from zeke_queue.worker.unknown_jobs import Sent
 
 
 class Heartbeats:
@@ -98,22 +106,110 @@ async def test_lease_is_renewed_while_the_loop_is_blocked(storage: Apart) -> Non
 
 async def test_job_cancelled_while_the_loop_is_blocked_is_interrupted_afterwards(storage: Apart) -> None:
     catalog = Catalog()
-    ended = asyncio.Event()
+    began, ended = asyncio.Event(), asyncio.Event()
 
     @catalog.task("waits")
     async def waits() -> None:
+        began.set()
         try:
             await asyncio.Event().wait()
         finally:
             ended.set()
 
+    @catalog.task("blocks")
+    async def blocks(job_id: str) -> bool:
+        run_now(storage.cancel([UUID(job_id)]))
+        for _ in range(3):
+            assert storage.heartbeats.sent.acquire(timeout=PATIENCE)
+        return ended.is_set()
+
     queue = Queue(catalog, storage, settings=Settings.load())
     async with _worker(queue):
-        run = await queue.send(waits)
-        await until(lambda: storage.tables.active)
-        await queue.cancel(run.id)
+        waiting = await queue.send(waits)
+        await began.wait()
+        blocking = await queue.send(blocks, str(waiting.id))
+        assert await blocking.result(timeout=PATIENCE) is False
         async with asyncio.timeout(PATIENCE):
             await ended.wait()
+
+
+class Reports:
+    """A thread's heartbeats, sent on the loop of the test, and what reaches the worker.
+
+    Nothing is delivered before the test yields, as if a handler blocked the loop.
+    """
+
+    def __init__(self, storage: Apart) -> None:
+        self.clock = FrozenClock()
+        self.info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 10.0)
+        self.renewed: list[float] = []
+        self.answers: list[Mapping[UUID, int]] = []
+        self.errors: list[StorageError] = []
+        state = WorkerState({}, 1, 1.0)
+        health = StorageHealth(self.clock, SeededEntropy(1))
+        shared = Shared(self.info, storage, health, state, self.clock, wake_claims=Waiter())
+        self.thread = HeartbeatThread(
+            shared, storage.heartbeats, self.renewed.append, self._answered, self.errors.append
+        )
+
+    def _answered(self, answer: Mapping[UUID, int], _sent: Sent) -> None:
+        self.answers.append(answer)
+
+
+async def test_only_the_latest_answer_and_error_wait_for_a_blocked_loop(storage: Apart) -> None:
+    reports = Reports(storage)
+    for n in range(3):
+        storage.heartbeats.answer = lambda n=n: {UUID(int=n): 1}
+        await reports.thread._send()
+        reports.thread._post_error(StorageUnavailableError(f"{n}"))
+    assert (reports.answers, len(reports.renewed)) == ([], 3)
+    await turns()
+    assert reports.answers == [{UUID(int=2): 1}]
+    assert [str(error) for error in reports.errors] == ["2"]
+
+
+async def test_heartbeats_stop_while_the_loop_is_blocked_for_several_leases(
+    storage: Apart, lines: Lines
+) -> None:
+    reports = Reports(storage)
+    await reports.thread._send()
+    reports.clock.advance(BLOCKED_LEASES * reports.info.lease)
+    await reports.thread._send()
+    assert (len(reports.renewed), lines.messages) == (2, [])
+    for _ in range(2):
+        reports.clock.advance(1)
+        await reports.thread._send()
+    assert (len(reports.renewed), lines.messages) == (2, ["heartbeats_stopped"])
+    await turns()
+    await reports.thread._send()
+    assert len(reports.renewed) == 3
+
+
+async def test_heartbeats_go_on_after_a_long_time_without_answers(storage: Apart) -> None:
+    """The process was stopped, or the database was away: nothing waits for the loop."""
+    reports = Reports(storage)
+    await reports.thread._send()
+    await turns()
+    reports.clock.advance(10 * BLOCKED_LEASES * reports.info.lease)
+    await reports.thread._send()
+    assert len(reports.renewed) == 2
+
+
+async def test_worker_ends_while_handlers_use_up_the_executor_of_the_loop(storage: Apart) -> None:
+    catalog = Catalog()
+    go = threading.Event()
+
+    @catalog.task("work")
+    async def work() -> None: ...
+
+    with ThreadPoolExecutor(1) as executor:
+        asyncio.get_running_loop().set_default_executor(executor)
+        async with _worker(Queue(catalog, storage, settings=Settings.load())):
+            busy = asyncio.get_running_loop().run_in_executor(None, go.wait)
+        ended = (storage.heartbeats.closed, storage.dump().workers)
+        go.set()
+        await busy
+    assert ended == (True, [])
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError, StatementFailedError])

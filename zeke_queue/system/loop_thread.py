@@ -49,6 +49,7 @@ class LoopThread(Generic[V]):
         self._closed = False
         # A coroutine that is scheduled after the loop's last step would never return.
         self._scheduling = threading.Lock()
+        self._ended: Future[None] = Future()
         opened: Future[V] = Future()
         self._thread = threading.Thread(target=self._serve, args=(resource, opened), name=name, daemon=True)
         self._thread.start()
@@ -99,18 +100,26 @@ class LoopThread(Generic[V]):
                 raise LoopClosedError
             return Context().run(asyncio.run_coroutine_threadsafe, work, self._loop)
 
-    def close(self) -> None:
-        """Close the resource, cancel what still runs, and end the thread; wait for it 5 seconds at most."""
+    def stop(self) -> Future[None]:
+        """Close the resource, cancel what still runs, and end the thread; return the future of its end."""
         with self._scheduling:
             if not self._closed and not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(self._stopped.set)
             self._closed = True
+        return self._ended
+
+    def close(self) -> None:
+        """Do the same, and wait for the end of the thread, 5 seconds at most."""
+        self.stop()
         if threading.current_thread() is not self._thread:  # a finalizer may run in any thread
             self._thread.join(_JOIN_SECONDS)
 
     def _serve(self, resource: AbstractAsyncContextManager[V], opened: Future[V]) -> None:
-        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
-            runner.run(self._hold(resource, opened))
+        try:
+            with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+                runner.run(self._hold(resource, opened))
+        finally:
+            self._ended.set_result(None)
 
     async def _hold(self, resource: AbstractAsyncContextManager[V], opened: Future[V]) -> None:
         try:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from zeke_queue.worker.job_context import ContextServices
     from zeke_queue.worker.leased_job import LeasedJob, Outcome
     from zeke_queue.worker.outcomes import Outcomes
+    from zeke_queue.worker.state import WorkerState
 
 
 class Attempts:
@@ -28,6 +29,7 @@ class Attempts:
         threads: runs sync handlers.
         processes: runs handlers with ``process=True``.
         services: shared by the contexts of all jobs.
+        state: knows the end of the lease.
     """
 
     def __init__(
@@ -37,8 +39,11 @@ class Attempts:
         threads: SyncExecutor,
         processes: ProcessExecutor,
         services: ContextServices,
+        *,
+        state: WorkerState,
     ) -> None:
         self._tasks = tasks
+        self._state = state
         self._services = services
         self._outcomes = outcomes
         self._threads = threads
@@ -55,6 +60,9 @@ class Attempts:
                 # Its time ran out before it began, and would again, so releasing it would never end.
                 return self._outcomes.expired(job)
             # It waited here for too long, which is not the handler's fault.
+            return Released(claimed.id, claimed.attempt)
+        if job.started >= self._state.alive_until:
+            # The loop was blocked until after the end of the lease; another worker may run it.
             return Released(claimed.id, claimed.attempt)
         try:
             payload = task.validate_json(claimed.data)

@@ -1,7 +1,8 @@
 """Heartbeats from a thread with an event loop and a connection of its own.
 
 So a handler that blocks the worker's loop, or a pool that others have used up, does not end the lease. Code
-that holds the interpreter's lock for as long still does.
+that holds the interpreter's lock for as long still does. So does a loop that is blocked for several leases:
+it may never run again, and other workers can run the jobs that have not begun.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from zeke_queue.system import logging as log
 from zeke_queue.system.loop_thread import LoopThread
+from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.worker.heartbeat_sender import HeartbeatSender
 from zeke_queue.worker.loops import Part
 
@@ -24,6 +27,12 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.unknown_jobs import Sent
+
+BLOCKED_LEASES: Final = 4
+"""For how many leases (each as long as a heartbeat is valid) heartbeats go on while the loop is blocked."""
+
+CLOSE_SECONDS: Final = 2.0
+"""Seconds that a worker which ends waits for the end of the thread at most."""
 
 
 class HeartbeatThread(Part):
@@ -54,28 +63,52 @@ class HeartbeatThread(Part):
         self._loop = asyncio.get_running_loop()
         self._posting = threading.Lock()
         self._posted: dict[str, Callable[[], None]] = {}
+        self._posted_at = 0.0
+        self._stopped = False
 
     async def run(self, interval: float, entropy: Entropy) -> None:
         """Send heartbeats until cancelled; the caller has sent the first one."""
         sender = HeartbeatSender(self._send, self._post_error, interval, self._clock, entropy)
-        thread = LoopThread("zeke-heartbeat", self._open())
+        thread = LoopThread("zeke-heartbeat", self._sending(sender))
         try:
-            await asyncio.wrap_future(thread.start(sender.run()))
+            await asyncio.wrap_future(thread.start(_result(thread.value)))
         finally:
-            await asyncio.to_thread(thread.close)
+            # No other thread waits for this one, since handlers may have used up the loop's executor.
+            ended = Waiter()
+            thread.stop().add_done_callback(lambda _: self._call(ended.notify))
+            await ended.wait_for(CLOSE_SECONDS, self._clock)
 
     @asynccontextmanager
-    async def _open(self) -> AsyncGenerator[None]:
+    async def _sending(self, sender: HeartbeatSender) -> AsyncGenerator[asyncio.Task[None]]:
+        sending = asyncio.ensure_future(sender.run())
         try:
-            yield
+            yield sending
         finally:
+            # The driver takes a second cancellation of a statement for a broken connection.
+            await end(sending)
             await self._connection.close()
 
     async def _send(self) -> None:
         sent_at, sent = self._clock.monotonic(), self._state.sent()
+        if self._is_loop_blocked(sent_at):
+            return
         answer = await self._connection.heartbeat(self._info)
         self._renew(sent_at)
         self._post("answer", lambda: self._answered(answer, sent))
+
+    def _is_loop_blocked(self, now: float) -> bool:
+        """Return whether the worker's loop has taken no report for too long, and log it once."""
+        with self._posting:
+            blocked = now - self._posted_at if self._posted else 0.0
+        stopped, self._stopped = self._stopped, blocked > BLOCKED_LEASES * self._info.lease
+        if self._stopped and not stopped:
+            log.get_logger().error(
+                "heartbeats_stopped",
+                reason="the event loop is blocked",
+                seconds=round(blocked, 1),
+                hint="other workers will run this worker's jobs; loop_blocked names the handler",
+            )
+        return self._stopped
 
     def _post_error(self, error: StorageError) -> None:
         self._post("error", lambda: self._failed(error))
@@ -86,12 +119,23 @@ class HeartbeatThread(Part):
             pending = bool(self._posted)
             self._posted.pop(kind, None)
             self._posted[kind] = report
+            if not pending:
+                self._posted_at = self._clock.monotonic()
         if not pending:
-            with suppress(RuntimeError):  # the worker's loop is closed
-                self._loop.call_soon_threadsafe(self._deliver)
+            self._call(self._deliver)
+
+    def _call(self, function: Callable[[], None]) -> None:
+        with suppress(RuntimeError):  # the worker's loop is closed
+            self._loop.call_soon_threadsafe(function)
 
     def _deliver(self) -> None:
         with self._posting:
             posted, self._posted = self._posted, {}
         for report in posted.values():
             report()
+
+
+async def _result(sending: asyncio.Task[None]) -> None:
+    """Wait for the end of a task, without cancelling it, and raise its error."""
+    await asyncio.wait([sending])
+    sending.result()

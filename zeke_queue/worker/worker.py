@@ -381,7 +381,7 @@ class Worker:
             shared,
             Shutdown(state, config.shutdown_timeout, outcomes.abandoned),
             pool,
-            Attempts(config.served, outcomes, self._threads, self._processes, services),
+            Attempts(config.served, outcomes, self._threads, self._processes, services, state=state),
             dispatcher,
             ClaimLoop(shared, dispatcher.carry_out, heartbeat.release_unknown),
             settle,
