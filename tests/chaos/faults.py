@@ -144,18 +144,22 @@ async def default_read_only(context: FaultContext) -> None:
 
 
 async def no_connections(context: FaultContext) -> None:
-    """Take every connection, as another application might, and keep them for a while."""
+    """Take every connection, as another application might, and keep them for a while.
+
+    A program that has lost a connection gets a new one at once, so this ends them until it has all.
+    """
 
     async def work() -> None:
         held: list[psycopg.AsyncConnection] = []
         until = context.clock.monotonic() + context.seconds
-        await context.database.terminate()
         try:
             while context.clock.monotonic() < until:
                 with suppress(psycopg.OperationalError):
                     while len(held) < CONNECTIONS:
-                        held.append(await psycopg.AsyncConnection.connect(context.database.direct))
-                await context.clock.sleep(0.05)
+                        held.append(await context.database.hold())
+                if len(held) < CONNECTIONS:
+                    await context.database.terminate(held[0] if held else None)
+                await context.clock.sleep(0.01)
         finally:
             for connection in held:
                 await connection.close()

@@ -43,6 +43,7 @@ _ADMIN: Final = "chaos"
 _TERMINATE: Final = (
     "select count(pg_terminate_backend(pid)) from pg_stat_activity"
     " where backend_type = 'client backend' and pid <> pg_backend_pid()"
+    " and application_name <> 'another application'"
 )
 
 
@@ -108,9 +109,18 @@ class Database:
     async def restart(self, mode: Literal["fast", "immediate"]) -> None:
         await asyncio.to_thread(self.server.restart, mode)
 
-    async def terminate(self) -> None:
-        """End all connections."""
-        await self.execute(_TERMINATE)
+    async def hold(self) -> psycopg.AsyncConnection:
+        """Connect as another application, whose connections ``terminate`` does not end."""
+        return await psycopg.AsyncConnection.connect(
+            self.direct, autocommit=True, application_name="another application"
+        )
+
+    async def terminate(self, through: psycopg.AsyncConnection | None = None) -> None:
+        """End all connections, by a statement on one of them or on a new one."""
+        if through is None:
+            await self.execute(_TERMINATE)
+        else:
+            await through.execute(_TERMINATE.encode())
 
     async def become_standby(self, seconds: float) -> None:
         """Restart as a standby, which only reads, and promote it later."""

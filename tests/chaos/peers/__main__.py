@@ -76,7 +76,7 @@ PEERS: Final = {
     "graphile-worker": Peer("graphile.mjs", "select count(*) from graphile_worker.jobs"),
     "pg-boss": Peer(
         "pgboss.mjs",
-        "select count(*) from pgboss.job where name = 'plain' and state in ('created', 'retry', 'active')",
+        "select count(*) from pgboss12.job where name = 'plain' and state in ('created', 'retry', 'active')",
     ),
 }
 FAULTS: Final = ("kill", "restart")

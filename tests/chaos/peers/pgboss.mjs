@@ -2,7 +2,7 @@
 import { PgBoss } from "pg-boss";
 import { CONCURRENCY, given, write } from "./common.mjs";
 
-const boss = new PgBoss(given.dsn);
+const boss = new PgBoss({ connectionString: given.dsn, schema: "pgboss12" });
 boss.on("error", console.error);
 await boss.start();
 await boss.createQueue("plain");

@@ -28,12 +28,12 @@ async def main() -> None:
         return
     worker = PgQueuer(driver)
 
-    @worker.entrypoint("plain", concurrency_limit=CONCURRENCY)
+    @worker.entrypoint("plain")
     async def plain(job: Job) -> None:
         await log.write("B", int(job.payload or b"0"), 1)
         await log.write("R", int(job.payload or b"0"), 1)
 
-    await worker.run(batch_size=CONCURRENCY // 2)
+    await worker.run(batch_size=CONCURRENCY // 2, max_concurrent_tasks=CONCURRENCY)
 
 
 asyncio.run(main())
