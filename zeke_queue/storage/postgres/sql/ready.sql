@@ -2,7 +2,8 @@
 -- order of their first due jobs, and at most as many as jobs are wanted, since the first n jobs are in the
 -- queues of the first n heads. Heads are found as in the claim, with its marks: below them lie the dead
 -- entries that marks spare. Running jobs are counted in this order too, and only up to the last queue that
--- is returned.
+-- is returned. The search for the first priority of a gap stands apart from that for the next ones: one step
+-- for both, beginning above the gap, takes a tenth longer.
 with recursive open_queue as materialized (
     select
         name,
@@ -11,23 +12,45 @@ with recursive open_queue as materialized (
     where name = any(%(names)s::text[]) and paused_on is null
 ),
 
--- Begins above each gap, so that every priority in it is found by the same step.
 found (name, concurrency_limit, low, priority, startafter, id) as (
     select
         open_queue.name,
         open_queue.concurrency_limit,
         gap.low,
-        gap.high + 1::bigint,
-        null::timestamptz,
-        null::uuid
+        top.priority,
+        due.startafter,
+        due.id
     from unnest(%(gap_names)s::text[], %(gap_lows)s::int[], %(gap_highs)s::int[]) as gap (name, low, high)
     inner join open_queue on gap.name = open_queue.name
+    cross join lateral (
+        select job.priority
+        from {schema}.job
+        where
+            job.name = gap.name collate "C"
+            and job.state < 'active'
+            and job.priority between gap.low and gap.high
+        order by job.priority desc
+        limit 1
+    ) as top
+    left join lateral (
+        select
+            job.startafter,
+            job.id
+        from {schema}.job
+        where
+            job.name = gap.name collate "C"
+            and job.priority = top.priority
+            and job.state < 'active'
+            and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
+        order by job.startafter, job.id
+        limit 1
+    ) as due on true
     union all
     select
         found.name,
         found.concurrency_limit,
         found.low,
-        next.priority::bigint,
+        next.priority,
         due.startafter,
         due.id
     from found
