@@ -120,6 +120,17 @@ def test_restart_of_database_excuses_for_a_while() -> None:
         assert _missed(h).holds(WOKEN) is holds
 
 
+def test_full_notification_queue_excuses_until_it_is_emptied() -> None:
+    """Another fault of the database in the meantime does not end the first one."""
+    for waits, holds in ((5.0, True), (11.0, False)):
+        h = _asleep()
+        h.events.append(Fault(h.at, "db", "db/0", "notify_full", h.at + 10.0))
+        h.wait(1.0)
+        h.events.append(Fault(h.at, "db", "db/1", "db_clock", None))
+        h.wait(waits)
+        assert _missed(h).holds(WOKEN) is holds
+
+
 def test_worker_pauses_after_an_outage_until_its_next_look() -> None:
     for looked, holds in ((False, True), (True, False)):
         h = _asleep()

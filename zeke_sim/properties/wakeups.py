@@ -50,7 +50,8 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
     sleepers = state.of("sleepers", _Sleepers)
     if isinstance(event, Fault):
         if event.kind in WAKE or event.node == "db":
-            sleepers.faulty[event.node] = event.at if event.until is None else event.until
+            until = event.at if event.until is None else event.until
+            sleepers.faulty[event.node] = max(until, sleepers.faulty.get(event.node, until))
         return
     # Checked first, since a late poll is a violation even if no other event came before it.
     for node, (since, job) in list(sleepers.called.items()):
