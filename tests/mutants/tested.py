@@ -32,6 +32,16 @@ TESTED: Final[tuple[Tested, ...]] = (
         "A job whose slot another transaction has locked keeps all overdue jobs from being rescued.",
         "tests/runtime/test_maintenance.py::test_job_whose_slot_is_locked_does_not_stop_the_others",
     ),
+    _tested(
+        "begins-in-the-last-moment",
+        "zeke_queue.worker.state",
+        "                job.deadline = min(job.deadline, now)\n",
+        "                pass\n",
+        "A job that begins within a microsecond of its deadline runs for as long as its handler likes.",
+        "tests/unit/test_worker_state.py",
+        "-k",
+        "moment",
+    ),
     *EDGES,
     _tested(
         "locks-awaited-without-a-limit",

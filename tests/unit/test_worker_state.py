@@ -19,6 +19,7 @@ from zeke_queue.model import Completed, Failed, Released
 from zeke_queue.worker.claims import Claim, ServedQueue
 from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob
 from zeke_queue.worker.state import (
+    CLOSE_ENOUGH,
     RECANCEL_INTERVAL,
     STALE,
     Interrupt,
@@ -309,6 +310,14 @@ def test_job_past_its_deadline_before_it_begins_is_marked_as_expired() -> None:
     state = state_of(ServedQueue("work", "work"))
     state.claimed([claimed_job(1, "work", expire_in=1.0)], 0.0, 1.0)
     assert state.take(SLOT).reason == "expired"
+
+
+def test_job_does_not_begin_a_moment_before_its_deadline() -> None:
+    state = state_of(ServedQueue("work", "work"))
+    state.claimed([claimed_job(1, "work", expire_in=1.0)], 0.0, 0.0)
+    now = 1.0 - CLOSE_ENOUGH / 2
+    assert state.expire(now) == ([], None)
+    assert state.take(SLOT).deadline <= now
 
 
 def test_first_reason_of_an_interruption_is_kept_unless_the_job_is_lost() -> None:

@@ -311,6 +311,9 @@ class WorkerState:
                 upcoming.append(job.deadline)
             elif job.stage == RUNNING:
                 actions += self.interrupt(job, "expired", now)
+            else:
+                # It does not begin in the moment that is left, since nothing would end its handler.
+                job.deadline = min(job.deadline, now)
         return actions, min(upcoming, default=None)
 
     def tend(self, now: float) -> list[Action]:
