@@ -8,6 +8,18 @@ from tests.mutants.patching import Tested, tested
 
 HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
+        "lost-claim-kept",
+        "zeke_queue.worker.loops",
+        "            # Even a refused claim may have leased jobs: of its several statements"
+        " some may have succeeded.\n"
+        "            self._claims.unsure = True\n",
+        "",
+        "A worker whose claim had no answer finds its jobs only by its next two heartbeats.",
+        "tests/runtime/test_heartbeat_outage.py",
+        "-k",
+        "lost_answer",
+    ),
+    tested(
         "locked-unknown-job-stops-claims",
         "zeke_queue.worker.heartbeat",
         "settle(released=unknown, skip_locked=True)",

@@ -121,7 +121,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
 """For each property a bug that only it finds."""
 
 FAULTS: Final[Mapping[tuple[str, ...], str]] = {
-    ("lost", "hung", "partition", "partition_in", "restart"): "lost-claim-kept",
+    ("lost", "hung", "partition", "partition_in", "restart", "abandoned"): "resent-as-another-job",
     (
         "refused",
         "lost",

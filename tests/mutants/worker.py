@@ -18,13 +18,13 @@ HEALTH = "zeke_queue.worker.storage_health"
 
 MUTANTS = (
     Mutant(
-        "lost-claim-kept",
+        "leaves-without-a-last-question",
         LOOPS,
-        "            # Even a refused claim may have leased jobs: of its several statements"
-        " some may have succeeded.\n"
-        "            self._claims.unsure = True\n",
+        "        # Heartbeats sent during a claim could not tell such jobs from those that it brings.\n"
+        "        self._claims.unsure = True\n",
         "",
-        "A worker whose claim had no answer keeps jobs that it does not know of.",
+        "A worker that stops as a slow claim ends keeps jobs that it does not know of.",
+        where=("shutdown",),
     ),
     Mutant(
         "late-claim-kept",

@@ -17,7 +17,7 @@ from tests.runtime.catalogs import nothing
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import PATIENCE, Place, turns, until
-from zeke_queue.model import RowState
+from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import Worker
 from zeke_queue.worker.claims import ServedQueue
@@ -169,6 +169,7 @@ async def test_late_heartbeat_does_not_register_a_worker_that_has_left(place: Pl
     late = place.storage.late["heartbeat"] = asyncio.Event()
     place.clock.advance(5)
     await until(lambda: place.storage.calls[-1] == "heartbeat")
+    del place.storage.late["heartbeat"]  # the worker's last question is answered
     gone = place.storage.late["deregister"] = asyncio.Event()
     worker.stop()
     await until(lambda: place.storage.calls[-1] == "deregister")
@@ -267,6 +268,25 @@ async def test_jobs_of_a_claim_with_a_lost_answer_are_released_at_the_end(place:
     await running
     job = await place.job(job_id)
     assert (job.row_state, job.retry_count, job.history) == (CREATED, 0, ())
+
+
+async def test_jobs_that_only_the_storage_knows_are_released_at_the_end(place: Place) -> None:
+    """Heartbeats cannot tell them from those that a claim under way may bring."""
+    slow, worker, running = await idle(place, retry_limit=0)
+    answer = place.storage.held["claim"] = asyncio.Event()
+    brought = await place.send(slow.task)
+    await until(lambda: place.state(brought) is ACTIVE)
+    unknown = await place.send(slow.task)
+    assert worker.id is not None
+    (claimed,) = await place.storage.real.claim(worker.id, [QueueCapacity("slow", 1)], 1)
+    assert claimed.id == unknown
+    worker.stop()
+    await turns()
+    answer.set()
+    await running
+    jobs = [await place.job(job_id) for job_id in (brought, unknown)]
+    assert [(job.row_state, job.retry_count, job.history) for job in jobs] == [(CREATED, 0, ())] * 2
+    assert await place.storage.workers() == []
 
 
 async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> None:

@@ -131,9 +131,11 @@ class ClaimLoop(Part):
     def stop(self) -> None:
         """Stop claiming.
 
-        ``run`` returns once a claim under way is answered, or its jobs are released.
+        ``run`` returns once a claim under way is answered, and jobs that only the storage knows are released.
         """
         self._claims.stopping = True
+        # Heartbeats sent during a claim could not tell such jobs from those that it brings.
+        self._claims.unsure = True
         self._stopping.set()
         self._wake_claims.notify()
 
