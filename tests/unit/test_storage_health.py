@@ -8,10 +8,10 @@ import pytest
 
 from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import logged
-from zeke_queue.errors import LockTimeoutError, StorageUnavailableError
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError
 from zeke_queue.storage.forwarding import Call
 from zeke_queue.system.entropy import SeededEntropy
-from zeke_queue.worker.storage_health import StorageHealth
+from zeke_queue.worker.storage_health import REPORT_INTERVAL, StorageHealth
 
 
 async def test_lock_timeout_counts_as_an_answer() -> None:
@@ -25,9 +25,28 @@ async def test_lock_timeout_counts_as_an_answer() -> None:
             await health.observe(Call("settle", {}), proceed)
 
     with logged() as lines:
-        await fail(LockTimeoutError.of("a test"))
-        assert lines.messages == []
         await fail(StorageUnavailableError("away"))
         assert lines.messages == ["storage_unavailable"]
         await fail(LockTimeoutError.of("a test"))
-        assert lines.messages == ["storage_unavailable", "storage_back"]
+        assert lines.messages == ["storage_unavailable", "storage_back", "statement_given_up"]
+
+
+async def test_statements_that_are_given_up_are_logged_once_a_minute_by_verb() -> None:
+    clock = FrozenClock()
+    health = StorageHealth(clock, SeededEntropy(1))
+
+    async def give_up(error: Exception, verb: str) -> None:
+        async def proceed() -> Any:
+            raise error
+
+        with pytest.raises(type(error)):
+            await health.observe(Call(verb, {}), proceed)
+
+    with logged() as lines:
+        for _ in range(3):
+            await give_up(LockTimeoutError.of("a test"), "claim")
+            await give_up(StatementTimeoutError("too long"), "set_idle")
+        assert lines.messages == ["statement_given_up"] * 2
+        clock.advance(REPORT_INTERVAL)
+        await give_up(LockTimeoutError.of("a test"), "claim")
+        assert len(lines.messages) == 3

@@ -1,7 +1,11 @@
-"""Whether the storage answers a worker, logged once per change, and the pauses between retries."""
+"""Whether the storage answers a worker, logged once per change, and the pauses between retries.
+
+Statements that the database gave up, because of a lock or their time, are logged once per verb and minute.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.errors import (
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 FIRST_PAUSE: Final = 0.1
 LONGEST_PAUSE: Final = OUTAGE_PAUSE_MAX
 
+REPORT_INTERVAL: Final = 60.0
+"""Seconds between log lines about the same calls that fail again and again."""
+
 
 class StorageHealth:
     """Watches the calls of one worker, for which its storage is ``forward(storage, health.observe)``."""
@@ -32,6 +39,7 @@ class StorageHealth:
         self._clock = clock
         self._random = entropy.stream("link")
         self._lost_at: float | None = None
+        self._log_from: dict[str, float] = {}
 
     @property
     def unavailable(self) -> bool:
@@ -42,8 +50,9 @@ class StorageHealth:
         """Make a call, and log whether the storage is unavailable since then, or back."""
         try:
             answer = await proceed()
-        except (LockTimeoutError, StatementTimeoutError):
+        except (LockTimeoutError, StatementTimeoutError) as error:
             self._answered()
+            self._log_given_up(call.verb, error)
             raise
         except StorageUnavailableError as error:
             if self._lost_at is None:
@@ -54,6 +63,13 @@ class StorageHealth:
         if call.verb != "wait_for_jobs":
             self._answered()
         return answer
+
+    def _log_given_up(self, verb: str, error: StorageUnavailableError) -> None:
+        """Log that a statement was given up, once per verb and minute: it is repeated until it succeeds."""
+        now = self._clock.monotonic()
+        if now >= self._log_from.get(verb, -math.inf):
+            self._log_from[verb] = now + REPORT_INTERVAL
+            log.get_logger().warning("statement_given_up", during=verb, error=str(error))
 
     def _answered(self) -> None:
         if self._lost_at is not None:
@@ -96,6 +112,9 @@ class StorageHealth:
 
 
 def log_refusal(during: str, error: Exception) -> None:
-    """Log an error that a repetition would not change; not an outage, which ``StorageHealth`` logs."""
+    """Log an error that a repetition would not change.
+
+    ``StorageHealth`` logs outages, and statements that were given up because of a lock or their time.
+    """
     if not isinstance(error, StorageUnavailableError):
         log.get_logger().error("storage_error", during=during, error=str(error))
