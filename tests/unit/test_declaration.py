@@ -27,6 +27,7 @@ class Rows:
             queues,
             [Schedule("s", "* * * * *", task="q0")],
         )
+        self.known = {queue.name for queue in queues}
         self.locked: set[str] = set()
         self.stored: set[str] = set()
         self.calls = 0
@@ -34,6 +35,9 @@ class Rows:
 
     def declaration(self) -> Any:
         return self.declared
+
+    async def queues(self) -> list[QueueSettings]:
+        return [QueueSettings(name, None) for name in self.known]
 
     async def declare(self, queues: Sequence[QueueSettings], schedules: Sequence[Schedule]) -> None:
         self.calls += 1
@@ -74,6 +78,21 @@ async def test_locked_rows_hold_up_no_others_and_are_stored_once_unlocked() -> N
     assert "s" in rows.stored
     assert not running.done(), "a part of a worker that ends counts as failed"
     running.cancel()
+
+
+async def test_limit_of_a_new_queue_is_stored_before_anything_is_claimed() -> None:
+    """Until then nothing limits that queue."""
+    rows, clock = Rows(4), FrozenClock()
+    rows.known -= {"q1", "q2"}
+    rows.locked = {"q0"}
+    declared = declaration(rows, clock)
+    await declared.store()
+    assert rows.stored == {"q1", "q2"}
+    # Another worker is just storing it, in a transaction that does not end.
+    rows.known.remove("q3")
+    rows.locked = {"q0", "q3"}
+    with pytest.raises(LockTimeoutError):
+        await declared.store()
 
 
 @pytest.mark.parametrize("error", [StorageUnavailableError("away"), PermissionDeniedError("no right")])

@@ -1,7 +1,8 @@
 """What the catalog declares, stored when a worker starts, or later if a row is locked.
 
 Another session may keep the row of a queue or a schedule locked. The worker then starts with the stored
-definition, and retries until the declared one is stored.
+definition, and retries until the declared one is stored. But it waits until the limit of a new queue is
+stored: until then nothing would limit that queue.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ class Declaration:
 
         Raises:
             UsageError: the catalog declares an invalid schedule.
+            LockTimeoutError: another session is just storing the settings of a queue that is new.
             StorageError: there was no answer, or an error that another try would not change.
         """
         queues, schedules = self._parts.declaration()
@@ -47,7 +49,11 @@ class Declaration:
             await self._parts.storage.declare(queues, schedules)
         except LockTimeoutError as error:
             # Of several declarations of one queue the last one counts.
-            self.left = [*{queue.name: queue for queue in queues}.values(), *schedules]
+            last = {queue.name: queue for queue in queues}
+            known = {queue.name for queue in await self._parts.storage.queues()}
+            if new := [queue for name, queue in last.items() if name not in known]:
+                await self._parts.storage.declare(new, [])
+            self.left = [*last.values(), *schedules]
             consequence = "the worker starts with the stored limits and schedules, and stores the rest later"
             log.get_logger().warning("declaration_waits", reason=str(error), consequence=consequence)
 
