@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from zeke_queue.model import EXPIRED_TYPE, RowState
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
     from typing import Self
     from uuid import UUID
 
@@ -198,15 +198,7 @@ class StorageUnavailableError(StorageError):
 
 
 class LockTimeoutError(StorageUnavailableError):
-    """Another transaction kept a lock for too long, so the statement was cancelled and has changed nothing.
-
-    Attributes:
-        changed: for a call that skips locked jobs, the jobs that it did change; repeat it with the others.
-    """
-
-    def __init__(self, message: str, changed: frozenset[UUID] = frozenset()) -> None:
-        super().__init__(message)
-        self.changed = changed
+    """Another transaction kept a lock for too long, so the statement was ended and has changed nothing."""
 
     @classmethod
     def of(cls, reason: str) -> Self:
@@ -215,17 +207,6 @@ class LockTimeoutError(StorageUnavailableError):
             f"Another transaction keeps a row locked that this call needs: {reason}. Nothing was changed;"
             " repeat the call when that transaction has ended. `zeke doctor` reports the oldest open"
             " transaction, and pg_blocking_pids(PID) the sessions for which a session waits"
-        )
-
-    @classmethod
-    def beside(cls, changed: Iterable[UUID], locked: Iterable[UUID]) -> Self:
-        """Return the error of a call that changed some jobs and skipped locked ones."""
-        first, *rest = sorted(locked)
-        more = f" and {len(rest)} more" if rest else ""
-        return cls(
-            f"Another transaction keeps job {first}{more} locked; the other jobs were changed. Repeat"
-            " the call for the locked ones when that transaction has ended",
-            frozenset(changed),
         )
 
 

@@ -208,18 +208,26 @@ class Waiting(NamedTuple):
     child: UUID
 
 
+class Settled(NamedTuple):
+    """The jobs that a settlement changed, and active ones that it left alone: their row or slot is locked."""
+
+    changed: set[UUID]
+    locked: set[UUID]
+
+
 class Suspensions(NamedTuple):
     """What a suspension of jobs did.
 
     Attributes:
         changed: the jobs that were suspended, or that are due at once because their child had ended.
         refused: the jobs that would wait forever and are still active, each with the chain of waits that
-            would lead back to it: its child first, itself last. The chain is empty if the child does not
-            exist, and does not end with the job if it has ``WAIT_CHAIN_MAX`` jobs.
+            would lead back to it, child first, itself last: none without a child, ``WAIT_CHAIN_MAX`` at most.
+        locked: those that were left alone, since another transaction has locked them.
     """
 
     changed: set[UUID]
     refused: dict[UUID, tuple[UUID, ...]]
+    locked: frozenset[UUID] = frozenset()
 
 
 class Extended(NamedTuple):

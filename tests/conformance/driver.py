@@ -107,7 +107,7 @@ class Driver:
     async def wait_for(self, child: UUID, parent: Claimed, **how: Any) -> bool:
         """Make a running job wait for another one; return whether the attempt was still current."""
         done = await self.storage.suspend([Waiting(parent.id, parent.attempt, child)], **how)
-        return done == ({parent.id}, {})
+        return done == ({parent.id}, {}, set())
 
     async def ended(self, state: RowState, name: str = "mail", **options: Any) -> UUID:
         """Send a job and bring it to a final state; returns its id."""

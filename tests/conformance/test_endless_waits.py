@@ -17,7 +17,7 @@ async def test_wait_for_an_unknown_job_is_refused(storage: Storage, jobs: Driver
     parent, unknown = await jobs.running(), jobs.new_id()
     for repeated in (False, True):
         waiting = [Waiting(parent.id, parent.attempt, unknown)]
-        assert await storage.suspend(waiting, repeated=repeated) == (set(), {parent.id: ()})
+        assert await storage.suspend(waiting, repeated=repeated) == (set(), {parent.id: ()}, set())
     stored = await jobs.look(parent.id)
     assert (stored.row_state, stored.waits_for) == (RowState.ACTIVE, None)
 
@@ -28,7 +28,7 @@ async def test_wait_for_a_purged_job_is_refused(storage: Storage, jobs: Driver) 
     assert await storage.archive(5, 10) == 1
     jobs.clock.advance(10)
     assert await storage.purge(5, 10) == 1
-    assert await storage.suspend([Waiting(parent.id, 1, errand)]) == (set(), {parent.id: ()})
+    assert await storage.suspend([Waiting(parent.id, 1, errand)]) == (set(), {parent.id: ()}, set())
 
 
 async def test_wait_that_closes_a_cycle_is_refused(storage: Storage, jobs: Driver) -> None:
@@ -39,7 +39,7 @@ async def test_wait_that_closes_a_cycle_is_refused(storage: Storage, jobs: Drive
         last = members[-1]
         chain = tuple(member.id for member in members)
         waiting = [Waiting(last.id, last.attempt, chain[0])]
-        assert await storage.suspend(waiting) == (set(), {last.id: chain})
+        assert await storage.suspend(waiting) == (set(), {last.id: chain}, set())
         stored = await jobs.look(last.id)
         assert (stored.row_state, stored.waits_for) == (RowState.ACTIVE, None)
         assert await jobs.fail(last)
@@ -65,5 +65,5 @@ async def test_chain_of_waits_is_bounded(
     for member, following in ((third, fourth), (second, third)):
         assert await jobs.wait_for(following.id, member)
     refused = await storage.suspend([Waiting(first.id, 1, second.id)])
-    assert refused == (set(), {first.id: (second.id, third.id, fourth.id)})
+    assert refused == (set(), {first.id: (second.id, third.id, fourth.id)}, set())
     assert await jobs.wait_for(third.id, first)

@@ -18,7 +18,7 @@ from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back,
 from tests.conformance.storages import STORAGES
 from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Completed, Extended, Failed, Released, RowState, Waiting
+from zeke_queue.model import Completed, Extended, Failed, Released, RowState, Settled, Waiting
 from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.memory.locks import Owner
@@ -136,19 +136,15 @@ def row_locked(storage: Storage, job_id: UUID, request: pytest.FixtureRequest) -
 # Settlements that skip locked jobs
 
 
-async def settle(jobs: Driver, *outcomes: Completed | Failed | Released, repeated: bool = False) -> set[UUID]:
-    """Settle what is not locked; return what was changed if something was locked."""
-    with pytest.raises(LockTimeoutError) as caught:
-        await soon(
-            jobs.storage.settle(
-                [one for one in outcomes if type(one) is Completed],
-                [one for one in outcomes if type(one) is Failed],
-                [one for one in outcomes if type(one) is Released],
-                repeated=repeated,
-                skip_locked=True,
-            )
+async def settle(jobs: Driver, *outcomes: Completed | Failed | Released, repeated: bool = False) -> Settled:
+    return await soon(
+        jobs.storage.settle_unlocked(
+            [one for one in outcomes if type(one) is Completed],
+            [one for one in outcomes if type(one) is Failed],
+            [one for one in outcomes if type(one) is Released],
+            repeated=repeated,
         )
-    return set(caught.value.changed)
+    )
 
 
 async def test_locked_job_is_skipped_and_the_others_are_settled(storage: Storage, jobs: Driver) -> None:
@@ -164,9 +160,11 @@ async def test_locked_job_is_skipped_and_the_others_are_settled(storage: Storage
     ]
     async with rolled_back(storage) as transaction:
         await transaction.lock_attempt(locked.id, 1)
-        assert await settle(jobs, *outcomes) == {done.id, failed.id, back.id}
+        # The job that was cancelled and the one of another attempt are neither changed nor locked.
+        settled = Settled({done.id, failed.id, back.id}, {locked.id})
+        assert await settle(jobs, *outcomes) == settled
         # Repeated, those that were settled count again.
-        assert await settle(jobs, *outcomes[:4], repeated=True) == {done.id, failed.id, back.id}
+        assert await settle(jobs, *outcomes[:4], repeated=True) == settled
     states = [(await jobs.look(job.id)).row_state for job in (locked, done, failed, back, gone)]
     assert states == [
         RowState.ACTIVE,
@@ -175,7 +173,7 @@ async def test_locked_job_is_skipped_and_the_others_are_settled(storage: Storage
         RowState.CREATED,
         RowState.CANCELLED,
     ]
-    assert await storage.settle([Completed(locked.id, 1, "1")], skip_locked=True) == {locked.id}
+    assert await settle(jobs, outcomes[0]) == ({locked.id}, set())
     assert (await jobs.look(done.id)).output == 2
 
 
@@ -183,7 +181,7 @@ async def test_job_locked_at_another_attempt_is_not_reported(storage: Storage, j
     job = await jobs.running()
     async with rolled_back(storage) as transaction:
         await transaction.lock_attempt(job.id, 1)
-        assert await storage.settle([Completed(job.id, 2, None)], skip_locked=True) == set()
+        assert await settle(jobs, Completed(job.id, 2, None)) == (set(), set())
 
 
 async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Driver) -> None:
@@ -191,12 +189,12 @@ async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Drive
     slotted, other, ended = await jobs.running(singleton_key=key), await jobs.running(), await jobs.running()
     async with rolled_back(storage) as transaction:
         await jobs.send(within=transaction, singleton_key=key)
-        changed = await settle(
+        settled = await settle(
             jobs, Released(slotted.id, 1), Released(other.id, 1), Completed(ended.id, 1, None)
         )
-        assert changed == {other.id, ended.id}
+        assert settled == ({other.id, ended.id}, {slotted.id})
     assert (await jobs.look(slotted.id)).row_state is RowState.ACTIVE
-    assert await storage.settle(released=[Released(slotted.id, 1)], skip_locked=True) == {slotted.id}
+    assert await settle(jobs, Released(slotted.id, 1)) == ({slotted.id}, set())
 
 
 async def test_settlement_that_skips_locked_jobs_resumes_the_parent_unless_it_is_locked(
@@ -208,23 +206,25 @@ async def test_settlement_that_skips_locked_jobs_resumes_the_parent_unless_it_is
         assert await jobs.wait_for(child_id, parent)
         child = await jobs.claim_one("errand")
         with row_locked(storage, parent.id, request) if is_locked else nullcontext():
-            assert await storage.settle([Completed(child.id, 1, None)], skip_locked=True) == {child.id}
+            assert await settle(jobs, Completed(child.id, 1, None)) == ({child.id}, set())
             assert [job.id for job in await jobs.claim()] == ([] if is_locked else [parent.id])
         assert await storage.resume_waiting(10) == is_locked
 
 
 async def test_locked_job_is_not_suspended_and_the_others_are(storage: Storage, jobs: Driver) -> None:
-    parents = [await jobs.running(f"queue-{n}") for n in range(3)]
+    parents = [await jobs.running(f"queue-{n}") for n in range(4)]
     children = [await jobs.insert_child(parent) for parent in parents]
     waiting = [Waiting(parent.id, 1, child) for parent, child in zip(parents, children, strict=True)]
     async with rolled_back(storage) as transaction:
         await transaction.lock_attempt(parents[0].id, 1)
         await transaction.cancel([children[1]])
-        with pytest.raises(LockTimeoutError) as caught:
-            await soon(storage.suspend(waiting, skip_locked=True))
-        assert caught.value.changed == {parents[2].id}
+        missing = UUID(int=4711)
+        asked = [*waiting[:3], Waiting(parents[3].id, 1, missing), Waiting(parents[2].id, 7, missing)]
+        done = await soon(storage.suspend(asked, skip_locked=True))
+        locked = {parents[0].id, parents[1].id}
+        assert done == ({parents[2].id}, {parents[3].id: ()}, locked)
     done = await storage.suspend(waiting, repeated=True, skip_locked=True)
-    assert done.changed == {parent.id for parent in parents}
+    assert done == ({parent.id for parent in parents}, {}, set())
 
 
 async def test_end_is_stored_although_the_parent_stays_locked(

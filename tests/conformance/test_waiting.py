@@ -159,7 +159,7 @@ async def test_wait_of_a_lost_job_changes_nothing(storage: Storage, jobs: Driver
             assert await jobs.wait_for(child, parent)
         which = jobs.new_id() if case == "unknown" else parent.id
         before = await storage.get([parent.id, child])
-        assert await storage.suspend([Waiting(which, parent.attempt, child)]) == (set(), {})
+        assert await storage.suspend([Waiting(which, parent.attempt, child)]) == (set(), {}, set())
         assert await storage.get([parent.id, child]) == before
 
     await check_each_async(["cancelled", "given to another", "settled", "waiting already", "unknown"], check)

@@ -22,8 +22,8 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
         "locked-unknown-job-stops-claims",
         "zeke_queue.worker.heartbeat",
-        "settle(released=unknown, skip_locked=True)",
-        "settle(released=unknown)",
+        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
+        "        released = await self._storage.settle(released=unknown)\n",
         "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
         "tests/runtime/test_heartbeat_outage.py",
         "-k",

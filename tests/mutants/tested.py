@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
+from tests.mutants.outcomes import OUTCOMES
 from tests.mutants.patching import Tested, install
 from tests.mutants.patching import tested as _tested
 
@@ -24,6 +25,7 @@ OUT: Final = "--in-this-process"
 
 TESTED: Final[tuple[Tested, ...]] = (
     *HEARTBEAT,
+    *OUTCOMES,
     _tested(
         "locked-job-stops-the-rescue",
         "zeke_queue.maintenance.rescuer",
@@ -66,30 +68,6 @@ TESTED: Final[tuple[Tested, ...]] = (
         "            limit = None if owner and owner.lock_seconds else LOCK_SECONDS\n",
         "A statement in an application's transaction gives up a lock, and one in our own never does.",
         "tests/conformance/test_locks.py::test_own_transaction_gives_up_and_an_application_waits",
-    ),
-    _tested(
-        "locked-outcomes-wait-with-the-others",
-        "zeke_queue.worker.settle_loop",
-        "        except (LockTimeoutError, StatementTimeoutError):\n            repeated = True\n",
-        "        except StatementTimeoutError:\n            repeated = True\n",
-        "A job whose row is locked holds up the outcomes of all others.",
-        "tests/runtime/test_settle_loop.py::test_locked_job_delays_no_other_and_is_held_until_it_is_stored",
-    ),
-    _tested(
-        "overdue-outcomes-not-in-line",
-        "zeke_queue.worker.settle_loop",
-        "        skip = bool(self._state.deferred) and not waits\n",
-        "        skip = bool(self._state.deferred)\n",
-        "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
-        "tests/runtime/test_settle_loop.py::test_locked_job_past_its_deadline_waits_in_line_for_its_lock",
-    ),
-    _tested(
-        "any-error-refuses-an-outcome",
-        "zeke_queue.worker.settle_loop",
-        "            except StatementFailedError as error:\n",
-        "            except KeyError as error:\n",
-        "An outcome that the database fails to store is tried again with the whole batch for ever.",
-        "tests/runtime/test_settle_loop.py::test_outcome_is_given_up_only_for_an_error_in_its_values",
     ),
     _tested(
         "blocked-schedule-stops-the-others",

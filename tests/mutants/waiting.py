@@ -254,8 +254,8 @@ MUTANTS = (
     Mutant(
         "waits-dropped",
         "zeke_queue.worker.settle_loop",
-        "            done = await self._storage.suspend(waiting, **how)\n",
-        "            done = await self._storage.suspend([], **how)\n",
+        "                return await self._storage.suspend(waiting, repeated=repeated)\n",
+        "                return await self._storage.suspend([], repeated=repeated)\n",
         "The wait of a job is not stored, and it counts as running.",
         where=HERE,
     ),
@@ -294,7 +294,7 @@ MUTANTS = (
     Mutant(
         "refused-waits-dropped",
         "zeke_queue.worker.settle_loop",
-        "                batch = await self._fail_refused(batch, refused)\n",
+        "                batch = await self._fail_refused(batch, suspended.refused)\n",
         "                pass\n",
         "A job that may not wait stays active until its deadline.",
         where=HERE,

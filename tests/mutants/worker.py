@@ -157,8 +157,8 @@ MUTANTS = (
     Mutant(
         "limit-leaks-settled-jobs",
         STATE,
-        "                job.queue.busy -= 1\n",
-        "                job.queue.busy -= type(job.outcome) is not Released\n",
+        "                    job.queue.busy -= 1\n                    freed = True\n            outcome",
+        "                    job.queue.busy -= type(job.outcome) is not Released\n            outcome",
         "A job that a worker released counts for its task's limit forever.",
         where=("storm",),
     ),
@@ -221,18 +221,16 @@ MUTANTS = (
     Mutant(
         "goodbye-before-settling",
         LIFECYCLE,
-        "            await asyncio.wait(storing)\n",
-        "            pass\n",
+        "                await asyncio.wait(storing)\n",
+        "                pass\n",
         "A worker leaves before it has settled, and its finished jobs run again.",
         where=("unique",),
     ),
     Mutant(
         "stop-drops-outcomes",
         SETTLE_LOOP,
-        "            if state.outcomes and (self._gathered or self._closing.is_set()):\n",
-        "            if self._closing.is_set():\n"
-        "                return\n"
-        "            if state.outcomes and self._gathered:\n",
+        "        while state.outcomes:\n",
+        "        while False:\n",
         "A worker that ends does not settle its last jobs.",
         where=("deploy",),
     ),
@@ -240,7 +238,9 @@ MUTANTS = (
         "outcomes-dropped-in-an-outage",
         SETTLE_LOOP,
         '            await self._health.retry("settle", settle, self._closing)\n',
-        "            await settle(0)\n        except StatementFailedError.__base__:\n            return\n",
+        "            await settle(0)\n"
+        "        except StatementFailedError.__base__:\n"
+        "            self._forget(batch)\n",
         "An outcome is dropped if the storage is unavailable at that time.",
         where=("shutdown",),
     ),

@@ -74,7 +74,7 @@ async def test_everything_is_written_while_the_queue_is_full(small: str) -> None
                 assert await storage.settle([Completed(one.id, 1, None)]) == {one.id}
             failed, released = [Failed(other.id, 1, 0.0, "{}")], [Released(third.id, 1)]
             assert await storage.settle([], failed, released) == {other.id, third.id}
-            assert await storage.settle([Completed(fourth.id, 1, None)], skip_locked=True) == {fourth.id}
+            assert (await storage.settle_unlocked([Completed(fourth.id, 1, None)])).changed == {fourth.id}
             await storage.cancel([job.id for job in rest])
             await storage.resume([job.id for job in rest])
             await storage.pause_queue("mail", paused=True)

@@ -163,11 +163,12 @@ class Broken(Intercepted):
         self.jobs = Driver(self.storage, clock)
 
     def check(self, call: Call) -> None:
-        self.asked[call.verb] += 1
-        if call.verb in self.broken:
-            raise self.broken[call.verb]
+        verb = call.verb.removesuffix("_unlocked")
+        self.asked[verb] += 1
+        if verb in self.broken:
+            raise self.broken[verb]
         failed: Sequence[Failed] = call.arguments.get("failed", ())
-        if call.verb == "settle":
+        if verb == "settle":
             self.sizes.append(len(failed))
             if len(failed) > self.largest or any(job.id in self.slow_rows for job in failed):
                 raise StatementTimeoutError("it took too long")

@@ -11,19 +11,25 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import advance_until, turns, until
 from tests.runtime.workers.samples import QUEUE, SLOT, leased
-from zeke_queue.errors import LockTimeoutError, SerializationError, StatementFailedError
-from zeke_queue.model import Completed, Failed, WorkerInfo
+from zeke_queue.errors import (
+    LockTimeoutError,
+    SerializationError,
+    StatementFailedError,
+    StatementTimeoutError,
+)
+from zeke_queue.model import Completed, Failed, Settled, Suspensions, Waiting, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import Waiter
 from zeke_queue.worker.loops import Shared
 from zeke_queue.worker.outcomes import Outcomes
 from zeke_queue.worker.progress import ProgressWriter
-from zeke_queue.worker.settle_loop import BATCH_MAX, ENOUGH, SettleLoop
+from zeke_queue.worker.settle_loop import BATCH_MAX, ENOUGH, FAILURES_MAX, SettleLoop
 from zeke_queue.worker.state import WorkerState
-from zeke_queue.worker.storage_health import StorageHealth
+from zeke_queue.worker.storage_health import FIRST_PAUSE, StorageHealth
 
 
 class Gate(MemoryStorage):
@@ -44,6 +50,9 @@ class Troubled(MemoryStorage):
     """A storage of which a test says which jobs are locked, and which outcomes it fails to store.
 
     Attributes:
+        lost: jobs that belong to others by now.
+        errors: what is raised for a job's outcome, unless it is a failure.
+        held: jobs whose settlement waits for an event.
         calls: the jobs of each settlement, and whether it skips locked ones.
         outcomes: what was stored.
     """
@@ -51,32 +60,47 @@ class Troubled(MemoryStorage):
     def __init__(self) -> None:
         super().__init__(FrozenClock())
         self.locked: set[UUID] = set()
+        self.lost: set[UUID] = set()
         self.errors: dict[UUID, Exception] = {}
+        self.held: dict[UUID, asyncio.Event] = {}
         self.calls: list[tuple[set[UUID], bool]] = []
-        self.repeated = 0
+        self.failed_calls = 0
         self.outcomes: dict[UUID, Any] = {}
 
-    async def settle(
-        self,
-        completed: Sequence[Completed] = (),
-        failed: Sequence[Failed] = (),
-        released: Sequence[Any] = (),
-        *,
-        repeated: bool = False,
-        skip_locked: bool = False,
-    ) -> set[UUID]:
-        outcomes: dict[UUID, Any] = {one.id: one for one in (*completed, *failed, *released)}
-        self.calls.append((set(outcomes), skip_locked))
-        self.repeated += repeated
-        for one in completed:
-            if one.id in self.errors:
-                raise self.errors[one.id]
-        locked = self.locked & outcomes.keys()
-        stored = {} if locked and not skip_locked else {i: o for i, o in outcomes.items() if i not in locked}
-        self.outcomes |= stored
+    async def settle(self, *outcomes: Sequence[Any], **_: Any) -> set[UUID]:
+        stored, locked = await self._settle(*outcomes, skip=False)
         if locked:
-            raise LockTimeoutError.beside(stored, locked)
-        return set(stored)
+            raise LockTimeoutError.of("a test")
+        return stored
+
+    async def settle_unlocked(self, *outcomes: Sequence[Any], **_: Any) -> Settled:
+        return await self._settle(*outcomes, skip=True)
+
+    async def suspend(
+        self, waiting: Sequence[Waiting], *, skip_locked: bool = False, **_: Any
+    ) -> Suspensions:
+        refused = {one.id: () for one in waiting if one.child == NOBODY}
+        asked = [one for one in waiting if one.id not in refused]
+        stored, locked = await self._settle(asked, skip=skip_locked)
+        if locked and not skip_locked:
+            raise LockTimeoutError.of("a test")
+        return Suspensions(stored, refused, frozenset(locked))
+
+    async def _settle(self, *given: Sequence[Any], skip: bool) -> Settled:
+        outcomes: dict[UUID, Any] = {one.id: one for group in given for one in group}
+        self.calls.append((set(outcomes), skip))
+        for job_id, outcome in outcomes.items():
+            if job_id in self.held:
+                await self.held[job_id].wait()
+            if job_id in self.errors and type(outcome) is not Failed:
+                self.failed_calls += 1
+                raise self.errors[job_id]
+        locked = self.locked & outcomes.keys()
+        if locked and not skip:
+            return Settled(set(), locked)
+        stored = {i: o for i, o in outcomes.items() if i not in locked and i not in self.lost}
+        self.outcomes |= stored
+        return Settled(set(stored), locked)
 
 
 class Buffer:
@@ -91,14 +115,17 @@ class Buffer:
         self.loop = SettleLoop(shared, ProgressWriter(self.storage), refused_wait)
         self._next = 0
 
-    def add(self, number: int) -> None:
+    def add(self, number: int, child: UUID | None = None) -> None:
+        """Make handlers end, or wait for a child."""
         for _ in range(number):
             self._next += 1
             job = leased(self._next)
             self.state.jobs[job] = None
             self.state.ready.append(job)
             self.state.take(SLOT)
-            assert self.state.ended(job, Completed(job.claimed.id, 1, None))
+            job_id = job.claimed.id
+            outcome = Completed(job_id, 1, None) if child is None else Waiting(job_id, 1, child)
+            assert self.state.ended(job, outcome)
             self.loop.soon()
 
 
@@ -146,6 +173,7 @@ async def test_outcomes_that_arrive_together_are_settled_together(settler: Buffe
 # Jobs that can't be stored with the others
 
 ONE, TWO, THREE, FOUR = (UUID(int=number) for number in range(1, 5))
+NOBODY = UUID(int=4711)
 
 
 async def test_locked_job_delays_no_other_and_is_held_until_it_is_stored(troubled: Buffer) -> None:
@@ -168,7 +196,7 @@ async def test_locked_job_delays_no_other_and_is_held_until_it_is_stored(trouble
     assert not state.deferred
 
 
-async def test_locked_job_past_its_deadline_waits_in_line_for_its_lock(troubled: Buffer) -> None:
+async def test_locked_jobs_past_their_deadline_wait_in_line_for_their_locks_in_turn(troubled: Buffer) -> None:
     storage, state = troubled.storage, troubled.state
     storage.locked = {ONE, TWO}
     troubled.add(2)
@@ -178,11 +206,26 @@ async def test_locked_job_past_its_deadline_waits_in_line_for_its_lock(troubled:
     assert all(skips for _, skips in storage.calls)
     troubled.clock.advance(60)  # their deadline
     storage.calls.clear()
-    await advance_until(lambda: len(storage.calls) > 6, troubled.clock, 0.1)
-    assert ({ONE}, False) in storage.calls
-    assert ({ONE, TWO}, True) in storage.calls
+    await advance_until(lambda: len(storage.calls) > 12, troubled.clock, 0.1)
+    waits = [jobs for jobs, skips in storage.calls if not skips]
+    assert waits[:4] in ([{ONE}, {TWO}] * 2, [{TWO}, {ONE}] * 2)
     storage.locked = set()
     await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
+
+
+async def test_lost_and_refused_jobs_do_not_wait_for_a_locked_one(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.locked, storage.lost = {ONE, THREE}, {TWO}
+    troubled.add(2)
+    troubled.add(2, child=NOBODY)
+    await until(lambda: len(state.jobs) == 2)
+    assert {job.claimed.id for job in state.deferred} == {ONE, THREE}
+    assert type(storage.outcomes[FOUR]) is Failed, "it would wait forever"
+    assert state.load().backlog == 2
+    storage.locked = set()
+    await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
+    assert type(storage.outcomes[THREE]) is Failed
+    assert state.load().backlog == 0
 
 
 async def test_outcome_is_given_up_only_for_an_error_in_its_values(troubled: Buffer) -> None:
@@ -199,15 +242,93 @@ async def test_outcome_is_given_up_only_for_an_error_in_its_values(troubled: Buf
     assert storage.outcomes[TWO] == Completed(TWO, 1, None)
 
 
-async def test_loop_that_closes_waits_for_locked_jobs() -> None:
+async def test_one_that_can_not_be_stored_is_found_by_halves(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.errors = {UUID(int=70): StatementFailedError("odd")}
+    troubled.add(200)
+    await until(lambda: state.deferred)
+    assert await advance_until(lambda: len(state.jobs) == 1, troubled.clock, 0.05) <= FIRST_PAUSE
+    assert storage.failed_calls <= 10
+    # The others do not wait for the next try of that one.
+    await advance_until(lambda: storage.failed_calls > 20, troubled.clock, 0.5)
+    storage.errors |= {UUID(int=230): StatementTimeoutError("it takes too long")}
+    troubled.add(50)
+    await until(lambda: len(state.deferred) == 51)
+    assert await advance_until(lambda: len(state.jobs) == 2, troubled.clock, 0.05) <= FIRST_PAUSE
+    storage.errors = {}
+    await advance_until(lambda: not state.jobs, troubled.clock, 0.5)
+    assert state.load().backlog == 0
+
+
+async def test_error_of_all_outcomes_costs_few_statements() -> None:
+    with logged() as lines:
+        async with running(Buffer(Troubled())) as troubled:
+            await _break_all(troubled)
+        assert lines.messages.count("settlement_failed") == 2, "once a minute"
+
+
+async def _break_all(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.errors = {UUID(int=number): StatementFailedError("broken") for number in range(1, 601)}
+    troubled.add(600)
+    await until(lambda: len(state.deferred) == 600)
+    await advance_until(lambda: troubled.clock.monotonic() > 100, troubled.clock, 0.5)
+    assert storage.failed_calls < FAILURES_MAX + 120, "about one a second, after a search in vain"
+    # Others are stored although all of those fail.
+    troubled.add(20)
+    storage.errors[UUID(int=610)] = StatementFailedError("broken")
+    await until(lambda: len(state.deferred) == 620)
+    assert await advance_until(lambda: len(state.jobs) == 601, troubled.clock, 0.05) <= FIRST_PAUSE
+    storage.errors = {}
+    storage.calls.clear()
+    await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
+    assert len(storage.calls) < 5
+    assert state.load().backlog == 0
+
+
+async def test_job_stored_beside_its_batch_is_counted_once(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.locked = {ONE}
+    troubled.add(1)
+    await until(lambda: state.deferred)
+    storage.errors, storage.held = {TWO: SerializationError("a value")}, {THREE: asyncio.Event()}
+    storage.locked = {ONE, TWO}
+    troubled.add(2)
+    await until(lambda: len(state.deferred) == 2)
+    storage.locked = {ONE}
+    await advance_until(lambda: TWO in storage.outcomes, troubled.clock, 0.1)
+    assert state.load().backlog == 2
+    storage.held.popitem()[1].set()
+    await until(lambda: len(state.jobs) == 1)
+    assert state.load().backlog == 1
+
+
+async def test_loop_that_closes_tries_locked_jobs_once_more() -> None:
+    for unlocked in (True, False):
+        with logged() as lines:
+            made = Buffer(Troubled())
+        made.storage.locked = {ONE, TWO}
+        closing = asyncio.ensure_future(made.loop.run())
+        made.add(2)
+        await until(lambda made=made: len(made.state.deferred) == 2)
+        made.loop.close()
+        await closing
+        made.storage.calls.clear()
+        if unlocked:
+            made.storage.locked = {TWO}
+        made.add(1)
+        await made.loop.finish()
+        assert set(made.storage.outcomes) == ({ONE, THREE} if unlocked else {THREE})
+        assert made.storage.calls == [({THREE}, True), ({ONE, TWO}, False), ({ONE, TWO}, True)]
+        assert lines.messages.count("settlements_given_up") == 1
+        await made.loop.run()  # does nothing
+
+
+async def test_outcomes_that_arrive_as_the_loop_closes_are_searched_for_odd_ones() -> None:
     made = Buffer(Troubled())
-    made.storage.locked = {ONE}
-    closing = asyncio.ensure_future(made.loop.run())
-    made.add(1)
-    await until(lambda: made.state.deferred)
+    made.storage.errors = {TWO: StatementFailedError("odd")}
+    made.add(3)
     made.loop.close()
-    await turns()
-    assert not closing.done()
-    made.storage.locked = set()
-    await advance_until(closing.done, made.clock, 0.1)
-    assert set(made.storage.outcomes) == {ONE}
+    await made.loop.run()
+    await made.loop.finish()
+    assert set(made.storage.outcomes) == {ONE, THREE}

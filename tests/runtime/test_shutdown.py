@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import check_each_async
-from tests.conformance.driver import soon
+from tests.conformance.driver import rolled_back, soon
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
@@ -296,6 +296,31 @@ async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> Non
     worker.stop()
     place.keep_advancing()
     await running
+
+
+async def test_worker_that_can_not_settle_leaves(place: Place) -> None:
+    slow, worker, running, _ = await begun(place)
+    place.storage.cut["settle"] = "before"
+    slow.go.set()
+    worker.stop()
+    place.keep_advancing()
+    await running
+    assert await place.storage.workers() == []
+
+
+async def test_worker_that_ends_waits_for_a_locked_job_only_a_moment(place: Place) -> None:
+    slow, worker, running, job_id = await begun(place)
+    async with rolled_back(place.storage) as transaction:
+        await transaction.lock_attempt(job_id, 1)
+        slow.go.set()
+        worker.stop()
+        began = place.clock.monotonic()
+        while not running.done():
+            await turns()
+            place.clock.advance(0.1)
+        assert place.clock.monotonic() - began < FINAL_SETTLE_TIMEOUT
+        assert await place.storage.workers() == []
+    assert place.state(job_id) is ACTIVE
 
 
 async def test_outcomes_that_wait_for_a_retry_are_stored_at_the_end(place: Place) -> None:

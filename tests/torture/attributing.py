@@ -101,7 +101,7 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
     verb, args = call.verb, call.args
     was_answered = result is not None
     if verb in _LISTS:
-        done = result.changed if was_answered and verb == "suspend" else result
+        done = result.changed if was_answered and verb in ("settle_unlocked", "suspend") else result
         for one in (one for name in _LISTS[verb] for one in args[name]):
             if verb == "insert":
                 yield (verb, one.id), ("insert", one.id), False
@@ -125,6 +125,7 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
 _LISTS: Final = {
     "insert": ("jobs",),
     "settle": ("completed", "failed", "released"),
+    "settle_unlocked": ("completed", "failed", "released"),
     "suspend": ("waiting",),
     "extend": ("extended",),
 }

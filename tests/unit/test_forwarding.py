@@ -69,7 +69,7 @@ async def test_arguments_are_named_frozen_and_complete() -> None:
     assert calls.made == [
         Call("insert", {"jobs": (NewJob(JOB, "a"),)}),
         Call("claim", {**claim, "limit": 5, "bytes_max": None}),
-        Call("settle", {**outcomes, "repeated": False, "skip_locked": False}),
+        Call("settle", {**outcomes, "repeated": False}),
         Call("has_keys", {}),
     ]
 

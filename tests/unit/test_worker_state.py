@@ -55,6 +55,7 @@ class Machine(RuleBasedStateMachine):
         self.settled: dict[LeasedJob, int] = {}
         self.unknown: set[UUID] = set()
         self.batch: list[LeasedJob] = []
+        self.freed: set[LeasedJob] = set()
         self.closed = False
 
     @initialize(size=st.integers(1, 4), limit=st.integers(1, 3))
@@ -153,6 +154,16 @@ class Machine(RuleBasedStateMachine):
             self.settled[job] = self.settled.get(job, 0) + 1
 
     @precondition(lambda self: self.batch)
+    @rule(which=PICK)
+    def defer(self, which: int) -> None:
+        """Find that a job's row is locked."""
+        job = self.batch[which % len(self.batch)]
+        if job in self.state.jobs and job not in self.running:
+            self.freed.add(job)
+        self.state.defer([job], "locked")
+        assert job in self.state.deferred
+
+    @precondition(lambda self: self.batch)
     @rule()
     def answer_batch(self) -> None:
         for job in self.batch:
@@ -160,6 +171,7 @@ class Machine(RuleBasedStateMachine):
         self.state.settled(self.batch, self.now)
         for job in self.batch:
             assert job not in self.state.jobs
+            assert job not in self.state.deferred
         self.batch = []
 
     @rule(taken=st.lists(PICK, max_size=3))
@@ -244,8 +256,9 @@ class Machine(RuleBasedStateMachine):
         assert list(state.running) == self.running
         assert len(self.running) <= self.size
         assert [job for job in state.jobs if job.stage == WAITING] == sorted(state.ready, key=self.all.index)
-        busy = sum(job.queue.name == "limited" for job in {*state.jobs, *state.running})
-        held = sum(len(job.claimed.data or b"") for job in {*state.jobs, *state.running})
+        using = {*state.jobs, *state.running} - self.freed
+        busy = sum(job.queue.name == "limited" for job in using)
+        held = sum(len(job.claimed.data or b"") for job in using)
         assert state.payload_bytes == state.load().payload_bytes == held
         queue = self.queues["limited"]
         assert busy == queue.busy
@@ -408,6 +421,25 @@ def test_abandoned_job_of_a_limited_task_counts_until_its_handler_ends() -> None
     assert not state.ended(job, None)
     state.drop(job)
     assert job.queue.busy == 0
+
+
+def test_job_whose_outcome_is_deferred_uses_no_place_and_no_memory() -> None:
+    queue = ServedQueue("work", "work", limit=1)
+    state = WorkerState({"work": queue}, 2, 2.0, payload_budget=3)
+    state.claimed([claimed_job(1, data=b"data")], 0.0, 0.0)
+    job = state.take(SLOT)
+    assert state.ended(job, Completed(UUID(int=1), 1, None))
+    batch = state.batch(10)
+    assert state.claims.claim(state.load(), 0.0) is None
+    assert state.defer(batch, "locked"), "the claim loop is woken"
+    assert job.claimed.data is None
+    assert (state.payload_bytes, queue.busy, state.load().backlog) == (0, 0, 1)
+    claim = state.claims.claim(state.load(), 0.0)
+    assert claim is not None
+    assert claim.bytes_max == 3
+    state.defer(batch, "failed")
+    state.settled(batch, 0.0)
+    assert (state.payload_bytes, queue.busy, state.load().backlog, state.deferred) == (0, 0, 0, {})
 
 
 def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:

@@ -114,30 +114,30 @@ class Rescuer:
         Their locks ended with the failed transaction. A settlement names the attempt, so jobs that were
         claimed or settled meanwhile are not changed.
         """
-        changed: set[UUID] = set()
         try:
-            return await self._storage.settle(failed=failures, skip_locked=True)
-        except LockTimeoutError as error:
-            changed.update(error.changed)
-            reason = error
+            changed, locked = await self._storage.settle_unlocked(failed=failures)
         except Exception as error:
             self._slow += isinstance(error, StatementTimeoutError) and len(failures) == 1
             if _is_outage(error) or self._slow == SLOW_MAX:
                 raise
-            reason = error  # one bad row must not hold up the others
-        rest = [one for one in failures if one.id not in changed]
-        if len(rest) <= 1:
-            for one in rest:
-                if isinstance(reason, LockTimeoutError | StatementTimeoutError):
-                    self._log.warning("rescue_postponed", jobId=str(one.id), error=str(reason))
+            if len(failures) == 1:
+                (one,) = failures
+                if isinstance(error, LockTimeoutError | StatementTimeoutError):
+                    self._log.warning("rescue_postponed", jobId=str(one.id), error=str(error))
                 else:
-                    self._log.error("rescue_failed", jobId=str(one.id), error=str(reason), exc_info=reason)
+                    self._log.error("rescue_failed", jobId=str(one.id), error=str(error), exc_info=error)
                 stuck.add(one.id)
+                return set()
+        else:
+            for job_id in sorted(locked):
+                self._log.warning(
+                    "rescue_postponed", jobId=str(job_id), error="another transaction keeps its row locked"
+                )
+            stuck |= locked
             return changed
-        half = len(rest) // 2
-        for part in (rest[:half], rest[half:]):
-            changed |= await self._settle_in_parts(part, stuck)
-        return changed
+        half = len(failures) // 2
+        first = await self._settle_in_parts(failures[:half], stuck)
+        return first | await self._settle_in_parts(failures[half:], stuck)
 
     def _report(self, job: ExpiredJob, verdict: Failed) -> None:
         self._log.warning(

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         QueueCapacity,
         Released,
         Schedule,
+        Settled,
         Suspensions,
         Waiting,
     )
@@ -177,23 +178,19 @@ class JobStore(JobWriter, Protocol):
         """
         ...
 
-    async def settle(
+    async def settle_unlocked(
         self,
         completed: Sequence[Completed] = (),
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
         repeated: bool = False,
-        skip_locked: bool = False,
-    ) -> set[UUID]:
-        """Write outcomes of active jobs; see ``JobWriter.settle``.
+    ) -> Settled:
+        """Write outcomes as ``settle`` does, of the jobs that no other transaction has locked.
 
-        Args:
-            skip_locked: settle only the jobs that no other transaction has locked, without waiting.
-
-        Raises:
-            LockTimeoutError: some are locked. With ``skip_locked`` the others are settled, and the error
-                names those that were changed.
+        Returns:
+            The jobs that were changed, and those that are locked, or whose slot is. An id in neither no
+            longer belonged to this caller.
         """
         ...
 
@@ -243,11 +240,14 @@ class JobStore(JobWriter, Protocol):
         Args:
             repeated: an earlier try had no answer. Then a job that waits already, at the
                 same attempt, counts.
-            skip_locked: as in ``settle``.
+            skip_locked: leave locked jobs alone, instead of waiting for them.
 
         Returns:
-            The jobs that were changed, and those that were refused. An id in neither no longer belonged to
-            this caller.
+            The jobs that were changed, those that are locked, and those that were refused. An id in none of
+            them no longer belonged to this caller.
+
+        Raises:
+            LockTimeoutError: a job stayed locked, without ``skip_locked``. Others may be suspended.
         """
         ...
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from zeke_queue.errors import LockTimeoutError, StorageError
+from zeke_queue.errors import StorageError
 from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter
@@ -161,10 +161,7 @@ class Heartbeat(Part):
         unknown, self._unknown = self._unknown, []
         if not unknown:
             return
-        try:
-            released = await self._storage.settle(released=unknown, skip_locked=True)
-        except LockTimeoutError as error:
-            released = error.changed
+        released, _ = await self._storage.settle_unlocked(released=unknown)
         if released:
             log.get_logger().warning("unknown_jobs_released", jobIds=[str(one) for one in sorted(released)])
 

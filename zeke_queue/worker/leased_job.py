@@ -16,6 +16,10 @@ Outcome = Completed | Failed | Released | Waiting
 Reason = Literal["expired", "lost", "shutdown"]
 """Why a handler was interrupted: its deadline passed, its job was lost or cancelled, the worker stops."""
 
+Deferral = Literal["new", "failed", "locked"]
+"""Why an outcome is stored later than others of its batch: the whole batch failed, it was tried since and
+failed, its row is locked."""
+
 WAITING: Final = 0
 RUNNING: Final = 1
 SETTLING: Final = 2

@@ -7,14 +7,14 @@ end of the lease: every settlement is fenced by its attempt, so a late one chang
 has the job, and saves the work otherwise.
 
 An outcome whose row another transaction keeps locked, or which the database fails to store for a reason
-that is not in its values, is deferred and retried for as long as the worker runs. One that is refused
-because of its own values is replaced by a failure.
+that is not in its values, is deferred and retried for as long as the worker runs, beside the others and on
+a connection of its own. One that is refused because of its own values is replaced by a failure.
 """
 
 from __future__ import annotations
 
 import asyncio
-from functools import partial
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
@@ -24,16 +24,18 @@ from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
 from zeke_queue.worker.loops import Part
-from zeke_queue.worker.storage_health import log_refusal
+from zeke_queue.worker.storage_health import REPORT_INTERVAL, log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
     from uuid import UUID
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.worker.leased_job import LeasedJob, Outcome
+    from zeke_queue.errors import StorageError
+    from zeke_queue.model import Suspensions
+    from zeke_queue.worker.leased_job import Deferral, LeasedJob, Outcome
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.progress import ProgressWriter
 
@@ -46,9 +48,11 @@ ENOUGH: Final = 250
 BATCH_MAX: Final = 1000
 """Outcomes per settlement at most."""
 
+FAILURES_MAX: Final = 24
+"""Failed statements of one search for rows that can't be stored: enough for two of ``BATCH_MAX``."""
 
-DEFERRED_FAILURES: Final = 3
-"""Failures after which the pause between retries of deferred jobs no longer grows: at 0.8 seconds."""
+SHOWN: Final = 10
+"""Jobs that a log line names at most."""
 
 
 class SettleLoop(Part):
@@ -74,6 +78,8 @@ class SettleLoop(Part):
         self._last = -GATHER
         self._closing = asyncio.Event()
         self._retrying: asyncio.Task[None] | None = None
+        self._has_new = asyncio.Event()
+        self._logs_from = -math.inf
         self._loop = asyncio.get_running_loop()
         self._logger = log.get_logger()
         self._logs_all = log.enabled("info")
@@ -88,38 +94,50 @@ class SettleLoop(Part):
             self._timer = self._loop.call_at(self._last + GATHER, self._on_gathered)
 
     def close(self) -> None:
-        """Make ``run`` return once everything is stored."""
+        """Make ``run`` return once it has stored the batch under way."""
         self._closing.set()
         self._waiter.notify()
 
     async def run(self) -> None:
-        """Store outcomes until closed."""
+        """Store outcomes until closed; some may be left."""
         try:
             await self._run()
         finally:
             if self._retrying is not None:
                 await end(self._retrying)
+                self._retrying = None
+
+    async def finish(self) -> None:
+        """Store what ``run`` has left, once it has ended.
+
+        Deferred jobs are tried once more, and this waits for their locks as long as one statement does.
+        """
+        state = self._state
+        while state.outcomes:
+            await self._store(state.batch(BATCH_MAX))
+        left, waits = [*state.deferred], True
+        while left:
+            await self._search(left[:BATCH_MAX], waits=waits)
+            left, waits = left[BATCH_MAX:], False
+        if state.deferred:
+            ids = [str(job.claimed.id) for job in state.deferred][:SHOWN]
+            self._logger.error("settlements_given_up", jobs=len(state.deferred), jobIds=ids)
 
     async def _run(self) -> None:
         state = self._state
-        while True:
+        while not self._closing.is_set():
             if state.deferred and self._retrying is None:
                 self._retrying = self._loop.create_task(self._retry_deferred(), name="zeke-settle-deferred")
                 self._retrying.add_done_callback(lambda _: self._waiter.notify())
             elif self._retrying is not None and self._retrying.done():
                 self._retrying.result()
                 self._retrying = None
-            if state.outcomes and (self._gathered or self._closing.is_set()):
+            if state.outcomes and self._gathered:
                 batch = state.batch(BATCH_MAX)
                 # Outcomes left over from this batch have waited already, and no timer will signal them again.
                 self._gathered = bool(state.outcomes)
                 await self._store(batch)
                 self._last = self._loop.time()
-                stored = [job for job in batch if job not in state.deferred] if state.deferred else batch
-                if state.settled(stored, self._clock.monotonic()):
-                    self._wake_claims.notify()
-            elif self._closing.is_set() and not state.outcomes and not state.deferred:
-                return
             else:
                 await self._waiter.wait()
 
@@ -132,32 +150,30 @@ class SettleLoop(Part):
 
     async def _store(
         self, batch: Sequence[LeasedJob], *, repeated: bool = False, waits: bool = False
-    ) -> None:
-        """Store a batch, without a time limit; defer jobs that can't be stored for now."""
+    ) -> bool:
+        """Store a batch, without a time limit; defer jobs that can't be stored for now.
+
+        Returns:
+            False if the database answered that it can store none of them.
+        """
         if self._progress_writer.any:
             await self._progress_writer.flush()
-        failures: list[StatementFailedError] = []
+        failed: list[StorageError] = []
 
-        async def settle(failed: int) -> None:
+        async def settle(failures: int) -> None:
             try:
-                await self._settle(batch, repeated=repeated or failed > 0, waits=waits)
-            except StatementFailedError as error:
-                failures.append(error)
+                await self._settle(batch, repeated=repeated or failures > 0, waits=waits)
+            except (StatementFailedError, LockTimeoutError, StatementTimeoutError) as error:
+                failed.append(error)
 
         try:
             # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
             await self._health.retry("settle", settle, self._closing)
         except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
             await self._store_singly(batch, error)
-        if failures and len(batch) > 1:
-            # One row may be the reason, which must not hold up the others.
-            half = len(batch) // 2
-            await self._store(batch[:half], repeated=True)
-            await self._store(batch[half:], repeated=True)
-        elif failures:
-            if batch[0] not in self._state.deferred:
-                log_refusal("settle", failures[0])
-            self._state.deferred[batch[0]] = None
+        if failed:
+            self._failed(batch, failed[0])
+        return not failed
 
     async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
         """Settle each job by itself; store a failure in place of each outcome that the storage refuses."""
@@ -169,7 +185,7 @@ class SettleLoop(Part):
         log_refusal("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
             # Its failure is refused too; the deadline will end the job.
-            self._state.deferred.pop(job, None)
+            self._forget(batch)
             self._state.unknown.leave(job.claimed.id, job.claimed.attempt)
             return
         job.reason = "lost"
@@ -178,24 +194,47 @@ class SettleLoop(Part):
         await self._store(batch)
 
     async def _retry_deferred(self) -> None:
-        """Store the outcomes of deferred jobs until none is left.
+        """Store the outcomes of deferred jobs, until none is left.
 
         A job whose deadline has passed would be rescued as soon as it is unlocked, and run again. So this
-        waits for the lock, in Postgres's lock queue, while maintenance skips locked jobs.
+        waits for the lock, in Postgres's lock queue, while maintenance skips locked jobs. Several such jobs
+        take turns.
+
+        If the database stores none of many jobs, the reason is not one of them. From then on one at a time is
+        tried, until the database stores it.
         """
-        deferred, failures = self._state.deferred, 0
+        deferred, failures, size = self._state.deferred, 0, BATCH_MAX
         while deferred:
-            await self._health.pause(min(failures, DEFERRED_FAILURES), self._closing)
+            await self._health.pause(failures, self._has_new)
+            self._has_new.clear()
+            new = [job for job, state in deferred.items() if state == "new"]
             now = self._clock.monotonic()
-            overdue = next((job for job in deferred if job.deadline <= now), None)
-            tried: list[LeasedJob] = []
-            for batch in ([*deferred],) if overdue is None else ([overdue], [*deferred]):
-                tried += (rest := [job for job in batch if job in deferred])
-                await self._store(rest, repeated=True, waits=rest == [overdue])
-            stored = [job for job in dict.fromkeys(tried) if job not in deferred]
-            if self._state.settled(stored, self._clock.monotonic()):
-                self._wake_claims.notify()
-            failures = 0 if stored else failures + 1
+            overdue = [] if new else [job for job in deferred if job.deadline <= now][:1]
+            if overdue:
+                await self._store(overdue, repeated=True, waits=True)
+            tried = new[:BATCH_MAX] or [job for job in deferred if job not in overdue][:size]
+            failed = await self._search(tried)
+            tried += overdue
+            for job in (left := [job for job in tried if job in deferred]):
+                state = deferred.pop(job)
+                deferred[job] = "failed" if state == "new" else state  # at the end, so that others come next
+            if failed == 0 or len(left) < len(tried):
+                size = BATCH_MAX
+            elif failed >= FAILURES_MAX:
+                size = 1
+            failures = 0 if new or len(left) < len(tried) else failures + 1
+
+    async def _search(self, batch: Sequence[LeasedJob], *, waits: bool = False) -> int:
+        """Store deferred jobs, by halves if they can't be stored together; return how often that failed."""
+        parts, failures = [batch] if batch else [], 0
+        while parts and failures < FAILURES_MAX:
+            part = parts.pop()
+            if not await self._store(part, repeated=True, waits=waits):
+                failures += 1
+                half = len(part) // 2
+                parts += [part[half:], part[:half]] if half else []
+            waits = False
+        return failures
 
     async def _settle(self, batch: Sequence[LeasedJob], *, repeated: bool, waits: bool = False) -> None:
         """Settle a batch; defer the jobs whose rows another transaction keeps locked.
@@ -210,43 +249,38 @@ class SettleLoop(Part):
         completed = [outcome for outcome in outcomes if type(outcome) is Completed]
         released = [outcome for outcome in outcomes if type(outcome) is Released]
         waiting = [outcome for outcome in outcomes if type(outcome) is Waiting]
-        refused: dict[UUID, Sequence[UUID]] = {}
-
-        async def suspend(**how: bool) -> set[UUID]:
-            done = await self._storage.suspend(waiting, **how)
-            refused.update(done.refused)
-            return done.changed
-
         skip = bool(self._state.deferred) and not waits
-        changed, is_whole = await _past_locks(
-            partial(self._storage.settle, completed, failed, released), repeated=repeated, skip=skip
-        )
-        locked = {
-            one.id for one in (*completed, *failed, *released) if not is_whole and one.id not in changed
-        }
+        changed: set[UUID] = set()
+        locked: AbstractSet[UUID] = frozenset()
+        if not skip:
+            try:
+                changed = await self._storage.settle(completed, failed, released, repeated=repeated)
+            except (LockTimeoutError, StatementTimeoutError):
+                skip = repeated = True
+        if skip:
+            changed, locked = await self._storage.settle_unlocked(
+                completed, failed, released, repeated=repeated
+            )
         if waiting:
-            suspended, is_whole = await _past_locks(suspend, repeated=repeated, skip=skip)
-            changed |= suspended
-            locked |= {one.id for one in waiting if not is_whole and one.id not in changed}
-            if refused:
-                batch = await self._fail_refused(batch, refused)
-        if locked or self._state.deferred:
-            batch = self._defer(batch, locked - refused.keys())
+            suspended = await self._suspend(waiting, repeated=repeated, skip=skip)
+            changed |= suspended.changed
+            locked |= suspended.locked
+            if suspended.refused:
+                batch = await self._fail_refused(batch, suspended.refused)
+        if locked:
+            batch = self._defer_locked(batch, locked)
         if self._logs_all or failed or len(changed) < len(batch):
             for job in batch:
                 _log_outcome(self._logger, job, stored=job.claimed.id in changed)
+        self._forget(batch)
 
-    def _defer(self, batch: Sequence[LeasedJob], locked: AbstractSet[UUID]) -> list[LeasedJob]:
-        """Defer the locked jobs of a batch; return the others."""
-        free: list[LeasedJob] = []
-        for job in batch:
-            if job.claimed.id not in locked:
-                self._state.deferred.pop(job, None)
-                free.append(job)
-            elif job not in self._state.deferred:
-                self._state.deferred[job] = None
-                self._logger.warning("settlement_waits_for_lock", **job.log_fields())
-        return free
+    async def _suspend(self, waiting: Sequence[Waiting], *, repeated: bool, skip: bool) -> Suspensions:
+        if not skip:
+            try:
+                return await self._storage.suspend(waiting, repeated=repeated)
+            except (LockTimeoutError, StatementTimeoutError):
+                repeated = True
+        return await self._storage.suspend(waiting, repeated=repeated, skip_locked=True)
 
     async def _fail_refused(
         self, batch: Sequence[LeasedJob], refused: Mapping[UUID, Sequence[UUID]]
@@ -259,29 +293,36 @@ class SettleLoop(Part):
         await self._settle(endless, repeated=False)
         return [job for job in batch if job.claimed.id not in refused]
 
+    def _defer_locked(self, batch: Sequence[LeasedJob], locked: AbstractSet[UUID]) -> list[LeasedJob]:
+        """Defer the locked jobs of a batch; return the others."""
+        for job in (kept := [job for job in batch if job.claimed.id in locked]):
+            if self._state.deferred.get(job) != "locked":
+                self._logger.warning("settlement_waits_for_lock", **job.log_fields())
+        self._defer(kept, "locked")
+        return [job for job in batch if job.claimed.id not in locked]
 
-async def _past_locks(
-    call: Callable[..., Awaitable[set[UUID]]], *, repeated: bool, skip: bool
-) -> tuple[AbstractSet[UUID], bool]:
-    """Call the storage; if rows are locked, call it again and skip the locked ones.
+    def _failed(self, batch: Sequence[LeasedJob], error: StorageError) -> None:
+        """Defer jobs that the database did not store, for a reason that is not in their values."""
+        new = [job for job in batch if job not in self._state.deferred]
+        if len(batch) == 1:
+            now = self._clock.monotonic()
+            if now >= self._logs_from:
+                self._logs_from = now + REPORT_INTERVAL
+                self._logger.error("settlement_failed", **batch[0].log_fields(), error=str(error))
+            self._defer(batch, "failed")
+        elif new:
+            # The others are stored as soon as the one that can't be is found.
+            self._defer(new, "new")
+            self._has_new.set()
 
-    Args:
-        call: takes ``repeated`` and ``skip_locked``, and returns the ids that it changed.
-        repeated: the first of these.
-        skip: rows are known to be locked.
+    def _defer(self, jobs: Sequence[LeasedJob], why: Deferral) -> None:
+        if self._state.defer(jobs, why):
+            self._wake_claims.notify()
 
-    Returns:
-        The ids that were changed, and whether no row was skipped.
-    """
-    if not skip:
-        try:
-            return await call(repeated=repeated, skip_locked=False), True
-        except (LockTimeoutError, StatementTimeoutError):
-            repeated = True
-    try:
-        return await call(repeated=repeated, skip_locked=True), True
-    except LockTimeoutError as error:
-        return error.changed, False
+    def _forget(self, jobs: Sequence[LeasedJob]) -> None:
+        """Forget jobs whose outcome is stored, or never will be."""
+        if self._state.settled(jobs, self._clock.monotonic()):
+            self._wake_claims.notify()
 
 
 def _log_outcome(logger: FilteringBoundLogger, job: LeasedJob, *, stored: bool) -> None:

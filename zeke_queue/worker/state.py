@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import Claimed
     from zeke_queue.worker.claims import ServedQueue
-    from zeke_queue.worker.leased_job import Outcome, Reason, Slot
+    from zeke_queue.worker.leased_job import Deferral, Outcome, Reason, Slot
 
 STALE: Final = 2.0
 """Seconds after which a job that was claimed ahead and has not begun is released for other workers."""
@@ -100,7 +100,7 @@ class WorkerState:
         running: those that run, and in which slot; handlers of lost jobs count until they end.
         outcomes: jobs whose outcome waits to be stored.
         storing: how many outcomes are being stored, or deferred.
-        deferred: jobs whose outcome is stored separately, once their row is unlocked.
+        deferred: jobs whose outcome can't be stored with others, and why; they need no payload and no place.
         payload_bytes: the size of the payloads of jobs that are held or whose handlers still run.
         alive_until: the end of the lease, unless another heartbeat is answered before.
         claims_begun, claims_ended: how many claims were sent, and how many of them were answered or failed.
@@ -121,7 +121,7 @@ class WorkerState:
         self.running: dict[LeasedJob, Slot] = {}
         self.outcomes: list[LeasedJob] = []
         self.storing = 0
-        self.deferred: dict[LeasedJob, None] = {}
+        self.deferred: dict[LeasedJob, Deferral] = {}
         self.payload_bytes = 0
         self.alive_until = alive_until
         self.claims_begun = self.claims_ended = 0
@@ -204,14 +204,31 @@ class WorkerState:
         self.storing += len(batch)
         return batch
 
+    def defer(self, jobs: Iterable[LeasedJob], why: Deferral) -> bool:
+        """Store outcomes later than others; return whether to wake the claim loop.
+
+        That may take long, and other jobs can use their places and the memory of their payloads meanwhile.
+        """
+        freed = False
+        for job in jobs:
+            if job not in self.deferred and job in self.jobs and job not in self.running:
+                self.payload_bytes -= job.payload_bytes
+                job.claimed, job.context = job.claimed._replace(data=None, meta=None), None
+                if job.queue.limit is not None:
+                    job.queue.busy -= 1
+                    freed = True
+            self.deferred[job] = why
+        wake = freed and self.claims.freed()
+        return wake or self.claims.has_room(len(self.ready), self.payload_bytes)
+
     def settled(self, batch: Sequence[LeasedJob], now: float) -> bool:
         """Forget jobs whose outcomes are stored; return whether to wake the claim loop."""
         self.storing -= len(batch)
         freed = wake = False
         for job in batch:
             held = self.jobs.pop(job, 0) is None
-            # An abandoned handler still runs; `drop` follows when it ends.
-            if held and job not in self.running:
+            # An abandoned handler still runs; `drop` follows when it ends. `defer` has freed a deferred job.
+            if held and job not in self.running and job not in self.deferred:
                 self.payload_bytes -= job.payload_bytes
                 if job.queue.limit is not None:
                     job.queue.busy -= 1
@@ -225,6 +242,9 @@ class WorkerState:
             if delay is not None:
                 self.claims.due(now + delay, now)
                 wake = True
+        if self.deferred:
+            for job in batch:
+                self.deferred.pop(job, None)
         if freed or not self.jobs:
             wake |= self.claims.freed()
         return wake or self.claims.has_room(len(self.ready), self.payload_bytes)

@@ -30,6 +30,7 @@ _PHASE_OF: Final[Mapping[str, str]] = {
     "extend": "running",
     "append_events": "running",
     "settle": "settling",
+    "settle_unlocked": "settling",
     "insert_child": "running",
     "suspend": "settling",
 }
@@ -166,7 +167,7 @@ class _Run:
                 return "running"
         known = event.node in self._running or any(node == event.node for node, _ in self._open.values())
         verbs = {verb for node, verb in self._open.values() if node == event.node or not known}
-        if not verbs.isdisjoint(("settle", "suspend")):
+        if not verbs.isdisjoint(("settle", "settle_unlocked", "suspend")):
             return "settling"
         if self._running[event.node] > 0 or (not known and any(n > 0 for n in self._running.values())):
             return "running"

@@ -404,5 +404,5 @@ class RunState:
 
 _DUTIES: Final = frozenset({"lock_expired", "resume_waiting", "archive", "purge", "lock_due_schedules"})
 _SENDING: Final = frozenset({"insert", "insert_child"})
-_SETTLING: Final = frozenset({"settle", "suspend"})
+_SETTLING: Final = frozenset({"settle", "settle_unlocked", "suspend"})
 _FAILING: Final = frozenset({RowState.RETRY, RowState.FAILED, RowState.EXPIRED})

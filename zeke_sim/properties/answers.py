@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import RowState
+from zeke_queue.model import RowState, Settled, Suspensions
 from zeke_sim.history.events import Answered, Change
 from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.definition import holds
@@ -52,15 +52,17 @@ def _verbs(event: Change) -> tuple[str, ...]:
         return ("cancel",)
     if after.state is _ACTIVE:
         return ("extend" if before.state is _ACTIVE else "claim",)
-    return _BACK.get(before.state, ("settle", "suspend") if after.state is not _RETRY else ("settle",))
+    return _BACK.get(before.state, _SETTLE if after.state is _RETRY else (*_SETTLE, "suspend"))
 
 
 _BACK: Final = {RowState.CANCELLED: ("resume",), RowState.FAILED: ("retry",), RowState.EXPIRED: ("retry",)}
 
+_SETTLE: Final = ("settle", "settle_unlocked")
+
 _MARKS: Final = ("insert_child", "suspend")
 """Storage methods that mark a job as awaited by another."""
 
-_WAKES: Final = ("settle", "suspend", "cancel", "resume_waiting")
+_WAKES: Final = (*_SETTLE, "suspend", "cancel", "resume_waiting")
 """Storage methods that resume a waiting job: those that end the awaited job, and the maintenance sweep."""
 
 
@@ -93,7 +95,7 @@ def _named(args: Any) -> list[Any] | None:
     return args.get("jobs", args.get("extended", args.get("waiting")))
 
 
-_NAMING: Final = ("settle", "suspend", "extend", "cancel", "resume", "retry")
+_NAMING: Final = (*_SETTLE, "suspend", "extend", "cancel", "resume", "retry")
 
 
 @holds("answers match what was done", Answered, verbs=_NAMING)
@@ -110,16 +112,19 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
         return
     args = call.invoked.args
     did = {change.after.id for change in call.did if change.after is not None and not is_of_waiting(change)}
-    reported: set[UUID] = event.result.changed if event.verb == "suspend" else event.result
-    refused = event.result.refused if event.verb == "suspend" else ()
+    result = event.result
+    reported: set[UUID] = result.changed if isinstance(result, Settled | Suspensions) else result
+    kept: set[UUID] = set(result.locked) if isinstance(result, Settled | Suspensions) else set()
+    if isinstance(result, Suspensions):
+        kept.update(result.refused)
     for job in did - reported:
         raise Broken(f"{event.verb} changed it, and its answer does not say so", job=job)
     for job in reported - did:
         if not _was_done(job, event, state):
             raise Broken(f"{event.verb} says that it changed it, and nothing changed", job=job)
-    if event.verb in {"settle", "suspend", "extend", "cancel"}:
+    if event.verb in {*_SETTLE, "suspend", "extend", "cancel"}:
         for job, attempt in _requested(args):
-            if job not in reported and job not in refused and _could(event.verb, job, attempt, event, state):
+            if job not in reported and job not in kept and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 

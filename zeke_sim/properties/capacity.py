@@ -27,7 +27,7 @@ PROMPT = 0.1
     Invoked,
     Answered,
     WorkerRow,
-    verbs=("claim", "settle", "suspend", "heartbeat"),
+    verbs=("claim", "settle", "settle_unlocked", "suspend", "heartbeat"),
 )
 def a_worker_with_a_free_slot_starts_what_it_claimed(
     event: Invoked | Answered | WorkerRow, state: RunState
@@ -41,11 +41,11 @@ def a_worker_with_a_free_slot_starts_what_it_claimed(
     if isinstance(event, WorkerRow) or (isinstance(event, Answered) and event.verb == "heartbeat"):
         remember(event, state)
     elif isinstance(event, Answered):
-        if event.verb in {"settle", "suspend"}:
+        if event.verb in {"settle", "settle_unlocked", "suspend"}:
             settled[event.node] = event.at
     elif event.verb == "claim":
         places.setdefault(event.args["worker"], event.args["limit"])
-    elif event.verb == "settle" and not event.args.get("repeated"):
+    elif event.verb in {"settle", "settle_unlocked"} and not event.args.get("repeated"):
         for released in event.args.get("released", ()):
             _was_begun(released.id, released.attempt, event, state)
 

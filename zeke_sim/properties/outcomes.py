@@ -31,7 +31,7 @@ _SHORT = MOMENT.total_seconds()
     Answered,
     Lived,
     WorkerRow,
-    verbs=("settle", "suspend", "heartbeat"),
+    verbs=("settle", "settle_unlocked", "suspend", "heartbeat"),
 )
 def a_settlement_says_what_the_handler_did(
     event: Invoked | Answered | Lived | WorkerRow, state: RunState

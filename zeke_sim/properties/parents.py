@@ -184,7 +184,7 @@ class _Waits:
                 yield parent, max(since, ended)
 
 
-_ENDING: Final = ("settle", "suspend", "cancel", "commit")
+_ENDING: Final = ("settle", "settle_unlocked", "suspend", "cancel", "commit")
 
 
 @holds("the end of a job resumes those that wait for it", Change, Answered, verbs=_ENDING)

@@ -23,7 +23,7 @@ PATIENCE: Final = 5.0
 DUTIES: Final = ("lock_due_schedules", "lock_expired", "resume_waiting", "archive", "purge")
 """The storage methods that schedulers and maintenance are meant to call."""
 
-_HOLDING: Final = ("claim", "settle", "suspend", "heartbeat", "deregister")
+_HOLDING: Final = ("claim", "settle", "settle_unlocked", "suspend", "heartbeat", "deregister")
 
 FINAL_SETTLE_TIMEOUT: Final = 18.0
 """Seconds beyond the timeout: two for interrupted handlers, five each for a claim in progress, for the last

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client is silent."""
 
-_TOLD_IN_TIME: Final = frozenset({"settle", "suspend", "append_events"})
+_TOLD_IN_TIME: Final = frozenset({"settle", "settle_unlocked", "suspend", "append_events"})
 _UNRECORDED: Final = frozenset({"close", "discard", "unsubscribe", "wait"})
 """Calls that no fault can affect and no property reads."""
 

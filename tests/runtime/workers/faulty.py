@@ -18,6 +18,7 @@ CALLS = frozenset(
     {
         "claim",
         "settle",
+        "settle_unlocked",
         "suspend",
         "insert_child",
         "heartbeat",

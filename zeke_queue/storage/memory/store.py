@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
-from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError
-from zeke_queue.model import ClaimedJobs, QueueCapacity, RowState
+from zeke_queue.errors import LeaseLostError, UsageError
+from zeke_queue.model import ClaimedJobs, QueueCapacity, RowState, Settled
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claims import choose
@@ -134,18 +134,15 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             transitions.await_end(self._direct, inserted)
         return child.id if self._tables.known(child.id) else None
 
-    async def settle(
+    async def settle_unlocked(
         self,
         completed: Sequence[Completed] = (),
         failed: Sequence[Failed] = (),
         released: Sequence[Released] = (),
         *,
         repeated: bool = False,
-        skip_locked: bool = False,
-    ) -> set[UUID]:
-        """Write outcomes of active jobs whose attempt still matches; return the ids that were changed."""
-        if not skip_locked:
-            return await super().settle(completed, failed, released, repeated=repeated)
+    ) -> Settled:
+        """Write outcomes of the active jobs that no transaction has locked."""
         outcomes, now = checked(completed, failed, released), self._clock.now()
         locked = {
             one.id
@@ -154,9 +151,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         }
         changed = self._settle(now, outcomes.without(locked), repeated=repeated)
         transitions.wake(self._direct, now, sorted(changed), self._locks.taken)
-        if locked:
-            raise LockTimeoutError.beside(changed, locked)
-        return changed
+        return Settled(changed, locked)
 
     async def suspend(
         self, waiting: Sequence[Waiting], *, repeated: bool = False, skip_locked: bool = False
@@ -173,9 +168,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         free = [one for one in waiting if one.id not in locked]
         done = transitions.suspend(self._direct, now, free, repeated=repeated)
         await self._wake(done.changed)  # for jobs that lost their slot and so have ended
-        if locked:
-            raise LockTimeoutError.beside(done.changed, locked)
-        return done
+        return done._replace(locked=frozenset(locked))
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""

@@ -11,7 +11,7 @@ from zeke_queue.core.names import schema_name
 from zeke_queue.core.timeouts import LOCKS_TRIED, READ_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Suspensions
+from zeke_queue.model import Settled, Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
@@ -148,19 +148,25 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         released: Sequence[Released] = (),
         *,
         repeated: bool = False,
-        skip_locked: bool = False,
     ) -> set[UUID]:
         """Write outcomes of active jobs, and notify watchers."""
         with value_errors_only():
-            if not skip_locked:
-                return await super().settle(completed, failed, released, repeated=repeated)
-            outcomes = rows.Outcomes(completed, failed, released)
-            changed, locked = await self._in_transaction(
-                lambda verbs: verbs.settle_unlocked(outcomes, repeated=repeated)
-            )
-        if locked:
-            raise LockTimeoutError.beside(changed, locked)
-        return changed
+            return await super().settle(completed, failed, released, repeated=repeated)
+
+    async def settle_unlocked(
+        self,
+        completed: Sequence[Completed] = (),
+        failed: Sequence[Failed] = (),
+        released: Sequence[Released] = (),
+        *,
+        repeated: bool = False,
+    ) -> Settled:
+        """Write outcomes of the active jobs that no other transaction has locked, and notify watchers."""
+        outcomes = rows.Outcomes(completed, failed, released)
+        if not outcomes.rows:
+            return Settled(set(), set())
+        with value_errors_only():
+            return await self._in_transaction(lambda verbs: verbs.settle_free(outcomes, repeated=repeated))
 
     async def claim(
         self, worker: UUID, capacity: Sequence[QueueCapacity], limit: int, bytes_max: int | None = None
@@ -180,8 +186,9 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         done = Suspensions(set(), {})
         locked: set[UUID] = set()
         for one in sorted(waiting):
-            if len(locked) == LOCKS_TRIED:
-                break
+            if len(locked) >= LOCKS_TRIED:
+                locked.add(one.id)
+                continue
             suspend = partial(PostgresVerbs.suspend_one, waiting=one, briefly=skip_locked)
             try:
                 with value_errors_only():
@@ -193,13 +200,12 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             else:
                 done.changed.update(single.changed)
                 done.refused.update(single.refused)
-        rest = [one for one in waiting if one.id not in done.changed and one.id not in done.refused]
+        known = {*done.changed, *done.refused, *locked}
+        rest = [one for one in waiting if one.id not in known]
         if repeated and rest:
             asked = rows.Outcomes(waiting=rest).parameters()
             done.changed.update(row[0] for row in await self._pool.run("settled_before", asked))
-        if locked:
-            raise LockTimeoutError.beside(done.changed, locked)
-        return done
+        return done._replace(locked=frozenset(locked))
 
     async def resume_waiting(self, limit: int) -> int:
         """Resume jobs whose child has ended and that were not notified."""

@@ -11,7 +11,7 @@ from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.core.timeouts import BRIEF_LOCK_SECONDS, LOCKS_TRIED
 from zeke_queue.errors import LeaseLostError, LockTimeoutError
-from zeke_queue.model import Suspensions
+from zeke_queue.model import Settled, Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.rows import Outcomes
@@ -144,12 +144,8 @@ class PostgresVerbs:
             changed |= await self._settle_one(single)
         return changed
 
-    async def settle_unlocked(self, outcomes: Outcomes, *, repeated: bool) -> tuple[set[UUID], set[UUID]]:
-        """Settle, inside a transaction, the jobs that no other transaction has locked.
-
-        Returns:
-            The jobs that were changed, and those that are active but locked, or whose slot is.
-        """
+    async def settle_free(self, outcomes: Outcomes, *, repeated: bool) -> Settled:
+        """Settle, inside a transaction, the jobs that no other transaction has locked."""
         await self.wait_briefly()
         asked = {"ids": [row[0] for row in outcomes.rows], "attempts": [row[1] for row in outcomes.rows]}
         found = dict(await self._runner.run("lock_unlocked", asked))
@@ -175,7 +171,7 @@ class PostgresVerbs:
         rest = outcomes.only({row[0] for row in outcomes.rows} - changed - locked)
         if repeated and rest.rows:
             changed |= await self._woken_for(await self._runner.run("settled_before", rest.parameters()))
-        return changed, locked
+        return Settled(changed, locked)
 
     async def wait_briefly(self) -> None:
         """Limit this transaction's waits for locks."""

@@ -1,0 +1,117 @@
+"""Mutants of outcomes that can't be stored, and of what a worker declares and logs, that named tests find."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.patching import Tested, tested
+
+OUTCOMES: Final[tuple[Tested, ...]] = (
+    tested(
+        "locked-outcomes-wait-with-the-others",
+        "zeke_queue.worker.settle_loop",
+        "                skip = repeated = True\n",
+        "                return await self._settle(batch, repeated=True, waits=waits)\n",
+        "A job whose row is locked holds up the outcomes of all others.",
+        "tests/runtime/test_settle_loop.py::test_locked_job_delays_no_other_and_is_held_until_it_is_stored",
+    ),
+    tested(
+        "overdue-outcomes-not-in-line",
+        "zeke_queue.worker.settle_loop",
+        "        skip = bool(self._state.deferred) and not waits\n",
+        "        skip = bool(self._state.deferred)\n",
+        "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
+        "tests/runtime/test_settle_loop.py::test_locked_jobs_past_their_deadline_wait_in_line_for_their_locks_in_turn",
+    ),
+    tested(
+        "any-error-refuses-an-outcome",
+        "zeke_queue.worker.settle_loop",
+        "            except (StatementFailedError, LockTimeoutError, StatementTimeoutError) as error:\n",
+        "            except KeyError as error:\n",
+        "An outcome that the database fails to store is tried again with the whole batch for ever.",
+        "tests/runtime/test_settle_loop.py::test_outcome_is_given_up_only_for_an_error_in_its_values",
+    ),
+    tested(
+        "lost-outcomes-wait-for-a-locked-one",
+        "zeke_queue.worker.settle_loop",
+        "            batch = self._defer_locked(batch, locked)\n",
+        "            batch = self._defer_locked(batch, {job.claimed.id for job in batch} - changed)\n",
+        "A lost job keeps its place while another job of its batch is locked.",
+        "tests/runtime/test_settle_loop.py::test_lost_and_refused_jobs_do_not_wait_for_a_locked_one",
+    ),
+    tested(
+        "locked-outcomes-in-line-one-by-one",
+        "zeke_queue.worker.settle_loop",
+        "                state = deferred.pop(job)\n",
+        "                state = deferred[job]\n",
+        "Of several finished jobs past their deadlines only one waits in line for its lock.",
+        "tests/runtime/test_settle_loop.py::"
+        "test_locked_jobs_past_their_deadline_wait_in_line_for_their_locks_in_turn",
+    ),
+    tested(
+        "search-for-odd-outcomes-without-end",
+        "zeke_queue.worker.settle_loop",
+        "        while parts and failures < FAILURES_MAX:\n",
+        "        while parts:\n",
+        "An error of the whole table costs two statements an outcome, again and again.",
+        "tests/runtime/test_settle_loop.py::test_error_of_all_outcomes_costs_few_statements",
+    ),
+    tested(
+        "vain-searches-repeated",
+        "zeke_queue.worker.settle_loop",
+        "                size = 1\n",
+        "                pass\n",
+        "While the database stores nothing, a worker searches for the reason in every round.",
+        "tests/runtime/test_settle_loop.py::test_error_of_all_outcomes_costs_few_statements",
+    ),
+    tested(
+        "new-outcomes-behind-old-ones",
+        "zeke_queue.worker.settle_loop",
+        '            new = [job for job, state in deferred.items() if state == "new"]\n',
+        "            new = []\n",
+        "Outcomes wait for those of an earlier batch that can't be stored.",
+        "tests/runtime/test_settle_loop.py::test_error_of_all_outcomes_costs_few_statements",
+    ),
+    tested(
+        "locked-outcomes-given-up-at-the-end",
+        "zeke_queue.worker.settle_loop",
+        "        left, waits = [*state.deferred], True\n",
+        "        left, waits = [], True\n",
+        "A worker that ends does not try to store the outcomes of locked jobs once more.",
+        "tests/runtime/test_settle_loop.py::test_loop_that_closes_tries_locked_jobs_once_more",
+    ),
+    tested(
+        "deferred-outcomes-use-the-payload-budget",
+        "zeke_queue.worker.state",
+        "            if job not in self.deferred and job in self.jobs and job not in self.running:\n"
+        "                self.payload_bytes -= job.payload_bytes\n",
+        "            if job not in self.deferred and job in self.jobs and job not in self.running:\n",
+        "A worker whose finished jobs are locked claims no others once their payloads fill its budget.",
+        "tests/unit/test_worker_state.py::test_job_whose_outcome_is_deferred_uses_no_place_and_no_memory",
+    ),
+    tested(
+        "statements-given-up-in-silence",
+        "zeke_queue.worker.storage_health",
+        "            self._log_given_up(call.verb, error)\n",
+        "",
+        "A worker that can't claim, since a table is locked, logs nothing.",
+        "tests/unit/test_storage_health.py::"
+        "test_statements_that_are_given_up_are_logged_once_a_minute_by_verb",
+    ),
+    tested(
+        "worker-that-can-not-settle-stays-registered",
+        "zeke_queue.worker.lifecycle",
+        "        finally:\n            # A heartbeat",
+        "        except KeyError:\n            pass\n        else:\n            # A heartbeat",
+        "A worker that could not store its last outcomes in time stays registered until its lease ends.",
+        "tests/runtime/test_shutdown.py::test_worker_that_can_not_settle_leaves",
+    ),
+    tested(
+        "new-limit-stored-late",
+        "zeke_queue.worker.declaration",
+        "                await self._parts.storage.declare(new, [])\n",
+        "                pass\n",
+        "A worker runs jobs of a new queue without its limit while the row of another queue is locked.",
+        "tests/unit/test_declaration.py::test_limit_of_a_new_queue_is_stored_before_anything_is_claimed",
+    ),
+)
