@@ -26,7 +26,7 @@ from zeke_queue.system import logging as log
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 FULL: Final = 100_000
 SHORT: Final = Size(jobs=3_000, before=3.0, after=3.0, lease=4.0, heartbeat=1.0)
@@ -55,18 +55,16 @@ def main() -> int:
     folder = given.keep or Path(tempfile.mkdtemp(prefix="zeke-chaos-"))
     clock = SystemClock()
     began = clock.monotonic()
+
+    def keep(results: Mapping[str, Result]) -> None:
+        if given.json is not None:
+            minutes = (clock.monotonic() - began) / 60
+            name = "loaded" if given.load else "idle"
+            about = conditions(name, jobs=size.jobs, load=given.load, minutes=minutes, date=clock.now())
+            given.json.write_text(as_json(results, about), encoding="utf-8")
+
     with _busy(given.load):
-        results, errors = run_all(chosen, size, folder, given.seed)
-    if given.json is not None:
-        minutes = (clock.monotonic() - began) / 60
-        about = conditions(
-            "loaded" if given.load else "idle",
-            jobs=size.jobs,
-            load=given.load,
-            minutes=minutes,
-            date=clock.now(),
-        )
-        given.json.write_text(as_json(results, about), encoding="utf-8")
+        results, errors = run_all(chosen, size, folder, given.seed, keep)
     say(f"\n{table(results)}")
     for text in (*complaints(results), *errors):
         say(f"FAILED: {text}")
@@ -79,9 +77,12 @@ def main() -> int:
 
 
 def run_all(
-    chosen: Sequence[str], size: Size, folder: Path, seed: int
+    chosen: Sequence[str], size: Size, folder: Path, seed: int, keep: Callable[[Mapping[str, Result]], None]
 ) -> tuple[dict[str, Result], list[str]]:
-    """Run one fault after the other; return the results, and why others have none."""
+    """Run one fault after the other; return the results, and why others have none.
+
+    ``keep`` gets the results so far after each fault, since an interruption must not lose them.
+    """
     results: dict[str, Result] = {}
     errors: list[str] = []
     for name in chosen:
@@ -101,6 +102,7 @@ def run_all(
             errors.append(f"{name}: {type(error).__name__}: {error}")
             say(f"    FAILED: {errors[-1]}")
             continue
+        keep(results)
         good = "good" if results[name].is_passed else "FAILED"
         say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
         for text in complaints({name: results[name]}):

@@ -1,6 +1,7 @@
 """Write tables of results into docs/reliability.md, between the comments that name them.
 
 ``python -m tests.chaos.page FILE...``, with what ``--json`` of this command's package and of ``peers`` wrote.
+Of several files for one table, the later ones replace the rows of their faults.
 """
 
 from __future__ import annotations
@@ -9,17 +10,24 @@ import argparse
 import re
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from tests.chaos.report import from_json, table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from tests.chaos.experiment import Result
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "reliability.md"
 _BLOCK: Final = "<!-- table: {} -->\n{}<!-- end of table -->"
+
+
+class Run(NamedTuple):
+    """The results of a run by fault, and its conditions."""
+
+    results: dict[str, Result]
+    about: dict[str, Any]
 
 
 def with_table(page: str, results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
@@ -30,6 +38,16 @@ def with_table(page: str, results: Mapping[str, Result], about: Mapping[str, Any
     if count != 1:
         raise ValueError(f"page: must have one place for the table {about['table']}, got {count}")
     return page
+
+
+def merged(files: Iterable[tuple[Mapping[str, Result], Mapping[str, Any]]]) -> list[Run]:
+    """Return one run for each table; of several, each fault has the result of the last one that has it."""
+    runs: dict[str, Run] = {}
+    for results, about in files:
+        run = runs.setdefault(about["table"], Run({}, {**about, "minutes": 0}))
+        run.results.update(results)
+        run.about["minutes"] += about["minutes"]
+    return list(runs.values())
 
 
 def caption(about: Mapping[str, Any]) -> str:
@@ -46,9 +64,10 @@ def main() -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    files = [from_json(file.read_text(encoding="utf-8")) for file in parser.parse_args().files]
     page = PAGE.read_text(encoding="utf-8")
-    for file in parser.parse_args().files:
-        page = with_table(page, *from_json(file.read_text(encoding="utf-8")))
+    for results, about in merged(files):
+        page = with_table(page, results, about)
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -164,7 +164,7 @@ class Run:
     async def _feed(self, database: Database) -> None:
         while not self._stopping:
             done = sum(line.what == RETURNED for lines in self._lines.values() for line in lines)
-            if self._sent - done > BACKLOG:
+            if len(self._acknowledged) - done > BACKLOG:
                 await self._clock.sleep(0.1)
                 continue
             numbers = range(self._sent, self._sent + BATCH)
