@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -125,6 +126,20 @@ async def test_extension_is_fenced_by_the_attempt(storage: Storage, jobs: Driver
     assert await storage.extend([]) == await storage.extend(asked) == set()
     assert (await jobs.look(stale.id)).expire_in == 3600
     assert await storage.extend([*asked, Extended(stale.id, 2, 99)]) == {stale.id}
+
+
+async def test_extension_in_a_transaction_counts_from_its_commit(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running(expire_in=60)
+    for commits in (False, True):
+        with suppress(ZeroDivisionError):
+            async with storage.transaction() as transaction:
+                assert await transaction.lock_attempt(job.id, 1)
+                assert await transaction.extend([Extended(job.id, 1, 99)]) == {job.id}
+                assert await transaction.extend([Extended(job.id, 2, 99)]) == set()
+                assert (await jobs.look(job.id)).expire_in == 60
+                if not commits:
+                    raise ZeroDivisionError
+        assert (await jobs.look(job.id)).expire_in == (99 if commits else 60)
 
 
 async def test_extension_does_not_wait_for_an_insert_into_the_slot_of_the_job(jobs: Driver) -> None:

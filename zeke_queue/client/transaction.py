@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.client.insert import IntoTransaction, insert_all, insert_one
 from zeke_queue.errors import LeaseLostError, UsageError
+from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import check_id
 from zeke_queue.task.senders import Transaction
 
@@ -56,6 +57,10 @@ class QueueTransaction(Transaction):
         """Lock a job at its attempt until the transaction ends; see ``Transaction``."""
         if not await self._open().lock_attempt(job_id, attempt, idle_timeout):
             raise LeaseLostError.of(job_id)
+
+    async def extend_attempt(self, job_id: UUID, attempt: int, seconds: float) -> None:
+        """Move the deadline of a job that this transaction has locked."""
+        await self._open().extend([Extended(job_id, attempt, seconds)])
 
     def on_commit(self, callback: Callable[[], None]) -> None:
         """Call ``callback`` after a commit; see ``Transaction``."""

@@ -77,6 +77,10 @@ class JobWriter(Protocol):
         """
         ...
 
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs; return the ids that belonged to this caller and were extended."""
+        ...
+
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs permanently, and the children that they wait for.
 
@@ -249,10 +253,6 @@ class JobStore(JobWriter, Protocol):
         Raises:
             LockTimeoutError: a job stayed locked, without ``skip_locked``. Others may be suspended.
         """
-        ...
-
-    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
-        """Move deadlines of active jobs; return the ids that belonged to this caller and were extended."""
         ...
 
     async def retry(self, ids: Sequence[UUID]) -> set[UUID]:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.model import (
         Completed,
-        Extended,
         Failed,
         Job,
         JobEvent,
@@ -181,13 +180,6 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             parent.wake(now)
             self._direct.store(parent)
         return len(found)
-
-    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
-        """Move deadlines of active jobs."""
-        now = self._clock.now()
-        if self._locks.any:
-            await self._locks.clear(lambda: self._locks_of_extended(extended))
-        return transitions.extend(self._direct, now, extended)
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""
@@ -345,12 +337,6 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         return self._locks.taken(job_id) or (
             self._random is not None and self._random.random() < self._freedom
         )
-
-    def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
-        for job_id, attempt, _ in extended:
-            row = self._tables.jobs.get(job_id)
-            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
-                yield job_id
 
     def _locks_of_waiting(self, waiting: Sequence[Waiting]) -> Iterator[Lock]:
         for job_id, attempt, child in waiting:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
     from datetime import datetime
 
-    from zeke_queue.model import Completed, NewJob
+    from zeke_queue.model import Completed, Extended, NewJob
     from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Tables
@@ -88,6 +88,13 @@ class MemoryVerbs:
         changed = transitions.complete(self._scope, now, completions, repeated=repeated)
         return changed | transitions.fail_or_release(self._scope, now, failures, released, repeated=repeated)
 
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs."""
+        now = self._begin()
+        if self._locks.any:
+            await self._locks.clear(lambda: self._locks_of_extended(extended), self._scope.owner)
+        return transitions.extend(self._scope, now, extended)
+
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs."""
         now = self._begin()
@@ -134,6 +141,12 @@ class MemoryVerbs:
                 yield row.id
                 if row.hold is not None:
                     yield row.hold
+
+    def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
+        for job_id, attempt, _ in extended:
+            row = self._scope.row(job_id)
+            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
+                yield job_id
 
     def _locks_of_settled(self, outcomes: Sequence[Completed | Failed | Released]) -> Iterator[Lock]:
         for outcome in outcomes:

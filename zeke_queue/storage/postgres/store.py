@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from zeke_queue.model import (
         ClaimedJobs,
         Completed,
-        Extended,
         Failed,
         JobEvent,
         NewJob,
@@ -215,11 +214,6 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         if resumed < limit:
             self._swept_to = reached or _BEFORE_ALL
         return resumed
-
-    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
-        """Move deadlines of active jobs."""
-        found = await self._pool.run("extend", rows.of_extended(extended)) if extended else []
-        return {row[0] for row in found}
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from uuid import UUID
 
-    from zeke_queue.model import Completed, Failed, NewJob, Released, Waiting
+    from zeke_queue.model import Completed, Extended, Failed, NewJob, Released, Waiting
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool, OpenTransaction
     from zeke_queue.storage.postgres.rows import Row
 
@@ -189,6 +189,11 @@ class PostgresVerbs:
         output = single.rows[0][4] or failure.error_record("Superseded", "Another job waits in its place")
         said = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
         return await self._ids("settle", single.failing_with(jsonb.dumps(said)).parameters())
+
+    async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
+        """Move deadlines of active jobs."""
+        found = await self._runner.run("extend", rows.of_extended(extended)) if extended else []
+        return {row[0] for row in found}
 
     async def cancel(self, ids: Sequence[UUID]) -> set[UUID]:
         """Cancel waiting or running jobs, and the children that they wait for."""
