@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "extension-unheeded",
         "zeke_queue.worker.job_context",
-        "        services.extended(self.leased, deadline)\n",
+        "        self._services.extended(self.leased, deadline)\n",
         "",
         "A handler that extended its job is interrupted at the old deadline.",
     ),

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from tests.runtime.workers.place import Place, turns
-from zeke_queue.errors import LeaseLostError
+from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.model import RowState
 from zeke_queue.storage.memory.transaction import MemoryTransaction
 from zeke_queue.task.context import JobContext
@@ -86,3 +86,64 @@ async def test_idle_transaction_ends_at_the_deadline(place: Place, monkeypatch: 
 
     await place.run_one(note)
     assert asked == [30, 21, 100]
+
+
+@pytest.mark.parametrize("commits", [True, False])
+async def test_job_is_extended_from_beside_its_transaction(place: Place, commits: bool) -> None:  # noqa: FBT001
+    """A task of the handler extends the job every now and then; it has begun before the block.
+
+    The block raises if it does not commit.
+    """
+    go, extended = asyncio.Event(), asyncio.Event()
+    overdue: list[object] = []
+
+    @place.catalog.task("note", expire_in=30, retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def extend() -> None:
+            await go.wait()
+            await job.extend(30)
+            extended.set()
+
+        extending = asyncio.ensure_future(extend())
+        await turns()
+        try:
+            async with job.transaction():
+                place.clock.advance(20)
+                go.set()
+                await extended.wait()
+                place.clock.advance(20)
+                await turns()
+                assert commits
+        except AssertionError:
+            pass
+        await extending
+        async with place.storage.transaction(own=True) as sweep:
+            overdue.extend(await sweep.lock_expired(10))
+
+    job = await place.run_one(note)
+    assert (job.row_state, overdue) == (RowState.COMPLETED, [])
+
+
+async def test_child_beside_the_transaction_of_its_parent_is_refused_at_once(place: Place) -> None:
+    said: list[str] = []
+
+    @place.catalog.task("cost")
+    async def cost() -> None: ...
+
+    @place.catalog.task("note", retry_limit=0)
+    async def note(job: JobContext) -> None:
+        go = asyncio.Event()
+
+        async def start() -> None:
+            await go.wait()
+            await job.start_child(cost)
+
+        starting = asyncio.ensure_future(start())
+        async with job.transaction():
+            go.set()
+            with pytest.raises(UsageError, match="needs the row of the job") as refused:
+                await starting
+            said.append(str(refused.value))
+
+    assert (await place.run_one(note)).row_state is RowState.COMPLETED
+    assert len(said) == 1

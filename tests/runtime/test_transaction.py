@@ -348,7 +348,7 @@ async def test_handler_with_an_open_transaction_changes_jobs_through_it(clock: F
             "job.start_child": lambda: job.start_child("child", key="c"),
             "job.extend": lambda: job.extend(60),
         }
-        async with job.transaction() as transaction:
+        async with job.transaction(lock=False) as transaction:
             for name, call in calls.items():
                 with pytest.raises(UsageError) as caught:
                     await call()

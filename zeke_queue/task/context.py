@@ -285,8 +285,9 @@ class JobContext(Sender, Generic[Res]):
         """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one.
 
         It locks this job, so it commits only while this attempt owns the job. Meanwhile the job can't be
-        cancelled, so keep the block short. If the process hangs in the block, the database rolls the
-        transaction back at the job's deadline, and another attempt can run.
+        cancelled, and starts no children, so keep the block short. If the process hangs in the block, the
+        database rolls the transaction back at the job's deadline, and another attempt can run. ``extend``
+        works in the block and in tasks beside it, unless ``connection`` is given.
 
         Args:
             connection: see ``Queue.transaction``.

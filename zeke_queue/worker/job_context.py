@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from math import ceil
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_one
-from zeke_queue.errors import LeaseLostError, LockTimeoutError
+from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError, ZekeError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
+from zeke_queue.system.waiting import end
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker.progress import LineBudget
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.client.parts import Parts
     from zeke_queue.client.queue import Queue
+    from zeke_queue.client.transaction import QueueTransaction
     from zeke_queue.core.options import ChildOptions, SendOptions
     from zeke_queue.model import Job
     from zeke_queue.system.clock import Clock
@@ -58,13 +60,14 @@ class ContextServices(NamedTuple):
 class WorkerJobContext(JobContext[Any]):
     """The context of a job that this process's worker holds."""
 
-    __slots__ = ("_lines", "_services", "leased")
+    __slots__ = ("_lines", "_locked", "_services", "leased")
 
     def __init__(self, leased: LeasedJob, services: ContextServices) -> None:
         super().__init__(leased.claimed, leased.queue.task, _for_handlers(leased.deadline, services))
         self.leased = leased
         self._services = services
         self._lines = LineBudget()
+        self._locked: _LockedJob | None = None
 
     @property
     def resources(self) -> Any:
@@ -77,11 +80,32 @@ class WorkerJobContext(JobContext[Any]):
     ) -> AsyncGenerator[Transaction]:
         """Open a transaction whose jobs are children; see ``JobContext``."""
         opening = self._services.queue.transaction(connection, parent=self.id, meta=self.meta or None)
-        async with opening as transaction:
-            if lock:
-                left = self.leased.deadline - self._services.clock.monotonic()
-                await transaction.lock_attempt(self.id, self.attempt, idle_timeout=max(1, ceil(left)))
-            yield transaction
+        locked: _LockedJob | None = None
+        try:
+            async with opening as transaction:
+                if lock:
+                    idle = max(1, ceil(self._left()))
+                    await transaction.lock_attempt(self.id, self.attempt, idle_timeout=idle)
+                if not lock or connection is not None:  # a transaction of the caller's outlives the block
+                    yield transaction
+                    return
+                locked = _LockedJob(cast("QueueTransaction", transaction), self.id, self.attempt)
+                self._locked = locked
+                try:
+                    yield transaction
+                    await locked.store(self._left)
+                finally:
+                    self._locked = None
+                    await locked.end()
+        except Exception:
+            if locked is not None and locked.extended:  # the new deadline was rolled back as well
+                with suppress(ZekeError):
+                    await self._extend(max(self._left(), 1.0))
+            raise
+
+    def _left(self) -> float:
+        """Return the seconds until the deadline."""
+        return self.leased.deadline - self._services.clock.monotonic()
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the worker's loop, from a thread; see ``JobContext``."""
@@ -111,6 +135,11 @@ class WorkerJobContext(JobContext[Any]):
 
     async def _extend(self, seconds: float) -> None:
         services = self._services
+        if self._locked is not None:
+            # Meanwhile nothing can rescue the job, so only the deadline of this process counts.
+            self._locked.extend()
+            self._move_deadline(services.clock.monotonic() + seconds)
+            return
         open_transactions.check_outside(services.parts.storage, "job.extend")
         while True:
             requested_at = services.clock.monotonic()
@@ -124,9 +153,11 @@ class WorkerJobContext(JobContext[Any]):
         if not extended:
             services.lost(self.leased)
             raise LeaseLostError.of(self.id)
-        deadline = requested_at + seconds
-        self.deadline = _for_handlers(deadline, services)
-        services.extended(self.leased, deadline)
+        self._move_deadline(requested_at + seconds)
+
+    def _move_deadline(self, deadline: float) -> None:
+        self.deadline = _for_handlers(deadline, self._services)
+        self._services.extended(self.leased, deadline)
 
     async def _send(
         self, task: str | Task[Any, Any], payload: object, options: SendOptions, *, insist: bool
@@ -141,6 +172,7 @@ class WorkerJobContext(JobContext[Any]):
         self, task: str | Task[Any, Any], payload: object, key: str, options: ChildOptions
     ) -> Run[Any]:
         parts = self._sending("job.start_child")
+        self._check_unlocked("job.start_child")
         family: SendOptions = {**options, "id": self.child_id(key), "parent": self.id}
         prepared = parts.factory.prepare(task, payload, family, meta=self._meta_of_children(parts))
         return await insert_one(IntoStorage(parts, self.attempt), prepared, insist=True)
@@ -155,6 +187,50 @@ class WorkerJobContext(JobContext[Any]):
         parts = self._services.parts
         open_transactions.check_outside(parts.storage, call)
         return parts
+
+    def _check_unlocked(self, call: str) -> None:
+        if self._locked is not None:
+            raise UsageError(
+                f"{call} needs the row of the job, which job.transaction() of another task of its handler has"
+                " locked: call it before or after that block, or open the block with lock=False"
+            )
+
+
+class _LockedJob:
+    """The row of a job that its handler's own transaction has locked, and extensions meanwhile.
+
+    Attributes:
+        extended: whether the deadline was moved.
+    """
+
+    def __init__(self, transaction: QueueTransaction, job_id: UUID, attempt: int) -> None:
+        self._transaction = transaction
+        self._id = job_id
+        self._attempt = attempt
+        self.extended = False
+        self._touching: asyncio.Task[None] | None = None
+
+    def extend(self) -> None:
+        """Record an extension, and keep the server from ending the transaction because it is idle."""
+        self.extended = True
+        if self._touching is None or self._touching.done():
+            self._touching = asyncio.ensure_future(self._touch())
+
+    async def store(self, left: Callable[[], float]) -> None:
+        """Store the new deadline, if there is one, as the transaction's last statement."""
+        if self._touching is not None:
+            await asyncio.wait([self._touching])
+        if self.extended:
+            await self._transaction.extend_attempt(self._id, self._attempt, max(left(), 1.0))
+
+    async def end(self) -> None:
+        """Send no more statements."""
+        if self._touching is not None:
+            await end(self._touching)
+
+    async def _touch(self) -> None:
+        with suppress(Exception):  # a transaction that is broken fails in the handler's statements too
+            await self._transaction.lock_attempt(self._id, self._attempt)
 
 
 def _for_handlers(deadline: float, services: ContextServices) -> float:
