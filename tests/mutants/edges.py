@@ -343,4 +343,14 @@ EDGES: Final[tuple[Tested, ...]] = (
         "-k",
         "slow",
     ),
+    tested(
+        "start-waits-for-locked-tables",
+        "zeke_queue.storage.postgres.migrate",
+        "            connection.execute(LIMIT_READS)\n",
+        "",
+        "A worker beside a session that has locked the tables does not start, and says nothing.",
+        "tests/postgres/test_migrate.py",
+        "-k",
+        "only_for_so_long",
+    ),
 )

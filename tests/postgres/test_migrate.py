@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -12,11 +13,16 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each
-from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick
+from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick, soon
 from tests.postgres import pgboss9
 from tests.postgres.many_jobs import ANNA, BERT, Connection
 from tests.runtime.workers.handler import logged
-from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    PermissionDeniedError,
+    SchemaVersionError,
+    StorageUnavailableError,
+)
 from zeke_queue.model import (
     Extended,
     Failed,
@@ -31,6 +37,7 @@ from zeke_queue.model import (
 from zeke_queue.storage.access import NewKey
 from zeke_queue.storage.postgres import PostgresStorage, migrate
 from zeke_queue.storage.postgres.grants import grant
+from zeke_queue.storage.postgres.server_info import read_pgboss
 from zeke_queue.storage.postgres.statements import migrations
 
 # What a schema is made of. The order of columns is left out: it follows from the order of events.
@@ -321,6 +328,20 @@ async def test_newer_schema_is_used(empty_dsn: str, sql: Connection) -> None:
     migrate.migrate(empty_dsn)
     sql.execute("insert into pgboss.zeke_migration (number, name) values (9999, 'of_tomorrow')")
     await migrate.check(empty_dsn)
+
+
+async def test_checks_wait_for_locked_tables_only_for_so_long(empty_dsn: str, sql: Connection) -> None:
+    """A worker that starts beside a session which has locked the tables says so."""
+    migrate.migrate(empty_dsn)
+    unlimited = make_conninfo(empty_dsn, options="-c lock_timeout=0")
+    patient = make_conninfo(empty_dsn, options="-c lock_timeout=10min")
+    with sql.transaction():
+        sql.execute("lock table pgboss.version in access exclusive mode")
+        waiting = asyncio.ensure_future(migrate.check(patient))
+        checks = asyncio.gather(migrate.check(unlimited), read_pgboss(unlimited), return_exceptions=True)
+        assert [type(error) for error in await soon(checks)] == [LockTimeoutError, LockTimeoutError]
+        assert not waiting.done(), "the limit of the connection string has precedence"
+    await soon(waiting)
 
 
 async def test_missing_permission_is_named(empty_dsn: str, sql: Connection) -> None:

@@ -15,6 +15,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.pq import ExecStatus
 
 from tests.clocks import START, FrozenClock
+from tests.conformance.driver import soon
 from tests.database import database_name
 from tests.tasks.domain import Domain, there
 from zeke_queue.errors import SchemaVersionError, StorageUnavailableError
@@ -90,6 +91,14 @@ async def test_newer_schema_is_accepted(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("insert into zeke.migration values (9999, 'later', now())")
     await migrate.check(dsn)
+
+
+async def test_check_of_locked_tables_ends_at_the_limit_of_locks(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute("lock table zeke.migration in access exclusive mode")
+        with pytest.raises(StorageUnavailableError, match="lock timeout"):
+            await soon(migrate.check(make_conninfo(dsn, options="-c lock_timeout=0")))
 
 
 ANALYSIS = Analysis("It is faster.", 3, 0.5, AnalysisState.COMPLETED, "gpt-5-nano", "1")

@@ -31,6 +31,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
 )
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
+from zeke_queue.storage.postgres.session import LIMIT_READS
 from zeke_queue.storage.postgres.statements import migrations
 from zeke_queue.system.logging import get_logger
 
@@ -155,7 +156,7 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
         SchemaVersionError: the tables are missing, not up to date, or another system's; the message has the
             remedy.
         PermissionDeniedError: the role lacks a right; the message names the first one, and how to grant all.
-        StorageUnavailableError: the database can't be reached.
+        StorageUnavailableError: the database can't be reached, or another session keeps the tables locked.
         UnsupportedServerError: the server is older than PostgreSQL 15.
     """
     await asyncio.to_thread(_check, dsn, schema_name(schema), reading=reading)
@@ -168,7 +169,9 @@ def _check(dsn: str, schema: str, *, reading: bool) -> None:
         to_read = dict.fromkeys(RIGHTS, "select")
         # Check this first, since the schema's contents can't be read without these rights.
         _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
-        found = _find(connection, schema)
+        with connection.transaction():
+            connection.execute(LIMIT_READS)
+            found = _find(connection, schema)
         _refuse_others(found, schema)
         if not found.tables:
             raise SchemaVersionError(

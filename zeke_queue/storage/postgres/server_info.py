@@ -15,6 +15,7 @@ from zeke_queue.core.names import schema_name
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
 from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
 from zeke_queue.storage.postgres.pooler import is_pooled, is_shared
+from zeke_queue.storage.postgres.session import LIMIT_READS
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -135,7 +136,8 @@ async def read_pgboss(dsn: str, schema: str = "pgboss") -> PgBoss:
         StorageError: the database can't be reached, or the tables can't be read.
     """
     with translated():
-        async with await _connect(dsn) as connection:
+        async with await _connect(dsn) as connection, connection.transaction():
+            await connection.execute(LIMIT_READS)
             cursor = await connection.execute(
                 statement("server_info_pgboss", schema_name(schema)), {"now": None}
             )

@@ -10,7 +10,7 @@ string's ``options`` have precedence over those of this package.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from psycopg import AsyncConnection, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -75,6 +75,16 @@ SET_LOCAL: Final = (
     " from unnest(%(names)s::text[], %(values)s::text[]) as given (name, value)"
 )
 """Sets parameters until the transaction ends; see ``local_parameters``."""
+
+_OWN_LIMITS: Final = (
+    f"(values ('lock_timeout', '{LOCK_SECONDS:g}s'), ('statement_timeout', '{STATEMENT_SECONDS:g}s'))"
+)
+LIMIT_READS: Final = cast(
+    "LiteralString",
+    f"select set_config(name, value, true) from {_OWN_LIMITS} as given (name, value)"  # noqa: S608 - numbers
+    " where current_setting(name) = '0'",
+)
+"""Limits the rest of a transaction on a connection that has none of our settings, unless it has limits."""
 
 PLAN_FOR_VALUES: Final[tuple[LiteralString, ...]] = (
     "set local plan_cache_mode = force_custom_plan",

@@ -16,6 +16,7 @@ from psycopg import errors
 
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.storage.postgres.grants import ALL, run_grants
+from zeke_queue.storage.postgres.session import LIMIT_READS
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
@@ -122,7 +123,8 @@ async def check(dsn: str) -> None:
 
 def _check(dsn: str) -> None:
     try:
-        with psycopg.connect(dsn, autocommit=True) as connection:
+        with psycopg.connect(dsn, connect_timeout=10) as connection:
+            connection.execute(LIMIT_READS)
             missing = _missing(connection)
     except (errors.UndefinedTable, errors.InvalidSchemaName):
         missing = migrations()
