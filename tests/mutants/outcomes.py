@@ -40,6 +40,15 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_settle_loop.py::test_lost_and_refused_jobs_do_not_wait_for_a_locked_one",
     ),
     tested(
+        "outcomes-counted-twice",
+        "zeke_queue.worker.settle_loop",
+        "                self._last = self._loop.time()\n",
+        "                self._last = self._loop.time()\n"
+        "                state.settled([job for job in batch if job not in state.deferred], 0.0)\n",
+        "The number of outcomes that wait becomes too small, so that a worker takes jobs without a limit.",
+        "tests/runtime/test_settle_loop.py::test_job_stored_beside_its_batch_is_counted_once",
+    ),
+    tested(
         "locked-outcomes-in-line-one-by-one",
         "zeke_queue.worker.settle_loop",
         "                state = deferred.pop(job)\n",
@@ -75,8 +84,8 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "locked-outcomes-given-up-at-the-end",
         "zeke_queue.worker.settle_loop",
-        "        left, waits = [*state.deferred], True\n",
-        "        left, waits = [], True\n",
+        "        left, waits = [*state.deferred], self._waits_at_end\n",
+        "        left, waits = [], False\n",
         "A worker that ends does not try to store the outcomes of locked jobs once more.",
         "tests/runtime/test_settle_loop.py::test_loop_that_closes_tries_locked_jobs_once_more",
     ),
@@ -92,19 +101,19 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "statements-given-up-in-silence",
         "zeke_queue.worker.storage_health",
-        "            self._log_given_up(call.verb, error)\n",
-        "",
+        "                self._log_given_up(call.verb, error)\n",
+        "                pass\n",
         "A worker that can't claim, since a table is locked, logs nothing.",
         "tests/unit/test_storage_health.py::"
         "test_statements_that_are_given_up_are_logged_once_a_minute_by_verb",
     ),
     tested(
-        "worker-that-can-not-settle-stays-registered",
-        "zeke_queue.worker.lifecycle",
-        "        finally:\n            # A heartbeat",
-        "        except KeyError:\n            pass\n        else:\n            # A heartbeat",
-        "A worker that could not store its last outcomes in time stays registered until its lease ends.",
-        "tests/runtime/test_shutdown.py::test_worker_that_can_not_settle_leaves",
+        "worker-waits-for-a-locked-job-without-end",
+        "zeke_queue.worker.settle_loop",
+        "            left, waits = left[BATCH_MAX:], False\n",
+        "            left = [*state.deferred]\n            await self._clock.sleep(0.1)\n",
+        "A worker that ends while a row is locked stays registered until its lease ends.",
+        "tests/runtime/test_shutdown.py::test_worker_that_ends_waits_for_a_locked_job_only_a_moment",
     ),
     tested(
         "new-limit-stored-late",

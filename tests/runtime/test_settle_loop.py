@@ -246,14 +246,14 @@ async def test_one_that_can_not_be_stored_is_found_by_halves(troubled: Buffer) -
     storage, state = troubled.storage, troubled.state
     storage.errors = {UUID(int=70): StatementFailedError("odd")}
     troubled.add(200)
-    await until(lambda: state.deferred)
+    await until(lambda: not state.outcomes)
     assert await advance_until(lambda: len(state.jobs) == 1, troubled.clock, 0.05) <= FIRST_PAUSE
     assert storage.failed_calls <= 10
     # The others do not wait for the next try of that one.
     await advance_until(lambda: storage.failed_calls > 20, troubled.clock, 0.5)
     storage.errors |= {UUID(int=230): StatementTimeoutError("it takes too long")}
     troubled.add(50)
-    await until(lambda: len(state.deferred) == 51)
+    await until(lambda: not state.outcomes)
     assert await advance_until(lambda: len(state.jobs) == 2, troubled.clock, 0.05) <= FIRST_PAUSE
     storage.errors = {}
     await advance_until(lambda: not state.jobs, troubled.clock, 0.5)
@@ -277,7 +277,7 @@ async def _break_all(troubled: Buffer) -> None:
     # Others are stored although all of those fail.
     troubled.add(20)
     storage.errors[UUID(int=610)] = StatementFailedError("broken")
-    await until(lambda: len(state.deferred) == 620)
+    await until(lambda: not state.outcomes)
     assert await advance_until(lambda: len(state.jobs) == 601, troubled.clock, 0.05) <= FIRST_PAUSE
     storage.errors = {}
     storage.calls.clear()

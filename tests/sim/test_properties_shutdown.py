@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.cases import check_each
 from tests.sim.histories import WORKERS, History
-from zeke_queue.model import Completed, QueueCapacity, Released, RowState, WorkerInfo
+from zeke_queue.model import Completed, QueueCapacity, Released, RowState, Settled, WorkerInfo
 from zeke_sim.history.events import Ended
 
 BEGINS, ENDS = "a stopping process starts nothing", "a stopping process ends in time"
@@ -150,6 +150,19 @@ def test_worker_may_leave_after_long_outage() -> None:
         assert _leaves(h, failed).holds(LEAVES)
 
     check_each(["unknown", None], check)
+
+
+def test_job_that_was_found_locked_may_be_left() -> None:
+    def check(seconds: float, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job = h.send()
+        h.claim(job)
+        call = h.invoke("settle_unlocked", "w1", completed=(Completed(job, 1, None),), failed=(), released=())
+        h.answer(call, Settled(set(), {job}))
+        h.wait(seconds)
+        assert _leaves(h, "ok").holds(LEAVES) is allowed
+
+    check_each([(1.0, True), (10.0, False)], check)
 
 
 def test_job_of_a_claim_that_came_late_may_be_left() -> None:

@@ -28,7 +28,7 @@ async def test_lock_timeout_counts_as_an_answer() -> None:
         await fail(StorageUnavailableError("away"))
         assert lines.messages == ["storage_unavailable"]
         await fail(LockTimeoutError.of("a test"))
-        assert lines.messages == ["storage_unavailable", "storage_back", "statement_given_up"]
+        assert lines.messages == ["storage_unavailable", "storage_back"]
 
 
 async def test_statements_that_are_given_up_are_logged_once_a_minute_by_verb() -> None:

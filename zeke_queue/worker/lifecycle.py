@@ -157,7 +157,7 @@ class Lifecycle:
             part.cancel()
 
     async def _finish(self) -> None:
-        """Store the remaining outcomes and deregister the worker, even if they can't be stored in time.
+        """Store the remaining outcomes and deregister the worker.
 
         Jobs that are not settled are then overdue.
         """
@@ -165,17 +165,14 @@ class Lifecycle:
         if self.duties is not None:
             self.duties.stop()
         parts = self._running
-        try:
-            if storing := [parts[name] for name in ("settle", "claim") if name in parts]:
-                await asyncio.wait(storing)
-            # A claim that was answered only now has added jobs after the settler had finished.
-            await self.settle.finish()
-            await self.progress_writer.flush()
-        finally:
-            # A heartbeat that arrives after the deregistration would register the worker again.
-            await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))
-            with suppress(StorageError):
-                await self.shared.storage.deregister(self.shared.info.id)
+        if storing := [parts[name] for name in ("settle", "claim") if name in parts]:
+            await asyncio.wait(storing)
+        await self.settle.finish()
+        await self.progress_writer.flush()
+        # A heartbeat that arrives after the deregistration would register the worker again.
+        await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))
+        with suppress(StorageError):
+            await self.shared.storage.deregister(self.shared.info.id)
         # A duty that does not end in time is cancelled; its transaction is rolled back, as after a crash.
         if ending := [parts[name] for name, _ in self.duties or () if name in parts]:
             await asyncio.wait(ending)

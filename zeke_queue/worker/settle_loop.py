@@ -78,6 +78,7 @@ class SettleLoop(Part):
         self._last = -GATHER
         self._closing = asyncio.Event()
         self._retrying: asyncio.Task[None] | None = None
+        self._waits_at_end = False
         self._has_new = asyncio.Event()
         self._logs_from = -math.inf
         self._loop = asyncio.get_running_loop()
@@ -95,6 +96,7 @@ class SettleLoop(Part):
 
     def close(self) -> None:
         """Make ``run`` return once it has stored the batch under way."""
+        self._waits_at_end = bool(self._state.deferred)
         self._closing.set()
         self._waiter.notify()
 
@@ -110,12 +112,13 @@ class SettleLoop(Part):
     async def finish(self) -> None:
         """Store what ``run`` has left, once it has ended.
 
-        Deferred jobs are tried once more, and this waits for their locks as long as one statement does.
+        Deferred jobs are tried once more. That waits for their locks as long as one statement does, unless
+        an earlier statement has since ``close``.
         """
         state = self._state
         while state.outcomes:
             await self._store(state.batch(BATCH_MAX))
-        left, waits = [*state.deferred], True
+        left, waits = [*state.deferred], self._waits_at_end
         while left:
             await self._search(left[:BATCH_MAX], waits=waits)
             left, waits = left[BATCH_MAX:], False

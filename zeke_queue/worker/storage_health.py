@@ -31,6 +31,9 @@ LONGEST_PAUSE: Final = OUTAGE_PAUSE_MAX
 REPORT_INTERVAL: Final = 60.0
 """Seconds between log lines about the same calls that fail again and again."""
 
+_LOGGED_BY_CALLER: Final = frozenset({"settle", "suspend"})
+"""Calls that are repeated past locked jobs, which are logged then."""
+
 
 class StorageHealth:
     """Watches the calls of one worker, for which its storage is ``forward(storage, health.observe)``."""
@@ -52,7 +55,8 @@ class StorageHealth:
             answer = await proceed()
         except (LockTimeoutError, StatementTimeoutError) as error:
             self._answered()
-            self._log_given_up(call.verb, error)
+            if call.verb not in _LOGGED_BY_CALLER:
+                self._log_given_up(call.verb, error)
             raise
         except StorageUnavailableError as error:
             if self._lost_at is None:

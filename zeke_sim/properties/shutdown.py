@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.model import Settled, Suspensions
 from zeke_sim.history.events import Answered, Began, Invoked, Lived
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
@@ -126,12 +127,16 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     """A worker that leaves has settled or released all jobs that it held.
 
     Exempt is a worker whose calls were not answered for ``PATIENCE`` seconds during its shutdown, or whose
-    lease ended meanwhile, so that it could no longer settle its jobs. So are jobs of a claim that the server
-    finished shortly before, after the worker had given up on it: heartbeats find them only a while later.
+    lease ended meanwhile, so that it could no longer settle its jobs. So are jobs that its last settlements
+    found locked by another transaction, and jobs of a claim that the server finished shortly before, after
+    the worker had given up on it: heartbeats find them only a while later.
     """
     failing = state.of("failing", dict[str, float])
+    locked = state.of("found locked", dict["UUID", float])
     if isinstance(event, Answered):
         _heartbeat_answered(event, state)
+        if isinstance(event.result, Settled | Suspensions):
+            locked.update(dict.fromkeys(event.result.locked, event.at))
         if event.outcome != "ok":
             failing.setdefault(event.node, state.calls[event.call].invoked.at)
         elif event.verb != "claim":
@@ -140,7 +145,11 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     node = state.nodes[event.node]
     if event.verb != "deregister":
         return
-    held = [job for job in state.activity[event.args["worker"]].holds if not _came_late(job, event, state)]
+    held = [
+        job
+        for job in state.activity[event.args["worker"]].holds
+        if not _came_late(job, event, state) and locked.get(job, -inf) < event.at - PATIENCE
+    ]
     since = min([failing.get(event.node, event.at), *node.open.values()])
     was_paused = any(
         fault.node == event.node
