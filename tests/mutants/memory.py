@@ -183,7 +183,7 @@ MUTANTS = (
         "told-out-of-order",
         STORE,
         "        return claimed\n",
-        "        return sorted(claimed, key=lambda job: job.id)\n",
+        "        claimed.sort(key=lambda job: job.id)\n        return claimed\n",
         "A claim's answer is in the order of ids.",
     ),
     Mutant(

@@ -12,7 +12,6 @@ TRANSITIONS = "zeke_queue.storage.memory.transitions"
 TRANSACTION = "zeke_queue.storage.memory.transaction"
 CLAIMS = "zeke_queue.worker.claims"
 HEARTBEAT = "zeke_queue.worker.heartbeat"
-LOOPS = "zeke_queue.worker.loops"
 SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 NODE = "zeke_sim.world.node"
 
@@ -67,15 +66,6 @@ PLANTED: Final = (
         "        self._gone = gone = gone | getattr(self, '_gone', set())\n"
         "        self._unknown = [one for one in self._unknown if (one.id, one.attempt) not in gone]\n",
         "A heartbeat in the last second before a deadline interrupts the handler.",
-    ),
-    Mutant(
-        "doubt-is-put-off",
-        LOOPS,
-        "        # A doubt that arises during this call concerns something that the call does not see.\n",
-        "        stopping = asyncio.ensure_future(self._stopping.wait())\n"
-        "        await asyncio.wait([stopping], timeout=self._release_unknown.__self__._info.lease + 7)\n"
-        "        stopping.cancel()\n",
-        "A worker whose claim had no answer checks its jobs only when its lease would have ended.",
     ),
     Mutant(
         "polls-without-a-pause",

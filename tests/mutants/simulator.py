@@ -83,7 +83,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "no process ends without a request": "scheduler-ends-in-an-outage",
     "a worker that leaves holds nothing": "stop-drops-outcomes",
     "a worker with a free slot starts what it claimed": "interrupted-pool-task-lost",
-    "claimed jobs are started or released": "doubt-is-put-off",
+    "claimed jobs are started or released": "late-claim-kept",
     "a worker whose lease ended starts no job": "claim-outlives-the-lease",
     "a worker with a free slot claims jobs": "limit-leaks-lost-jobs",
     "a worker is registered until it leaves": "dead-workers-forgotten-at-once",
@@ -132,6 +132,7 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
         "partition_out",
         "partition_in",
         "restart",
+        "abandoned",
     ): ("scheduler-ends-in-an-outage"),
     (
         "hung",

@@ -34,6 +34,15 @@ MUTANTS = (
         "A claim that the server finishes after its client has left stays active at a worker that lives.",
     ),
     Mutant(
+        "doubt-is-put-off",
+        LOOPS,
+        "        # A doubt that arises during this call concerns something that the call does not see.\n",
+        "        stopping = asyncio.ensure_future(self._stopping.wait())\n"
+        "        await asyncio.wait([stopping], timeout=self._release_unknown.__self__._info.lease + 7)\n"
+        "        stopping.cancel()\n",
+        "A worker whose claim had no answer checks its jobs only when its lease would have ended.",
+    ),
+    Mutant(
         "doubt-forgotten",
         LOOPS,
         "        except BaseException:\n            self._claims.unsure = True\n",

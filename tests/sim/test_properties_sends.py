@@ -114,6 +114,22 @@ def test_second_send_inserts_no_second_job(h: History) -> None:
     assert h.breaks("a job is sent once") == "it was sent again, and was active in job"
 
 
+def test_only_one_property_notices_a_second_send_of_an_archived_job(h: History) -> None:
+    job, archived = h.new(), list[Image]()
+    for _ in range(2):
+        h.insert(job, h.invoke("insert", jobs=(job,)))
+        h.complete(job.id)
+        h.wait(11.0)
+        h.archive(job.id)
+        archived.append(h.rows[job.id])
+    moved = h.events[-2]
+    assert isinstance(moved, Change)
+    # It takes the place of the first one.
+    h.events[-2] = Change(*moved[:3], archived[0], *moved[4:])
+    assert h.breaks("a job is sent once") == "it was sent again, and was completed in archive"
+    assert h.holds("what was sent never changes")
+
+
 def test_acknowledged_send_has_a_row(h: History) -> None:
     job = h.new()
     h.answer(h.invoke("insert", jobs=(job,)), [job.id])
