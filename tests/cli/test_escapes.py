@@ -166,3 +166,11 @@ def test_escaped_json_has_the_same_value() -> None:
         assert json.loads(text) == value
         assert left(text) == []
     assert harmless("a\u200db\tc", "\u200d") == "a\u200db·c"
+
+
+def test_text_of_any_language_is_shown_as_it_is() -> None:
+    """The spaces of French and Japanese, private characters, and those that are newer than this Python."""
+    text = "Ann\u00e9e\u00a0: 25\u202f%, \u65e5\u672c\u3000\u8a9e, \ue0b0, \U0003fffd"
+    assert harmless(text) == text
+    assert escaped(text) == text
+    assert harmless("a\u2028b\u202ec\ud800d\x9b") == "a·b·c·d·"

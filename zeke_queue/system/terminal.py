@@ -8,6 +8,7 @@ lines of the log.
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Final
 
 JOINERS: Final = "\u200c\u200d"
@@ -16,24 +17,32 @@ JOINERS: Final = "\u200c\u200d"
 LINES: Final = "\n\t" + JOINERS
 """Characters to keep in text of several lines."""
 
+_CONTROLLING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of Unicode: controls, formats such as marks of direction, surrogates, ends of lines.
+
+Other characters that Python calls unprintable are text: the spaces of French and Japanese, private ones, and
+those that are newer than this Python.
+"""
+
 _BMP_END: Final = 0x10000
 
 
 def harmless(text: str, keep: str = "") -> str:
-    r"""Replace each unprintable character by ``·``, except those to keep.
+    r"""Replace each character that may control a terminal by ``·``, except those to keep.
 
-    Replaced are C0 and C1 controls, line breaks, marks of text direction, and lone surrogates.
+    Replaced are C0 and C1 controls, line breaks, invisible marks such as those of text direction, and lone
+    surrogates.
 
     >>> harmless("\x1b[2Jred\n")
     '·[2Jred·'
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char in keep else "·" for char in text)
+    return "".join("·" if _controls(char) and char not in keep else char for char in text)
 
 
 def escaped(text: str) -> str:
-    r"""Escape the unprintable characters of JSON text, which keeps its value; its line breaks remain.
+    r"""Escape the same characters of JSON text, which keeps its value; its line breaks remain.
 
     JSON itself requires escapes of C0 controls only.
 
@@ -42,7 +51,11 @@ def escaped(text: str) -> str:
     """
     if text.isprintable():
         return text
-    return "".join(char if char.isprintable() or char == "\n" else _escape(char) for char in text)
+    return "".join(_escape(char) if _controls(char) and char != "\n" else char for char in text)
+
+
+def _controls(char: str) -> bool:
+    return not char.isprintable() and unicodedata.category(char) in _CONTROLLING
 
 
 def _escape(char: str) -> str:
