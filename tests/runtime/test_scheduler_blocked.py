@@ -137,6 +137,18 @@ async def test_deleted_schedule_is_tried_a_few_times_only(
     assert len((await ticks_by_schedule(queue))["blocked"]) == 1
 
 
+async def test_stopped_scheduler_tries_no_blocked_schedule(
+    queue: Queue, scheduler: Ticking, jobs: Driver
+) -> None:
+    await store(queue, CatchUp.ONCE)
+    await scheduler.tick()
+    async with key_held(jobs, commit=False):
+        await tick_beside_a_lock(scheduler, MINUTE)
+    scheduler.scheduler.stop()
+    await scheduler.tick(RETRY)
+    assert "blocked" not in await ticks_by_schedule(queue)
+
+
 async def test_slow_schedule_is_postponed_and_the_others_are_served(clock: FrozenClock) -> None:
     tries, slow = 0, {"s0"}
 

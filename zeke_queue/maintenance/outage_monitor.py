@@ -14,7 +14,8 @@ class OutageMonitor:
     """Measures the time since the last outage, from calls made at intervals; may be used from any thread.
 
     After an outage each worker needs time to renew its lease. So maintenance treats a lease as ended only
-    after as long a time without an outage. An outage shorter than ``gap`` is not noticed, and ends no lease.
+    after as long a time without an outage. An outage shorter than ``gap`` is not noticed. It may end leases
+    that are shorter still; their workers have given up their jobs then, which may be rescued at once.
 
     Args:
         gap: maximum seconds between two answers without an outage.

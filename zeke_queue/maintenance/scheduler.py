@@ -208,14 +208,21 @@ class Scheduler:
             if not batch or _is_outage(error):
                 raise
             self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
-        sent = [job_id for name in batch for job_id in await self._serve_single(name)]
+        sent = [
+            job_id for name in batch if not self._timer.stopped for job_id in await self._serve_single(name)
+        ]
         return _Served(sent, more=False, upcoming=math.inf)
 
     async def _serve_blocked(self) -> list[UUID]:
         """Try blocked schedules again, each by itself: those that have waited longest for that."""
         now = self._queue.clock.monotonic()
         due = sorted((entry.retry_at, name) for name, entry in self._blocked.items() if entry.retry_at <= now)
-        return [job_id for _, name in due[:BLOCKED_TRIES] for job_id in await self._serve_single(name)]
+        return [
+            job_id
+            for _, name in due[:BLOCKED_TRIES]
+            if not self._timer.stopped
+            for job_id in await self._serve_single(name)
+        ]
 
     def _block(self, schedule: Schedule, now: datetime, error: LockTimeoutError) -> None:
         """Leave a schedule to ``_serve_blocked``; its ticks stay undecided."""
