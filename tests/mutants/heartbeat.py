@@ -165,4 +165,22 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "-k",
         "extended_from_beside",
     ),
+    tested(
+        "stopped-scheduler-serves-blocked-schedules",
+        "zeke_queue.maintenance.scheduler",
+        "            for _, name in due[:BLOCKED_TRIES]\n            if not self._timer.stopped\n",
+        "            for _, name in due[:BLOCKED_TRIES]\n",
+        "A scheduler that was stopped goes on with the schedules whose keys are locked.",
+        "tests/runtime/test_scheduler_blocked.py",
+    ),
+    tested(
+        "text-replaced-as-if-it-were-control-characters",
+        "zeke_queue.system.terminal",
+        "return not char.isprintable() and unicodedata.category(char) in _CONTROLLING",
+        "return not char.isprintable()",
+        "Japanese and French text is shown with dots in place of its spaces.",
+        "tests/cli/test_escapes.py",
+        "-k",
+        "any_language",
+    ),
 )

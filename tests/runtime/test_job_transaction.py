@@ -61,7 +61,9 @@ async def test_job_is_not_cancelled_during_its_transaction(place: Place) -> None
     assert seen == [False, True]
 
 
-async def test_idle_transaction_ends_at_the_deadline(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_transaction_may_be_idle_until_the_deadline(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asked: list[float | None] = []
     lock = MemoryTransaction.lock_attempt
 

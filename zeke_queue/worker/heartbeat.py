@@ -1,8 +1,9 @@
 """The heartbeat: one statement per interval for the whole worker, and the effects of its answer or absence.
 
 The lease counts from before the last answered heartbeat was sent, so it ends here no later than in the
-storage. Once it has ended, other workers may run the jobs: their handlers are cancelled and their outcomes
-are not settled. Outcomes handed over before are still sent, since settlements are fenced.
+storage, unless a crash of the server has lost that heartbeat: then a job may run twice, and one of the two
+outcomes is stored. Once the lease has ended, other workers may run the jobs: their handlers are cancelled
+and their outcomes are not settled. Outcomes handed over before are still sent, since settlements are fenced.
 """
 
 from __future__ import annotations
