@@ -118,6 +118,14 @@ MUTANTS = (
         "Jobs are archived after as many minutes as it should be seconds.",
     ),
     Mutant(
+        "children-purged-before-their-parents",
+        STORE,
+        "            if row.awaited and row.parent in self._tables.jobs:\n",
+        "            if row.awaited and row.parent is None:\n",
+        "A parent that runs again does not find the outcome of its child, and runs it again.",
+        where=("waiting",),
+    ),
+    Mutant(
         "archive-loses-rows",
         TABLES,
         "        self.put_in_archive(row)\n",

@@ -264,6 +264,28 @@ def test_job_is_archived_and_purged_not_too_early(h: History) -> None:
     assert h.breaks(EARLY).endswith("and it is created")
 
 
+def test_child_is_not_purged_while_its_parent_is_live() -> None:
+    def check(archived: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        parent = h.send_claimed()
+        child = h.insert_child(parent)
+        h.complete(child)
+        h.run(parent)
+        h.settle(parent, Completed(parent, 1, None))
+        h.wait(11)
+        h.archive(child)
+        if archived:
+            h.archive(parent)
+        h.wait(11)
+        h.purge(child)
+        if archived:
+            assert h.holds(EARLY)
+        else:
+            assert h.breaks(EARLY, child) == f"purged, and its parent {parent} is not archived"
+
+    check_each([True, False], check)
+
+
 def test_job_moves_whole_to_the_archive() -> None:
     def check(missing: str | None, told: str, columns: dict[str, Any]) -> None:
         h = History()

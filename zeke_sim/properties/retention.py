@@ -62,7 +62,8 @@ def _landed(moving: dict[int, list[Change]], state: RunState) -> None:
 def not_too_early(event: Change, state: RunState) -> None:
     """Only ended jobs are archived, and only after their retention time.
 
-    Only archived jobs are purged, and only after the archive's retention time.
+    Only archived jobs are purged, and only after the archive's retention time; one whose parent may ask for
+    its outcome only after the parent has left the job table.
     """
     before, after = event.before, event.after
     if event.table == "archive" and before is None and after is not None:
@@ -76,6 +77,8 @@ def not_too_early(event: Change, state: RunState) -> None:
         if call is not None and not state.stamped(after.archived_on, call.invoked.at):
             raise Broken(f"archived_on is {after.archived_on}, and it is {state.now}", job=after.id)
     elif event.table == "archive" and before is not None and after is None:
+        if before.awaited and before.parent in state.live:
+            raise Broken(f"purged, and its parent {before.parent} is not archived", job=before.id)
         kept = _kept(event, state, state.rules.delete_after)
         if kept is None or before.archived_on is None:
             return
