@@ -20,16 +20,6 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "lost_answer",
     ),
     tested(
-        "locked-unknown-job-stops-claims",
-        "zeke_queue.worker.heartbeat",
-        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
-        "        released = await self._storage.settle(released=unknown)\n",
-        "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
-        "tests/runtime/test_heartbeat_outage.py",
-        "-k",
-        "locked_job_of_a_claim",
-    ),
-    tested(
         "settled-job-taken-for-unknown",
         "zeke_queue.worker.unknown_jobs",
         " or sent.answers < self.answers:\n",

@@ -8,14 +8,6 @@ from tests.mutants.patching import Tested, tested
 
 OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
-        "locked-outcomes-wait-with-the-others",
-        "zeke_queue.worker.settle_loop",
-        "                skip = repeated = True\n",
-        "                return await self._settle(batch, repeated=True, waits=waits)\n",
-        "A job whose row is locked holds up the outcomes of all others.",
-        "tests/runtime/test_settle_loop.py::test_locked_job_delays_no_other_and_is_held_until_it_is_stored",
-    ),
-    tested(
         "overdue-outcomes-not-in-line",
         "zeke_queue.worker.settle_loop",
         "        skip = bool(self._state.deferred) and not waits\n",

@@ -117,6 +117,9 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "children are resumed with their parent": "resume-leaves-children",
     "no held job is reported as lost": "fence-of-the-first-attempt",
     "a lost job has no more children": "child-of-a-lost-job",
+    "a locked row delays only its own outcome": "locked-outcomes-wait-with-the-others",
+    "a locked row delays no other claim": "locked-queue-stops-all-claims",
+    "a locked key delays no other schedule": "blocked-schedule-stops-the-others",
 }
 """For each property a bug that only it finds."""
 
@@ -146,6 +149,7 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
     ): "failure-without-fence",
     ("lost_wakeup", "notify_full"): "watch-reads-once",
     ("abandoned",): "late-claim-kept",
+    ("foreign_lock",): "locked-queue-stops-all-claims",
     ("clock",): "sweeps-by-the-wall-clock",
 }
 """For kinds of faults that do the same to the runtime a bug that only they bring to light."""
@@ -156,7 +160,6 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
     ),
-    "foreign_lock": "transactions of the workloads lock jobs as well, though never the row of a queue",
     "sigterm": "`deploy` and `shutdown` tell processes to stop by themselves",
     "late_wakeup": "what a wake-up that comes late shows, one that is lost shows as well",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",

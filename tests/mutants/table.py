@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.mutants import catalog, core, duties, memory, upkeep, waiting, worker
+from tests.mutants import catalog, core, duties, locks, memory, upkeep, waiting, worker
 
 if TYPE_CHECKING:
     from tests.mutants.patching import Mutant
@@ -15,6 +15,7 @@ TABLE: Final[tuple[Mutant, ...]] = (
     *upkeep.MUTANTS,
     *worker.MUTANTS,
     *duties.MUTANTS,
+    *locks.MUTANTS,
     *waiting.MUTANTS,
     *catalog.MUTANTS,
 )

@@ -46,14 +46,6 @@ TESTED: Final[tuple[Tested, ...]] = (
     ),
     *EDGES,
     _tested(
-        "locks-awaited-without-a-limit",
-        "zeke_queue.storage.memory.locks",
-        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
-        "            limit = None if owner is None else owner.lock_seconds\n",
-        "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
-        "tests/conformance/test_locks.py",
-    ),
-    _tested(
         "each-lock-awaited-anew",
         "zeke_queue.storage.memory.locks",
         "            left = began + limit - self._clock.monotonic()\n",
@@ -68,22 +60,6 @@ TESTED: Final[tuple[Tested, ...]] = (
         "            limit = None if owner and owner.lock_seconds else LOCK_SECONDS\n",
         "A statement in an application's transaction gives up a lock, and one in our own never does.",
         "tests/conformance/test_locks.py::test_own_transaction_gives_up_and_an_application_waits",
-    ),
-    _tested(
-        "blocked-schedule-stops-the-others",
-        "zeke_queue.maintenance.scheduler",
-        "    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)\n",
-        "    answered = False\n",
-        "No schedule is served while another transaction holds the key of one.",
-        "tests/runtime/test_scheduler_blocked.py::test_other_schedules_are_served_and_no_tick_is_missed",
-    ),
-    _tested(
-        "ticks-of-a-blocked-schedule-skipped",
-        "zeke_queue.maintenance.scheduler",
-        "        if blocked is None or last is None or blocked.last_tick != last:\n",
-        "        if True:\n",
-        "Of the ticks for which a schedule was blocked only the latest is served.",
-        "tests/runtime/test_scheduler_blocked.py::test_other_schedules_are_served_and_no_tick_is_missed",
     ),
     _tested(
         "size-by-writing-it-out",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.history.events import Answered, Began, Change, Fault
+from zeke_sim.history.state import Place
 from zeke_sim.world.node import Node
 
 
@@ -71,8 +73,10 @@ def test_full_queue_of_notifications_costs_polls_and_no_job() -> None:
     assert woken(outcome_of(late, send_later)) == prompt
 
 
-def lock(at: float, seconds: float, *, queue: bool = False) -> dict[str, Any]:
-    return {"db/0": {"fault": "foreign_lock", "at": at, "for": seconds, "which": 0.0, "queue": float(queue)}}
+def lock(at: float, seconds: float, *, shared: bool = False) -> dict[str, Any]:
+    return {
+        "db/0": {"fault": "foreign_lock", "at": at, "for": seconds, "which": 0.0, "shared": float(shared)}
+    }
 
 
 def test_locked_running_job_is_settled_when_it_is_unlocked() -> None:
@@ -103,10 +107,30 @@ def test_locked_queue_with_a_limit_waits_alone() -> None:
         await node.queue.send("limited")
         await node.queue.send("free")
 
-    outcome = outcome_of(lock(2.0, 8.0, queue=True), send_both, catalog=limited)
+    outcome = outcome_of(lock(2.0, 8.0, shared=True), send_both, catalog=limited)
     began = {event.task: event.at for event in of(Began, outcome)}
     assert began["free"] < 3.1
     assert 10.0 < began["limited"] < 12.5
+
+
+def test_locked_key_delays_the_schedule_that_needs_it_alone() -> None:
+    catalog = Catalog()
+    catalog.task("free")(nothing)
+    catalog.task("keyed", singleton_key="key")(nothing)
+    for name in ("free", "keyed"):
+        catalog.schedule(name, "* * * * * */5", catch_up="all")
+    outcome = outcome_of(lock(6.5, 20.0, shared=True), idle, catalog=catalog, schedulers=1, phase=40.0)
+    fault = next(of(Fault, outcome))
+    assert fault.row == Place("keyed", None, "key")
+    ticks = {name: [event.at for event in of(Began, outcome, task=name)] for name in ("free", "keyed")}
+    assert all(later - earlier < 7.0 for earlier, later in pairwise(ticks["free"]))
+    first, second, *_ = ticks["keyed"]
+    assert first < 6.5
+    assert 26.5 < second < 31.0
+
+
+async def idle(_node: Node) -> None:
+    """Do nothing."""
 
 
 def test_fault_without_a_row_to_lock_is_not_recorded() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.cases import check_each
 from tests.sim.histories import EPOCH, History
 from zeke_queue.core.cron import Cron
+from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import CatchUp, NewJob, Schedule
 from zeke_sim.properties.occurrences import between, fields_of, following
 
@@ -112,10 +113,16 @@ def tick_job(tick: datetime, name: str = "s", number: int = 1) -> NewJob:
 
 
 def serve(
-    h: History, schedule: Schedule, ticks: list[datetime], last: datetime, upcoming: datetime | None
+    h: History,
+    schedule: Schedule,
+    ticks: list[datetime],
+    last: datetime,
+    upcoming: datetime | None,
+    *,
+    number: int = 1,
 ) -> History:
-    """Serve ticks in a scheduler: the right ones, or not."""
-    number, now = 1, h.now + timedelta(milliseconds=1)
+    """Serve ticks in a transaction of a scheduler: the right ones, or not."""
+    now = h.now + timedelta(milliseconds=1)
     h.answer(h.invoke("lock_due_schedules", "s1", number, limit=50), (now, [schedule]))
     h.answer(h.invoke("record_tick", "s1", number, name=schedule.name, last_tick=last, next_tick=upcoming))
     jobs = tuple(tick_job(tick, schedule.name, number * 100 + i) for i, tick in enumerate(ticks))
@@ -169,6 +176,53 @@ def test_ticks_are_served_by_the_policy() -> None:
         (CatchUp.ONCE, 0.5, [], -1),
     ]
     check_each(cases, check)
+
+
+def blocked(h: History, schedule: Schedule, error: str, node: str = "s1") -> History:
+    """Try to serve a schedule by itself, and fail."""
+    h.answer(h.invoke("lock_due_schedules", node, 7, limit=1, only=schedule.name), (h.now, [schedule]))
+    h.answer(h.invoke("insert", node, 7, jobs=(tick_job(hour(1), schedule.name, 7),)), error, "failed")
+    return h
+
+
+LOCKED = str(LockTimeoutError.of("it was not unlocked within 0.2 s"))
+
+
+def test_ticks_of_a_blocked_schedule_are_all_served() -> None:
+    def check(what: str, ticks: list[int], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = after_hours(2.5)
+        blocked(h, HOURLY, "deadlock detected" if what == "not locked" else LOCKED)
+        h.wait(2 * 3600)
+        if what == "restarted":
+            h.lived("s1", "killed")
+            h.lived("s1", "started")
+        elif what == "not found meanwhile":
+            h.answer(h.invoke("lock_due_schedules", "s1", 8, limit=1, only="s"), (h.now, []))
+        serve(h, HOURLY, [hour(n) for n in ticks], hour(4), hour(5))
+        assert h.holds(POLICY) is holds
+
+    cases = [
+        ("locked", [2, 3, 4], True),
+        ("locked", [4], False),
+        ("locked", [1, 2, 3, 4], False),
+        ("locked", [3, 4], False),
+        ("not locked", [4], True),
+        ("not locked", [2, 3, 4], False),
+        ("restarted", [4], True),
+        ("restarted", [2, 3, 4], False),
+        ("not found meanwhile", [4], True),
+        ("not found meanwhile", [2, 3, 4], True),
+        ("not found meanwhile", [3, 4], False),
+    ]
+    check_each(cases, check)
+
+
+def test_schedule_that_was_blocked_and_served_follows_its_policy_again() -> None:
+    h = blocked(after_hours(1.5), HOURLY, LOCKED)
+    serve(h, HOURLY, [hour(1)], hour(1), hour(2))
+    h.wait(3 * 3600)
+    later = replace(HOURLY, last_tick=hour(1), next_tick=hour(2))
+    assert serve(h, later, [hour(4)], hour(4), hour(5), number=2).holds(POLICY)
 
 
 def test_next_tick_and_noted_tick_are_occurrences() -> None:

@@ -147,7 +147,7 @@ def drawn(scenario: str, seed: int, draws: RandomStream, kinds: tuple[str, ...] 
         knobs = knobs.but(statement=0.06, wake=0.3, handler=0.2, node=3.0, database=2.0, slow=0.2, skip=0.1)
     elif strategy == "swarm":
         knobs = knobs.but(
-            kinds=tuple(kind for kind in allowed if draws.chance(0.3)), statement=0.15, node=3.0
+            kinds=tuple(kind for kind in allowed if draws.chance(0.3)), statement=0.15, node=3.0, database=2.0
         )
     elif strategy == "fifo":
         knobs = knobs.but(order="turns")

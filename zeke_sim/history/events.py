@@ -209,6 +209,14 @@ class Lived(NamedTuple):
     ]
 
 
+class Place(NamedTuple):
+    """An exclusive place in a queue: a time slot, a key, or a key within a slot."""
+
+    queue: str
+    slot: datetime | None
+    key: str | None
+
+
 class Fault(NamedTuple):
     """A fault was injected.
 
@@ -216,7 +224,7 @@ class Fault(NamedTuple):
         address: its address in the plan.
         kind: one of ``zeke_sim.world.faults.KINDS``.
         until: when it ends, in seconds since the run began; None for a fault without a duration.
-        row: the job, or the name of the queue, whose row it locks.
+        row: the job, or the name of the queue, whose row it locks; or the key.
     """
 
     at: float
@@ -224,7 +232,7 @@ class Fault(NamedTuple):
     address: str
     kind: str
     until: float | None
-    row: UUID | str | None = None
+    row: UUID | str | Place | None = None
 
 
 class Phase(NamedTuple):

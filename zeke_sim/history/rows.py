@@ -7,10 +7,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import RowState
+from zeke_sim.history.events import Place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from datetime import datetime
     from uuid import UUID
 
     from zeke_sim.history.events import Answered, Began, Change, Ended, Image, Invoked
@@ -42,14 +42,6 @@ class Broken(Exception):
         self.text = text
         self.job = job
         self.since = since
-
-
-class Place(NamedTuple):
-    """An exclusive place in a queue: a time slot, a key, or a key within a slot."""
-
-    queue: str
-    slot: datetime | None
-    key: str | None
 
 
 def place_of(row: Image) -> Place | None:

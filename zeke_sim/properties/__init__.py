@@ -14,6 +14,7 @@ from zeke_sim.properties import (
     expiry,
     interruptions,
     liveness,
+    locks,
     nodes,
     outcomes,
     parents,
@@ -52,6 +53,7 @@ ALL: Final[tuple[Property, ...]] = tuple(
         liveness,
         wakeups,
         parents,
+        locks,
     )
     for name, value in vars(module).items()
     if isinstance(value, Property) and not name.startswith("_")

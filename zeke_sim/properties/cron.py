@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from zeke_queue.core import jsonb
 from zeke_queue.model import CatchUp
-from zeke_sim.history.events import Invoked, ScheduleRow
+from zeke_sim.history.events import Answered, Invoked, ScheduleRow
 from zeke_sim.history.state import MOMENT, Broken, End
 from zeke_sim.properties.definition import holds
-from zeke_sim.properties.liveness import duty_since
+from zeke_sim.properties.liveness import duty_since, gave_up
 from zeke_sim.properties.occurrences import between, fields_of, following
 
 if TYPE_CHECKING:
     from zeke_queue.model import NewJob, Schedule
-    from zeke_sim.history.state import Call, RunState
+    from zeke_sim.history.state import Call, Node, RunState
 
 GRACE: Final = timedelta(seconds=60)
 """Maximum age of an occurrence that a schedule with the policy ``skip`` still serves."""
@@ -45,15 +45,35 @@ def tick_of(sent: NewJob) -> tuple[str, datetime] | None:
     return (meta["schedule"], datetime.fromisoformat(meta["tick"])) if "schedule" in meta else None
 
 
-@holds("ticks are served by the policy", Invoked, verbs=("commit",))
-def ticks_are_served_by_the_policy(event: Invoked, state: RunState) -> None:
+class _Blocked(NamedTuple):
+    """A schedule that a process could not serve because another transaction kept a lock.
+
+    Attributes:
+        process: the process, which has not been started again since then if it is the current one.
+        since: the storage's time of the first try.
+        last_tick: what was decided by then.
+        certain: whether each try since then found the schedule due.
+    """
+
+    process: Node
+    since: datetime
+    last_tick: datetime | None
+    certain: bool
+
+
+@holds("ticks are served by the policy", Invoked, Answered, verbs=("lock_due_schedules", "insert", "commit"))
+def ticks_are_served_by_the_policy(event: Invoked | Answered, state: RunState) -> None:
     """A scheduler that decides on a schedule's occurrences sends their jobs in the same transaction.
 
     Of all occurrences since the last decision, the policy ``all`` serves each, ``once`` the latest, and
-    ``skip`` the latest if it is at most a minute old; a new schedule serves none. The scheduler stores the
-    last occurrence that it decided on, and the next one.
+    ``skip`` the latest if it is at most a minute old; a new schedule serves none. For a schedule that a lock
+    has kept from being served, that is decided as of the first try, and all later occurrences are served. The
+    scheduler stores the last occurrence that it decided on, and the next one.
     """
-    if event.transaction is None:
+    if isinstance(event, Answered):
+        _try_answered(event, state)
+        return
+    if event.transaction is None or event.verb != "commit":
         return
     calls = state.transactions[event.transaction]
     served = [call for call in calls if call.invoked.verb == "record_tick"]
@@ -68,9 +88,44 @@ def ticks_are_served_by_the_policy(event: Invoked, state: RunState) -> None:
     for call in served:
         args = call.invoked.args
         now, schedule = found[args["name"]]
-        _check_ticks(schedule, now, args, sent.pop(schedule.name, set()))
+        blocked = _blocked(state).get((event.node, schedule.name))
+        if blocked is not None and blocked.last_tick != schedule.last_tick:
+            blocked = None
+        if blocked is not None and blocked.process is not state.nodes[event.node]:
+            blocked = None
+        _check_ticks(schedule, now, args, sent.pop(schedule.name, set()), blocked)
     for name, ticks in sent.items():
         raise Broken(f"{name!r} sends {_listed(ticks)}, and notes nothing of it")
+
+
+def _blocked(state: RunState) -> dict[tuple[str, str], _Blocked]:
+    return state.of("blocked schedules", dict[tuple[str, str], _Blocked])
+
+
+def _try_answered(event: Answered, state: RunState) -> None:
+    """Record what a try to serve one schedule by itself says about locks."""
+    transaction = state.calls[event.call].invoked.transaction
+    if transaction is None:
+        return
+    calls, blocked = state.transactions[transaction], _blocked(state)
+    for call in calls:
+        if call.invoked.verb == "lock_due_schedules" and call.outcome == "ok" and call.answered is not None:
+            only, (now, found) = call.invoked.args.get("only"), call.answered.result
+            break
+    else:
+        return
+    if event.verb == "commit" and event.outcome == "ok":
+        for schedule in found:
+            blocked.pop((event.node, schedule.name), None)
+    if only is None:
+        return
+    known = blocked.get((event.node, only))
+    if event.verb == "insert" and gave_up(event):
+        process, last_tick = state.nodes[event.node], found[0].last_tick
+        if known is None or known.process is not process or known.last_tick != last_tick:
+            blocked[event.node, only] = _Blocked(process, now, last_tick, certain=True)
+    elif known is not None and not found:
+        blocked[event.node, only] = known._replace(certain=False)
 
 
 def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
@@ -84,7 +139,9 @@ def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
     return sent
 
 
-def _check_ticks(schedule: Schedule, now: datetime, args: Any, sent: set[datetime]) -> None:
+def _check_ticks(
+    schedule: Schedule, now: datetime, args: Any, sent: set[datetime], blocked: _Blocked | None
+) -> None:
     if fields_of(schedule.cron) is None:
         return
     last, noted, upcoming = schedule.last_tick, args["last_tick"], args["next_tick"]
@@ -97,6 +154,10 @@ def _check_ticks(schedule: Schedule, now: datetime, args: Any, sent: set[datetim
     else:
         decided = list(between(schedule.cron, schedule.zone, last, noted))
         due = _due(schedule, decided, now)
+        if blocked is not None:
+            then = [tick for tick in decided if tick <= blocked.since]
+            late = _due(schedule, then, blocked.since) | {tick for tick in decided if tick > blocked.since}
+            due = late if blocked.certain or sent == late else due
         if noted < last or (noted != last and noted not in decided):
             raise Broken(f"{name} notes {noted} after {last}, and has no occurrence then")
         if noted > now:
@@ -164,13 +225,13 @@ def ticks_are_served_in_time(event: End, state: RunState) -> None:
         tick = following(schedule.cron, schedule.zone, schedule.last_tick)
         if tick is None:
             continue
-        due = max(state.instant(_put_off(schedule) or tick), since)
+        due = max(state.instant(put_off(schedule) or tick), since)
         allowed = EVERY * (1 + state.rules.drift) + state.rules.slack + MOMENT.total_seconds()
         if event.at > due + allowed:
             raise Broken(f"{schedule.name!r} is not served up to {schedule.last_tick}, and was due at {tick}")
 
 
-def _put_off(schedule: Schedule) -> datetime | None:
+def put_off(schedule: Schedule) -> datetime | None:
     """Return until when a schedule is postponed: its stored next tick, if that is not an occurrence."""
     noted = schedule.next_tick
     if noted is None or following(schedule.cron, schedule.zone, noted - timedelta(seconds=1)) == noted:

@@ -13,7 +13,7 @@ from zeke_sim.properties.definition import holds, is_claim
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history.events import Image
+    from zeke_sim.history.events import Answered, Image
     from zeke_sim.history.state import RunState, WorkerActivity
 
 WORKER_RECOVERS: Final = 6.0
@@ -36,6 +36,11 @@ def duty_since(verb: str, state: RunState) -> float | None:
     ]
     since = [one for one in well if one is not None]
     return max(quiet, min(since)) + DUTY_RECOVERS if since else None
+
+
+def gave_up(event: Answered) -> bool:
+    """Return whether a call failed because another transaction kept a lock."""
+    return event.outcome == "failed" and str(event.result).startswith("Another transaction keeps")
 
 
 @holds("every process performs its duty", End)
@@ -80,7 +85,7 @@ def due_jobs_are_picked_up(event: Change | End, state: RunState) -> None:
 
 def _in_time(row: Image, since: float, quiet: float, state: RunState) -> None:
     rules = state.rules
-    free = _open_since(row.name, state)
+    free = open_since(row.name, state)
     if free is None:
         return
     due = max(since, state.instant(row.start_after), quiet + WORKER_RECOVERS, free)
@@ -109,7 +114,7 @@ def _locked_until(job: UUID, state: RunState) -> float:
     return until
 
 
-def _open_since(name: str, state: RunState) -> float | None:
+def open_since(name: str, state: RunState) -> float | None:
     """Return since when a queue has admitted claims; None if it does not."""
     queue = state.queues.get(name)
     if queue is None:

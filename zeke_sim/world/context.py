@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_sim.errors import Outside
-    from zeke_sim.history.events import Event
+    from zeke_sim.history.events import Event, Place
     from zeke_sim.loop.decisions import Decisions
     from zeke_sim.world.faults import Knobs
 
@@ -111,7 +111,7 @@ class WorldContext:
         address: str,
         kind: str,
         seconds: float | None = None,
-        row: UUID | str | None = None,
+        row: UUID | str | Place | None = None,
     ) -> None:
         """Record that a fault was injected into a node, or (None) into the database."""
         now = self.time()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.locks import queue_lock
+from zeke_sim.history.events import Place
 
 if TYPE_CHECKING:
     import asyncio
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.memory import MemoryStorage
+    from zeke_queue.storage.memory.locks import Lock
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.transaction import MemoryTransaction
     from zeke_sim.history.recorder import Recorder
@@ -98,22 +100,24 @@ class Server:
         if self._loop.time() >= self._full_until:
             self.notifies = True
 
-    def lock(self, which: float, seconds: float, *, queue: bool) -> UUID | str | None:
+    def lock(self, which: float, seconds: float, *, shared: bool) -> UUID | str | Place | None:
         """Lock a row for a number of seconds, as another program's session does.
 
         Args:
             which: its place among the candidates, from 0 to 1: jobs that run, or else those that wait, or
-                else those that have ended; with ``queue``, queues with a limit, if there are any.
+                else those that have ended.
+            shared: lock what several jobs need instead, if there is any: the row of a queue with a limit, or
+                a key that no job has now, as a program does that has sent one and has not committed.
 
         Returns:
-            The job, or the queue's name; None if there is no such row, or it is locked.
+            The job, the queue's name, or the key; None if there is none, or it is locked.
         """
-        rows = _lockable(self._store.tables, queue=queue)
+        rows = _lockable(self._store.tables, shared=shared)
         if not rows:
             return None
-        row = rows[int(which * len(rows))]
+        lock, row = rows[min(int(which * len(rows)), len(rows) - 1)]
         number, opened = self.open(self, own=False)
-        if opened.opened.lock(queue_lock(row) if isinstance(row, str) else row):
+        if opened.opened.lock(lock):
             self.later(seconds, self._roll_back, number)
             return row
         opened.roll_back()
@@ -197,15 +201,18 @@ class OpenTransaction:
             return
 
 
-def _lockable(tables: Tables, *, queue: bool) -> list[UUID | str]:
-    """Return the rows of which another program may lock one."""
-    limited = [name for name, one in tables.queues.items() if one.concurrency_limit is not None]
-    if queue and limited:
-        return [*limited]
-    if tables.active:
-        return list(tables.active)
-    waiting = [row.id for row in tables.jobs.values() if row.waits]
-    return list(waiting or tables.jobs)
+def _lockable(tables: Tables, *, shared: bool) -> list[tuple[Lock, UUID | str | Place]]:
+    """Return the locks of which another program may take one, and what each is on."""
+    rows: list[tuple[Lock, UUID | str | Place]] = []
+    if shared:
+        limited = [name for name, one in tables.queues.items() if one.concurrency_limit is not None]
+        holds = dict.fromkeys(row.hold for row in tables.jobs.values() if row.hold and row.hold.slot is None)
+        rows += [(queue_lock(name), name) for name in limited]
+        rows += [(hold, Place(hold.name, None, hold.key)) for hold in holds if hold not in tables.held]
+    if not rows:
+        waiting = [row.id for row in tables.jobs.values() if row.waits]
+        rows += [(job, job) for job in tables.active or waiting or tables.jobs]
+    return rows
 
 
 def step(coroutine: Coroutine[Any, Any, Any]) -> Any:

@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.core.timeouts import LOCK_SECONDS
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -51,7 +53,7 @@ NODE: Final[Mapping[str, str]] = {
 DATABASE: Final[Mapping[str, str]] = {
     "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
     "db_clock": "the database's clock jumps",
-    "foreign_lock": "another program's session locks a job, or the row of a queue with a limit, for a time",
+    "foreign_lock": "another program locks a job, the row of a queue with a limit, or a key, for a time",
     "notify_full": "the notification queue is full: writes succeed, but all wake-ups are lost for a time",
 }
 """Faults of the database."""
@@ -223,7 +225,8 @@ def _extent(draws: RandomStream, kind: str, lease: float) -> dict[str, float]:
         return {"by": round(draws.uniform(-120.0, 120.0) if kind == "clock" else draws.uniform(-2.0, 8.0), 3)}
     if kind == "drift":
         return {"rate": round(draws.uniform(0.98, 1.02), 4)}
-    extent = {"for": round(draws.tail(3.0, 3 * lease), 3)}
+    median = 3 * LOCK_SECONDS if kind == "foreign_lock" else 3.0
+    extent = {"for": round(draws.tail(median, 3 * lease), 3)}
     if kind == "foreign_lock":
-        extent |= {"which": round(draws.random(), 6), "queue": float(draws.chance(0.3))}
+        extent |= {"which": round(draws.random(), 6), "shared": float(draws.chance(0.5))}
     return extent

@@ -241,7 +241,7 @@ class World(WorldContext):
             return
         kind = fault["fault"]
         if kind == "foreign_lock":
-            row = self.server.lock(fault["which"], fault["for"], queue=bool(fault["queue"]))
+            row = self.server.lock(fault["which"], fault["for"], shared=bool(fault["shared"]))
             if row is not None:
                 self.record_fault(None, address, kind, fault["for"], row)
             return

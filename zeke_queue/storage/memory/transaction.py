@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.model import ExpiredJob, Schedule
-    from zeke_queue.storage.memory.locks import Locks
+    from zeke_queue.storage.memory.locks import Lock, Locks
     from zeke_queue.storage.memory.tables import Tables
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
     from zeke_queue.system.clock import Clock
@@ -103,8 +103,8 @@ class MemoryTransaction(MemoryVerbs):
         self._scope.lock(job_id)
         return True
 
-    def lock(self, key: UUID | str) -> bool:
-        """Lock a row until the end of the transaction; return False if another one holds the lock."""
+    def lock(self, key: Lock) -> bool:
+        """Lock a row or a key until the end of the transaction; return False if another one holds it."""
         self._begin()
         if self._locks.taken(key, self._owner):
             return False

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from uuid import UUID
 
-    from zeke_queue.storage.memory.locks import Locks, Owner
+    from zeke_queue.storage.memory.locks import Lock, Locks, Owner
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.tables import Plan, Tables
     from zeke_queue.storage.memory.uniqueness import Hold
@@ -99,7 +99,7 @@ class AutoCommit:
         """Store a new or changed schedule."""
         self.tables.plans[plan.schedule.name] = plan
 
-    def lock(self, lock: UUID | str) -> None:
+    def lock(self, lock: Lock) -> None:
         """Do nothing: no other task runs before the statement is over."""
 
 
@@ -170,7 +170,7 @@ class UnitOfWork(AutoCommit):
         self._locks.take(plan.schedule.name, self._owner)
         self._plans[plan.schedule.name] = plan
 
-    def lock(self, lock: UUID | str) -> None:
+    def lock(self, lock: Lock) -> None:
         """Lock a job or a schedule."""
         self._locks.take(lock, self._owner)
 

@@ -1,0 +1,62 @@
+"""Mutants of waits for rows that another transaction has locked: what they delay, and for how long."""
+
+from __future__ import annotations
+
+from tests.mutants.patching import Mutant
+
+SETTLE_LOOP = "zeke_queue.worker.settle_loop"
+STORE = "zeke_queue.storage.memory.store"
+LOCKS = "zeke_queue.storage.memory.locks"
+SCHEDULER = "zeke_queue.maintenance.scheduler"
+
+MUTANTS = (
+    Mutant(
+        "locked-outcomes-wait-with-the-others",
+        SETTLE_LOOP,
+        "                skip = repeated = True\n",
+        "                return await self._settle(batch, repeated=True, waits=waits)\n",
+        "A job whose row is locked holds up the outcomes of all others.",
+        where=("locks",),
+    ),
+    Mutant(
+        "locked-unknown-job-stops-claims",
+        "zeke_queue.worker.heartbeat",
+        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
+        "        released = await self._storage.settle(released=unknown)\n",
+        "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
+    ),
+    Mutant(
+        "locked-queue-stops-all-claims",
+        STORE,
+        "        now = self._clock.now()\n"
+        "        claimed = ClaimedJobs(left_out=self._locks.any and any(self._left_out(one.name)"
+        " for one in capacity))\n",
+        "        await self._locks.clear(lambda: [queue_lock(one.name) for one in capacity])\n"
+        "        now, claimed = self._clock.now(), ClaimedJobs()\n",
+        "A claim waits for the locked row of a queue, and takes no jobs of others meanwhile.",
+        where=("limits", "deploy"),
+    ),
+    Mutant(
+        "locks-awaited-without-a-limit",
+        LOCKS,
+        "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
+        "            limit = None if owner is None else owner.lock_seconds\n",
+        "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
+    ),
+    Mutant(
+        "blocked-schedule-stops-the-others",
+        SCHEDULER,
+        "    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)\n",
+        "    answered = False\n",
+        "No schedule is served while another transaction holds the key of one.",
+        where=("locks",),
+    ),
+    Mutant(
+        "ticks-of-a-blocked-schedule-skipped",
+        SCHEDULER,
+        "        if blocked is None or last is None or blocked.last_tick != last:\n",
+        "        if True:\n",
+        "Of the ticks for which a schedule was blocked only the latest is served.",
+        where=("locks",),
+    ),
+)

@@ -1,0 +1,264 @@
+"""Locked rows delay their own jobs only: valid histories, and ones that violate each property."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from tests.cases import check_each
+from tests.sim.histories import COMPLETED, EPOCH, WORKERS, History
+from zeke_queue.errors import LockTimeoutError
+from zeke_queue.model import Completed, NewJob, QueueCapacity, Released, Schedule, Waiting
+from zeke_sim.history.events import Answered, Fault
+from zeke_sim.history.state import Place
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+OUTCOME = "a locked row delays only its own outcome"
+CLAIM = "a locked row delays no other claim"
+SCHEDULE = "a locked key delays no other schedule"
+GAVE_UP = str(LockTimeoutError.of("it was not unlocked within 2 s"))
+
+
+def _lock(h: History, row: Any, seconds: float) -> None:
+    h.events.append(Fault(h.at, "db", "db/0", "foreign_lock", h.at + seconds, row))
+
+
+def _settles(h: History, outcomes: Sequence[Completed | Released]) -> int:
+    """Begin a settlement on w1."""
+    completed = tuple(one for one in outcomes if isinstance(one, Completed))
+    released = tuple(one for one in outcomes if isinstance(one, Released))
+    return h.invoke("settle", "w1", completed=completed, failed=(), released=released, repeated=False)
+
+
+def _asks(h: History, *jobs: UUID) -> None:
+    """Ask for the ends of jobs, and give up after the time for a lock."""
+    call = _settles(h, [Completed(job, 1, None) for job in jobs])
+    h.wait(2.0)
+    h.answer(call, GAVE_UP, "failed")
+
+
+def _stores(h: History, job: UUID, waits: float = 0.0) -> None:
+    """Store the end of a job whose handler has returned, by a call that waits first."""
+    call = _settles(h, [Completed(job, 1, None)])
+    h.wait(waits)
+    h.change(job, call, state=COMPLETED, completed_on=h.now)
+    h.answer(call, {job})
+
+
+def _within(h: History, verb: str, answer: Any = None, *, ends: bool = False, **args: Any) -> None:
+    """Make a call in a transaction, which may then commit."""
+    call = h.invoke(verb, "c1", transaction=1, **args)
+    if answer is not None:
+        h.answer(call, answer)
+    if ends:
+        h.answer(h.invoke("commit", "c1", transaction=1))
+
+
+def _loses_an_answer(h: History) -> None:
+    call = h.invoke("append_events", "w1", events=())
+    h.answer(call, "the connection broke", "unknown")
+    _issue(h, None)
+
+
+def _issue(h: History, issued: datetime | None) -> None:
+    """Change when the statement of the last answer began."""
+    last = h.events[-1]
+    assert isinstance(last, Answered)
+    h.events[-1] = Answered(*last[:-1], issued)
+
+
+def test_outcome_is_stored_while_another_row_is_locked() -> None:
+    def check(seconds: float, happens: Callable[[History, UUID], object], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        h.heartbeat()
+        other, job = h.send_claimed(), h.send_claimed(singleton_key="k")
+        _lock(h, other, 60.0)
+        happens(h, job)
+        h.run(job)
+        _asks(h, other, job)
+        h.wait(seconds)
+        _stores(h, job)
+        assert h.holds(OUTCOME) is holds
+
+    cases: dict[str, tuple[float, Callable[[History, UUID], object], bool]] = {
+        "in time": (0.5, lambda h, _: h.wait(0.0), True),
+        "late": (5.0, lambda h, _: h.wait(0.0), False),
+        "its row is locked": (5.0, lambda h, job: _lock(h, job, 9.0), True),
+        "its row was locked before": (5.0, lambda h, job: _lock(h, job, 0.5), False),
+        "its key is locked": (5.0, lambda h, _: _lock(h, Place("a", None, "k"), 9.0), True),
+        "another key is locked": (5.0, lambda h, _: _lock(h, Place("a", None, "l"), 9.0), False),
+        "a transaction cancels it": (5.0, lambda h, job: _within(h, "cancel", set(), ids=[job]), True),
+        "one has cancelled it": (
+            5.0,
+            lambda h, job: _within(h, "cancel", set(), ids=[job], ends=True),
+            False,
+        ),
+        "one sends its key": (
+            5.0,
+            lambda h, _: _within(h, "insert", [None], jobs=(h.new(singleton_key="k"),)),
+            True,
+        ),
+        "maintenance may have it": (5.0, lambda h, _: _within(h, "lock_expired", limit=9), True),
+        "maintenance has others": (5.0, lambda h, _: _within(h, "lock_expired", [], limit=9), False),
+        "the worker pauses": (5.0, lambda h, _: h.lived("w1", "paused"), True),
+        "an answer was lost shortly before": (5.0, lambda h, _: _loses_an_answer(h), True),
+        "an answer was lost long before": (12.0, lambda h, _: _loses_an_answer(h), False),
+    }
+    check_each(cases, check)
+
+
+def test_outcome_waits_for_the_settlement_of_others_once() -> None:
+    def check(times: int, holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        h.heartbeat()
+        other, job = h.send_claimed(), h.send_claimed()
+        _lock(h, other, 60.0)
+        h.run(job)
+        for _ in range(times):
+            _asks(h, other)
+        _stores(h, job)
+        assert h.holds(OUTCOME) is holds
+
+    check_each({"once": (1, True), "twice": (2, True), "for as long as the lock": (4, False)}, check)
+
+
+def test_settlement_may_not_wait_longer_than_for_a_lock(h: History) -> None:
+    h.heartbeat()
+    job = h.send_claimed()
+    h.run(job)
+    _stores(h, job, waits=2.0)
+    assert h.holds(OUTCOME)
+    job = h.send_claimed()
+    h.run(job)
+    _stores(h, job, waits=5.0)
+    assert "which was not locked, at" in h.breaks(OUTCOME, job)
+
+
+def test_slow_settlement_does_not_wait_for_a_lock(h: History) -> None:
+    h.heartbeat()
+    job = h.send_claimed()
+    h.run(job)
+    _stores(h, job, waits=5.0)
+    _issue(h, h.now)
+    assert h.holds(OUTCOME)
+
+
+def test_job_waits_while_the_one_that_it_waits_for_is_locked() -> None:
+    def check(locked: int, holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        h.heartbeat()
+        job, child, other = h.send_claimed(), h.send(), h.send()
+        _lock(h, (child, other)[locked], 60.0)
+        h.run(job, "raised", f"Wait: Waits for job {child}")
+        call = h.invoke("suspend", "w1", waiting=(Waiting(job, 1, child),), repeated=False)
+        h.wait(2.0)
+        h.answer(call, GAVE_UP, "failed")
+        h.wait(5.0)
+        h.suspend(job, child)
+        assert h.holds(OUTCOME) is holds
+
+    check_each({"the child": (0, True), "another job": (1, False)}, check)
+
+
+def test_id_that_is_sent_again_is_another_job() -> None:
+    h = History(delete_after=10.0, archive_after=10.0)
+    h.heartbeat()
+    job = h.send()
+    h.complete(job)
+    h.wait(11.0)
+    h.archive(job)
+    h.wait(11.0)
+    h.purge(job)
+    sent = NewJob(job, "a")
+    call = h.invoke("insert", jobs=(sent,))
+    h.insert(sent, call)
+    h.answer(call, [job])
+    h.complete(job)
+    assert h.holds(OUTCOME)
+
+
+def test_due_job_is_claimed_while_another_row_is_locked() -> None:
+    def check(seconds: float, happens: Callable[[History, UUID], object], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History(strict_order=True)
+        h.claim()  # w1 serves the queue
+        h.wait(10.0)
+        job, other = h.send(), h.send()
+        _lock(h, other, 60.0)
+        happens(h, job)
+        h.wait(seconds)
+        h.claim(job)
+        assert h.holds(CLAIM) is holds
+
+    cases: dict[str, tuple[float, Callable[[History, UUID], object], bool]] = {
+        "in time": (4.0, lambda h, _: h.wait(0.0), True),
+        "late": (7.0, lambda h, _: h.wait(0.0), False),
+        "its row is locked": (7.0, lambda h, job: _lock(h, job, 9.0), True),
+        "its queue is locked": (7.0, lambda h, _: _lock(h, "a", 9.0), True),
+        "the worker runs another job": (7.0, lambda h, _: h.begin(h.send_claimed("b")), True),
+        "the worker lost an answer": (7.0, lambda h, _: _loses_an_answer(h), True),
+        "the worker is partitioned": (7.0, lambda h, _: h.lived("w1", "partitioned"), True),
+        "faults have ended": (7.0, lambda h, _: h.phase("quiet"), True),
+        "the queue is paused": (7.0, lambda h, _: h.queue(paused=True), True),
+    }
+    check_each(cases, check)
+
+
+def test_claim_waits_for_no_lock(h: History) -> None:
+    capacity = (QueueCapacity("a", 1),)
+    call = h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=capacity, limit=1)
+    h.wait(2.0)
+    h.answer(call, GAVE_UP, "failed")
+    assert h.breaks(CLAIM) == "a claim of w1 waited for a lock from 0.001 s on"
+
+
+EVERY_MINUTE = Schedule("s", "* * * * *", "a", last_tick=EPOCH, next_tick=EPOCH + timedelta(minutes=1))
+
+
+def _serves(h: History, schedule: Schedule, key: str | None = None) -> None:
+    """Serve the next tick of a schedule."""
+    assert schedule.next_tick is not None
+    meta = f'{{"schedule":"{schedule.name}","tick":"{schedule.next_tick.isoformat()}"}}'
+    call = h.invoke("insert", "s1", 2, jobs=(h.new(meta=meta, singleton_key=key),))
+    h.answer(call, [None])
+    after = schedule.next_tick + timedelta(minutes=1)
+    h.schedule(schedule, replace(schedule, last_tick=schedule.next_tick, next_tick=after))
+
+
+def test_schedule_without_a_key_is_served_while_a_key_is_locked() -> None:
+    def check(seconds: float, happens: Callable[[History], object], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50, only=None), (h.now, []))
+        h.wait(60.0)
+        call = h.invoke("insert", "s1", 1, jobs=(h.new(),))
+        h.wait(0.2)
+        h.answer(call, GAVE_UP, "failed")
+        happens(h)
+        h.wait(seconds)
+        _serves(h, EVERY_MINUTE)
+        assert h.holds(SCHEDULE) is holds
+
+    cases: dict[str, tuple[float, Callable[[History], object], bool]] = {
+        "in time": (2.0, lambda h: h.wait(0.0), True),
+        "late": (6.0, lambda h: h.wait(0.0), False),
+        "its ticks have a key": (6.0, lambda h: _serves(h, replace(EVERY_MINUTE, data="1"), "k"), True),
+        "it was written meanwhile": (
+            2.0,
+            lambda h: (h.wait(4.0), h.schedule(EVERY_MINUTE, EVERY_MINUTE)),
+            True,
+        ),
+        "a scheduler is away": (6.0, lambda h: h.lived("s1", "killed"), True),
+    }
+    check_each(cases, check)
+
+
+def test_schedule_is_late_for_other_reasons_than_locks() -> None:
+    h = History()
+    h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50, only=None), (h.now, []))
+    h.wait(70.0)
+    _serves(h, EVERY_MINUTE)
+    assert h.holds(SCHEDULE)

@@ -1,0 +1,385 @@
+"""Locks: a row that another transaction keeps locked delays its own job, and no other one."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from uuid import UUID
+
+from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.model import Waiting
+from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
+from zeke_sim.history.state import Broken, Place, place_of
+from zeke_sim.properties.cron import EVERY, put_off, tick_of
+from zeke_sim.properties.definition import holds, is_claim, is_end
+from zeke_sim.properties.liveness import POLLS, WORKER_RECOVERS, gave_up, open_since
+from zeke_sim.properties.occurrences import fields_of, following
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from zeke_queue.model import NewJob
+    from zeke_sim.history.events import Image
+    from zeke_sim.history.state import Call, RunState
+
+SLOW: Final = 0.2
+"""Seconds of a statement, without its waits for locks, after which it counts as a disturbance."""
+
+LOST_FOR: Final = 60.0
+"""Seconds after its last call for which the server may keep a transaction whose client is lost."""
+
+IDLE_FOR: Final = 10.0
+"""Seconds for which the server may keep a transaction whose client has rolled it back."""
+
+_SETTLING: Final = frozenset({"settle", "settle_unlocked", "suspend"})
+_OUTAGES: Final = frozenset({"restart", "db_clock"})
+"""Faults of the database that disturb all processes, or the comparison of times."""
+
+
+class _Known:
+    """The state of these properties.
+
+    Attributes:
+        latest: the last answer that was recorded.
+        disturbed: when a call of each process last failed, or took long, not because of a lock.
+        suspended: when a call of each process that makes jobs wait last gave up.
+        undecided: late changes by the call on whose answer it depends whether a lock delayed them.
+    """
+
+    def __init__(self) -> None:
+        self.latest: Answered | None = None
+        self.disturbed: dict[str, float] = {}
+        self.suspended: dict[str, float] = {}
+        self.undecided: dict[int, list[_Late]] = {}
+
+
+def _remember(event: Answered, state: RunState) -> _Known:
+    """Record an answer, on behalf of the first of these properties that is checked."""
+    known = state.of("locks", _Known)
+    if known.latest is not event:
+        known.latest = event
+        if event.issued is None or _took(event, state) > SLOW:
+            known.disturbed[event.node] = event.at
+        if event.verb == "suspend" and gave_up(event):
+            known.suspended[event.node] = event.at
+    return known
+
+
+def _took(event: Answered, state: RunState) -> float:
+    """Return the seconds that an answered call took, without its waits for locks."""
+    call = state.calls[event.call]
+    took = event.at - call.invoked.at
+    if took <= SLOW or event.issued is None:
+        return took
+    if gave_up(event):
+        return max(0.0, took - LOCK_SECONDS)
+    return took - max(0.0, call.did[-1].at - state.instant(event.issued)) if call.did else took
+
+
+def _undisturbed_since(name: str, state: RunState, *, but: frozenset[str] = frozenset()) -> float | None:
+    """Return since when nothing but locks has disturbed a process; None if something does now.
+
+    Args:
+        but: storage methods whose unanswered calls do not matter.
+    """
+    node = state.nodes[name]
+    if not node.healthy:
+        return None
+    for number, made in node.open.items():
+        if state.at - made > LOCK_SECONDS + SLOW and state.calls[number].invoked.verb not in but:
+            return None
+    disturbed = state.of("locks", _Known).disturbed.get(name, -inf)
+    for fault in state.faults:
+        if fault.node == "db" and fault.kind in _OUTAGES:
+            disturbed = max(disturbed, fault.at if fault.until is None else fault.until)
+    return max(node.changed, disturbed + WORKER_RECOVERS)
+
+
+@holds("a locked row delays only its own outcome", Change, Answered, steps=is_end)
+def a_locked_row_delays_only_its_own_outcome(event: Change | Answered, state: RunState) -> None:
+    """A worker stores the outcome of a job within the time for a lock, whatever other rows are locked.
+
+    If it is storing others when the handler ends, it has the time for a lock twice; and four times if jobs
+    begin to wait for others, which is stored separately. Exempt is a worker that does not reach the storage
+    meanwhile.
+    """
+    if isinstance(event, Answered):
+        for late in _remember(event, state).undecided.pop(event.call, ()):
+            _stored_in_time(late, state)
+        return
+    before = event.before
+    activity = state.activity.get(before.worker) if before is not None and before.worker is not None else None
+    if before is None or activity is None:
+        return
+    life = state.lives[before.id]
+    claim = life.claims.get(before.attempt)
+    requests = [
+        asked
+        for asked in life.outcomes.get(before.attempt, ())
+        # A purged id may be sent again, and its attempts then start at one.
+        if claim is not None and asked.call.invoked.at >= claim.at
+        if asked.call.invoked.node == activity.node and asked.call.invoked.transaction is None
+    ]
+    if not requests:
+        return
+    since, allowed = requests[0].call.invoked.at, LOCK_SECONDS + state.rules.slack
+    if event.at <= since + allowed:
+        ends = [ended.at for ended in life.ended.get(before.attempt, ()) if ended.how != "cancelled"]
+        since = ends[-1] if ends else since
+        suspended = state.of("locks", _Known).suspended.get(activity.node, -inf) >= since
+        allowed += (3 if suspended else 1) * LOCK_SECONDS
+    if event.at <= since + allowed:
+        return
+    late = _Late(event, activity.node, since, allowed, requests[0].what)
+    unanswered = [asked.call.invoked.call for asked in requests if asked.call.answered is None]
+    if unanswered:
+        state.of("locks", _Known).undecided.setdefault(unanswered[0], []).append(late)
+    else:
+        _stored_in_time(late, state)
+
+
+class _Late(NamedTuple):
+    """An outcome that took longer than a lock may delay it.
+
+    Attributes:
+        change: by which it was stored.
+        node: its worker's process.
+        since: when the handler ended, or when the worker first asked for it.
+        allowed: in how many seconds it had to be stored.
+        outcome: what the worker asked for.
+    """
+
+    change: Change
+    node: str
+    since: float
+    allowed: float
+    outcome: object
+
+
+def _stored_in_time(late: _Late, state: RunState) -> None:
+    """Raise if nothing but the lock of another row has delayed an outcome."""
+    row, well = late.change.before, _undisturbed_since(late.node, state, but=_SETTLING)
+    if row is None or well is None:
+        return
+    due = max(late.since, well)
+    if late.change.at > due + late.allowed and _is_free(row, late.since, state, late.outcome):
+        raise Broken(
+            f"{late.node} had the outcome of attempt {row.attempt}, which was not locked, at"
+            f" {late.since:.3f} s, and it is stored at {late.change.at:.3f} s",
+            job=row.id,
+            since=due,
+        )
+
+
+@holds("a locked row delays no other claim", Change, Answered, steps=is_claim)
+def a_locked_row_delays_no_other_claim(event: Change | Answered, state: RunState) -> None:
+    """A claim waits for no lock, and a worker that runs nothing claims due jobs within its poll interval.
+
+    Exempt from the latter are jobs that are locked, and a worker that does not reach the storage meanwhile.
+    """
+    if isinstance(event, Answered):
+        _remember(event, state)
+        if event.verb == "claim" and gave_up(event):
+            since = state.calls[event.call].invoked.at
+            raise Broken(f"a claim of {event.node} waited for a lock from {since:.3f} s on", since=since)
+        return
+    row, rules = event.before, state.rules
+    opened = None if row is None else open_since(row.name, state)
+    if row is None or opened is None or "quiet" in state.since:
+        return
+    due = max(state.lives[row.id].earlier, state.instant(row.start_after), opened)
+    polls = 1 if rules.strict_order else POLLS
+    most = polls * rules.poll * (1 + rules.drift) + LOCK_SECONDS + rules.slack
+    if event.at <= due + most or not _is_free(row, due, state):
+        return
+    for activity in state.activity.values():
+        idle = _idle_since(activity.node, row, state) if row.name in activity.queues else None
+        if idle is not None and event.at > max(due, idle) + most:
+            raise Broken(
+                f"due since {due:.3f} s and not locked, and {activity.node} has run nothing since"
+                f" {idle:.3f} s; it is claimed at {event.at:.3f} s, after more than {most:.3f} s",
+                job=row.id,
+                since=due,
+            )
+
+
+def _idle_since(name: str, row: Image, state: RunState) -> float | None:
+    """Return since when a process has run nothing and could have claimed a job; None if it could not."""
+    node = state.nodes.get(name)
+    if node is None or node.running:
+        return None
+    well = _undisturbed_since(name, state)
+    for worker in node.workers:
+        for job in state.activity[worker].holds:
+            # A job of the same queue may use up a limit of the worker.
+            if state.live[job].name == row.name and state.lives[job].since < state.at:
+                return None
+    return None if well is None else max(well, node.rested)
+
+
+@holds("a locked key delays no other schedule", ScheduleRow, Answered, Invoked)
+def a_locked_key_delays_no_other_schedule(event: ScheduleRow | Answered | Invoked, state: RunState) -> None:
+    """A schedule whose jobs have no key is served in time, whatever keys other transactions have locked.
+
+    Exempt are times in which a scheduler does not reach the storage.
+    """
+    ticks = state.of("ticks and locks", _Ticks)
+    if isinstance(event, Answered):
+        _remember(event, state)
+        if event.verb == "insert" and gave_up(event):
+            ticks.locked = event.at
+        return
+    if isinstance(event, Invoked):
+        if event.verb == "insert":
+            ticks.note(event.args["jobs"])
+        return
+    written = ticks.written.get(event.name, 0.0)
+    ticks.written[event.name] = event.at
+    tick = None if event.name in ticks.keyed else _served(event)
+    if tick is None:
+        return
+    due = max(state.instant(tick), written)
+    allowed = EVERY * (1 + state.rules.drift) + LOCK_SECONDS + state.rules.slack
+    if event.at <= due + allowed or ticks.locked < due:
+        return
+    serving = [name for name, node in state.nodes.items() if "lock_due_schedules" in node.duties]
+    well = [_undisturbed_since(name, state) for name in serving]
+    if any(one is None or event.at <= one + allowed for one in well) or _lost_in_a_transaction(
+        event, due, state
+    ):
+        return
+    raise Broken(
+        f"{event.name!r}, whose jobs have no key, was due at {due:.3f} s, and is served at {event.at:.3f} s",
+        since=due,
+    )
+
+
+def _served(event: ScheduleRow) -> datetime | None:
+    """Return the first of the occurrences that a scheduler has decided on now; None if it has on none."""
+    before, after = event.before, event.after
+    if before is None or after is None or before.last_tick is None or after.last_tick is None:
+        return None
+    if after.last_tick <= before.last_tick or fields_of(before.cron) is None or put_off(before) is not None:
+        return None
+    return following(before.cron, before.zone, before.last_tick)
+
+
+def _lost_in_a_transaction(event: ScheduleRow, since: float, state: RunState) -> bool:
+    """Return whether a transaction whose end is unknown may have kept a schedule locked since then."""
+    for calls in state.transactions.values():
+        last = calls[-1]
+        if last.invoked.at < since - LOST_FOR or _has_ended(last) or _serves(calls, event):
+            continue
+        for call in calls:
+            if call.invoked.verb == "lock_due_schedules":
+                known = call.answered if call.outcome == "ok" else None
+                if known is None or any(schedule.name == event.name for schedule in known.result[1]):
+                    return True
+    return False
+
+
+def _has_ended(last: Call) -> bool:
+    """Return whether a transaction has certainly ended, by its last call."""
+    answered = last.answered
+    if answered is None:
+        return False
+    return gave_up(answered) or (last.invoked.verb == "commit" and answered.outcome == "ok")
+
+
+def _serves(calls: Sequence[Call], event: ScheduleRow) -> bool:
+    """Return whether it is this transaction that serves a schedule now."""
+    noted = None if event.after is None else event.after.last_tick
+    return any(
+        call.invoked.verb == "record_tick"
+        and (call.invoked.args["name"], call.invoked.args["last_tick"]) == (event.name, noted)
+        for call in calls
+    )
+
+
+class _Ticks:
+    """The state of this property.
+
+    Attributes:
+        written: when the row of each schedule was last written.
+        keyed: schedules whose ticks have a key or a slot.
+        locked: when an insert last gave up a lock.
+    """
+
+    def __init__(self) -> None:
+        self.written: dict[str, float] = {}
+        self.keyed: set[str] = set()
+        self.locked = -inf
+
+    def note(self, jobs: Iterable[NewJob]) -> None:
+        """Record which schedules' jobs need a key or a slot."""
+        for job in jobs:
+            if (job.singleton_key is not None or job.slot_seconds is not None) and (
+                tick := tick_of(job)
+            ) is not None:
+                self.keyed.add(tick[0])
+
+
+def _is_free(row: Image, since: float, state: RunState, outcome: object = None) -> bool:
+    """Return whether no other transaction has locked a job, or what its outcome needs, since then."""
+    named: set[object] = {row.id, row.name, Place(row.name, None, row.singleton_key)}
+    named |= state.ancestors(row.id)
+    if isinstance(outcome, Waiting):
+        named |= _waited_for(outcome.child, state)
+    if any(fault.row in named and (fault.until or 0.0) >= since for fault in state.faults):
+        return False
+    return not any(
+        _names(call, row, named)
+        for calls in state.transactions.values()
+        if not _ended_before(calls[-1], since)
+        for call in calls
+    )
+
+
+def _waited_for(job: UUID, state: RunState) -> set[UUID]:
+    """Return a job, the one that it waits for, and so on."""
+    found: set[UUID] = set()
+    child: UUID | None = job
+    while child is not None and child not in found:
+        found.add(child)
+        row = state.lives[child].row if child in state.lives else None
+        child = None if row is None else row.waits_for
+    return found
+
+
+def _ended_before(last: Call, since: float) -> bool:
+    """Return whether a transaction had ended at a time, by its last call."""
+    answered = last.answered
+    if answered is None:
+        return False
+    if answered.outcome == "unknown":
+        return answered.at + LOST_FOR < since
+    if answered.outcome == "failed":
+        return answered.at + (0.0 if gave_up(answered) else IDLE_FOR) < since
+    return last.invoked.verb == "commit" and answered.at < since
+
+
+def _names(call: Call, row: Image, named: set[object]) -> bool:
+    """Return whether a statement may lock a job, or the exclusive place that it has."""
+    if call.invoked.verb == "lock_expired":
+        answer = call.answered
+        return answer is None or answer.outcome != "ok" or any(job.id in named for job in answer.result)
+    place = place_of(row)
+    for one in _values(call.invoked.args.values()):
+        job = getattr(one, "id", one)
+        if isinstance(job, UUID) and job in named:
+            return True
+        if place is not None and hasattr(one, "singleton_key"):
+            sent = cast("NewJob", one)
+            if (sent.name, sent.singleton_key) == (place.queue, place.key):
+                return True
+    return False
+
+
+def _values(arguments: Iterable[Any]) -> Iterator[Any]:
+    """Yield arguments, and what those that are collections contain."""
+    for one in arguments:
+        if hasattr(one, "_fields") or not isinstance(one, list | tuple | set | frozenset):
+            yield one
+        else:
+            yield from cast("Iterable[Any]", one)
