@@ -122,7 +122,7 @@ def check(
         verdict.sent += 1
         if row is None:
             if forgetful:
-                verdict.again["lost with the old primary"] += 1
+                verdict.again["the job itself was lost with the old primary"] += 1
             else:
                 verdict.lost += 1
                 verdict.examples.append(f"lost: job {job}")

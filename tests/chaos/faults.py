@@ -191,7 +191,9 @@ async def lossy_fail_over(context: FaultContext) -> None:
     since = context.clock.monotonic()
     await database.fail_over(context.seconds / 2)
     until = context.clock.monotonic()
-    context.done.append(Disturbance("lost with the old primary", ALL, since, until, loses=True))
+    context.done.append(
+        Disturbance("its claim or outcome was lost with the old primary", ALL, since, until, loses=True)
+    )
 
 
 async def foreign_locks(context: FaultContext) -> None:
