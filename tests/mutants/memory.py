@@ -298,10 +298,10 @@ MUTANTS = (
     ),
     Mutant(
         "insert-forgets-archived",
-        TABLES,
-        "        return job_id in self.jobs or job_id in self.archive\n",
-        "        return job_id in self.jobs\n",
-        "A job is sent again under the id of one that is archived.",
+        TRANSITIONS,
+        "        if not scope.known(row.id) and _conflict_of",
+        "        if not (scope.known(row.id) if row.parent else scope.row(row.id)) and _conflict_of",
+        "A job is sent again under the id of one that is archived, unless it has a parent.",
         where=("deploy",),
     ),
     Mutant(

@@ -68,6 +68,15 @@ PLANTED: Final = (
         "A heartbeat in the last second before a deadline interrupts the handler.",
     ),
     Mutant(
+        "unknown-jobs-kept-for-long",
+        HEARTBEAT,
+        "        if lost or self._unknown:\n",
+        "        now = self._clock.monotonic()\n"
+        "        since = self._since = getattr(self, '_since', now) if self._unknown else now\n"
+        "        if lost or now > since + self._info.lease + 8:\n",
+        "A job of a claim whose answer was lost is given back only after more than the time of a lease.",
+    ),
+    Mutant(
         "polls-without-a-pause",
         CLAIMS,
         "        self._empty_claims = 0 if count else self._empty_claims + 1\n",

@@ -83,7 +83,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "no process ends without a request": "scheduler-ends-in-an-outage",
     "a worker that leaves holds nothing": "stop-drops-outcomes",
     "a worker with a free slot starts what it claimed": "interrupted-pool-task-lost",
-    "claimed jobs are started or released": "late-claim-kept",
+    "claimed jobs are started or released": "unknown-jobs-kept-for-long",
     "a worker whose lease ended starts no job": "claim-outlives-the-lease",
     "a worker with a free slot claims jobs": "limit-leaks-lost-jobs",
     "a worker is registered until it leaves": "dead-workers-forgotten-at-once",
@@ -124,7 +124,6 @@ PROPERTIES: Final[Mapping[str, str]] = {
 """For each property a bug that only it finds."""
 
 FAULTS: Final[Mapping[tuple[str, ...], str]] = {
-    ("lost", "hung", "partition", "partition_in", "restart", "abandoned"): "resent-as-another-job",
     (
         "refused",
         "lost",
@@ -146,7 +145,7 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
         "partition_out",
         "partition_in",
         "pause",
-    ): "failure-without-fence",
+    ): "complete-without-fence",
     ("lost_wakeup", "notify_full"): "watch-reads-once",
     ("abandoned",): "late-claim-kept",
     ("foreign_lock",): "locked-queue-stops-all-claims",
