@@ -42,6 +42,7 @@ MUTANTS = (
         "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
         "            limit = None if owner is None else owner.lock_seconds\n",
         "A statement outside of transactions waits for a locked row for as long as the lock is kept.",
+        where=("locks",),
     ),
     Mutant(
         "blocked-schedule-stops-the-others",
