@@ -178,10 +178,10 @@ def test_ticks_are_served_by_the_policy() -> None:
     check_each(cases, check)
 
 
-def blocked(h: History, schedule: Schedule, error: str, node: str = "s1") -> History:
+def blocked(h: History, schedule: Schedule, error: str, number: int = 7) -> History:
     """Try to serve a schedule by itself, and fail."""
-    h.answer(h.invoke("lock_due_schedules", node, 7, limit=1, only=schedule.name), (h.now, [schedule]))
-    h.answer(h.invoke("insert", node, 7, jobs=(tick_job(hour(1), schedule.name, 7),)), error, "failed")
+    h.answer(h.invoke("lock_due_schedules", "s1", number, limit=1, only=schedule.name), (h.now, [schedule]))
+    h.answer(h.invoke("insert", "s1", number, jobs=(tick_job(hour(1), schedule.name, 7),)), error, "failed")
     return h
 
 
@@ -196,8 +196,10 @@ def test_ticks_of_a_blocked_schedule_are_all_served() -> None:
         if what == "restarted":
             h.lived("s1", "killed")
             h.lived("s1", "started")
-        elif what == "not found meanwhile":
+        elif what != "locked":
             h.answer(h.invoke("lock_due_schedules", "s1", 8, limit=1, only="s"), (h.now, []))
+        if what == "locked again":
+            blocked(h, HOURLY, LOCKED, number=9)
         serve(h, HOURLY, [hour(n) for n in ticks], hour(4), hour(5))
         assert h.holds(POLICY) is holds
 
@@ -213,6 +215,9 @@ def test_ticks_of_a_blocked_schedule_are_all_served() -> None:
         ("not found meanwhile", [4], True),
         ("not found meanwhile", [2, 3, 4], True),
         ("not found meanwhile", [3, 4], False),
+        ("locked again", [2, 3, 4], True),
+        ("locked again", [4], True),
+        ("locked again", [3, 4], False),
     ]
     check_each(cases, check)
 

@@ -50,13 +50,13 @@ class _Blocked(NamedTuple):
 
     Attributes:
         process: the process, which has not been started again since then if it is the current one.
-        since: the storage's time of the first try.
+        since: the storage's time of the first try; and of later ones that may count as the first.
         last_tick: what was decided by then.
         certain: whether each try since then found the schedule due.
     """
 
     process: Node
-    since: datetime
+    since: tuple[datetime, ...]
     last_tick: datetime | None
     certain: bool
 
@@ -121,11 +121,17 @@ def _try_answered(event: Answered, state: RunState) -> None:
         return
     known = blocked.get((event.node, only))
     if event.verb == "insert" and gave_up(event):
-        process, last_tick = state.nodes[event.node], found[0].last_tick
-        if known is None or known.process is not process or known.last_tick != last_tick:
-            blocked[event.node, only] = _Blocked(process, now, last_tick, certain=True)
+        tried = _Blocked(state.nodes[event.node], (now,), found[0].last_tick, certain=True)
+        blocked[event.node, only] = tried if known is None else _tried_again(known, tried)
     elif known is not None and not found:
         blocked[event.node, only] = known._replace(certain=False)
+
+
+def _tried_again(known: _Blocked, tried: _Blocked) -> _Blocked:
+    """Return what is known of a schedule after another try that met a lock."""
+    if known.process is not tried.process or known.last_tick != tried.last_tick:
+        return tried
+    return known if known.certain else known._replace(since=(*known.since, *tried.since))
 
 
 def _sent(calls: list[Call]) -> dict[str, set[datetime]]:
@@ -155,9 +161,8 @@ def _check_ticks(
         decided = list(between(schedule.cron, schedule.zone, last, noted))
         due = _due(schedule, decided, now)
         if blocked is not None:
-            then = [tick for tick in decided if tick <= blocked.since]
-            late = _due(schedule, then, blocked.since) | {tick for tick in decided if tick > blocked.since}
-            due = late if blocked.certain or sent == late else due
+            late = [_due_since(schedule, decided, since) for since in blocked.since]
+            due = late[0] if blocked.certain else next((one for one in late if one == sent), due)
         if noted < last or (noted != last and noted not in decided):
             raise Broken(f"{name} notes {noted} after {last}, and has no occurrence then")
         if noted > now:
@@ -184,6 +189,12 @@ def _due(schedule: Schedule, decided: list[datetime], now: datetime) -> set[date
     if schedule.catch_up is CatchUp.SKIP and now - decided[-1] > GRACE:
         return set()
     return {decided[-1]}
+
+
+def _due_since(schedule: Schedule, decided: list[datetime], since: datetime) -> set[datetime]:
+    """Return the occurrences to serve of a schedule that a lock has kept from being served."""
+    then = [tick for tick in decided if tick <= since]
+    return _due(schedule, then, since) | {tick for tick in decided if tick > since}
 
 
 def _listed(ticks: set[datetime]) -> str:
