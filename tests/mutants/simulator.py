@@ -71,6 +71,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "reads tell the truth": "archived-not-found",
     "nothing expires before its time": "living-workers-rescued",
     "no lease ends right after an outage": "leases-end-right-after-an-outage",
+    "a blocked event loop stops no heartbeats": "heartbeats-on-the-blocked-loop",
     "no attempt is cut short": "lost-called-expired",
     "an extension counts from now": "extensions-add-up",
     "no handler is interrupted without a reason": "given-up-before-the-deadline",
@@ -149,6 +150,7 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
     ("lost_wakeup", "notify_full"): "watch-reads-once",
     ("abandoned",): "late-claim-kept",
     ("foreign_lock",): "locked-queue-stops-all-claims",
+    ("block",): "heartbeats-on-the-blocked-loop",
     ("clock",): "sweeps-by-the-wall-clock",
 }
 """For kinds of faults that do the same to the runtime a bug that only they bring to light."""

@@ -43,6 +43,13 @@ MUTANTS = (
         "A worker whose claim had no answer checks its jobs only when its lease would have ended.",
     ),
     Mutant(
+        "heartbeats-on-the-blocked-loop",
+        HEARTBEAT,
+        "        if self._connection is None:\n            sender",
+        "        if self._connection is not self:\n            sender",
+        "A handler that blocks the event loop ends the lease of its worker.",
+    ),
+    Mutant(
         "doubt-forgotten",
         LOOPS,
         "        except BaseException:\n            self._claims.unsure = True\n",

@@ -14,7 +14,7 @@ from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import RowState
 from zeke_queue.task.catalog import Catalog
-from zeke_sim.history.events import Answered, Began, Change, Fault
+from zeke_sim.history.events import Answered, Began, Change, Fault, Invoked
 from zeke_sim.history.state import Place
 from zeke_sim.world.node import Node
 
@@ -135,3 +135,11 @@ async def idle(_node: Node) -> None:
 
 def test_fault_without_a_row_to_lock_is_not_recorded() -> None:
     assert not list(of(Fault, outcome_of(lock(1.0, 9.0), send_later)))
+
+
+def test_blocked_loop_stops_handlers_and_keeps_the_lease() -> None:
+    outcome = outcome_of({"node/w1/0": {"fault": "block", "at": 1.0, "for": 20.0}}, workers=2)
+    assert attempts(outcome) == [1]
+    assert completed(outcome)[0] > 21.0
+    calls = {event.verb for event in of(Invoked, outcome, node="w1") if 1.0 < event.at < 21.0}
+    assert calls == {"heartbeat"}

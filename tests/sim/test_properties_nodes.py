@@ -8,9 +8,10 @@ from typing import Any
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, History
 from zeke_queue.model import Completed, JobStatus
-from zeke_sim.history.events import Began
+from zeke_sim.history.events import Began, Fault
 
 DEAD, ONCE, STATUSES = "a dead process does nothing", "each attempt runs once", "statuses never go back"
+BLOCKED = "a blocked event loop stops no heartbeats"
 PICKED_UP, GIVEN_BACK = "due jobs are picked up", "abandoned jobs are released"
 
 
@@ -28,6 +29,55 @@ def test_process_that_is_not_running_makes_no_call() -> None:
         assert h.breaks(DEAD) == f"w1 {how} since 0.000 s, and did heartbeat"
 
     check_each([("killed", "was killed"), ("stopped", "was stopped"), ("paused", "stands still")], check)
+
+
+def _stands_still(h: History, kind: str, node: str = "w1") -> None:
+    h.events.append(Fault(h.at, node, f"node/{node}/0", kind, h.at + 40.0))
+    h.lived(node, "paused")
+
+
+def test_blocked_process_sends_heartbeats_and_does_nothing_else() -> None:
+    def check(kind: str, does: str, broken: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job = h.send_claimed()
+        _stands_still(h, kind)
+        if does == "heartbeat":
+            h.heartbeat()
+        else:
+            h.claim()
+        if broken:
+            assert h.breaks(DEAD) == f"w1 stands still since 0.004 s, and did {does}"
+        else:
+            assert h.holds(DEAD)
+        assert job in h.rows
+
+    cases = [("block", "heartbeat", False), ("block", "claim", True), ("pause", "heartbeat", True)]
+    check_each(cases, check)
+
+
+def test_blocked_worker_keeps_its_lease() -> None:
+    def check(kind: str, beats: int, broken: bool, *happens: str) -> None:  # noqa: FBT001 - a column of the table
+        h = History(lease=15.0)
+        h.heartbeat()
+        h.claim()
+        for what in happens[:1]:
+            h.lived("w1", what)
+        _stands_still(h, kind)
+        for _ in range(beats):
+            h.wait(10.0)
+            h.heartbeat()
+        h.wait(40.0 - 10.0 * beats)
+        h.lived("w1", "resumed")
+        assert h.holds(BLOCKED) is not broken
+
+    cases = {
+        "all are sent": ("block", 3, False),
+        "the last are missing": ("block", 2, True),
+        "none is sent": ("block", 0, True),
+        "the whole process stands still": ("pause", 0, False),
+        "the worker is about to end": ("block", 0, False, "stopping"),
+    }
+    check_each(cases, check)
 
 
 def test_successor_and_resumed_process_may_do_anything(h: History) -> None:

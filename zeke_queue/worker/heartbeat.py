@@ -43,6 +43,7 @@ class Heartbeat(Part):
         monitor: records that heartbeats were answered.
         entropy: the source of the jitter of pauses.
         carry_out: carries out the actions of the state.
+        thread: makes the thread; another one only in a simulation.
     """
 
     def __init__(
@@ -54,8 +55,10 @@ class Heartbeat(Part):
         *,
         entropy: Entropy,
         carry_out: Callable[[Iterable[Action]], None],
+        thread: Callable[..., HeartbeatThread] = HeartbeatThread,
     ) -> None:
         super().__init__(shared)
+        self._thread = thread
         self._shared = shared
         self._interval = interval
         self._connection = connection
@@ -99,7 +102,7 @@ class Heartbeat(Part):
             sender = HeartbeatSender(self.send, self._failed, self._interval, self._clock, self._entropy)
             await sender.run()
             return
-        thread = HeartbeatThread(self._shared, self._connection, self._renew, self._answered, self._failed)
+        thread = self._thread(self._shared, self._connection, self._renew, self._answered, self._failed)
         await thread.run(self._interval, self._entropy)
 
     async def tend(self) -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PROMPT: Final = 0.1
 """Seconds within which a running worker must react."""
 
-_STILL: Final = frozenset({"pause", "freeze"})
+STILL: Final = frozenset({"pause", "freeze", "block"})
 _SHORT: Final = MOMENT.total_seconds()
 
 
@@ -171,7 +171,7 @@ def _due_interruptions(event: Ended, state: RunState) -> Iterator[tuple[str, flo
 def was_paused(node: str, since: float, state: RunState) -> bool:
     """Return whether a process was paused at some moment from ``since`` on."""
     return any(
-        fault.node == node and fault.kind in _STILL and (fault.until is None or fault.until >= since)
+        fault.node == node and fault.kind in STILL and (fault.until is None or fault.until >= since)
         for fault in state.faults
     )
 

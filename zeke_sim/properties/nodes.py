@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import STATUS_OF, RowState
-from zeke_sim.history.events import Began, Effect, Ended, Invoked, Notified
+from zeke_sim.history.events import Began, Effect, Ended, Invoked, Lived, Notified
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.definition import holds
+from zeke_sim.properties.interruptions import STILL
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -18,11 +19,21 @@ if TYPE_CHECKING:
 
 @holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified)
 def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
-    """A dead or paused process does nothing: no effect, no call, no handler."""
+    """A dead or paused process does nothing: no effect, no call, no handler.
+
+    While only its event loop is blocked, another thread sends heartbeats.
+    """
     node = state.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
         raise Broken(f"{event.node} is dead, and had the effect {event.key!r}", job=event.job)
     if node is None or (node.state not in {"killed", "stopped"} and not node.paused):
+        return
+    if (
+        node.paused
+        and isinstance(event, Invoked)
+        and event.verb == "heartbeat"
+        and is_blocked(event.node, state)
+    ):
         return
     how = "stands still" if node.paused else f"was {node.state}"
     what = event.verb if isinstance(event, Invoked) else type(event).__name__.lower()
@@ -30,6 +41,38 @@ def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notifi
     raise Broken(
         f"{event.node} {how} since {node.changed:.3f} s, and did {what}", job=job, since=node.changed
     )
+
+
+def is_blocked(name: str, state: RunState) -> bool:
+    """Return whether a process stands still because its event loop is blocked."""
+    still = [fault.kind for fault in state.faults if fault.node == name and fault.kind in STILL]
+    return state.nodes[name].paused and still[-1:] == ["block"]
+
+
+@holds("a blocked event loop stops no heartbeats", Lived, Invoked, verbs=("heartbeat",))
+def a_blocked_event_loop_stops_no_heartbeats(event: Lived | Invoked, state: RunState) -> None:
+    """A worker sends heartbeats while its event loop is blocked, so that its lease does not end."""
+    sent, blocked = state.of("heartbeats and blocks", _heartbeats_and_blocks)
+    if isinstance(event, Invoked):
+        sent[event.node] = event.at
+    elif event.what == "paused":
+        if is_blocked(event.node, state):
+            blocked[event.node] = event.at
+    else:
+        node, began = state.nodes[event.node], blocked.pop(event.node, None)
+        if began is None or event.what != "resumed" or node.state != "up" or not node.workers:
+            return
+        since = max(began, sent.get(event.node, 0.0))
+        if event.at > since + state.rules.lease:
+            raise Broken(
+                f"the event loop of {event.node} was blocked from {began:.3f} to {event.at:.3f} s, and since"
+                f" {since:.3f} s no heartbeat was sent",
+                since=since,
+            )
+
+
+def _heartbeats_and_blocks() -> tuple[dict[str, float], dict[str, float]]:
+    return {}, {}
 
 
 @holds("each attempt runs once", Began)

@@ -153,7 +153,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     since = min([failing.get(event.node, event.at), *node.open.values()])
     was_paused = any(
         fault.node == event.node
-        and fault.kind in {"pause", "freeze"}
+        and fault.kind in {"pause", "freeze", "block"}
         and fault.at > event.at - FINAL_SETTLE_TIMEOUT
         for fault in state.faults
     )

@@ -40,6 +40,7 @@ WAKE: Final[Mapping[str, str]] = {
 NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one started in its place",
     "pause": "the process is suspended, for about its lease or longer, and continues",
+    "block": "the process's event loop stands still for some seconds, while its other threads go on",
     "freeze": "the process is suspended for a moment",
     "sigterm": "the process receives SIGTERM, and another one is started in its place",
     "partition": "the node can't reach the database, nor the database the node",
@@ -217,7 +218,7 @@ def _extent(draws: RandomStream, kind: str, lease: float) -> dict[str, float]:
     """Draw the duration or the amount of a fault."""
     if kind in {"kill", "sigterm"}:
         return {"for": round(draws.tail(1.0, 30.0), 3)}
-    if kind == "pause":
+    if kind in {"pause", "block"}:
         return {"for": round(lease * draws.uniform(0.5, 3.0), 3)}
     if kind == "freeze":
         return {"for": round(draws.tail(1.0, lease / 2), 3)}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.errors import StorageUnavailableError
 from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Answered, Invoked
+from zeke_sim.loop.event_loop import RUN_QUEUE
 from zeke_sim.world.database import Stepper
 from zeke_sim.world.faults import statement_fault
 from zeke_sim.world.node import ON_THE_WAY
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from datetime import datetime
 
+    from zeke_sim.loop.event_loop import RunQueue
     from zeke_sim.world.database import OpenTransaction
     from zeke_sim.world.node import Node
 
@@ -93,6 +95,7 @@ class _Call:
     fault: str | None = field(init=False)
     incarnation: int = field(init=False)
     counted: bool = field(init=False)
+    run_queue: RunQueue = field(init=False)
     restarts: int = field(init=False)
     waiter: asyncio.Future[Any] = field(init=False)
     gone: bool = False
@@ -105,6 +108,7 @@ class _Call:
         self.waiter = asyncio.get_running_loop().create_future()
         # A call that stays unanswered for long does not count as activity, except for a heartbeat, whose
         # absence ends a lease.
+        self.run_queue = RUN_QUEUE.get() or self.node.run_queue
         quiet = self.fault in {"hung", "abandoned", "pool", "conflict"}
         self.counted = self.verb == "heartbeat" or not quiet
         self.restarts = self.node.world.server.restarts
@@ -241,8 +245,10 @@ class _Call:
         self._uncount()
         if node.incarnation != self.incarnation or node.dead or self.waiter.done():
             return
-        if node.run_queue.ready or node.run_queue.paused:
-            loop.call_soon(self._receive, outcome, result, issued, context=node.context)
+        if self.run_queue.ready or self.run_queue.paused:
+            second, context = node.thread
+            context = context if self.run_queue is second else node.context
+            loop.call_soon(self._receive, outcome, result, issued, context=context)
         else:
             self._receive(outcome, result, issued)  # it would run next anyway
 

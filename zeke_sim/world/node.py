@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+from contextvars import copy_context
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from typing_extensions import override
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -11,6 +16,9 @@ from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.worker import Worker
+from zeke_queue.worker.heartbeat import Heartbeat
+from zeke_queue.worker.heartbeat_sender import HeartbeatSender
+from zeke_queue.worker.heartbeat_thread import HeartbeatThread
 from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Lived, Violation
 from zeke_sim.loop.clock import VirtualClock
@@ -18,17 +26,19 @@ from zeke_sim.loop.event_loop import RunQueue
 from zeke_sim.world.faults import PARTITIONS, handler_fault
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Awaitable, Callable, Mapping
     from contextvars import Context
     from uuid import UUID
 
-    from zeke_queue.model import Claimed
+    from zeke_queue.maintenance.outage_monitor import OutageMonitor
+    from zeke_queue.model import Claimed, WorkerInfo
     from zeke_queue.storage import Storage
     from zeke_queue.system.clock import Clock
+    from zeke_queue.system.entropy import Entropy
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import Reporter
+    from zeke_queue.worker.loops import Dispatcher, Shared
     from zeke_sim.world.context import WorldContext
 
 Link: TypeAlias = Literal["partition", "partition_out", "partition_in"]
@@ -81,6 +91,7 @@ class Node:
         resting_clock: the clock of the runtime. It equals ``clock``, except that a worker's monotonic time is
             suspended while idle time is skipped, like its timers and its lease. The deadlines that handlers
             see follow ``clock``.
+        thread: the run queue and the context of its second thread, which sends a worker's heartbeats.
         queue: the process's queue, with its own storage, clock and entropy.
         awaits: delayed faults by the storage method whose next statement triggers them.
         back: seconds before it is replaced after it has stopped.
@@ -92,6 +103,7 @@ class Node:
     queue: Queue
     context: Context
     run_queue: RunQueue
+    thread: tuple[RunQueue, Context]
 
     def __init__(
         self,
@@ -135,6 +147,8 @@ class Node:
         self.back = RESTART
         self.run_queue = RunQueue(self.name)
         self.context = world.loop.context(self.run_queue)
+        second = RunQueue(self.name)
+        self.thread = second, world.loop.context(second)
         self.clock.suspended = self.resting_clock.suspended = 0.0
         entropy = SeededEntropy(world.seed_of(f"{self.name}/{self.incarnation}"))
         self.calls = self._connect(self, self._storage_counts)
@@ -160,7 +174,7 @@ class Node:
         """Return whether a fault applies to the node's current state; a dead process cannot be stopped."""
         if kind == "kill":
             return not self.dead
-        return kind not in {"pause", "freeze", "sigterm"} or not (self.dead or self.paused)
+        return kind not in {"pause", "freeze", "block", "sigterm"} or not (self.dead or self.paused)
 
     async def _run(self) -> None:
         try:
@@ -176,7 +190,7 @@ class Node:
         if error is not None:
             self._crashed(error)
             return
-        world.loop.kill(self.run_queue)
+        self._end_threads()
         self.dead = True
         self._lived("stopped")
         world.progress.set()
@@ -203,7 +217,7 @@ class Node:
         world = self.world
         if self.dead or world.over:
             return
-        world.loop.kill(self.run_queue)
+        self._end_threads()
         self.dead = True
         self.paused = False
         self._lived("killed")
@@ -213,12 +227,18 @@ class Node:
                 del world.running[key]
         world.later(back, self.start)
 
-    def pause(self, seconds: float) -> None:
-        """Freeze the process for ``seconds``."""
+    def _end_threads(self) -> None:
+        self.world.loop.kill(self.run_queue)
+        self.world.loop.kill(self.thread[0])
+
+    def pause(self, seconds: float, *, all_threads: bool = True) -> None:
+        """Freeze the process, or only its event loop, for ``seconds``."""
         if self.dead or self.paused:
             return
         self.paused = True
         self.world.loop.pause(self.run_queue)
+        if all_threads:
+            self.world.loop.pause(self.thread[0])
         self._lived("paused")
         self.world.later(seconds, self._resume, self.incarnation)
 
@@ -226,6 +246,7 @@ class Node:
         if self.paused and not self.dead and self.incarnation == incarnation:
             self.paused = False
             self.world.loop.resume(self.run_queue)
+            self.world.loop.resume(self.thread[0])
             self._lived("resumed")
 
     def terminate(self, back: float = RESTART) -> None:
@@ -271,6 +292,8 @@ class Node:
             self.kill(fault["for"])
         elif kind in {"pause", "freeze"}:
             self.pause(fault["for"])
+        elif kind == "block":
+            self.pause(fault["for"], all_threads=False)
         elif kind == "sigterm":
             self.terminate(fault["for"])
         elif kind in PARTITIONS:
@@ -327,6 +350,47 @@ class InlineProcesses:
         """Do nothing."""
 
 
+class NodeHeartbeats:
+    """Sends heartbeats of a node through its storage, from its second thread."""
+
+    def __init__(self, storage: Storage) -> None:
+        self._storage = storage
+
+    async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
+        """Send a heartbeat."""
+        return await self._storage.heartbeat(worker)
+
+    async def close(self) -> None:
+        """Do nothing."""
+
+
+class NodeHeartbeatThread(HeartbeatThread):
+    """Sends heartbeats from the second thread of a node, which goes on while its event loop is blocked.
+
+    Args:
+        context: that of the second thread.
+        *arguments: those of ``HeartbeatThread``.
+    """
+
+    def __init__(self, context: Context, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._thread_context = context
+        self._loop_context = copy_context()
+
+    @override
+    async def run(self, interval: float, entropy: Entropy) -> None:
+        sender = HeartbeatSender(self._send, self._post_error, interval, self._clock, entropy)
+        task = asyncio.get_running_loop().create_task(sender.run(), context=self._thread_context)
+        try:
+            await task
+        finally:
+            task.cancel()
+
+    @override
+    def _call(self, function: Callable[[], None]) -> None:
+        self._loop.call_soon(function, context=self._loop_context)
+
+
 class SimWorker(Worker):
     """A worker whose monotonic clock is suspended while idle time is skipped, unlike its handlers' clock.
 
@@ -337,10 +401,20 @@ class SimWorker(Worker):
         queue: see ``Worker``.
         clock: the clock of handlers.
         resting_clock: the clock of the worker.
+        thread: the context of its thread for heartbeats.
         **options: options of ``Worker``, without maintenance and schedules by default.
     """
 
-    def __init__(self, queue: Queue, *, clock: Clock, resting_clock: Clock, **options: Any) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        *,
+        clock: Clock,
+        resting_clock: Clock,
+        thread: Context | None = None,
+        **options: Any,
+    ) -> None:
+        self._thread = thread
         known: dict[str, Any] = {"maintenance": False, "schedules": False, **options}
         super().__init__(
             queue,
@@ -352,11 +426,31 @@ class SimWorker(Worker):
             **known,
         )
 
+    @override
+    def _heartbeat(self, shared: Shared, dispatcher: Dispatcher, monitor: OutageMonitor) -> Heartbeat:
+        if self._thread is None:
+            return super()._heartbeat(shared, dispatcher, monitor)
+        return Heartbeat(
+            shared,
+            self._config.heartbeat_interval,
+            NodeHeartbeats(parts_of(self._queue).storage),
+            monitor,
+            entropy=self._entropy,
+            carry_out=dispatcher.carry_out,
+            thread=partial(NodeHeartbeatThread, self._thread),
+        )
+
 
 def worker(**options: Any) -> Main:
     """Return the main function of a worker process, with options of ``zeke_queue.Worker``."""
     return _program(
-        lambda node: SimWorker(node.queue, clock=node.clock, resting_clock=node.resting_clock, **options)
+        lambda node: SimWorker(
+            node.queue,
+            clock=node.clock,
+            resting_clock=node.resting_clock,
+            thread=node.thread[1],
+            **options,
+        )
     )
 
 

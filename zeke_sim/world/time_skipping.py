@@ -100,7 +100,7 @@ class TimeSkipper:
         pauses = {node: soonest.get(node.run_queue, now) - now for node in resting if not node.dead}
         if not all(self._rests(node, pause) for node, pause in pauses.items()):
             return
-        run_queues = {node.run_queue for node in resting}
+        run_queues = {one for node in resting for one in (node.run_queue, node.thread[0])}
         seconds = min((when for one, when in soonest.items() if one not in run_queues), default=inf) - now
         if seconds < SHORTEST:
             return
@@ -170,7 +170,8 @@ class TimeSkipper:
         self.jumped += seconds
         run_queues: dict[float, set[RunQueue]] = {}
         for node in resting:
-            run_queues.setdefault(min(seconds, held.get(node.run_queue, seconds)), set()).add(node.run_queue)
+            together = run_queues.setdefault(min(seconds, held.get(node.run_queue, seconds)), set())
+            together |= {node.run_queue, node.thread[0]}
         for later, together in run_queues.items():
             world.loop.shift(together, later)
         beaten: set[tuple[str, int]] = set()
