@@ -277,8 +277,8 @@ MUTANTS: Final = (
     Mutant(
         "a table's lock is taken for bad rows",
         "retention.py",
-        "return await batch.move(ids[-1:]) + await batch.move_in_parts(ids[:-1])",
-        "return await batch.move_in_parts(ids)",
+        "                    moved += await self.move(rest[-1:])\n",
+        "                    pass\n",
         ("tests/postgres/test_retention.py",),
     ),
     Mutant(
