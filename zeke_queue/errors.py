@@ -232,3 +232,9 @@ class UnsupportedServerError(StorageError):
 
 class PermissionDeniedError(StorageError):
     """The role lacks a required right."""
+
+
+def is_outage(error: BaseException) -> bool:
+    """Return whether the storage did not answer; a statement that it ended at a limit has changed nothing."""
+    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
+    return isinstance(error, StorageUnavailableError) and not answered

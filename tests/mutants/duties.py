@@ -107,7 +107,7 @@ MUTANTS = (
         "                failures, longest = failures + 1, OUTAGE_PAUSE_MAX\n"
         '                self._log.warning("scheduler_retrying", error=str(error))\n',
         '                self._log.warning("scheduler_retrying", error=str(error))\n'
-        "                if not self._declared and _is_outage(error):\n                    return\n",
+        "                if not self._declared and is_outage(error):\n                    return\n",
         "A scheduler that has stored no schedules yet ends after a short outage of the storage.",
         where=("deploy",),
     ),

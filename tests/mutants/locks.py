@@ -47,8 +47,8 @@ MUTANTS = (
     Mutant(
         "blocked-schedule-stops-the-others",
         SCHEDULER,
-        "    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)\n",
-        "    answered = False\n",
+        "if not batch or is_outage(error):",
+        "if not batch or isinstance(error, StorageUnavailableError):",
         "No schedule is served while another transaction holds the key of one.",
         where=("locks",),
     ),

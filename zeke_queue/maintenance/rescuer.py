@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
 from zeke_queue.core.timeouts import SLOW_MAX
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, is_outage
 from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
 
@@ -67,7 +67,7 @@ class Rescuer:
                 if failures:
                     changed = await transaction.settle(failed=failures)
         except Exception as error:
-            if not failures or _is_outage(error):
+            if not failures or is_outage(error):
                 raise
             self._log.warning("rescue_retried_singly", jobs=len(failures), error=str(error))
             self._slow = 0
@@ -118,7 +118,7 @@ class Rescuer:
             changed, locked = await self._storage.settle_unlocked(failed=failures)
         except Exception as error:
             self._slow += isinstance(error, StatementTimeoutError) and len(failures) == 1
-            if _is_outage(error) or self._slow == SLOW_MAX:
+            if is_outage(error) or self._slow == SLOW_MAX:
                 raise
             if len(failures) == 1:
                 (one,) = failures
@@ -149,9 +149,3 @@ class Rescuer:
             willRetry=verdict.retry_in is not None,
             retryIn=None if verdict.retry_in is None else round(verdict.retry_in, 3),
         )
-
-
-def _is_outage(error: Exception) -> bool:
-    """Return whether the storage did not answer; a statement that was given up has changed nothing."""
-    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
-    return isinstance(error, StorageUnavailableError) and not answered

@@ -14,7 +14,13 @@ from uuid import UUID, uuid5
 
 from zeke_queue.core import cron, jsonb
 from zeke_queue.core.timeouts import SLOW_MAX
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError, UsageError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    StatementTimeoutError,
+    StorageUnavailableError,
+    UsageError,
+    is_outage,
+)
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
 from zeke_queue.task.prepare import second_tries
@@ -205,7 +211,7 @@ class Scheduler:
         try:
             return await self._serve_batch(batch)
         except Exception as error:
-            if not batch or _is_outage(error):
+            if not batch or is_outage(error):
                 raise
             self._log.warning("scheduler_serves_singly", schedules=len(batch), error=str(error))
         sent = [
@@ -260,7 +266,7 @@ class Scheduler:
             return []
         except Exception as error:
             self._slow += isinstance(error, StatementTimeoutError)
-            if _is_outage(error) or self._slow == SLOW_MAX:
+            if is_outage(error) or self._slow == SLOW_MAX:
                 raise
             # It must not stop the others.
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
@@ -270,7 +276,7 @@ class Scheduler:
         try:
             await self._put_off(name)
         except Exception as error:
-            if _is_outage(error):
+            if is_outage(error):
                 raise
             # The row could not be postponed, so each round finds it again.
             self._log.error("schedule_not_put_off", schedule=name, error=str(error))
@@ -350,12 +356,6 @@ class Scheduler:
             self._log.info("tick_refused", taskId=prepared.job.name, **about)
         else:
             self._log.info("tick_sent", taskId=prepared.job.name, jobId=str(job_id), **about)
-
-
-def _is_outage(error: Exception) -> bool:
-    """Return whether the storage did not answer; a statement that it gave up concerns its schedule alone."""
-    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
-    return isinstance(error, StorageUnavailableError) and not answered
 
 
 async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list[UUID | None]:
