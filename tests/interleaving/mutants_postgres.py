@@ -244,7 +244,7 @@ MUTANTS: Final = (
         "sql/drop_archived.sql",
         "    and attempt = 0\n",
         "    and attempt < 0\n",
-        races("archiving-against-sends"),
+        ("tests/postgres/test_retention.py -k sent_while",),
     ),
     Mutant(
         "sweep begins again with the same waiting parents",

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any, LiteralString
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
+from zeke_queue.model import NewJob
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, PARTS
 from zeke_queue.system.settings import Settings
@@ -30,6 +33,19 @@ REFUSAL: LiteralString = """
     create trigger refuse before delete on pgboss.archive for each row when (old.priority > 0)
     execute function refuse();
 """
+HELD: LiteralString = """
+    create function wait() returns trigger language plpgsql as $$ begin
+        perform pg_advisory_xact_lock(1);
+        return null;
+    end $$;
+    create trigger wait after delete on pgboss.job for each row execute function wait();
+"""
+"""Keeps an archiving from its end while another session has the advisory lock."""
+
+BLOCKED: LiteralString = (
+    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+)
+
 SLOW: LiteralString = """
     create function be_slow() returns trigger language plpgsql as $$ begin
         if (select count(*) from gone) > 100 then
@@ -162,6 +178,22 @@ async def test_sweep_goes_on_past_rows_that_live_parents_keep(
     sql.execute("update pgboss.archive set archivedon = now() - interval '2 days'")
     sql.execute("update pgboss.archive set awaited = true, parent = %s where id = %s", [parent, min(ids)])
     assert (await maintenance(storage, delete_after=86_400.0, batch=2).sweep(["purge"])).purged == 4
+
+
+async def test_job_sent_while_its_id_is_archived_is_not_there_twice(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    (job_id,) = await ended(jobs, 1)
+    sql.execute(HELD)
+    sql.execute("select pg_advisory_lock(1)")
+    archiving = asyncio.ensure_future(storage.archive(-1, 1))
+    await until(lambda: sql.execute(BLOCKED).fetchall() == [(1,)])
+    sending = asyncio.ensure_future(storage.insert([NewJob(job_id, "again")]))
+    await until(lambda: sql.execute(BLOCKED).fetchall() == [(2,)])
+    sql.execute("select pg_advisory_unlock(1)")
+    assert (await archiving, await sending) == (1, [job_id])
+    assert sql.execute("select id from pgboss.job").fetchall() == []
+    assert sql.execute("select id from pgboss.archive").fetchall() == [(job_id,)]
 
 
 async def test_lock_of_the_table_is_not_taken_for_bad_rows(
