@@ -356,8 +356,8 @@ MUTANTS: Final = (
     Mutant(
         "every pooler lets us listen",
         "pooler.py",
-        "if own == connection.info.backend_pid:",
-        "if own:",
+        "    if not await is_pooled(connection):\n",
+        "    if True:\n",
         POOLER,
     ),
     Mutant(
