@@ -80,7 +80,12 @@ def test_in_worlds_they_are_made_anew_for_each_run(pytester: pytest.Pytester) ->
         web.put(PAGE, busy(retry_after=60), page("Bees", "bees"))
         return context(ai, web)
 
-    @zeke_sim.test(seeds=4, days=0.01, catalog=build_catalog(scheduled=False), resources=resources)
+    # Workers that are killed too often would use up the retries.
+    faults = ["lost", "refused", "conflict"]
+
+    @zeke_sim.test(
+        seeds=4, days=0.01, faults=faults, catalog=build_catalog(scheduled=False), resources=resources
+    )
     async def test_page_is_briefed_once(world):
         for _ in range(2):
             await world.send("ingest-oneoff", {"url": PAGE})
