@@ -68,6 +68,11 @@ def build(draws: RandomStream) -> Setup:
     )
 
 
+async def _wait(seconds: float) -> None:
+    """Wait, until the faults end at most: from then on, due jobs are claimed at once."""
+    await asyncio.sleep(max(0.0, min(seconds, PHASE - asyncio.get_running_loop().time())))
+
+
 def _lock_job(known: Known, number: int, seconds: float) -> Action:
     """Return the action of cancelling a job, and of changing one's mind later."""
 
@@ -76,7 +81,7 @@ def _lock_job(known: Known, number: int, seconds: float) -> Action:
             return
         async with parts_of(node.queue).storage.transaction() as transaction:
             await transaction.cancel([job])
-            await asyncio.sleep(seconds)
+            await _wait(seconds)
             raise ChangedItsMind
 
     return _rolled_back(lock)
@@ -88,7 +93,7 @@ def _take_key(seconds: float) -> Action:
     async def take(node: Node) -> None:
         async with node.queue.transaction() as transaction:
             await transaction.send("keyed", Script(steps=[]))
-            await asyncio.sleep(seconds)
+            await _wait(seconds)
             raise ChangedItsMind
 
     return _rolled_back(take)
