@@ -78,6 +78,14 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "does_not_begin_after",
     ),
     tested(
+        "arrived-jobs-still-suspected",
+        "zeke_queue.worker.unknown_jobs",
+        "                self.suspected.pop((job.id, job.attempt), None)\n",
+        "                pass\n",
+        "A job that a claim brought late is released after its settlement, which is refused.",
+        "tests/unit/test_unknown_jobs.py",
+    ),
+    tested(
         "oldest-heartbeat-given-up-first",
         "zeke_queue.worker.heartbeat_sender",
         "late = [*unanswered][1:2]",

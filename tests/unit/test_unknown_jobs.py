@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from uuid import UUID
 
+from tests.runtime.workers.samples import claimed_job
 from zeke_queue.model import Released
 from zeke_queue.worker.unknown_jobs import Sent, UnknownJobs
 
@@ -51,6 +52,14 @@ def test_claim_under_way_at_the_first_answer_must_have_ended_when_the_second_hea
     assert answers.find({}, {ONE: 1}, ended=0, begun=1) == []
     assert answers.find({}, {ONE: 1}, ended=0, begun=1) == []
     assert answers.find({}, {ONE: 1}, ended=1, begun=2) == [Released(ONE, 1)]
+
+
+def test_job_that_arrives_and_is_settled_between_two_answers_is_not_released() -> None:
+    """The second heartbeat was sent before the settlement, and answered after it."""
+    answers = Answers()
+    assert answers.find({}, {ONE: 1}, ended=0, begun=1) == []
+    answers.jobs.learn([claimed_job(ONE.int)])
+    assert answers.find({}, {ONE: 1}, ended=1, begun=1) == []
 
 
 def test_job_that_arrives_between_two_answers_is_kept() -> None:

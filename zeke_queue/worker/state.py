@@ -147,6 +147,7 @@ class WorkerState:
             return []
         queues, number = self._queues, self.claims_begun
         jobs = [LeasedJob(job, queues[job.name], asked + job.expire_in, number) for job in claimed]
+        self.unknown.learn(claimed)
         self.jobs.update(dict.fromkeys(jobs))
         for job in jobs:
             job.payload_bytes = job.claimed.payload_bytes

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from zeke_queue.model import Released
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
+
+    from zeke_queue.model import Claimed
 
 
 class Sent(NamedTuple):
@@ -44,6 +46,12 @@ class UnknownJobs:
         self.answers = 0
         self._claims = 0
         self._left: dict[tuple[UUID, int], None] = {}
+
+    def learn(self, claimed: Iterable[Claimed]) -> None:
+        """Record jobs that a claim brought, which a later answer may show after they were settled."""
+        if self.suspected:
+            for job in claimed:
+                self.suspected.pop((job.id, job.attempt), None)
 
     def leave(self, job: UUID, attempt: int) -> None:
         """Leave an attempt to its deadline, since the storage refuses all its outcomes."""
