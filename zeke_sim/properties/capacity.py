@@ -9,14 +9,17 @@ from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, Wor
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
 from zeke_sim.properties.interruptions import known_of, lease_over, remember, was_paused
-from zeke_sim.properties.liveness import WORKER_RECOVERS
+from zeke_sim.properties.liveness import WORKER_RECOVERS, found_locked
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
     from zeke_sim.properties.definition import Step
+
+_RELEASING = ("settle_unlocked",)
 
 PROMPT = 0.1
 """Seconds within which a worker starts a job for which it has a free slot."""
@@ -143,22 +146,26 @@ def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunSta
             )
 
 
-@holds("claimed jobs are started or released", Change, End, steps=_leaves)
-def claimed_jobs_are_started_or_released(event: Change | End, state: RunState) -> None:
+@holds("claimed jobs are started or released", Change, Answered, End, verbs=_RELEASING, steps=_leaves)
+def claimed_jobs_are_started_or_released(event: Change | Answered | End, state: RunState) -> None:
     """A live worker that reaches the storage soon starts or releases each job that it claimed.
 
-    This holds even if the answer of the claim was lost, and for any expire_in.
+    This holds even if the answer of the claim was lost, and for any expire_in. The time counts from when the
+    worker last found the job locked by another transaction.
     """
+    locked = found_locked(event, state)
+    if isinstance(event, Answered):
+        return
     if isinstance(event, Change):
         if event.before is not None:
-            _not_kept(event.before, state)
+            _not_kept(event.before, locked, state)
         return
     for rows in state.active.values():
         for row in rows.values():
-            _not_kept(row, state)
+            _not_kept(row, locked, state)
 
 
-def _not_kept(row: Image, state: RunState) -> None:
+def _not_kept(row: Image, locked: Mapping[UUID, float], state: RunState) -> None:
     life = state.lives[row.id]
     activity = state.activity.get(row.worker) if row.worker is not None else None
     claim = life.claims.get(row.attempt)
@@ -168,7 +175,7 @@ def _not_kept(row: Image, state: RunState) -> None:
     well = node.well_since(state.at, state.rules.late)
     if well is None or row.worker not in node.workers:
         return
-    since = max(claim.at, well)
+    since = max(claim.at, well, locked.get(row.id, 0.0))
     allowed = state.rules.lease + WORKER_RECOVERS
     if state.at > since + allowed:
         raise Broken(

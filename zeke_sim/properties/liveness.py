@@ -5,15 +5,15 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import RowState
-from zeke_sim.history.events import Change
+from zeke_queue.model import RowState, Settled, Suspensions
+from zeke_sim.history.events import Answered, Change
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_sim.history.events import Answered, Image
+    from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState, WorkerActivity
 
 WORKER_RECOVERS: Final = 6.0
@@ -41,6 +41,14 @@ def duty_since(verb: str, state: RunState) -> float | None:
 def gave_up(event: Answered) -> bool:
     """Return whether a call failed because another transaction kept a lock."""
     return event.outcome == "failed" and str(event.result).startswith("Another transaction keeps")
+
+
+def found_locked(event: object, state: RunState) -> dict[UUID, float]:
+    """Return when settlements last found a job locked by another transaction, with this event's answer."""
+    locked = state.of("found locked", dict["UUID", float])
+    if isinstance(event, Answered) and isinstance(event.result, Settled | Suspensions):
+        locked.update(dict.fromkeys(event.result.locked, event.at))
+    return locked
 
 
 @holds("every process performs its duty", End)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from math import inf
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import Settled, Suspensions
 from zeke_sim.history.events import Answered, Began, Invoked, Lived
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
+from zeke_sim.properties.liveness import found_locked
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -132,11 +132,9 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     the worker had given up on it: heartbeats find them only a while later.
     """
     failing = state.of("failing", dict[str, float])
-    locked = state.of("found locked", dict["UUID", float])
+    locked = found_locked(event, state)
     if isinstance(event, Answered):
         _heartbeat_answered(event, state)
-        if isinstance(event.result, Settled | Suspensions):
-            locked.update(dict.fromkeys(event.result.locked, event.at))
         if event.outcome != "ok":
             failing.setdefault(event.node, state.calls[event.call].invoked.at)
         elif event.verb != "claim":
