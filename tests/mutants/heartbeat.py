@@ -70,7 +70,7 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
         "job-begins-without-a-lease",
         "zeke_queue.worker.attempts",
-        "        if job.started >= self._state.alive_until:\n",
+        "        if self._state.is_lease_over(job.started):\n",
         "        if False:\n",
         "After a handler has blocked the loop beyond the lease, jobs begin that other workers may run.",
         "tests/runtime/test_heartbeat_outage.py",

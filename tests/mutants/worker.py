@@ -60,8 +60,8 @@ MUTANTS = (
     Mutant(
         "claim-outlives-the-lease",
         STATE,
-        "        if now >= self.alive_until:\n",
-        "        if now >= self.alive_until + 3600:\n",
+        "        return at >= self.alive_until\n",
+        "        return at >= self.alive_until + 3600\n",
         "A worker begins jobs of a claim during which its lease ended.",
         where=("unique",),
     ),

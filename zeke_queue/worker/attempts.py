@@ -61,7 +61,7 @@ class Attempts:
                 return self._outcomes.expired(job)
             # It waited here for too long, which is not the handler's fault.
             return Released(claimed.id, claimed.attempt)
-        if job.started >= self._state.alive_until:
+        if self._state.is_lease_over(job.started):
             # The loop was blocked until after the end of the lease; another worker may run it.
             return Released(claimed.id, claimed.attempt)
         try:

@@ -141,7 +141,7 @@ class WorkerState:
         Returns:
             What to do; nothing if the lease has ended since, so that the jobs may be others' already.
         """
-        if now >= self.alive_until:
+        if self.is_lease_over(now):
             # Start none of these jobs before a heartbeat has confirmed which are still leased.
             self.claims.unsure = True
             return []
@@ -253,6 +253,10 @@ class WorkerState:
     def unsettled(self) -> list[LeasedJob]:
         """Return the jobs whose outcome is not under way, so that the storage must know them as held."""
         return [job for job in self.jobs if job.stage != SETTLING]
+
+    def is_lease_over(self, at: float) -> bool:
+        """Return whether the lease has ended by this time, so that other workers may hold the jobs."""
+        return at >= self.alive_until
 
     def renew(self, until: float) -> None:
         """Move the end of the lease, unless a later heartbeat has; from any thread."""
