@@ -235,6 +235,6 @@ class PermissionDeniedError(StorageError):
 
 
 def is_outage(error: BaseException) -> bool:
-    """Return whether the storage did not answer; a statement that it ended at a limit has changed nothing."""
+    """Return whether the storage did not answer; a statement that it ended at a limit was answered."""
     answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
     return isinstance(error, StorageUnavailableError) and not answered

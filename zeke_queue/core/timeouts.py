@@ -26,7 +26,7 @@ STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
 SLOW_MAX: Final = 3
-"""Rows for each of which a sweep meets that limit; then it stops, since it is not they that are slow."""
+"""Rows or schedules over that limit after which a sweep stops, since then the server is slow, not they."""
 
 SILENCE_SECONDS: Final = 30.0
 """Seconds beyond the limit of a statement after which a connection is given up whose server does not answer.

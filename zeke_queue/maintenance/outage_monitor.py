@@ -15,7 +15,7 @@ class OutageMonitor:
 
     After an outage each worker needs time to renew its lease. So maintenance treats a lease as ended only
     after as long a time without an outage. An outage shorter than ``gap`` is not noticed. It may end leases
-    that are shorter still; their workers have given up their jobs then, which may be rescued at once.
+    shorter than itself; by then their workers have given up their jobs, so these may be rescued at once.
 
     Args:
         gap: maximum seconds between two answers without an outage.

@@ -268,7 +268,7 @@ class Scheduler:
             self._slow += isinstance(error, StatementTimeoutError)
             if is_outage(error) or self._slow == SLOW_MAX:
                 raise
-            # It must not stop the others.
+            # A failing schedule must not stop the others.
             self._log.error("schedule_failed", schedule=name, error=str(error), exc_info=error)
         else:
             self._unblock(name, served, found=bool(found))

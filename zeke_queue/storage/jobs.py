@@ -190,7 +190,7 @@ class JobStore(JobWriter, Protocol):
         *,
         repeated: bool = False,
     ) -> Settled:
-        """Write outcomes as ``settle`` does, of the jobs that no other transaction has locked.
+        """Write outcomes as ``settle`` does, but only of jobs that no other transaction has locked.
 
         Returns:
             The jobs that were changed, and those that are locked, or whose slot is. An id in neither no

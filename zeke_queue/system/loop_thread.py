@@ -109,7 +109,7 @@ class LoopThread(Generic[V]):
         return self._ended
 
     def close(self) -> None:
-        """Do the same, and wait for the end of the thread, 5 seconds at most."""
+        """Stop, as ``stop`` does, and wait for the end of the thread, 5 seconds at most."""
         self.stop()
         if threading.current_thread() is not self._thread:  # a finalizer may run in any thread
             self._thread.join(_JOIN_SECONDS)

@@ -18,10 +18,10 @@ LINES: Final = "\n\t" + JOINERS
 """Characters to keep in text of several lines."""
 
 _CONTROLLING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Categories of Unicode: controls, formats such as marks of direction, surrogates, ends of lines.
+"""Unicode categories: control and format characters, surrogates, line and paragraph separators.
 
-Other characters that Python calls unprintable are text: the spaces of French and Japanese, private ones, and
-those that are newer than this Python.
+Other characters that Python calls unprintable are text: the spaces of French and Japanese, private-use
+characters, and those that are newer than this Python.
 """
 
 _BMP_END: Final = 0x10000

@@ -285,7 +285,7 @@ class JobContext(Sender, Generic[Res]):
         """Open a transaction like ``Queue.transaction``; jobs sent in it are children of this one.
 
         It locks this job, so it commits only while this attempt owns the job. Meanwhile the job can't be
-        cancelled, and starts no children, so keep the block short. If the process hangs in the block, the
+        cancelled or start children, so keep the block short. If the process hangs in the block, the
         database rolls the transaction back at the job's deadline, and another attempt can run. ``extend``
         works in the block and in tasks beside it, unless ``connection`` is given.
 

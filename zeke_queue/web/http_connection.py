@@ -151,7 +151,7 @@ class HttpConnection(H11Protocol):
             self._expect_reading(waited)
 
     def _stall(self, waited: float) -> None:
-        """Note whether the client reads."""
+        """Record whether the client has stopped reading."""
         if self.is_stalled != (waited > 0):
             self.is_stalled = waited > 0
             self._on_change(self)

@@ -38,7 +38,7 @@ class _Collected:
 
 
 class Metrics:
-    """Reads metrics. Concurrent scrapes share one read, so that it needs none of the places of searches."""
+    """Reads metrics. Concurrent scrapes share one read, so that none of the search budget is needed."""
 
     def __init__(self, parts: Api) -> None:
         self._parts = parts

@@ -43,7 +43,7 @@ class Heartbeat(Part):
         monitor: records that heartbeats were answered.
         entropy: the source of the jitter of pauses.
         carry_out: carries out the actions of the state.
-        thread: makes the thread; another one only in a simulation.
+        thread: constructs the heartbeat thread; replaced only in simulations.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class Heartbeat(Part):
             self._found.notify()
 
     async def _release(self) -> None:
-        """Release the unknown jobs; later answers show those again that another transaction has locked."""
+        """Release the unknown jobs; later answers name the locked ones again."""
         unknown, self._unknown = self._unknown, []
         if not unknown:
             return

@@ -26,7 +26,7 @@ UNANSWERED_MAX: Final = 4
 """Heartbeats without an answer at one time at most; then the second oldest is abandoned for the next one."""
 
 KEPT_SECONDS: Final = 15.0
-"""Seconds after which each is abandoned: enough to connect past several hosts that are down."""
+"""Seconds until an unanswered heartbeat is abandoned: enough to connect past several hosts that are down."""
 
 PAUSE_MIN: Final = 0.1
 """Maximum seconds to the next heartbeat after a first failure; doubled with each further failure."""
@@ -114,7 +114,7 @@ class HeartbeatSender:
     async def _is_answered(self, sent_at: float) -> bool:
         """Send a heartbeat; return whether it was answered.
 
-        An error that arrives after the answer to a later heartbeat says nothing.
+        An error that arrives after the answer to a later heartbeat is ignored.
         """
         try:
             await self._send()

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from zeke_queue.worker.unknown_jobs import Sent
 
 BLOCKED_LEASES: Final = 4
-"""For how many leases (each as long as a heartbeat is valid) heartbeats go on while the loop is blocked."""
+"""Leases (each as long as a heartbeat is valid) for which heartbeats continue while the loop is blocked."""
 
 CLOSE_SECONDS: Final = 2.0
-"""Seconds that a worker which ends waits for the end of the thread at most."""
+"""Maximum seconds that a stopping worker waits for the thread to end."""
 
 
 class HeartbeatThread(Part):

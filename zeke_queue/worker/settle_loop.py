@@ -49,7 +49,7 @@ BATCH_MAX: Final = 1000
 """Outcomes per settlement at most."""
 
 FAILURES_MAX: Final = 24
-"""Failed statements of one search for rows that can't be stored: enough for two of ``BATCH_MAX``."""
+"""Maximum failed statements of a search for rows that can't be stored: enough for two in ``BATCH_MAX``."""
 
 SHOWN: Final = 10
 """Jobs that a log line names at most."""
@@ -113,7 +113,7 @@ class SettleLoop(Part):
         """Store what ``run`` has left, once it has ended.
 
         Deferred jobs are tried once more. That waits for their locks as long as one statement does, unless
-        an earlier statement has since ``close``.
+        an earlier statement has waited since ``close``.
         """
         state = self._state
         while state.outcomes:

@@ -206,9 +206,9 @@ class WorkerState:
         return batch
 
     def defer(self, jobs: Iterable[LeasedJob], why: Deferral) -> bool:
-        """Store outcomes later than others; return whether to wake the claim loop.
+        """Mark outcomes to be stored later than others; return whether to wake the claim loop.
 
-        That may take long, and other jobs can use their places and the memory of their payloads meanwhile.
+        Storing them may take long; meanwhile other jobs can use their places and their payloads' memory.
         """
         freed = False
         for job in jobs:

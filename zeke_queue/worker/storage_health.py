@@ -32,7 +32,7 @@ REPORT_INTERVAL: Final = 60.0
 """Seconds between log lines about the same calls that fail again and again."""
 
 _LOGGED_BY_CALLER: Final = frozenset({"settle", "suspend"})
-"""Calls that are repeated past locked jobs, which are logged then."""
+"""Calls whose callers repeat them without the locked jobs, and log those."""
 
 
 class StorageHealth:

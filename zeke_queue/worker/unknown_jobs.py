@@ -48,7 +48,7 @@ class UnknownJobs:
         self._left: dict[tuple[UUID, int], None] = {}
 
     def learn(self, claimed: Iterable[Claimed]) -> None:
-        """Record jobs that a claim brought, which a later answer may show after they were settled."""
+        """Stop suspecting jobs that a claim brought; a later answer may name them after they were settled."""
         if self.suspected:
             for job in claimed:
                 self.suspected.pop((job.id, job.attempt), None)

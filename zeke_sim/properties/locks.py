@@ -43,7 +43,7 @@ class _Known:
     Attributes:
         latest: the last answer that was recorded.
         disturbed: when a call of each process last failed, or took long, not because of a lock.
-        suspended: when a call of each process that makes jobs wait last gave up.
+        suspended: when a ``suspend`` of each process last gave up waiting for a lock.
         undecided: late changes by the call on whose answer it depends whether a lock delayed them.
     """
 
@@ -298,12 +298,12 @@ def _serves(calls: Sequence[Call], event: ScheduleRow) -> bool:
 
 
 class _Ticks:
-    """The state of this property.
+    """The state of ``a_locked_key_delays_no_other_schedule``.
 
     Attributes:
         written: when the row of each schedule was last written.
         keyed: schedules whose ticks have a key or a slot.
-        locked: when an insert last gave up a lock.
+        locked: when an insert last gave up waiting for a lock.
     """
 
     def __init__(self) -> None:

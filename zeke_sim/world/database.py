@@ -107,7 +107,7 @@ class Server:
             which: its place among the candidates, from 0 to 1: jobs that run, or else those that wait, or
                 else those that have ended.
             shared: lock what several jobs need instead, if there is any: the row of a queue with a limit, or
-                a key that no job has now, as a program does that has sent one and has not committed.
+                a key that no job has now, as an uncommitted send of another program does.
 
         Returns:
             The job, the queue's name, or the key; None if there is none, or it is locked.
