@@ -221,8 +221,7 @@ class Suspensions(NamedTuple):
     Attributes:
         changed: the jobs that were suspended, or that are due at once because their child had ended.
         refused: the jobs that would wait forever and are still active, each with the chain of waits that
-            would lead back to it, child first, itself last;
-            empty if there is no such child, ``WAIT_CHAIN_MAX`` jobs at most.
+            would lead back to it, child first: ``WAIT_CHAIN_MAX`` at most, and none without a child.
         locked: those that were left alone, since another transaction has locked them.
     """
 

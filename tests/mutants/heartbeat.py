@@ -30,7 +30,7 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
         "heartbeats-for-a-loop-that-hangs",
         "zeke_queue.worker.heartbeat_thread",
-        "        if self._is_loop_blocked(sent_at):\n            return\n",
+        "        if self._is_loop_blocked(sent.at):\n            return\n",
         "",
         "A worker whose event loop hangs keeps the jobs that it has not begun until their deadline.",
         "tests/runtime/test_heartbeat_thread.py",
@@ -66,6 +66,14 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_heartbeat_thread.py",
         "-k",
         "use_up_the_executor",
+    ),
+    tested(
+        "ended-lease-renewed-by-the-thread",
+        "zeke_queue.worker.state",
+        "            if not self.is_lease_over(now):\n",
+        "            if True:\n",
+        "A process that was suspended beyond its lease begins jobs that others have by then.",
+        "tests/unit/test_worker_state.py",
     ),
     tested(
         "job-begins-without-a-lease",

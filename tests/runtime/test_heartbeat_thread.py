@@ -291,8 +291,9 @@ async def test_lease_renewed_during_a_block_has_not_ended(place: Place, lines: L
     async with place.working(lease=15, heartbeat_interval=5) as worker:
         job_id = await work.begin()
         place.storage.cut["heartbeat"] = "before"
+        now = place.clock.monotonic()
+        _state(worker).renew(now + 61, now)
         place.clock.advance(60)
-        _state(worker).renew(place.clock.monotonic() + 1)
         await turns()
         assert (work.cancelled, "lease_ended" in lines.messages) == ([], False)
         place.clock.advance(1)

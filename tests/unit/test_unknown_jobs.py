@@ -19,7 +19,7 @@ class Answers:
         self.jobs = UnknownJobs()
 
     def sent(self, ended: int = 0) -> Sent:
-        return Sent(ended, self.jobs.answers)
+        return Sent(0.0, ended, self.jobs.answers)
 
     def find(
         self, known: Mapping[UUID, int], answer: Mapping[UUID, int], *, ended: int = 0, begun: int = 0

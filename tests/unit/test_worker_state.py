@@ -183,15 +183,20 @@ class Machine(RuleBasedStateMachine):
                 job_id = sorted(answer)[which % len(answer)]
                 del answer[job_id]
                 self.held.pop(job_id, None)
-        self.state.renew(self.now + LEASE)
+        over = self.state.is_lease_over(self.now)
+        self.state.renew(self.now + LEASE, self.now)
+        assert self.state.is_lease_over(self.now) is over, (
+            "others may hold the jobs of a lease that has ended"
+        )
         known = {job.claimed.id for job in self.state.jobs}
-        gone, released = self.state.compare(answer, self.state.sent())
+        gone, released = self.state.compare(answer, self.state.sent(self.now))
         assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
         assert all(job.claimed.id not in answer for job in gone), "what is still leased goes on"
         unknown = {job_id for job_id in answer if job_id not in known}
         assert {one.id for one in released} == self.unknown & unknown, "what is unknown twice is released"
         self.unknown = unknown
         self.lose(gone, self.state.lose(gone, self.now))
+        self.state.restore(self.now + LEASE)
 
     @precondition(lambda self: self.now >= self.state.alive_until)
     @rule()

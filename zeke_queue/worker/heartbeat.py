@@ -78,9 +78,9 @@ class Heartbeat(Part):
         Raises:
             StorageUnavailableError: there was no answer.
         """
-        sent_at, sent = self._clock.monotonic(), self._state.sent()
+        sent = self._state.sent(self._clock.monotonic())
         answer = await self._storage.heartbeat(self._info)
-        self._renew(sent_at)
+        self._renew(sent.at)
         self._answered(answer, sent)
 
     async def release_unknown(self) -> None:
@@ -136,12 +136,20 @@ class Heartbeat(Part):
 
     def _renew(self, sent_at: float) -> None:
         """Move the end of the lease, from the time when an answered heartbeat was sent; from any thread."""
-        self._state.renew(sent_at + self._info.lease)
-        self._monitor.answered(self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._state.renew(sent_at + self._info.lease, now)
+        self._monitor.answered(now)
 
     def _answered(self, answer: Mapping[UUID, int], sent: Sent) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""
-        if self._state.alive_until > self._clock.monotonic():
+        lost, self._unknown = self._state.compare(answer, sent)
+        if lost:
+            self._carry_out(self._state.lose(lost, self._clock.monotonic()))
+            self._lost += lost
+        if lost or self._unknown:
+            self._found.notify()
+        self._state.restore(sent.at + self._info.lease)
+        if not self._state.is_lease_over(self._clock.monotonic()):
             # Otherwise the answer took too long: the lease that it grants has ended as well.
             self._renewed.notify()
         if self._failing:
@@ -153,12 +161,6 @@ class Heartbeat(Part):
             self._state.claims.idle = None
             self._state.claims.wake()
             self._wake_claims.notify()
-        lost, self._unknown = self._state.compare(answer, sent)
-        if lost:
-            self._carry_out(self._state.lose(lost, self._clock.monotonic()))
-            self._lost += lost
-        if lost or self._unknown:
-            self._found.notify()
 
     async def _release(self) -> None:
         """Release the unknown jobs; later answers name the locked ones again."""

@@ -89,11 +89,11 @@ class HeartbeatThread(Part):
             await self._connection.close()
 
     async def _send(self) -> None:
-        sent_at, sent = self._clock.monotonic(), self._state.sent()
-        if self._is_loop_blocked(sent_at):
+        sent = self._state.sent(self._clock.monotonic())
+        if self._is_loop_blocked(sent.at):
             return
         answer = await self._connection.heartbeat(self._info)
-        self._renew(sent_at)
+        self._renew(sent.at)
         self._post("answer", lambda: self._answered(answer, sent))
 
     def _is_loop_blocked(self, now: float) -> bool:

@@ -258,14 +258,23 @@ class WorkerState:
         """Return whether the lease has ended by this time, so that other workers may hold the jobs."""
         return at >= self.alive_until
 
-    def renew(self, until: float) -> None:
-        """Move the end of the lease, unless a later heartbeat has; from any thread."""
+    def renew(self, until: float, now: float) -> None:
+        """Move the end of a lease that has not ended, unless a later heartbeat has; from any thread.
+
+        One that has ended is restored once ``compare`` has found the jobs that others may hold since then.
+        """
+        with self._renewing:
+            if not self.is_lease_over(now):
+                self.alive_until = max(self.alive_until, until)
+
+    def restore(self, until: float) -> None:
+        """Move the end of the lease, also of one that has ended, unless a later heartbeat has."""
         with self._renewing:
             self.alive_until = max(self.alive_until, until)
 
-    def sent(self) -> Sent:
+    def sent(self, now: float) -> Sent:
         """Return what ``compare`` needs to know of a heartbeat that is sent now; from any thread."""
-        return Sent(self.claims_ended, self.unknown.answers)
+        return Sent(now, self.claims_ended, self.unknown.answers)
 
     def compare(self, answer: Mapping[UUID, int], sent: Sent) -> tuple[list[LeasedJob], list[Released]]:
         """Compare the held jobs with a heartbeat's answer: the attempt of each job that the storage has.

@@ -21,10 +21,12 @@ class Sent(NamedTuple):
     """What had happened when a heartbeat was sent.
 
     Attributes:
+        at: when that was, on the monotonic clock.
         claims_ended: how many claims were answered or had failed.
         answers: in how many answers unknown jobs were looked for.
     """
 
+    at: float
     claims_ended: int
     answers: int
 

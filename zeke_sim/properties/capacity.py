@@ -8,7 +8,7 @@ from zeke_queue.model import RowState
 from zeke_sim.history.events import Answered, Began, Change, Ended, Invoked, WorkerRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
-from zeke_sim.properties.interruptions import known_of, lease_over, remember, was_paused
+from zeke_sim.properties.interruptions import known_of, lease_over, remember
 from zeke_sim.properties.liveness import WORKER_RECOVERS, found_locked
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None
 def a_worker_whose_lease_ended_starts_no_job(event: Began | Answered | WorkerRow, state: RunState) -> None:
     """A worker starts no job after its lease has ended, until another heartbeat is answered.
 
-    Another worker may hold the job by then. A process that was paused is exempt, since it may not notice.
+    Another worker may hold the job by then.
     """
     if not isinstance(event, Began):
         remember(event, state)
@@ -98,7 +98,7 @@ def a_worker_whose_lease_ended_starts_no_job(event: Began | Answered | WorkerRow
     if asked is None or claim is None:
         return
     over = asked + state.rules.lease * (1 + state.rules.drift)
-    if event.at > over + PROMPT and not was_paused(event.node, claim.at, state):
+    if event.at > over + PROMPT:
         raise Broken(
             f"{event.node} began attempt {event.attempt} at {event.at:.3f} s, and its lease was over at"
             f" {over:.3f} s",
