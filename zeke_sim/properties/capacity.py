@@ -66,7 +66,8 @@ def _was_begun(job: UUID, attempt: int, event: Invoked, state: RunState) -> None
     if lease_over(now, state, call.answered.at, early) is not None:
         return
     heartbeats = known_of(state).heartbeats.get(call.invoked.args["worker"], [])
-    asked = max((one.asked for one in heartbeats if one.answered <= call.answered.at), default=event.at)
+    # An answer that arrives at the same time may be compared with the jobs after the claim's.
+    asked = max((one.asked for one in heartbeats if one.answered < call.answered.at), default=event.at)
     if asked + state.rules.lease * early <= call.answered.at:
         return  # the lease had ended before the claim was answered
     since = max(node.rested, call.answered.at, node.changed, node.hampered)
