@@ -68,6 +68,16 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "use_up_the_executor",
     ),
     tested(
+        "locked-unknown-job-stops-claims",
+        "zeke_queue.worker.heartbeat",
+        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
+        "        released = await self._storage.settle(released=unknown)\n",
+        "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
+        "tests/runtime/test_heartbeat_outage.py",
+        "-k",
+        "locked_job_of_a_claim",
+    ),
+    tested(
         "ended-lease-renewed-by-the-thread",
         "zeke_queue.worker.state",
         "            if not self.is_lease_over(now):\n",

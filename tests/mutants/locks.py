@@ -19,13 +19,6 @@ MUTANTS = (
         where=("locks",),
     ),
     Mutant(
-        "locked-unknown-job-stops-claims",
-        "zeke_queue.worker.heartbeat",
-        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
-        "        released = await self._storage.settle(released=unknown)\n",
-        "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
-    ),
-    Mutant(
         "locked-queue-stops-all-claims",
         STORE,
         "        now = self._clock.now()\n"

@@ -107,8 +107,8 @@ MUTANTS = (
     Mutant(
         "lease-from-the-answer",
         HEARTBEAT,
-        "        self._state.renew(sent_at + self._info.lease, now)\n",
-        "        self._state.renew(now + self._info.lease, now)\n",
+        "        self._state.restore(sent.at + self._info.lease)\n",
+        "        self._state.restore(self._clock.monotonic() + self._info.lease)\n",
         "A worker counts its lease from a heartbeat's answer, the storage from the heartbeat.",
         where=("plain",),
     ),

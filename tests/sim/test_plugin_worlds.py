@@ -71,9 +71,9 @@ async def test_orders_are_charged(zeke, tmp_path):
     zeke.pause("w2", 5)
     zeke.partition("w3", 5)
     run = await zeke.trigger(charge, Order(number=1))
-    began = zeke.now
+    began = asyncio.get_running_loop().time()  # faults move the clock of zeke.now
     await zeke.sleep(minutes=1)
-    assert 59 < (zeke.now - began).total_seconds() < 200
+    assert 59 < asyncio.get_running_loop().time() - began < 200
     assert await zeke.result(run) == 1
     assert (await zeke.wait(run)).status == "COMPLETED"
     zeke.stop("w1")

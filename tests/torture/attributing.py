@@ -117,8 +117,8 @@ def _asks(call: Invoked, result: Any) -> Iterator[tuple[tuple[Any, ...], Any, bo
         yield from (((verb, one.id, one.attempt), None, True) for one in result or ())
         if not was_answered:
             yield (verb, args["worker"]), None, False
-    elif verb in ("archive", "purge") and result != 0:
-        # Its answer is the number of moved rows, so it moved some.
+    elif verb == "purge" or (verb == "archive" and result != 0):
+        # Its answer is the number of moved rows; purge renews the time of those that it keeps as well.
         yield (verb,), None, was_answered
 
 
@@ -137,7 +137,7 @@ def _keys(change: Change) -> Iterator[tuple[Any, ...]]:
     if is_of_waiting(change):
         return  # the call that ended a child, or starts a wait for it, does that as well
     if change.table == "archive" or after is None:
-        yield ("purge",) if change.table == "archive" and after is None else ("archive",)
+        yield ("purge",) if change.table == "archive" and before is not None else ("archive",)
     elif before is None:
         yield "insert", after.id
     elif after.state is _ACTIVE and before.state is not _ACTIVE:
