@@ -250,7 +250,14 @@ class StorageMachine(CallersMachine):
         error=draw.errors,
         commit=st.booleans(),
     )
-    def sweep(self, limit: int, uptime: float, retry_in: float | None, error: str, commit: bool) -> None:  # noqa: FBT001
+    def sweep(
+        self,
+        limit: int,
+        uptime: float,
+        retry_in: float | None,
+        error: str,
+        commit: bool,  # noqa: FBT001 - drawn by name
+    ) -> None:
         late = self.pair.both("lock_expired", limit, uptime)
         failed = [Failed(job.id, job.attempt, retry_in, error, RowState.EXPIRED) for job in late]
         steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]

@@ -91,7 +91,10 @@ async def test_transaction_may_be_idle_until_the_deadline(
 
 
 @pytest.mark.parametrize("commits", [True, False])
-async def test_job_is_extended_from_beside_its_transaction(place: Place, commits: bool) -> None:  # noqa: FBT001
+async def test_job_is_extended_from_beside_its_transaction(
+    place: Place,
+    commits: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
     """A task of the handler extends the job every now and then; it has begun before the block.
 
     The block raises if it does not commit.

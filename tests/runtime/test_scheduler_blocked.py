@@ -62,6 +62,14 @@ async def tick_beside_a_lock(scheduler: Ticking, after: float) -> None:
     await serving
 
 
+async def block_once(queue: Queue, scheduler: Ticking, jobs: Driver) -> None:
+    """Miss a tick of a schedule whose key another transaction has, which is rolled back afterwards."""
+    await store(queue, CatchUp.ONCE)
+    await scheduler.tick()
+    async with key_held(jobs, commit=False):
+        await tick_beside_a_lock(scheduler, MINUTE)
+
+
 async def store(queue: Queue, catch_up: CatchUp) -> None:
     await queue.schedules.put("blocked", "* * * * *", task="clean", singleton_key="k", catch_up=catch_up)
     await queue.schedules.put("free", "* * * * *", task="clean")
@@ -124,10 +132,7 @@ async def test_schedule_that_another_scheduler_has_served_follows_its_policy_aga
 async def test_deleted_schedule_is_tried_a_few_times_only(
     queue: Queue, scheduler: Ticking, jobs: Driver
 ) -> None:
-    await store(queue, CatchUp.ONCE)
-    await scheduler.tick()
-    async with key_held(jobs, commit=False):
-        await tick_beside_a_lock(scheduler, MINUTE)
+    await block_once(queue, scheduler, jobs)
     await queue.schedules.delete("blocked")
     for _ in range(ABSENT_TRIES + 1):
         await scheduler.tick(RETRY)
@@ -140,10 +145,7 @@ async def test_deleted_schedule_is_tried_a_few_times_only(
 async def test_stopped_scheduler_tries_no_blocked_schedule(
     queue: Queue, scheduler: Ticking, jobs: Driver
 ) -> None:
-    await store(queue, CatchUp.ONCE)
-    await scheduler.tick()
-    async with key_held(jobs, commit=False):
-        await tick_beside_a_lock(scheduler, MINUTE)
+    await block_once(queue, scheduler, jobs)
     scheduler.scheduler.stop()
     await scheduler.tick(RETRY)
     assert "blocked" not in await ticks_by_schedule(queue)
