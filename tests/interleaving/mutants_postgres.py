@@ -104,6 +104,13 @@ MUTANTS: Final = (
         ("tests/postgres/test_job_transaction.py",),
     ),
     Mutant(
+        "an extended transaction gets no more time",
+        "sql/lock_attempt.sql",
+        "nullif(current_setting('zeke.idle_limit', true), '')",
+        "null",
+        ("tests/postgres/test_job_transaction.py",),
+    ),
+    Mutant(
         "a batch in a transaction in any order",
         "verbs.py",
         "if self._runner.in_transaction and len(ids) > 1:",

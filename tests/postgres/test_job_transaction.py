@@ -52,6 +52,23 @@ async def test_shorter_timeout_of_the_server_stays(jobs: Sender, storage: Postgr
     await check_each_async(["0", "50s", "1h"], check)
 
 
+async def test_later_call_gives_the_transaction_more_time(jobs: Sender, storage: PostgresStorage) -> None:
+    async def check(setting: str) -> None:
+        await jobs.send(1)
+        (job,) = await jobs.claim(1)
+        found: list[str] = []
+        async with storage.transaction() as transaction:
+            connection = transaction.connection
+            await connection.execute(f"set local idle_in_transaction_session_timeout = '{setting}'")
+            for seconds in (30, 600, 40):
+                assert await transaction.lock_attempt(job.id, job.attempt, seconds)
+                cursor = await connection.execute("show idle_in_transaction_session_timeout")
+                found += await cursor.fetchone()
+        assert found == (["30s", "50s", "40s"] if setting == "50s" else ["30s", "10min", "40s"])
+
+    await check_each_async(["0", "50s", "1h"], check)
+
+
 async def test_longest_deadline_can_be_a_timeout(jobs: Sender, storage: PostgresStorage) -> None:
     await jobs.send(1)
     (job,) = await jobs.claim(1)

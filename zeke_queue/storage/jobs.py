@@ -122,9 +122,9 @@ class Transaction(JobWriter, Protocol):
         """Lock a job until the transaction ends, so that it is not settled, cancelled or claimed meanwhile.
 
         Args:
-            idle_timeout: seconds without a statement after which the server rolls the transaction back; a
-                shorter server setting takes precedence. Ignored in memory, where a process that hangs stops
-                the storage too.
+            idle_timeout: seconds without a statement after which the server rolls the transaction back, in
+                place of those of an earlier call; a shorter setting from before the first call takes
+                precedence. Ignored in memory, where a process that hangs stops the storage too.
 
         Returns:
             False if it is not active at this attempt, so nothing should be written on its behalf.

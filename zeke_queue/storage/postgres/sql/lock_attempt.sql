@@ -1,6 +1,7 @@
 -- Finds the job that is active at this attempt, and keeps it so until the transaction ends. Given a number of
 -- milliseconds, the server ends the transaction after so long without a statement, or earlier if its setting
--- is shorter; 0 is none.
+-- is shorter; 0 is none. The setting from before the first call is kept, so that a later call can give the
+-- transaction more time.
 with locked as materialized (
     select id
     from {schema}.job
@@ -18,7 +19,14 @@ select
                     %(idle_timeout)s::bigint,
                     nullif(
                         1000 * extract(
-                            epoch from current_setting('idle_in_transaction_session_timeout')::interval
+                            epoch from set_config(
+                                'zeke.idle_limit',
+                                coalesce(
+                                    nullif(current_setting('zeke.idle_limit', true), ''),
+                                    current_setting('idle_in_transaction_session_timeout')
+                                ),
+                                true
+                            )::interval
                         ),
                         0
                     )::bigint
