@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.runtime.workers.place import Place, turns
-from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.model import RowState
+from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.errors import LeaseLostError, StorageUnavailableError, UsageError
+from zeke_queue.model import Extended, RowState
+from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.memory.transaction import MemoryTransaction
 from zeke_queue.task.context import JobContext
 
@@ -152,3 +156,168 @@ async def test_child_beside_the_transaction_of_its_parent_is_refused_at_once(pla
 
     assert (await place.run_one(note)).row_state is RowState.COMPLETED
     assert len(said) == 1
+
+
+async def test_deadline_goes_back_when_the_transaction_is_cancelled(place: Place) -> None:
+    seen: list[bool] = []
+
+    @place.catalog.task("note", expire_in=30)
+    async def note(job: JobContext) -> None:
+        extended = asyncio.Event()
+
+        async def write() -> None:
+            async with job.transaction():
+                await job.extend(600)
+                extended.set()
+                await asyncio.Event().wait()
+
+        before = job.deadline
+        writing = asyncio.ensure_future(write())
+        await extended.wait()
+        seen.append(job.deadline > before)
+        writing.cancel()
+        await asyncio.wait([writing])
+        seen.append(job.deadline == before)
+
+    await place.run_one(note)
+    assert seen == [True, True]
+
+
+@pytest.mark.parametrize("error", [StorageUnavailableError("away"), RuntimeError("refused by a trigger")])
+@pytest.mark.parametrize("passed", [10, 40])
+async def test_deadline_goes_back_when_the_job_can_not_be_extended_after_a_rollback(
+    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception, passed: int
+) -> None:
+    """If the stored deadline has passed, the handler gets the time in which the job can be extended."""
+    seen: list[float] = []
+
+    async def fail(*_: Any, **__: Any) -> None:
+        raise error
+
+    @place.catalog.task("note", expire_in=30, retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def write() -> None:
+            async with job.transaction():
+                await job.extend(600)
+                place.clock.advance(passed)
+                monkeypatch.setattr(MemoryStorage, "extend", fail)
+                raise ZeroDivisionError
+
+        began = place.clock.monotonic()
+        with pytest.raises(ZeroDivisionError):
+            await write()
+        seen.append(job.deadline - began)
+
+    await place.run_one(note)
+    assert seen == [max(30, passed + LOCK_SECONDS)]
+
+
+async def test_extension_gives_the_transaction_more_time_without_a_statement(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that comes while the statement of an earlier one is under way does so too."""
+    asked: list[float | None] = []
+    answers = asyncio.Event()
+    lock = MemoryTransaction.lock_attempt
+
+    async def locks(
+        self: MemoryTransaction, job_id: UUID, attempt: int, idle_timeout: float | None = None
+    ) -> bool:
+        asked.append(idle_timeout)
+        if len(asked) == 2:
+            await answers.wait()
+        return await lock(self, job_id, attempt, idle_timeout)
+
+    monkeypatch.setattr(MemoryTransaction, "lock_attempt", locks)
+
+    @place.catalog.task("note", expire_in=30)
+    async def note(job: JobContext) -> None:
+        async with job.transaction():
+            await job.extend(100)
+            await turns()
+            await job.extend(600)
+            answers.set()
+            await turns()
+
+    await place.run_one(note)
+    assert asked == [30, 100, 600]
+
+
+async def test_extension_under_way_when_the_transaction_locks_the_job_waits_for_one_lock_at_most(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    locked, go = asyncio.Event(), asyncio.Event()
+    extended: list[bool] = []
+    lock = MemoryTransaction.lock_attempt
+
+    async def locks(
+        self: MemoryTransaction, job_id: UUID, attempt: int, idle_timeout: float | None = None
+    ) -> bool:
+        answer = await lock(self, job_id, attempt, idle_timeout)
+        locked.set()
+        await go.wait()
+        return answer
+
+    monkeypatch.setattr(MemoryTransaction, "lock_attempt", locks)
+
+    @place.catalog.task("note", expire_in=30, retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def extend() -> None:
+            await locked.wait()
+            await job.extend(600)
+
+        extending = asyncio.ensure_future(extend())
+        await turns()  # so that it begins outside of the block
+        opening = job.transaction()
+        locking = asyncio.ensure_future(opening.__aenter__())
+        await locked.wait()
+        await turns()
+        go.set()
+        await locking
+        await place.advance(1, LOCK_SECONDS)
+        extended.append(extending.done())
+        await opening.__aexit__(None, None, None)
+        await extending
+
+    await place.run_one(note)
+    assert extended == [True]
+
+
+async def test_extension_during_the_last_statement_of_the_transaction_is_stored(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storing, go = asyncio.Event(), asyncio.Event()
+    overdue: list[object] = []
+    extend = MemoryTransaction.extend
+
+    async def extends(self: MemoryTransaction, extended: Sequence[Extended]) -> set[UUID]:
+        changed = await extend(self, extended)
+        storing.set()
+        await go.wait()
+        return changed
+
+    monkeypatch.setattr(MemoryTransaction, "extend", extends)
+
+    @place.catalog.task("note", expire_in=30, retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def extend_again() -> None:
+            await storing.wait()
+            await job.extend(600)
+
+        async def answer() -> None:
+            await storing.wait()
+            await turns()
+            go.set()
+
+        extending, answering = asyncio.ensure_future(extend_again()), asyncio.ensure_future(answer())
+        await turns()
+        async with job.transaction():
+            await job.extend(30)
+        await extending
+        await answering
+        place.clock.advance(500)
+        async with place.storage.transaction(own=True) as sweep:
+            overdue.extend(await sweep.lock_expired(10))
+
+    assert (await place.run_one(note)).row_state is RowState.COMPLETED
+    assert overdue == []

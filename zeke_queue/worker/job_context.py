@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_one
-from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError, ZekeError
+from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
 from zeke_queue.system.waiting import end
@@ -83,25 +84,35 @@ class WorkerJobContext(JobContext[Any]):
         locked: _LockedJob | None = None
         try:
             async with opening as transaction:
+                locked = _LockedJob(cast("QueueTransaction", transaction), self.leased, self._left)
                 if lock:
-                    idle = max(1, ceil(self._left()))
-                    await transaction.lock_attempt(self.id, self.attempt, idle_timeout=idle)
+                    await locked.lock()
                 if not lock or connection is not None:  # a transaction of the caller's outlives the block
                     yield transaction
                     return
-                locked = _LockedJob(cast("QueueTransaction", transaction), self.id, self.attempt)
                 self._locked = locked
                 try:
                     yield transaction
-                    await locked.store(self._left)
+                    self._locked = None  # extensions from now on are stored after the commit
+                    await locked.store()
                 finally:
                     self._locked = None
                     await locked.end()
-        except Exception:
-            if locked is not None and locked.extended:  # the new deadline was rolled back as well
-                with suppress(ZekeError):
-                    await self._extend(max(self._left(), 1.0))
+        except BaseException as error:
+            if locked is not None and locked.deadline == self.leased.deadline:
+                await self._restore(locked.stored, error)
             raise
+
+    async def _restore(self, stored: float, error: BaseException) -> None:
+        """Return to the stored deadline after a rollback, and repeat the extension after an error."""
+        wanted, now = self.leased.deadline, self._services.clock.monotonic()
+        if not isinstance(error, Exception):
+            self._move_deadline(stored)
+            return
+        # A deadline that has passed would interrupt the handler before the job is extended again.
+        self._move_deadline(max(stored, min(wanted, now + LOCK_SECONDS)))
+        with suppress(Exception):  # the caller needs the error of its block
+            await self._extend(max(wanted - now, 1.0))
 
     def _left(self) -> float:
         """Return the seconds until the deadline."""
@@ -135,14 +146,14 @@ class WorkerJobContext(JobContext[Any]):
 
     async def _extend(self, seconds: float) -> None:
         services = self._services
-        if self._locked is not None:
-            # Meanwhile nothing can rescue the job, so only the deadline of this process counts.
-            self._locked.extend()
-            self._move_deadline(services.clock.monotonic() + seconds)
-            return
-        open_transactions.check_outside(services.parts.storage, "job.extend")
         while True:
             requested_at = services.clock.monotonic()
+            if self._locked is not None:
+                # Meanwhile nothing can rescue the job, so only the deadline of this process counts.
+                self._locked.extend(requested_at + seconds)
+                self._move_deadline(requested_at + seconds)
+                return
+            open_transactions.check_outside(services.parts.storage, "job.extend")
             try:
                 extended = await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)])
                 break
@@ -197,31 +208,42 @@ class WorkerJobContext(JobContext[Any]):
 
 
 class _LockedJob:
-    """The row of a job that its handler's own transaction has locked, and extensions meanwhile.
+    """The row of a job that its handler's own transaction locks, and extensions meanwhile.
 
     Attributes:
-        extended: whether the deadline was moved.
+        stored: the deadline when the row was locked, which a rollback brings back.
+        deadline: that of the last extension; None if there was none.
     """
 
-    def __init__(self, transaction: QueueTransaction, job_id: UUID, attempt: int) -> None:
+    def __init__(self, transaction: QueueTransaction, leased: LeasedJob, left: Callable[[], float]) -> None:
         self._transaction = transaction
-        self._id = job_id
-        self._attempt = attempt
-        self.extended = False
+        self._leased = leased
+        self._left = left
+        self.stored = leased.deadline
+        self.deadline: float | None = None
         self._touching: asyncio.Task[None] | None = None
 
-    def extend(self) -> None:
-        """Record an extension, and keep the server from ending the transaction because it is idle."""
-        self.extended = True
+    async def lock(self) -> None:
+        """Lock the row, and keep the server from ending the transaction as idle before the deadline."""
+        claimed, idle = self._leased.claimed, max(1, ceil(self._left()))
+        await self._transaction.lock_attempt(claimed.id, claimed.attempt, idle_timeout=idle)
+        if self.deadline is None:
+            self.stored = self._leased.deadline
+
+    def extend(self, deadline: float) -> None:
+        """Record an extension, and give the transaction as much time."""
+        self.deadline = deadline
         if self._touching is None or self._touching.done():
             self._touching = asyncio.ensure_future(self._touch())
 
-    async def store(self, left: Callable[[], float]) -> None:
+    async def store(self) -> None:
         """Store the new deadline, if there is one, as the transaction's last statement."""
         if self._touching is not None:
+            # Cancelled on its way, its statement would turn the commit into a rollback.
             await asyncio.wait([self._touching])
-        if self.extended:
-            await self._transaction.extend_attempt(self._id, self._attempt, max(left(), 1.0))
+        if self.deadline is not None:
+            claimed, seconds = self._leased.claimed, max(self._left(), 1.0)
+            await self._transaction.extend_attempt(claimed.id, claimed.attempt, seconds)
 
     async def end(self) -> None:
         """Send no more statements."""
@@ -229,8 +251,11 @@ class _LockedJob:
             await end(self._touching)
 
     async def _touch(self) -> None:
+        touched: float | None = None
         with suppress(Exception):  # a transaction that is broken fails in the handler's statements too
-            await self._transaction.lock_attempt(self._id, self._attempt)
+            while touched != self.deadline:
+                touched = self.deadline
+                await self.lock()
 
 
 def _for_handlers(deadline: float, services: ContextServices) -> float:
