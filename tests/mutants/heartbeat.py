@@ -247,6 +247,30 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "last_statement",
     ),
     tested(
+        "error-of-a-declaration-ends-the-worker",
+        "zeke_queue.storage.postgres.admin",
+        "            with no_driver_errors():\n",
+        "            if statements:\n",
+        "An error of a trigger while a locked declaration is stored ends the worker.",
+        "tests/postgres/test_heartbeat_connection.py",
+        "-k",
+        "is_a_storage_error_to_a_worker",
+    ),
+    tested(
+        "new-connection-of-a-heartbeat-kept-open",
+        "zeke_queue.storage.postgres.heartbeat_connection",
+        "            try:\n"
+        "                if is_new:\n"
+        "                    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)\n",
+        "            if is_new:\n"
+        "                await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)\n"
+        "            try:\n",
+        "A heartbeat that is abandoned just after it has connected leaves its connection open.",
+        "tests/postgres/test_heartbeat_connection.py",
+        "-k",
+        "right_after_connecting",
+    ),
+    tested(
         "stopped-scheduler-serves-blocked-schedules",
         "zeke_queue.maintenance.scheduler",
         "            for _, name in due[:BLOCKED_TRIES]\n            if not self._timer.stopped\n",

@@ -13,7 +13,7 @@ import pytest
 from tests.postgres.many_jobs import ANNA
 from tests.postgres.opening import END_ALL
 from zeke_queue.errors import StatementFailedError, StorageUnavailableError
-from zeke_queue.model import QueueCapacity, WorkerInfo
+from zeke_queue.model import QueueCapacity, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.heartbeat_connection import HeartbeatConnection
 from zeke_queue.storage.postgres.session import Session, find_session
@@ -108,6 +108,21 @@ async def test_abandoned_heartbeat_ends_with_its_connection(
     assert await heartbeats.heartbeat(WORKER) == {}
 
 
+async def test_heartbeat_abandoned_right_after_connecting_ends_with_its_connection(
+    heartbeats: HeartbeatConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[psycopg.AsyncConnection] = []
+
+    async def hang(self: psycopg.AsyncConnection, _level: object) -> None:
+        opened.append(self)
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(psycopg.AsyncConnection, "set_isolation_level", hang)
+    with pytest.raises(asyncio.CancelledError):
+        await heartbeats.heartbeat(WORKER)
+    assert [connection.closed for connection in opened] == [True]
+
+
 async def test_broken_connection_is_replaced_after_one_error(
     heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection
 ) -> None:
@@ -145,7 +160,8 @@ async def test_error_of_the_server_is_a_storage_error_to_a_worker(
     await admin.execute("insert into pgboss.job (name, startafter) values ('mail', now() - interval '1 s')")
     async with PostgresStorage.open(dsn, listen=False) as storage:
         await storage.heartbeat(WORKER)
-        for table in ("worker", "job"):
+        await storage.declare([QueueSettings("mail", 1)], [])
+        for table in ("worker", "job", "queue"):
             name = f"unlucky_{table}"
             await admin.execute(FAILING.format(name=name, table=table, state=state).encode())
         for call in (
@@ -153,6 +169,7 @@ async def test_error_of_the_server_is_a_storage_error_to_a_worker(
             storage.set_idle(ANNA, ["mail"]),
             storage.claim(ANNA, [QueueCapacity("mail", 1)], 1),
             storage.deregister(ANNA),
+            storage.declare([QueueSettings("mail", 2)], []),
         ):
             with pytest.raises(StatementFailedError, match="out of luck"):
                 await call

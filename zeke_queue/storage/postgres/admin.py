@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.model import QueueSettings
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
+from zeke_queue.storage.postgres.error_mapping import no_driver_errors
 from zeke_queue.storage.postgres.verbs import work_channel
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class PostgresAdmin:
             # The last one, since claims leave out the queues whose rows it locks.
             statements.append(Statement("declare_queues", {**parameters, **self._channel()}))
         if statements:
-            await self._pool.run_all(*statements)
+            with no_driver_errors():
+                await self._pool.run_all(*statements)
         self._claims.forget_limits()
 
     async def queues(self) -> list[QueueSettings]:

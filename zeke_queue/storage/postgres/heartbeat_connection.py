@@ -57,10 +57,11 @@ class HeartbeatConnection:
         """Record that a worker is alive; see ``WorkerStore``."""
         connection, self._idle = self._idle, None
         with no_driver_errors(), translated():
-            if connection is None:
+            if is_new := connection is None:
                 connection = await AsyncConnection.connect(self._conninfo, prepare_threshold=None)
-                await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
             try:
+                if is_new:
+                    await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
                 answer = await self._send(connection, worker)
             except BaseException:
                 connection.pgconn.finish()
