@@ -70,8 +70,12 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
         "locked-unknown-job-stops-claims",
         "zeke_queue.worker.heartbeat",
-        "        released, _ = await self._storage.settle_unlocked(released=unknown)\n",
-        "        released = await self._storage.settle(released=unknown)\n",
+        "                    released |= (await self._storage.settle_unlocked(released=part)).changed\n"
+        "                except Exception as error:\n"
+        "                    if isinstance(error, StorageError) and is_outage(error):\n",
+        "                    released |= await self._storage.settle(released=part)\n"
+        "                except Exception as error:\n"
+        "                    if isinstance(error, StorageError):\n",
         "A worker whose claim had no answer claims nothing while one of its jobs is locked.",
         "tests/runtime/test_heartbeat_outage.py",
         "-k",
@@ -245,6 +249,58 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_job_transaction.py",
         "-k",
         "last_statement",
+    ),
+    tested(
+        "refused-release-ends-the-worker",
+        "zeke_queue.worker.heartbeat",
+        "                    if isinstance(error, StorageError) and is_outage(error):\n",
+        "                    if True:\n",
+        "A job whose release a trigger of another program refuses ends the worker.",
+        "tests/runtime/test_heartbeat_outage.py",
+        "-k",
+        "not_be_released",
+    ),
+    tested(
+        "refused-release-tried-again",
+        "zeke_queue.worker.heartbeat",
+        "                        self._state.unknown.leave(part[0].id, part[0].attempt)\n",
+        "                        pass\n",
+        "A worker tries with each heartbeat to release a job although the storage refuses that.",
+        "tests/runtime/test_heartbeat_outage.py",
+        "-k",
+        "not_be_released",
+    ),
+    tested(
+        "failed-releases-come-first",
+        "zeke_queue.worker.heartbeat",
+        "sorted(self._unknown, key=self._unreleased.__contains__), []",
+        "[*self._unknown], []",
+        "Jobs whose release fails each time keep the jobs behind them from being released.",
+        "tests/unit/test_heartbeat_releases.py",
+    ),
+    tested(
+        "any-number-of-releases-fails",
+        "zeke_queue.worker.heartbeat",
+        "while parts and len(failed) < RELEASE_FAILURES_MAX:",
+        "while parts:",
+        "A worker waits for the time limit of each job to release, when the database answers none in time.",
+        "tests/unit/test_heartbeat_releases.py",
+    ),
+    tested(
+        "jobs-to-release-forgotten-by-a-late-answer",
+        "zeke_queue.worker.heartbeat",
+        "        if unknown is not None:\n            self._unknown = unknown\n",
+        "        self._unknown = unknown or []\n",
+        "A worker that stops does not release a job of a lost claim if a late answer comes between.",
+        "tests/unit/test_heartbeat_releases.py",
+    ),
+    tested(
+        "left-job-forgotten-by-an-early-answer",
+        "zeke_queue.worker.unknown_jobs",
+        "            if sent.answers <= answers or answer",
+        "            if answer",
+        "A job whose outcomes the storage refuses is released in vain, and the refusal is logged again.",
+        "tests/unit/test_unknown_jobs.py",
     ),
     tested(
         "error-of-a-declaration-ends-the-worker",

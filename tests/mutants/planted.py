@@ -57,14 +57,14 @@ PLANTED: Final = (
     Mutant(
         "given-up-before-the-deadline",
         HEARTBEAT,
-        "        lost, self._unknown = self._state.compare(answer, sent)\n",
+        "        lost, unknown = self._state.compare(answer, sent)\n",
         "        now = self._clock.monotonic()\n"
         "        late = {j.claimed.id for j in self._state.unsettled() if 0 < j.deadline - now < 1}\n"
         "        answer = {k: v for k, v in answer.items() if k not in late}\n"
-        "        lost, self._unknown = self._state.compare(answer, sent)\n"
+        "        lost, unknown = self._state.compare(answer, sent)\n"
         "        gone = {(job.claimed.id, job.claimed.attempt) for job in lost}\n"
         "        self._gone = gone = gone | getattr(self, '_gone', set())\n"
-        "        self._unknown = [one for one in self._unknown if (one.id, one.attempt) not in gone]\n",
+        "        unknown = unknown and [one for one in unknown if (one.id, one.attempt) not in gone]\n",
         "A heartbeat in the last second before a deadline interrupts the handler.",
     ),
     Mutant(

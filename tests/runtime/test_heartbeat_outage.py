@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,10 @@ from tests.runtime.workers.faulty import CALLS
 from tests.runtime.workers.handler import Handler, Lines
 from tests.runtime.workers.place import Place, turns, until
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import PermissionDeniedError
+from zeke_queue.errors import PermissionDeniedError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.model import Completed, QueueCapacity, RowState
+from zeke_queue.model import Completed, QueueCapacity, Released, RowState, Settled
+from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.context import JobContext
 
 COMPLETED, FAILED, RETRY, CREATED = RowState.COMPLETED, RowState.FAILED, RowState.RETRY, RowState.CREATED
@@ -105,6 +107,40 @@ async def test_locked_job_of_a_claim_with_a_lost_answer_delays_only_itself(
             assert lines.messages.count("unknown_jobs_released") == 1
         await until(lambda: place.state(locked) is COMPLETED)
     assert lines.messages.count("unknown_jobs_released") == 2
+
+
+@pytest.mark.parametrize("error", [RuntimeError("refused by a trigger"), StatementTimeoutError("too slow")])
+async def test_job_that_can_not_be_released_delays_only_itself(
+    place: Place, lines: Lines, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A job that the storage refuses to release is left to its deadline; others are tried again."""
+    work = Handler(place)
+    work.go.set()
+    tried: list[list[UUID]] = []
+    settle = MemoryStorage.settle_unlocked
+
+    async def settles(self: MemoryStorage, *, released: Sequence[Released] = (), **others: Any) -> Settled:
+        tried.append([one.id for one in released])
+        if bad in tried[-1]:
+            raise error
+        return await settle(self, released=released, **others)
+
+    monkeypatch.setattr(MemoryStorage, "settle_unlocked", settles)
+    async with place.working(**BEATING):
+        await until(place.asleep)
+        place.storage.cut["claim"] = "after"
+        bad, *others = [await place.send(work.task) for _ in range(3)]
+        await until(lambda: all(place.state(job_id) is ACTIVE for job_id in (bad, *others)))
+        place.storage.mend()
+        place.keep_advancing()
+        others.append(await place.send(work.task))
+        await until(lambda: [place.state(job_id) for job_id in others] == [COMPLETED] * 3)
+        beats = place.storage.calls.count("heartbeat")
+        await until(lambda: place.storage.calls.count("heartbeat") > beats + 6)
+        assert place.state(bad) is ACTIVE
+        assert tried[:2] == [[bad, *others[:2]], [bad]]
+        assert (tried.count([bad]) == 1) is isinstance(error, RuntimeError)
+        assert lines.messages.count("unknown_jobs_released") == 1
 
 
 async def test_worker_without_a_lease_stops_its_handlers_and_starts_again(place: Place, lines: Lines) -> None:

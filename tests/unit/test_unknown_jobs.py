@@ -23,7 +23,7 @@ class Answers:
 
     def find(
         self, known: Mapping[UUID, int], answer: Mapping[UUID, int], *, ended: int = 0, begun: int = 0
-    ) -> list[Released]:
+    ) -> list[Released] | None:
         return self.jobs.find(known, answer, self.sent(ended), begun=begun)
 
 
@@ -50,7 +50,7 @@ def test_other_attempt_of_a_known_job_is_released() -> None:
 def test_claim_under_way_at_the_first_answer_must_have_ended_when_the_second_heartbeat_is_sent() -> None:
     answers = Answers()
     assert answers.find({}, {ONE: 1}, ended=0, begun=1) == []
-    assert answers.find({}, {ONE: 1}, ended=0, begun=1) == []
+    assert answers.find({}, {ONE: 1}, ended=0, begun=1) is None
     assert answers.find({}, {ONE: 1}, ended=1, begun=2) == [Released(ONE, 1)]
 
 
@@ -74,7 +74,7 @@ def test_job_that_was_settled_after_two_heartbeats_were_sent_is_not_released() -
     first, second = answers.sent(), answers.sent()
     # Here the job is settled, and then both answers arrive.
     assert answers.jobs.find({}, {ONE: 1}, first, begun=0) == []
-    assert answers.jobs.find({}, {ONE: 1}, second, begun=0) == []
+    assert answers.jobs.find({}, {ONE: 1}, second, begun=0) is None
     assert answers.find({}, {}) == []
 
 
@@ -85,3 +85,22 @@ def test_job_whose_outcomes_are_all_refused_is_left_to_its_deadline() -> None:
         assert answers.find({}, {ONE: 1}) == []
     assert answers.find({}, {ONE: 2}) == []
     assert answers.find({}, {ONE: 2}) == [Released(ONE, 2)]
+
+
+def test_job_stays_left_after_the_answer_to_a_heartbeat_that_was_sent_before_its_claim() -> None:
+    answers = Answers()
+    early = answers.sent()
+    # Here a claim brings the job, the storage refuses its outcomes, and then the early heartbeat is answered.
+    answers.jobs.leave(ONE, 1)
+    assert answers.jobs.find({}, {}, early, begun=1) == []
+    for _ in range(3):
+        assert answers.find({}, {ONE: 1}, ended=1, begun=1) == []
+
+
+def test_job_that_was_left_is_forgotten_once_it_is_not_held_any_more() -> None:
+    answers = Answers()
+    answers.jobs.leave(ONE, 1)
+    for _ in range(2):
+        assert answers.find({}, {}) == []
+    assert answers.find({}, {ONE: 1}) == []
+    assert answers.find({}, {ONE: 1}) == [Released(ONE, 1)]

@@ -193,6 +193,7 @@ class Machine(RuleBasedStateMachine):
         assert all(job.stage != SETTLING for job in gone), "what may be settled by now is not missed"
         assert all(job.claimed.id not in answer for job in gone), "what is still leased goes on"
         unknown = {job_id for job_id in answer if job_id not in known}
+        assert released is not None
         assert {one.id for one in released} == self.unknown & unknown, "what is unknown twice is released"
         self.unknown = unknown
         self.lose(gone, self.state.lose(gone, self.now))

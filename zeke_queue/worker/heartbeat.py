@@ -9,9 +9,9 @@ and their outcomes are not settled. Outcomes handed over before are still sent, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageError
+from zeke_queue.errors import StorageError, is_outage
 from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter
@@ -21,7 +21,7 @@ from zeke_queue.worker.loops import Part
 from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from uuid import UUID
 
     from zeke_queue.maintenance.outage_monitor import OutageMonitor
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from zeke_queue.worker.loops import Shared
     from zeke_queue.worker.state import Action
     from zeke_queue.worker.unknown_jobs import Sent
+
+
+RELEASE_FAILURES_MAX: Final = 3
+"""Jobs that can't be released by themselves, after which the others wait for the next heartbeat's answer."""
 
 
 class Heartbeat(Part):
@@ -71,6 +75,7 @@ class Heartbeat(Part):
         self._logs_from = -math.inf
         self._lost: list[LeasedJob] = []
         self._unknown: list[Released] = []
+        self._unreleased: set[Released] = set()
 
     async def send(self) -> None:
         """Send one heartbeat, and give up jobs that the storage no longer holds for this worker.
@@ -142,7 +147,9 @@ class Heartbeat(Part):
 
     def _answered(self, answer: Mapping[UUID, int], sent: Sent) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""
-        lost, self._unknown = self._state.compare(answer, sent)
+        lost, unknown = self._state.compare(answer, sent)
+        if unknown is not None:
+            self._unknown = unknown
         if lost:
             self._carry_out(self._state.lose(lost, self._clock.monotonic()))
             self._lost += lost
@@ -163,13 +170,36 @@ class Heartbeat(Part):
             self._wake_claims.notify()
 
     async def _release(self) -> None:
-        """Release the unknown jobs; later answers name the locked ones again."""
-        unknown, self._unknown = self._unknown, []
-        if not unknown:
-            return
-        released, _ = await self._storage.settle_unlocked(released=unknown)
-        if released:
-            log.get_logger().warning("unknown_jobs_released", jobIds=[str(one) for one in sorted(released)])
+        """Release the unknown jobs, one by one if one of them fails; a later answer names again what is left.
+
+        Jobs whose release the storage refuses for their values are left to their deadlines.
+        """
+        # The failed ones come last, so that others are not behind them each time.
+        unknown, self._unknown = sorted(self._unknown, key=self._unreleased.__contains__), []
+        parts: list[Sequence[Released]] = [unknown] if unknown else []
+        released: set[UUID] = set()
+        failed: set[Released] = set()
+        try:
+            while parts and len(failed) < RELEASE_FAILURES_MAX:
+                part = parts.pop()
+                try:
+                    released |= (await self._storage.settle_unlocked(released=part)).changed
+                except Exception as error:
+                    if isinstance(error, StorageError) and is_outage(error):
+                        raise
+                    if len(part) > 1:
+                        parts += [[one] for one in reversed(part)]
+                        continue
+                    log_refusal("release", error)
+                    if isinstance(error, StorageError):
+                        failed.update(part)
+                    else:
+                        self._state.unknown.leave(part[0].id, part[0].attempt)
+        finally:
+            self._unreleased = failed
+            if released:
+                ids = [str(one) for one in sorted(released)]
+                log.get_logger().warning("unknown_jobs_released", jobIds=ids)
 
     async def _log_lost(self) -> None:
         lost, self._lost = self._lost, []

@@ -276,7 +276,9 @@ class WorkerState:
         """Return what ``compare`` needs to know of a heartbeat that is sent now; from any thread."""
         return Sent(now, self.claims_ended, self.unknown.answers)
 
-    def compare(self, answer: Mapping[UUID, int], sent: Sent) -> tuple[list[LeasedJob], list[Released]]:
+    def compare(
+        self, answer: Mapping[UUID, int], sent: Sent
+    ) -> tuple[list[LeasedJob], list[Released] | None]:
         """Compare the held jobs with a heartbeat's answer: the attempt of each job that the storage has.
 
         Args:
@@ -284,7 +286,7 @@ class WorkerState:
 
         Returns:
             The jobs that are lost: cancelled, or given to others; and those to release, which only the
-            storage knows.
+            storage knows, or None if the heartbeat was sent too early to tell.
         """
         lost = [
             job

@@ -47,7 +47,7 @@ class UnknownJobs:
         self.suspected: dict[tuple[UUID, int], None] = {}
         self.answers = 0
         self._claims = 0
-        self._left: dict[tuple[UUID, int], None] = {}
+        self._left: dict[tuple[UUID, int], int] = {}
 
     def learn(self, claimed: Iterable[Claimed]) -> None:
         """Stop suspecting jobs that a claim brought; a later answer may name them after they were settled."""
@@ -57,12 +57,12 @@ class UnknownJobs:
 
     def leave(self, job: UUID, attempt: int) -> None:
         """Leave an attempt to its deadline, since the storage refuses all its outcomes."""
-        self._left[job, attempt] = None
+        self._left[job, attempt] = self.answers
 
     def find(
         self, known: Mapping[UUID, int], answer: Mapping[UUID, int], sent: Sent, *, begun: int
-    ) -> list[Released]:
-        """Return the jobs to release.
+    ) -> list[Released] | None:
+        """Return the jobs to release; None if the heartbeat was sent too early to tell.
 
         Args:
             known: the attempts of the jobs that the worker knows now.
@@ -70,9 +70,14 @@ class UnknownJobs:
             sent: what had happened when the heartbeat was sent.
             begun: how many claims have begun by now.
         """
-        self._left = {key: None for key in self._left if answer.get(key[0]) == key[1]}
+        # Only a heartbeat sent after an answer that came after ``leave`` was surely sent after the claim.
+        self._left = {
+            key: answers
+            for key, answers in self._left.items()
+            if sent.answers <= answers or answer.get(key[0]) == key[1]
+        }
         if sent.claims_ended < self._claims or sent.answers < self.answers:
-            return []
+            return None
         unknown = {
             key: None for key in answer.items() if known.get(key[0]) != key[1] and key not in self._left
         }
