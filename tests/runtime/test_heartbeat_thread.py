@@ -178,10 +178,10 @@ async def test_heartbeats_stop_while_the_loop_is_blocked_for_several_leases(
     assert (len(reports.renewed), lines.messages) == (2, [])
     for _ in range(2):
         reports.clock.advance(1)
-        await reports.thread._send()
+        assert await reports.thread._send() is False
     assert (len(reports.renewed), lines.messages) == (2, ["heartbeats_stopped"])
     await turns()
-    await reports.thread._send()
+    assert await reports.thread._send()
     assert len(reports.renewed) == 3
 
 

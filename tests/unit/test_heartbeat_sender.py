@@ -32,7 +32,7 @@ class Calls:
     Attributes:
         sent: when each was sent.
         open: those without an answer.
-        answer: "ok", "error", or "none" to leave them open until cancelled.
+        answer: "ok", "error", "not now" to send none, or "none" to leave them open until cancelled.
         seconds: how long each needs until its answer "ok".
     """
 
@@ -46,8 +46,10 @@ class Calls:
         self.answered = 0
         self.errors: list[StorageError] = []
 
-    async def send(self) -> None:
+    async def send(self) -> bool | None:
         self.sent.append(self.clock.monotonic())
+        if self.answer == "not now":
+            return False
         if self.answer == "error":
             raise StorageUnavailableError("away")
         if self.answer == "none":
@@ -61,6 +63,7 @@ class Calls:
         if self.seconds:
             await self.clock.sleep(self.seconds)
         self.answered += 1
+        return None
 
     async def advance(self, seconds: float) -> None:
         for _ in range(round(seconds / STEP)):
@@ -171,3 +174,13 @@ async def test_answer_to_an_older_heartbeat_restores_the_interval(calls: Calls) 
     assert len(calls.sent) == sent
     await calls.advance(1)
     assert len(calls.sent) == sent + 1
+
+
+async def test_heartbeat_that_may_not_be_sent_is_tried_again_soon(calls: Calls) -> None:
+    """The lease may have ended by the time it may be sent again."""
+    calls.answer = "not now"
+    await calls.advance(20)
+    assert (calls.answered, calls.errors) == (0, [])
+    calls.answer = "ok"
+    await calls.advance(PAUSE_MAX + STEP)
+    assert calls.answered == 1

@@ -47,7 +47,8 @@ class HeartbeatSender:
     """Sends heartbeats; it uses no other part of the worker, so it may run in a thread of its own.
 
     Args:
-        send: sends one heartbeat, and returns when it was answered; cancelled if that is no longer needed.
+        send: sends one heartbeat, and returns when it was answered, or False at once if none may be sent now;
+            cancelled if that is no longer needed.
         failed: called with the error of a heartbeat.
         interval: seconds from one heartbeat to the next.
         entropy: the source of the jitter.
@@ -55,7 +56,7 @@ class HeartbeatSender:
 
     def __init__(
         self,
-        send: Callable[[], Awaitable[object]],
+        send: Callable[[], Awaitable[bool | None]],
         failed: Callable[[StorageError], object],
         interval: float,
         clock: Clock,
@@ -117,7 +118,8 @@ class HeartbeatSender:
         An error that arrives after the answer to a later heartbeat is ignored.
         """
         try:
-            await self._send()
+            if await self._send() is False:
+                return False
         except StorageError as error:
             if sent_at > self._answered_at:
                 self._failed(error)

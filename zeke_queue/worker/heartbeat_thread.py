@@ -88,13 +88,15 @@ class HeartbeatThread(Part):
             await end(sending)
             await self._connection.close()
 
-    async def _send(self) -> None:
+    async def _send(self) -> bool:
+        """Send one heartbeat; return False at once if the worker's loop is blocked for too long."""
         sent = self._state.sent(self._clock.monotonic())
         if self._is_loop_blocked(sent.at):
-            return
+            return False
         answer = await self._connection.heartbeat(self._info)
         self._renew(sent.at)
         self._post("answer", lambda: self._answered(answer, sent))
+        return True
 
     def _is_loop_blocked(self, now: float) -> bool:
         """Return whether the worker's loop has taken no report for too long, and log it once."""
