@@ -16,7 +16,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.storages import STORAGES
-from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.core.timeouts import LOCK_SECONDS, LOCKS_TRIED
 from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import Completed, Extended, Failed, Released, RowState, Settled, Waiting
 from zeke_queue.storage import Storage
@@ -195,6 +195,25 @@ async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Drive
         assert settled == ({other.id, ended.id}, {slotted.id})
     assert (await jobs.look(slotted.id)).row_state is RowState.ACTIVE
     assert await settle(jobs, Released(slotted.id, 1)) == ({slotted.id}, set())
+
+
+async def test_many_locked_jobs_keep_no_free_one_from_being_stored(storage: Storage, jobs: Driver) -> None:
+    key = "__pgboss__singleton_queue"
+    number = LOCKS_TRIED + 2
+    slotted = [await jobs.running(f"queue-{n}", singleton_key=key) for n in range(number)]
+    parents = [await jobs.running(f"parents-{n}") for n in range(number)]
+    children = [await jobs.insert_child(parent) for parent in parents]
+    free, last = slotted.pop().id, parents[-1].id
+    assert free == max(free, *(job.id for job in slotted))
+    async with rolled_back(storage) as transaction:
+        for job in slotted:
+            await jobs.send(job.name, within=transaction, singleton_key=key)
+        await transaction.cancel(children[:-1])
+        settled = await settle(jobs, *(Released(job.id, 1) for job in slotted), Released(free, 1))
+        assert settled == ({free}, {job.id for job in slotted})
+        waiting = [Waiting(parent.id, 1, child) for parent, child in zip(parents, children, strict=True)]
+        done = await soon(storage.suspend(waiting, skip_locked=True))
+        assert done == ({last}, {}, {parent.id for parent in parents} - {last})
 
 
 async def test_settlement_that_skips_locked_jobs_resumes_the_parent_unless_it_is_locked(

@@ -240,6 +240,39 @@ EDGES: Final[tuple[Tested, ...]] = (
         "tests/postgres/test_retention.py",
     ),
     tested(
+        "many-locked-slots-keep-free-jobs",
+        "zeke_queue.storage.postgres.verbs",
+        "                    await self.wait_briefly(tried)\n",
+        "                    if tried == LOCKS_TRIED:\n                        break\n",
+        "A finished job is not stored while ten before it wait for locked slots, and runs again.",
+        "tests/conformance/test_locks.py",
+        "-k",
+        "many_locked",
+    ),
+    tested(
+        "many-locked-children-keep-free-jobs",
+        "zeke_queue.storage.postgres.store",
+        "            tried = len(locked) if skip_locked else None\n",
+        "            tried = len(locked) if skip_locked else None\n"
+        "            if len(locked) >= 10:\n"
+        "                locked.add(one.id)\n"
+        "                continue\n",
+        "A job does not begin to wait for its child while ten before it wait for locked ones.",
+        "tests/conformance/test_locks.py",
+        "-k",
+        "many_locked",
+    ),
+    tested(
+        "many-locks-awaited-in-full",
+        "zeke_queue.storage.postgres.verbs",
+        "if tried < LOCKS_TRIED else LEAST_LOCK_SECONDS",
+        "",
+        "A settlement beside many locked slots takes minutes.",
+        "tests/postgres/test_cut_statements.py",
+        "-k",
+        "many_locks",
+    ),
+    tested(
         "slow-batches-not-remembered",
         "zeke_queue.storage.postgres.retention",
         "            self._size.halve(size)\n",

@@ -10,6 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each_async
+from zeke_queue.core.timeouts import LOCKS_TRIED
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.postgres import PostgresStorage
 
@@ -47,6 +48,16 @@ async def test_cancelled_statement_is_a_temporary_failure(jobs: Sender, dsn: str
         other.rollback()
     (sent,) = await jobs.send(1)
     assert [job.id for job in await jobs.claim(1)] == [sent]
+
+
+async def test_settlement_beside_many_locks_waits_hardly_for_the_rest(storage: PostgresStorage) -> None:
+    waits: list[str] = []
+    async with storage.transaction(own=True) as transaction:
+        for tried in (LOCKS_TRIED - 1, LOCKS_TRIED):
+            await transaction.wait_briefly(tried)
+            cursor = await transaction.connection.execute("show lock_timeout")
+            waits += [wait for (wait,) in await cursor.fetchall()]
+    assert waits == ["100ms", "1ms"]
 
 
 async def test_timeout_set_by_the_application_raises_its_own_error(storage: PostgresStorage) -> None:

@@ -17,7 +17,10 @@ BRIEF_LOCK_SECONDS: Final = 0.1
 """Seconds that a settlement which skips locked jobs waits for a slot or a child of one job at most."""
 
 LOCKS_TRIED: Final = 10
-"""Maximum failed waits of such a settlement; it leaves the rest to the next settlement."""
+"""Failed waits of such a settlement after which it waits ``LEAST_LOCK_SECONDS`` for each of the others."""
+
+LEAST_LOCK_SECONDS: Final = 0.001
+"""Postgres's shortest limit: long enough for what is not locked, so that every such job is settled."""
 
 TICK_LOCK_SECONDS: Final = 0.2
 """Seconds that a transaction which serves ticks waits for a lock at most, since it delays other schedules."""
@@ -26,7 +29,10 @@ STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
 SLOW_MAX: Final = 3
-"""Rows or schedules over that limit after which a sweep stops, since then the server is slow, not they."""
+"""Rows or schedules in a row over that limit after which a sweep stops, since then the server is slow.
+
+Retention and the rescue try one more row first, the last one, so that slow rows do not stop it for good.
+"""
 
 SILENCE_SECONDS: Final = 30.0
 """Seconds beyond the limit of a statement after which a connection is given up whose server does not answer.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from zeke_queue.core.names import schema_name
-from zeke_queue.core.timeouts import LOCKS_TRIED, READ_SECONDS
+from zeke_queue.core.timeouts import READ_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import Settled, Suspensions
@@ -185,10 +185,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         done = Suspensions(set(), {})
         locked: set[UUID] = set()
         for one in sorted(waiting):
-            if len(locked) >= LOCKS_TRIED:
-                locked.add(one.id)
-                continue
-            suspend = partial(PostgresVerbs.suspend_one, waiting=one, briefly=skip_locked)
+            tried = len(locked) if skip_locked else None
+            suspend = partial(PostgresVerbs.suspend_one, waiting=one, tried=tried)
             try:
                 with value_errors_only():
                     single = await self._in_transaction(suspend)

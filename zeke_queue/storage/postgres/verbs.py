@@ -9,7 +9,7 @@ from psycopg.errors import UniqueViolation
 
 from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.options import INT4_MAX
-from zeke_queue.core.timeouts import BRIEF_LOCK_SECONDS, LOCKS_TRIED
+from zeke_queue.core.timeouts import BRIEF_LOCK_SECONDS, LEAST_LOCK_SECONDS, LOCKS_TRIED
 from zeke_queue.errors import LeaseLostError, LockTimeoutError
 from zeke_queue.model import Settled, Suspensions
 from zeke_queue.storage.postgres import rows
@@ -162,20 +162,20 @@ class PostgresVerbs:
             tried = 0
             for single in returning.one_by_one():
                 try:
-                    if tried < LOCKS_TRIED:
-                        changed |= await self._settle_one(single)
-                        continue
+                    changed |= await self._settle_one(single)
                 except LockTimeoutError:
+                    locked.add(single.rows[0][0])
                     tried += 1
-                locked.add(single.rows[0][0])
+                    await self.wait_briefly(tried)
         rest = outcomes.only({row[0] for row in outcomes.rows} - changed - locked)
         if repeated and rest.rows:
             changed |= await self._woken_for(await self._runner.run("settled_before", rest.parameters()))
         return Settled(changed, locked)
 
-    async def wait_briefly(self) -> None:
-        """Limit this transaction's waits for locks."""
-        await self._runner.run("lock_wait", {"milliseconds": str(round(BRIEF_LOCK_SECONDS * 1000))})
+    async def wait_briefly(self, tried: int = 0) -> None:
+        """Limit this transaction's waits for locks, more after ``LOCKS_TRIED`` that have failed."""
+        seconds = BRIEF_LOCK_SECONDS if tried < LOCKS_TRIED else LEAST_LOCK_SECONDS
+        await self._runner.run("lock_wait", {"milliseconds": str(round(seconds * 1000))})
 
     async def _settle_one(self, single: Outcomes) -> set[UUID]:
         other: UUID | None = None
@@ -248,10 +248,14 @@ class PostgresVerbs:
             await self._runner.run("await", {"id": inserted})
         return inserted
 
-    async def suspend_one(self, waiting: Waiting, *, briefly: bool) -> Suspensions:
-        """Suspend a job until another one has ended, in a transaction; lock the parent before its child."""
-        if briefly:
-            await self.wait_briefly()
+    async def suspend_one(self, waiting: Waiting, tried: int | None = None) -> Suspensions:
+        """Suspend a job until another one has ended, in a transaction; lock the parent before its child.
+
+        Args:
+            tried: how many waits have failed before, to wait only briefly for locks.
+        """
+        if tried is not None:
+            await self.wait_briefly(tried)
         if not await self._lock_attempt(waiting.id, waiting.attempt):
             return Suspensions(set(), {})
         locked = await self._runner.run("lock_jobs", {"ids": [waiting.child]})
