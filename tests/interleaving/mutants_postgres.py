@@ -284,8 +284,8 @@ MUTANTS: Final = (
     Mutant(
         "a table's lock is taken for bad rows",
         "retention.py",
-        "                    moved += await self.move(rest[-1:])\n",
-        "                    pass\n",
+        "is_probed = True\n                    moved += await self._probe(rest[-1:], error)\n",
+        "is_probed = True\n",
         ("tests/postgres/test_retention.py",),
     ),
     Mutant(

@@ -139,6 +139,19 @@ async def test_row_that_takes_too_long_is_kept_and_the_others_are_archived(
     assert await storage.archive(-1, 8) == 8 - (SLOW_MAX - 1)
 
 
+async def test_many_slow_rows_do_not_stop_those_behind_them(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    ids = await ended(jobs, SLOW_MAX + 4)
+    sql.execute(SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0"))
+    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX + 1]])
+    # In a row, and with another between them.
+    assert await storage.archive(-1, 100) == 3
+    await ended(jobs, 1)
+    sql.execute("update pgboss.job set priority = 7 - priority")
+    assert await storage.archive(-1, 100) == SLOW_MAX + 1
+
+
 async def test_server_that_is_too_slow_for_every_row_fails_the_sweep_visibly(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
@@ -221,6 +234,21 @@ async def test_row_that_another_table_locks_is_kept_and_the_others_are_archived(
         with psycopg.connect(dsn) as other:
             other.execute("select from ledger for update")
             assert await storage.archive(-1, 9) == 8
+
+
+async def test_bad_last_row_does_not_keep_the_others_of_a_locked_one(
+    dsn: str, jobs: Sender, sql: Connection
+) -> None:
+    ids = [job_id for _ in range(9) for job_id in await ended(jobs, 1)]
+    sql.execute(LEDGER.replace("(id)", "(id) on delete cascade"))
+    sql.execute("insert into ledger values (%s)", [ids[0]])
+    sql.execute(REFUSAL.replace("pgboss.archive", "pgboss.job").replace("priority > 0", "priority = 7"))
+    sql.execute("update pgboss.job set priority = 7 where id = %s", [ids[-1]])
+    hurried = make_conninfo(dsn, options="-c lock_timeout=20")
+    async with PostgresStorage.open(hurried, listen=False) as storage:
+        with psycopg.connect(dsn) as other:
+            other.execute("select from ledger for update")
+            assert await storage.archive(-1, 9) == 7
 
 
 def maintenance(storage: PostgresStorage, **options: Any) -> Maintenance:

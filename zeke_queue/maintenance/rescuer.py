@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import failure, retry
+from zeke_queue.core.halves import halve
 from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, is_outage
 from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
@@ -42,7 +43,6 @@ class Rescuer:
         self._storage = storage
         self._clock = clock
         self._draws = entropy.stream("retry")
-        self._slow = 0
         self._log = get_logger()
 
     async def rescue(self, batch: int, stuck: set[UUID]) -> tuple[int, Sequence[ExpiredJob]]:
@@ -70,11 +70,11 @@ class Rescuer:
             if not failures or is_outage(error):
                 raise
             self._log.warning("rescue_retried_singly", jobs=len(failures), error=str(error))
-            self._slow = 0
-            changed = await self._settle_in_parts(failures, stuck)
-        for job, verdict in zip(found, failures, strict=True):
-            if job.id in changed:
-                self._report(job, verdict)
+            await self._settle_in_parts(failures, changed, stuck)
+        finally:
+            for job, verdict in zip(found, failures, strict=False):
+                if job.id in changed:
+                    self._report(job, verdict)
         return len(found), [job for job in found if job.id in changed]
 
     async def _overdue(self, transaction: Transaction, limit: int) -> list[ExpiredJob]:
@@ -108,36 +108,46 @@ class Rescuer:
             )
         return Failed(job.id, job.attempt, None if wait is None else max(0.0, wait), error, final)
 
-    async def _settle_in_parts(self, failures: Sequence[Failed], stuck: set[UUID]) -> set[UUID]:
+    async def _settle_in_parts(
+        self, failures: Sequence[Failed], changed: set[UUID], stuck: set[UUID]
+    ) -> None:
         """Settle the rows that can be, by halves; report rows that can't and add them to ``stuck``.
 
         Their locks ended with the failed transaction. A settlement names the attempt, so jobs that were
-        claimed or settled meanwhile are not changed.
+        claimed or settled meanwhile are not changed. After ``SLOW_MAX`` slow rows in a row the last row is
+        tried: if it is slow too, or there is none, the server is slow, and this ends.
         """
-        try:
-            changed, locked = await self._storage.settle_unlocked(failed=failures)
-        except Exception as error:
-            self._slow += isinstance(error, StatementTimeoutError) and len(failures) == 1
-            if is_outage(error) or self._slow == SLOW_MAX:
-                raise
-            if len(failures) == 1:
-                (one,) = failures
-                if isinstance(error, LockTimeoutError | StatementTimeoutError):
-                    self._log.warning("rescue_postponed", jobId=str(one.id), error=str(error))
-                else:
-                    self._log.error("rescue_failed", jobId=str(one.id), error=str(error), exc_info=error)
-                stuck.add(one.id)
-                return set()
+        parts: list[Sequence[Failed]] = [failures]
+        slow = 0
+        while parts:
+            part = parts.pop()
+            try:
+                settled, locked = await self._storage.settle_unlocked(failed=part)
+            except Exception as error:
+                if is_outage(error):
+                    raise
+                if halve(parts, part):
+                    continue
+                slow = slow + 1 if isinstance(error, StatementTimeoutError) else 0
+                if slow > SLOW_MAX or (slow == SLOW_MAX and not parts):
+                    raise
+                if slow == SLOW_MAX:
+                    far = parts[0]
+                    parts = [*([far[:-1]] if len(far) > 1 else []), *parts[1:], far[-1:]]
+                self._skip(part[0].id, error, stuck)
+            else:
+                slow = 0
+                changed |= settled
+                for job_id in sorted(locked):
+                    self._skip(job_id, LockTimeoutError.of("the settlement skipped it"), stuck)
+
+    def _skip(self, job_id: UUID, error: Exception, stuck: set[UUID]) -> None:
+        """Report a job that can't be settled now, and add it to ``stuck``."""
+        if isinstance(error, LockTimeoutError | StatementTimeoutError):
+            self._log.warning("rescue_postponed", jobId=str(job_id), error=str(error))
         else:
-            for job_id in sorted(locked):
-                self._log.warning(
-                    "rescue_postponed", jobId=str(job_id), error="another transaction keeps its row locked"
-                )
-            stuck |= locked
-            return changed
-        half = len(failures) // 2
-        first = await self._settle_in_parts(failures[:half], stuck)
-        return first | await self._settle_in_parts(failures[half:], stuck)
+            self._log.error("rescue_failed", jobId=str(job_id), error=str(error), exc_info=error)
+        stuck.add(job_id)
 
     def _report(self, job: ExpiredJob, verdict: Failed) -> None:
         self._log.warning(

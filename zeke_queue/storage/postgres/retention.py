@@ -97,7 +97,6 @@ class _Batch:
         self._limit = limit
         self._size = size
         self._bad = 0
-        self._slow = 0
 
     async def ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
@@ -114,9 +113,11 @@ class _Batch:
     async def move_in_parts(self, ids: Sequence[UUID]) -> int:
         """Move the rows that can be, by halves; report and skip rows that can't.
 
-        A part that takes too long is halved too, and those after it are no larger.
+        A part that takes too long is halved too, and those after it are no larger. At the first lock, and
+        after ``SLOW_MAX`` slow rows in a row, the last row is tried: if it fails in the same way, the table
+        or the server is the reason, and no row is.
         """
-        moved, parts, most, is_probed = 0, 0, self._limit, False
+        moved, parts, slow, most, is_probed = 0, 0, 0, self._limit, False
         rest = list(ids)
         while rest and (parts < PARTS or self._size.of(self._limit) == self._limit):
             part = rest[: min(most, self._size.of(self._limit))]
@@ -126,18 +127,35 @@ class _Batch:
                 self.note(error, len(part))
                 if isinstance(error, LockTimeoutError) and not is_probed:
                     is_probed = True
-                    # If the last row can't be moved either, the table is locked, and no row is bad.
-                    moved += await self.move(rest[-1:])
+                    moved += await self._probe(rest[-1:], error)
                 most = len(part) // 2
                 if most == 0:
+                    slow = slow + 1 if isinstance(error, StatementTimeoutError) else 0
+                    if slow == SLOW_MAX:
+                        slow = 0
+                        moved += await self._probe(rest[-1:], error)
                     self._skip(part[0], error)
                     most = self._limit
                     rest = rest[1:]
             else:
+                slow = 0
                 parts += 1
                 self._size.succeed(self._limit)
                 rest = rest[len(part) :]
         return moved
+
+    async def _probe(self, last: Sequence[UUID], error: Exception) -> int:
+        """Move the last row, and return how many were moved.
+
+        Raises:
+            Exception: that row's, if it is of the same kind as ``error``.
+        """
+        try:
+            return await self.move(last)
+        except type(error):
+            raise
+        except _FAILED:
+            return 0
 
     def note(self, error: Exception, size: int) -> None:
         """Make the following batches smaller if the server was too slow for one of this size."""
@@ -148,7 +166,6 @@ class _Batch:
     def _skip(self, job_id: UUID, error: Exception) -> None:
         """Report a row, or raise the error if it is not caused by the rows."""
         self._bad += 1
-        self._slow += isinstance(error, StatementTimeoutError)
-        if self._bad > BAD_ROWS or self._slow == SLOW_MAX:
+        if self._bad > BAD_ROWS:
             raise error
         get_logger().error(f"{self._name}_row_failed", jobId=str(job_id), error=str(error).strip())
