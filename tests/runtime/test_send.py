@@ -312,6 +312,28 @@ async def test_send_that_the_database_has_given_up_is_not_repeated(clock: Frozen
     await check_each_async([(LockTimeoutError,), (StatementTimeoutError,)], check)
 
 
+async def test_lock_met_after_a_lost_answer_does_not_say_that_nothing_was_inserted(
+    clock: FrozenClock,
+) -> None:
+    """A caller who sends again under another id would double the job."""
+
+    async def check(error: type[StorageUnavailableError]) -> None:
+        answers: list[Exception] = [StorageUnavailableError("the connection broke"), error("locked")]
+
+        def refuse(call: Call) -> None:
+            if call.verb == "insert":
+                raise answers.pop(0)
+
+        intercepted = Intercepted(clock)
+        intercepted.before = refuse
+        with pytest.raises(StorageUnavailableError, match="the connection broke") as caught:
+            await Queue(mail_catalog(), intercepted.storage, clock=RecordingClock(clock)).send("clean")
+        assert isinstance(caught.value.__cause__, error)
+        assert answers == []
+
+    await check_each_async([(LockTimeoutError,), (StatementTimeoutError,)], check)
+
+
 async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn) -> None:
     catalog = Catalog(defaults=JobOptions(debounce=60))
 

@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from zeke_queue.errors import (
-    JobConflictError,
-    LockTimeoutError,
-    StatementTimeoutError,
-    StorageUnavailableError,
-)
+from zeke_queue.errors import JobConflictError, StorageUnavailableError, is_outage
 from zeke_queue.task.prepare import second_tries
 from zeke_queue.task.run import Run
 
@@ -101,16 +96,27 @@ class IntoStorage:
         self._attempt = attempt
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
-        """Insert jobs, in up to three tries."""
-        for wait in INSERT_WAITS:
+        """Insert jobs, in up to three tries.
+
+        Raises:
+            LockTimeoutError, StatementTimeoutError: the first try was answered: nothing was inserted.
+            StorageUnavailableError: a try had no answer, so it may have inserted the jobs.
+        """
+        waits = iter(INSERT_WAITS)
+        unanswered: StorageUnavailableError | None = None
+        while True:
             try:
                 return await self._try(jobs)
-            except (LockTimeoutError, StatementTimeoutError):
-                raise  # an answer: nothing has changed, and the caller has waited for as long as it may
-            except StorageUnavailableError:
+            except StorageUnavailableError as error:
+                if not is_outage(error):  # the caller has waited for as long as it may
+                    if unanswered is None:
+                        raise
+                    raise unanswered from error
+                if (wait := next(waits, None)) is None:
+                    raise
+                unanswered = error
                 await self._parts.clock.sleep(wait)
                 jobs = [replace(job, fresh=False) for job in jobs]  # it may exist already
-        return await self._try(jobs)
 
     async def _try(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         storage = self._parts.storage
