@@ -291,6 +291,16 @@ EDGES: Final[tuple[Tested, ...]] = (
         "lost_answer",
     ),
     tested(
+        "scrape-outlives-the-application",
+        "zeke_queue.web.app",
+        "    await metrics.close()\n",
+        "",
+        "A scrape goes on with connections that were closed.",
+        "tests/web/test_search_budget.py",
+        "-k",
+        "scrape_under_way",
+    ),
+    tested(
         "many-locked-slots-keep-free-jobs",
         "zeke_queue.storage.postgres.verbs",
         "                    await self.wait_briefly(tried)\n",

@@ -21,7 +21,7 @@ from zeke_queue.errors import ReadTimeoutError
 from zeke_queue.model import JobPage, JobQuery
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
-from zeke_queue.web import WebSettings, search_budget
+from zeke_queue.web import WebSettings, close_app, search_budget
 from zeke_queue.web.api import Api
 from zeke_queue.web.errors import ApiError
 from zeke_queue.web.search_budget import SearchBudget
@@ -151,6 +151,28 @@ async def test_scrapes_need_no_place_and_share_one_read(
     assert {one.status_code for one in answers} == {200}
     assert all('zeke_jobs{queue="mail"' in one.text for one in answers)
     assert counted == 1
+
+
+async def test_scrape_under_way_ends_with_the_application(
+    call: Web, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would go on with connections that are closed next."""
+    begun, ended = asyncio.Event(), False
+
+    async def endless() -> Any:
+        nonlocal ended
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended = True
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", endless)
+    scrape = asyncio.ensure_future(call("GET", "/metrics"))
+    await soon(begun.wait())
+    await close_app(app)
+    assert ended
+    assert (await soon(scrape)).status_code == 503
 
 
 async def test_scrape_leaves_out_what_takes_too_long(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:

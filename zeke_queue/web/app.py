@@ -112,9 +112,11 @@ def create_app(
 
 
 async def close_app(app: FastAPI) -> None:
-    """End all open streams, so that a server can stop; call it before closing the queue."""
+    """End all open streams and reads, so that a server can stop; call it before closing the queue."""
     parts: Api = app.state.zeke
+    metrics: Metrics = app.state.metrics
     await parts.live.close()
+    await metrics.close()
     if (dashboard := getattr(app.state, "dashboard", None)) is not None:
         await dashboard.close()
 

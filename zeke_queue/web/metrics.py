@@ -13,8 +13,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from zeke_queue.errors import ReadTimeoutError
-from zeke_queue.system.waiting import start_detached
+from zeke_queue.errors import ReadTimeoutError, StorageUnavailableError
+from zeke_queue.system.waiting import end, start_detached
 from zeke_queue.web.inspect import all_workers, described
 
 if TYPE_CHECKING:
@@ -48,7 +48,18 @@ class Metrics:
         """Return all metrics in Prometheus's text format; without those that take too long to count."""
         if self._reading is None or self._reading.done():
             self._reading = start_detached(self._read())
-        return await asyncio.shield(self._reading)
+        reading = self._reading
+        try:
+            return await asyncio.shield(reading)
+        except asyncio.CancelledError:
+            if not reading.cancelled():
+                raise
+            raise StorageUnavailableError("The server stops; repeat the request") from None
+
+    async def close(self) -> None:
+        """End the read under way, since it uses connections that the caller closes next."""
+        if self._reading is not None:
+            await end(self._reading)
 
     async def _read(self) -> bytes:
         streams = self._parts.live.open_streams
