@@ -38,7 +38,7 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "                self._last = self._loop.time()\n"
         "                state.settled([job for job in batch if job not in state.deferred], 0.0)\n",
         "The number of outcomes that wait becomes too small, so that a worker takes jobs without a limit.",
-        "tests/runtime/test_settle_loop.py::test_job_stored_beside_its_batch_is_counted_once",
+        "tests/runtime/test_settle_loop.py::test_refused_outcome_of_a_locked_job_is_counted_once",
     ),
     tested(
         "locked-outcomes-in-line-one-by-one",
@@ -76,8 +76,8 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "locked-outcomes-given-up-at-the-end",
         "zeke_queue.worker.settle_loop",
-        "        left, waits = [*state.deferred], self._waits_at_end\n",
-        "        left, waits = [], False\n",
+        "        left = [*state.deferred]\n",
+        "        left = []\n",
         "A worker that ends does not try to store the outcomes of locked jobs once more.",
         "tests/runtime/test_settle_loop.py::test_loop_that_closes_tries_locked_jobs_once_more",
     ),
@@ -102,10 +102,45 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "worker-waits-for-a-locked-job-without-end",
         "zeke_queue.worker.settle_loop",
-        "            left, waits = left[BATCH_MAX:], False\n",
+        "            left = left[BATCH_MAX:]\n",
         "            left = [*state.deferred]\n            await self._clock.sleep(0.1)\n",
         "A worker that ends while a row is locked stays registered until its lease ends.",
         "tests/runtime/test_shutdown.py::test_worker_that_ends_waits_for_a_locked_job_only_a_moment",
+    ),
+    tested(
+        "refused-outcomes-stored-one-by-one",
+        "zeke_queue.worker.settle_loop",
+        "                return await self._store_refused(batch[0], error)\n"
+        "            failed.append(error)\n",
+        "                return await self._store_refused(batch[0], error)\n"
+        "            for job in batch:\n"
+        "                await self._store([job], repeated=True)\n",
+        "One refused outcome costs a statement for each outcome of its batch, and all others wait for these.",
+        "tests/runtime/test_settle_loop.py::test_refused_outcome_is_found_by_halves_while_others_are_stored",
+    ),
+    tested(
+        "refused-outcomes-end-the-search",
+        "zeke_queue.worker.settle_loop",
+        "                failures += isinstance(error, StorageError)\n",
+        "                failures += 1\n",
+        "A worker that ends drops outcomes, if many others of their batch are refused.",
+        "tests/runtime/test_settle_loop.py::test_outcomes_refused_at_the_end_are_all_replaced",
+    ),
+    tested(
+        "outcomes-behind-refused-heartbeats-at-the-end",
+        "zeke_queue.worker.lifecycle",
+        "            await self.settle.finish()\n",
+        '            await self.settle.finish() if name == "claim" else None\n',
+        "A worker that ends stores no outcome while its heartbeats are refused, and its jobs run again.",
+        "tests/runtime/test_shutdown.py::test_outcomes_are_stored_at_the_end_although_heartbeats_are_refused",
+    ),
+    tested(
+        "outcomes-given-up-in-silence",
+        "zeke_queue.worker.lifecycle",
+        "            self.settle.report_left()\n",
+        "",
+        "A worker that ends during an outage does not say which outcomes are lost.",
+        "tests/runtime/test_shutdown.py::test_worker_that_ends_names_what_it_could_not_store",
     ),
     tested(
         "new-limit-stored-late",

@@ -237,8 +237,8 @@ MUTANTS = (
     Mutant(
         "goodbye-before-settling",
         LIFECYCLE,
-        "            await asyncio.wait(storing)\n",
-        "            pass\n",
+        "                await asyncio.wait([parts[name]])\n",
+        "                pass\n",
         "A worker leaves before it has settled, and its finished jobs run again.",
         where=("unique",),
     ),

@@ -232,7 +232,9 @@ async def test_outcome_is_given_up_only_for_an_error_in_its_values(troubled: Buf
     storage, state = troubled.storage, troubled.state
     storage.errors = {ONE: SerializationError("a value"), TWO: StatementFailedError("out of luck")}
     troubled.add(4)
-    await until(lambda: set(storage.outcomes) == {ONE, THREE, FOUR})
+    await until(lambda: not state.outcomes)
+    stored = {ONE, THREE, FOUR}
+    assert await advance_until(lambda: set(storage.outcomes) == stored, troubled.clock, 0.05) <= FIRST_PAUSE
     assert type(storage.outcomes[ONE]) is Failed
     assert "a value" in storage.outcomes[ONE].output
     await advance_until(lambda: len(storage.calls) > 30, troubled.clock, 0.1)
@@ -286,7 +288,33 @@ async def _break_all(troubled: Buffer) -> None:
     assert state.load().backlog == 0
 
 
-async def test_job_stored_beside_its_batch_is_counted_once(troubled: Buffer) -> None:
+async def test_refused_outcome_is_found_by_halves_while_others_are_stored(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.errors = {UUID(int=70): SerializationError("a value"), UUID(int=200): StatementFailedError("odd")}
+    troubled.add(200)
+    await until(lambda: len(state.deferred) == 200)
+    storage.held = {UUID(int=69): asyncio.Event()}  # the search takes long
+    assert await advance_until(lambda: len(storage.calls) > 1, troubled.clock, 0.05) <= FIRST_PAUSE
+    troubled.add(1)
+    await until(lambda: UUID(int=201) in storage.outcomes)
+    storage.held.popitem()[1].set()
+    await until(lambda: len(state.jobs) == 1)
+    assert type(storage.outcomes[UUID(int=70)]) is Failed
+    assert len(storage.calls) < 40
+
+
+async def test_outcomes_refused_at_the_end_are_all_replaced() -> None:
+    made = Buffer(Troubled())
+    made.storage.errors = {UUID(int=n): SerializationError("a value") for n in range(1, 61)}
+    made.add(70)
+    made.loop.close()
+    await made.loop.run()
+    await made.loop.finish()
+    refused = [one.int for one, outcome in made.storage.outcomes.items() if type(outcome) is Failed]
+    assert (len(made.storage.outcomes), sorted(refused)) == (70, [*range(1, 61)])
+
+
+async def test_refused_outcome_of_a_locked_job_is_counted_once(troubled: Buffer) -> None:
     storage, state = troubled.storage, troubled.state
     storage.locked = {ONE}
     troubled.add(1)
@@ -294,11 +322,15 @@ async def test_job_stored_beside_its_batch_is_counted_once(troubled: Buffer) -> 
     storage.errors, storage.held = {TWO: SerializationError("a value")}, {THREE: asyncio.Event()}
     storage.locked = {ONE, TWO}
     troubled.add(2)
-    await until(lambda: len(state.deferred) == 2)
+    await until(lambda: len(state.deferred) == 3)
+    troubled.add(1)
+    await until(lambda: FOUR in storage.outcomes)
+    assert state.load().backlog == 3
+    storage.held.popitem()[1].set()
+    await advance_until(lambda: THREE in storage.outcomes, troubled.clock, 0.1)
+    await until(lambda: state.load().backlog == 2)
     storage.locked = {ONE}
     await advance_until(lambda: TWO in storage.outcomes, troubled.clock, 0.1)
-    assert state.load().backlog == 2
-    storage.held.popitem()[1].set()
     await until(lambda: len(state.jobs) == 1)
     assert state.load().backlog == 1
 
@@ -320,6 +352,7 @@ async def test_loop_that_closes_tries_locked_jobs_once_more() -> None:
         await made.loop.finish()
         assert set(made.storage.outcomes) == ({ONE, THREE} if unlocked else {THREE})
         assert made.storage.calls == [({THREE}, True), ({ONE, TWO}, False), ({ONE, TWO}, True)]
+        made.loop.report_left()
         assert lines.messages.count("settlements_given_up") == 1
         await made.loop.run()  # does nothing
 

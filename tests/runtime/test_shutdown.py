@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable
 from functools import partial
+from io import StringIO
 from typing import Any
 from uuid import UUID
 
@@ -288,6 +290,31 @@ async def test_jobs_that_only_the_storage_knows_are_released_at_the_end(place: P
     jobs = [await place.job(job_id) for job_id in (brought, unknown)]
     assert [(job.row_state, job.retry_count, job.history) for job in jobs] == [(CREATED, 0, ())] * 2
     assert await place.storage.workers() == []
+
+
+async def test_outcomes_are_stored_at_the_end_although_heartbeats_are_refused(place: Place) -> None:
+    """The claim loop repeats them, to find jobs that only the storage knows, for as long as it may."""
+    slow, worker, running, job_id = await begun(place, ignores_cancel=True, shutdown_timeout=0)
+    place.storage.cut["heartbeat"] = "before"
+    worker.stop()
+    place.keep_advancing()
+    await running
+    slow.go.set()
+    await turns()
+    job = await place.job(job_id)
+    assert (worker.stuck, job.row_state, job.retry_count) == (1, CREATED, 0)
+
+
+async def test_worker_that_ends_names_what_it_could_not_store(place: Place) -> None:
+    with logged(stream := StringIO()):
+        slow, worker, running, job_id = await begun(place)
+        place.storage.cut_all()
+        slow.go.set()
+        worker.stop()
+        place.keep_advancing()
+        await running
+    (line,) = [line for line in stream.getvalue().splitlines() if "settlements_given_up" in line]
+    assert json.loads(line)["jobIds"] == [str(job_id)]
 
 
 async def test_worker_ends_while_the_storage_is_unavailable(place: Place) -> None:

@@ -1,14 +1,15 @@
 """What the catalog declares, stored when a worker starts, or later if a row is locked.
 
 Another session may keep the row of a queue or a schedule locked. The worker then starts with the stored
-definition, and retries until the declared one is stored. But it waits until the limit of a new queue is
-stored: until then nothing would limit that queue.
+definition, in which a queue may have no limit yet, and retries until the declared one is stored. Queues that
+have no row are stored before it starts; only another worker that just stores the same ones delays that.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zeke_queue.core.halves import halve
 from zeke_queue.errors import LockTimeoutError, StorageError
 from zeke_queue.model import QueueSettings, Schedule
 from zeke_queue.system import logging as log
@@ -72,23 +73,20 @@ class Declaration:
         await Waiter().wait()
 
     async def _store_rest(self, rest: Sequence[Declared]) -> list[Declared]:
-        """Store as much as possible, and return the rest: batches with a locked row are halved."""
+        """Store as much as possible, and return the rest: parts with a locked row are halved."""
         left: list[Declared] = []
-        batches: list[Sequence[Declared]] = [rest]
-        while batches:
-            batch = batches.pop()
+        parts = [rest]
+        while parts:
+            part = parts.pop()
             try:
                 await self._parts.storage.declare(
-                    [one for one in batch if isinstance(one, QueueSettings)],
-                    [one for one in batch if isinstance(one, Schedule)],
+                    [one for one in part if isinstance(one, QueueSettings)],
+                    [one for one in part if isinstance(one, Schedule)],
                 )
             except LockTimeoutError:
-                if len(batch) == 1:
-                    left += batch
-                else:
-                    middle = len(batch) // 2
-                    batches += [batch[middle:], batch[:middle]]
+                if not halve(parts, part):
+                    left += part
             except StorageError as error:
                 log_refusal("declare", error)
-                return [*left, *batch, *(one for other in batches for one in other)]
+                return [*left, *part, *(one for other in parts for one in other)]
         return left

@@ -126,6 +126,7 @@ class Lifecycle:
             finish = self._running["finish"]
             if finish.done() and not finish.cancelled():
                 finish.result()
+            self.settle.report_left()
             stuck = self.shutdown.stuck
             log.get_logger().info("worker_stopped", workerId=str(self.shared.info.id), stuck=stuck)
         finally:
@@ -165,9 +166,11 @@ class Lifecycle:
         if self.duties is not None:
             self.duties.stop()
         parts = self._running
-        if storing := [parts[name] for name in ("settle", "claim") if name in parts]:
-            await asyncio.wait(storing)
-        await self.settle.finish()
+        for name in ("settle", "claim"):
+            if name in parts:
+                await asyncio.wait([parts[name]])
+            # Claims repeat refused heartbeats without a limit, so what is done is stored before they end.
+            await self.settle.finish()
         await self.progress_writer.flush()
         # A heartbeat that arrives after the deregistration would register the worker again.
         await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))

@@ -8,7 +8,8 @@ has the job, and saves the work otherwise.
 
 An outcome whose row another transaction keeps locked, or which the database fails to store for a reason
 that is not in its values, is deferred and retried for as long as the worker runs, beside the others and on
-a connection of its own. One that is refused because of its own values is replaced by a failure.
+a connection of its own. So are the outcomes of a batch of which one is refused because of its own values,
+until that one is found, by halves, and replaced by a failure.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
-from zeke_queue.errors import LockTimeoutError, StatementFailedError, StatementTimeoutError
+from zeke_queue.core.halves import halve
+from zeke_queue.errors import LockTimeoutError, StatementFailedError, StatementTimeoutError, StorageError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
+from zeke_queue.worker.leased_job import SETTLING
 from zeke_queue.worker.loops import Part
 from zeke_queue.worker.storage_health import REPORT_INTERVAL, log_refusal
 
@@ -33,7 +36,6 @@ if TYPE_CHECKING:
 
     from structlog.typing import FilteringBoundLogger
 
-    from zeke_queue.errors import StorageError
     from zeke_queue.model import Suspensions
     from zeke_queue.worker.leased_job import Deferral, LeasedJob, Outcome
     from zeke_queue.worker.loops import Shared
@@ -110,7 +112,7 @@ class SettleLoop(Part):
                 self._retrying = None
 
     async def finish(self) -> None:
-        """Store what ``run`` has left, once it has ended.
+        """Store what ``run`` has left, once it has ended, and what came since an earlier call.
 
         Deferred jobs are tried once more. That waits for their locks as long as one statement does, unless
         an earlier statement has waited since ``close``.
@@ -118,13 +120,18 @@ class SettleLoop(Part):
         state = self._state
         while state.outcomes:
             await self._store(state.batch(BATCH_MAX))
-        left, waits = [*state.deferred], self._waits_at_end
+        left = [*state.deferred]
         while left:
+            waits, self._waits_at_end = self._waits_at_end, False
             await self._search(left[:BATCH_MAX], waits=waits)
-            left, waits = left[BATCH_MAX:], False
-        if state.deferred:
-            ids = [str(job.claimed.id) for job in state.deferred][:SHOWN]
-            self._logger.error("settlements_given_up", jobs=len(state.deferred), jobIds=ids)
+            left = left[BATCH_MAX:]
+
+    def report_left(self) -> None:
+        """Log the jobs whose outcomes were not stored, if any."""
+        left = [job for job in self._state.jobs if job.stage == SETTLING]
+        if left:
+            ids = [str(job.claimed.id) for job in left[:SHOWN]]
+            self._logger.error("settlements_given_up", jobs=len(left), jobIds=ids)
 
     async def _run(self) -> None:
         state = self._state
@@ -153,15 +160,15 @@ class SettleLoop(Part):
 
     async def _store(
         self, batch: Sequence[LeasedJob], *, repeated: bool = False, waits: bool = False
-    ) -> bool:
+    ) -> Exception | None:
         """Store a batch, without a time limit; defer jobs that can't be stored for now.
 
         Returns:
-            False if the database answered that it can store none of them.
+            The error if none of them can be stored together, or one by itself.
         """
         if self._progress_writer.any:
             await self._progress_writer.flush()
-        failed: list[StorageError] = []
+        failed: list[Exception] = []
 
         async def settle(failures: int) -> None:
             try:
@@ -173,28 +180,26 @@ class SettleLoop(Part):
             # A missing right or table is not caused by an outcome, and may be fixed meanwhile.
             await self._health.retry("settle", settle, self._closing)
         except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
-            await self._store_singly(batch, error)
+            if len(batch) == 1:
+                return await self._store_refused(batch[0], error)
+            failed.append(error)
         if failed:
             self._failed(batch, failed[0])
-        return not failed
+            return failed[0]
+        return None
 
-    async def _store_singly(self, batch: Sequence[LeasedJob], error: Exception) -> None:
-        """Settle each job by itself; store a failure in place of each outcome that the storage refuses."""
-        if len(batch) > 1:
-            for job in batch:
-                await self._store([job], repeated=True)
-            return
-        job = batch[0]
+    async def _store_refused(self, job: LeasedJob, error: Exception) -> Exception | None:
+        """Store a failure in place of an outcome that the storage refuses."""
         log_refusal("settle", error)
         if isinstance(job.outcome, Failed) and job.reason == "lost":
             # Its failure is refused too; the deadline will end the job.
-            self._forget(batch)
+            self._forget([job])
             self._state.unknown.leave(job.claimed.id, job.claimed.attempt)
-            return
+            return None
         job.reason = "lost"
         output = error_output(error, while_storing=type(job.outcome).__name__)
         job.outcome = Failed(job.claimed.id, job.claimed.attempt, None, output)
-        await self._store(batch)
+        return await self._store([job])
 
     async def _retry_deferred(self) -> None:
         """Store the outcomes of deferred jobs, until none is left.
@@ -228,14 +233,17 @@ class SettleLoop(Part):
             failures = 0 if new or len(left) < len(tried) else failures + 1
 
     async def _search(self, batch: Sequence[LeasedJob], *, waits: bool = False) -> int:
-        """Store deferred jobs, by halves if they can't be stored together; return how often that failed."""
+        """Store deferred jobs, by halves if they can't be stored together; return how often that failed.
+
+        Refused outcomes do not count: each is found, and replaced.
+        """
         parts, failures = [batch] if batch else [], 0
         while parts and failures < FAILURES_MAX:
             part = parts.pop()
-            if not await self._store(part, repeated=True, waits=waits):
-                failures += 1
-                half = len(part) // 2
-                parts += [part[half:], part[:half]] if half else []
+            error = await self._store(part, repeated=True, waits=waits)
+            if error is not None:
+                failures += isinstance(error, StorageError)
+                halve(parts, part)
             waits = False
         return failures
 
@@ -304,8 +312,8 @@ class SettleLoop(Part):
         self._defer(kept, "locked")
         return [job for job in batch if job.claimed.id not in locked]
 
-    def _failed(self, batch: Sequence[LeasedJob], error: StorageError) -> None:
-        """Defer jobs that the database did not store, for a reason that is not in their values."""
+    def _failed(self, batch: Sequence[LeasedJob], error: Exception) -> None:
+        """Defer jobs that the database did not store."""
         new = [job for job in batch if job not in self._state.deferred]
         if len(batch) == 1:
             now = self._clock.monotonic()
