@@ -30,7 +30,10 @@ READ_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""
 
 STALL_SECONDS: Final = 5.0
-"""Seconds without reading after which a connection may be closed for another one."""
+"""Seconds without reading after which a connection may be closed for another one.
+
+A client counts too that reads so slowly that its kernel takes no further bytes in that time.
+"""
 
 
 class Phase(enum.Enum):

@@ -112,7 +112,7 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
             (notifications,) = await ask("server_info_notify")
             indexes = await ask("server_info_indexes", schema=schema, names=list(COSTLY_INDEXES))
             pooled = await is_pooled(connection)
-            shared = pooled and await is_shared(connection, dsn, in_doubt=False)
+            shared = await is_shared(connection, dsn, in_doubt=False)
     return ServerInfo(
         version=version,
         role=role,
