@@ -363,15 +363,18 @@ async def test_outcomes_are_kept_while_the_storage_refuses_them_all(place: Place
 
 
 async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
-    real = place.storage.real.settle
+    real = place.storage.real
     refused: list[UUID] = []
 
-    async def settle(completed: Any = (), failed: Any = (), released: Any = (), **how: Any) -> Any:
-        if any(isinstance(o, Completed) and o.id in refused for o in completed):
-            raise ValueError("this one the driver can't encode")
-        return await real(completed, failed, released, **how)
+    def refusing(settle: Any) -> Any:
+        async def wrapped(completed: Any = (), failed: Any = (), released: Any = (), **how: Any) -> Any:
+            if any(isinstance(o, Completed) and o.id in refused for o in completed):
+                raise ValueError("this one the driver can't encode")
+            return await settle(completed, failed, released, **how)
 
-    place.storage.real.settle = settle
+        return wrapped
+
+    real.settle, real.settle_unlocked = refusing(real.settle), refusing(real.settle_unlocked)
 
     @place.catalog.task("work", retry_limit=5)
     async def work(n: int) -> int:
@@ -379,6 +382,7 @@ async def test_refused_outcome_does_not_delay_the_others(place: Place) -> None:
 
     sent = [await place.send(work, n) for n in range(5)]
     refused.append(sent[2])
+    place.keep_advancing()
     await place.drain()
     jobs = [await place.job(job_id) for job_id in sent]
     assert [job.row_state for job in jobs] == [COMPLETED, COMPLETED, FAILED, COMPLETED, COMPLETED]
