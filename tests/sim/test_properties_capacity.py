@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.cases import check_each
-from tests.sim.histories import CANCELLED, WORKERS, History
-from zeke_queue.model import Completed, QueueCapacity, Released
+from tests.sim.histories import ACTIVE, CANCELLED, WORKERS, History, claimed
+from zeke_queue.model import Completed, QueueCapacity, Released, Settled
 from zeke_sim.history.events import Fault
 
 if TYPE_CHECKING:
@@ -63,6 +63,23 @@ def test_job_is_released_only_if_no_slot_is_free() -> None:
         "an answer was missing": (_lacks_an_answer, True),
     }
     check_each(cases, check)
+
+
+def test_heartbeat_answered_with_a_claim_may_be_compared_after_it() -> None:
+    for between, holds in ((0.0, True), (0.001, False)):
+        h = History(lease=4.0)
+        h.heartbeat(lease=4.0)
+        _ask(h, "a")
+        job = h.send()
+        claim = h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=(QueueCapacity("a", 1),), limit=1)
+        row = h.change(job, claim, state=ACTIVE, attempt=1, worker=WORKERS["w1"], started_on=h.now)
+        h.wait(5.0)
+        h.heartbeat(lease=4.0)
+        h.wait(between - 0.001)
+        h.answer(claim, [claimed(row)])
+        h.wait(2.0)
+        h.settle(job, Released(job, 1))
+        assert h.holds(BEGINS) is holds
 
 
 def test_worker_asks_for_every_task_with_room() -> None:
@@ -144,3 +161,16 @@ def test_claimed_job_is_begun_or_released() -> None:
         if lived == "partitioned":
             assert h.verdict() is None
     assert h.breaks(KEEPS) == "w1 has neither begun attempt 1 nor given it back from 0.003 s to 30.004 s"
+
+
+def test_claimed_job_may_stay_while_its_release_finds_it_locked() -> None:
+    for waited, holds in ((9.0, True), (11.0, False)):
+        h = History(lease=4.0)
+        h.lived("w1", "started")
+        job = h.send_claimed()
+        h.wait(9.0)
+        release = h.invoke("settle_unlocked", "w1", completed=(), failed=(), released=(Released(job, 1),))
+        h.answer(release, Settled(set(), {job}))
+        h.wait(waited)
+        assert h.holds(KEEPS) is holds
+    assert h.breaks(KEEPS) == "w1 has neither begun attempt 1 nor given it back from 9.006 s to 20.006 s"
