@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.runtime.workers.place import Place, turns
-from zeke_queue.core.timeouts import LOCK_SECONDS
-from zeke_queue.errors import LeaseLostError, StorageUnavailableError, UsageError
+from zeke_queue.core.timeouts import BLOCK_SECONDS, LOCK_SECONDS
+from zeke_queue.errors import LeaseLostError, LockTimeoutError, StorageUnavailableError, UsageError
 from zeke_queue.model import Extended, RowState
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.storage.memory.transaction import MemoryTransaction
@@ -156,6 +157,76 @@ async def test_child_beside_the_transaction_of_its_parent_is_refused_at_once(pla
 
     assert (await place.run_one(note)).row_state is RowState.COMPLETED
     assert len(said) == 1
+
+
+async def test_blocks_of_one_handler_are_opened_one_after_the_other(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, most, order = 0, 0, list[str]()
+    open_transaction = place.storage.transaction
+
+    @asynccontextmanager
+    async def counted(*args: Any, **options: Any) -> AsyncIterator[Any]:
+        nonlocal opened, most
+        async with open_transaction(*args, **options) as transaction:
+            opened += 1
+            most = max(most, opened)
+            try:
+                yield transaction
+            finally:
+                opened -= 1
+
+    @place.catalog.task("note", retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def work(name: str) -> None:
+            for _ in range(2):
+                async with job.transaction():
+                    order.append(name)
+                    await turns(5)
+
+        working = [asyncio.ensure_future(work(name)) for name in "abcd"]
+        await turns(3)
+        working[1].cancel()  # while it waits
+        working[0].cancel()  # in its block
+        await asyncio.wait(working)
+        async with job.transaction():
+            with pytest.raises(UsageError, match=r"job\.transaction inside a transaction"):
+                async with job.transaction():
+                    pass
+
+    monkeypatch.setattr(place.storage, "transaction", counted)
+    assert (await place.run_one(note)).row_state is RowState.COMPLETED
+    assert order == ["a", "c", "d", "c", "d"]
+    assert most == 1
+
+
+async def test_block_that_waits_for_another_task_of_its_handler_does_not_wait_forever(place: Place) -> None:
+    said: list[str] = []
+
+    @place.catalog.task("note", retry_limit=0)
+    async def note(job: JobContext) -> None:
+        async def work() -> None:
+            async with job.transaction(lock=False):
+                unlocked.set()
+            async with job.transaction():
+                pass
+
+        unlocked = asyncio.Event()
+        working = asyncio.ensure_future(work())
+        async with job.transaction():
+            await unlocked.wait()
+            await turns()
+            place.clock.advance(BLOCK_SECONDS)
+            with pytest.raises(LockTimeoutError) as refused:
+                await working
+            said.append(str(refused.value))
+        await work()
+
+    assert (await place.run_one(note)).row_state is RowState.COMPLETED
+    (text,) = said
+    assert text.startswith(
+        "job.transaction() waited 60 s for blocks of other tasks of its handler: keep them short"
+    )
 
 
 async def test_deadline_goes_back_when_the_transaction_is_cancelled(place: Place) -> None:

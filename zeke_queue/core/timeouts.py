@@ -43,6 +43,9 @@ A server that hangs enforces no limits, nor does a commit that waits for a stand
 READ_SECONDS: Final = 5.0
 """Seconds that a search of jobs, or a count by time, runs by default (``JOBS_READ_TIMEOUT``)."""
 
+BLOCK_SECONDS: Final = 60.0
+"""Seconds that ``job.transaction()`` waits for other tasks of its handler that have such a block open."""
+
 IDLE_SECONDS: Final = 30.0
 """Maximum seconds for which a transaction of this package stays idle.
 

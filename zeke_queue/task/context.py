@@ -295,6 +295,7 @@ class JobContext(Sender, Generic[Res]):
 
         Raises:
             LeaseLostError: the worker no longer holds this job, for example because it was cancelled.
+            LockTimeoutError: other tasks of the handler had such blocks open for a minute.
         """
 
     @abstractmethod

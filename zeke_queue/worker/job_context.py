@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, nullcontext, suppress
 from math import ceil
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 from zeke_queue.client import open_transactions
 from zeke_queue.client.insert import IntoStorage, insert_one
-from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.core.timeouts import BLOCK_SECONDS, LOCK_SECONDS
 from zeke_queue.errors import LeaseLostError, LockTimeoutError, UsageError
 from zeke_queue.model import Extended
 from zeke_queue.storage.inspect import require
+from zeke_queue.system.clock import wait
 from zeke_queue.system.waiting import end
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker.progress import LineBudget
@@ -61,7 +62,7 @@ class ContextServices(NamedTuple):
 class WorkerJobContext(JobContext[Any]):
     """The context of a job that this process's worker holds."""
 
-    __slots__ = ("_lines", "_locked", "_services", "leased")
+    __slots__ = ("_blocks", "_lines", "_locked", "_services", "leased")
 
     def __init__(self, leased: LeasedJob, services: ContextServices) -> None:
         super().__init__(leased.claimed, leased.queue.task, _for_handlers(leased.deadline, services))
@@ -69,6 +70,8 @@ class WorkerJobContext(JobContext[Any]):
         self._services = services
         self._lines = LineBudget()
         self._locked: _LockedJob | None = None
+        # The transactions that lock the job: the first one is open, and the others wait.
+        self._blocks: list[asyncio.Future[None]] = []
 
     @property
     def resources(self) -> Any:
@@ -82,12 +85,14 @@ class WorkerJobContext(JobContext[Any]):
         """Open a transaction whose jobs are children; see ``JobContext``."""
         opening = self._services.queue.transaction(connection, parent=self.id, meta=self.meta or None)
         locked: _LockedJob | None = None
+        if own := lock and connection is None:
+            self._sending("job.transaction")
         try:
-            async with opening as transaction:
+            async with self._turn() if own else nullcontext(), opening as transaction:
                 locked = _LockedJob(cast("QueueTransaction", transaction), self.leased, self._left)
                 if lock:
                     await locked.lock()
-                if not lock or connection is not None:  # a transaction of the caller's outlives the block
+                if not own:  # a transaction of the caller's outlives the block
                     yield transaction
                     return
                 self._locked = locked
@@ -102,6 +107,25 @@ class WorkerJobContext(JobContext[Any]):
             if locked is not None and locked.deadline == self.leased.deadline:
                 await self._restore(locked.stored, error)
             raise
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncGenerator[None]:
+        """Wait for the blocks that other tasks of the handler opened before, without a connection."""
+        blocks, block = self._blocks, asyncio.get_running_loop().create_future()
+        blocks.append(block)
+        try:
+            if blocks[0] is not block:
+                await wait(self._services.clock, block, BLOCK_SECONDS)
+            if blocks[0] is not block:
+                raise LockTimeoutError(
+                    f"job.transaction() waited {BLOCK_SECONDS:g} s for blocks of other tasks of its handler:"
+                    " keep them short, await no task in them that opens one, or open some with lock=False"
+                )
+            yield
+        finally:
+            blocks.remove(block)
+            if blocks and not blocks[0].done():
+                blocks[0].set_result(None)
 
     async def _restore(self, stored: float, error: BaseException) -> None:
         """Return to the stored deadline after a rollback, and repeat the extension after an error."""
