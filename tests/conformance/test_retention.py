@@ -42,6 +42,31 @@ async def test_archived_job_differs_in_its_archive_date_only(storage: Storage, j
     assert await jobs.look(job.id) == replace(before, archived_on=jobs.clock.now())
 
 
+async def test_job_without_a_plausible_end_is_archived_long_enough_after_it_is_found(
+    jobs: Driver, plant: Plant
+) -> None:
+    async def check(ahead: timedelta | None, *, is_odd: bool) -> None:
+        job = await jobs.look(await jobs.ended(RowState.FAILED))
+        now = jobs.clock.now()
+        await plant(replace(job, completed_on=None if ahead is None else now + ahead))
+        assert await jobs.storage.archive(DAY, 100) == 0
+        assert ((await jobs.look(job.id)).completed_on == now) is is_odd
+        jobs.clock.advance(DAY)
+        assert await jobs.storage.archive(DAY, 100) == 0
+        jobs.clock.advance(0.000001)
+        assert await jobs.storage.archive(DAY, 100) == is_odd
+        jobs.clock.advance(DAY)
+        assert await jobs.storage.archive(DAY, 100) == (not is_odd)
+
+    cases = [
+        (None, True),
+        (timedelta(days=300_000), True),
+        (timedelta(days=1, microseconds=1), True),
+        (timedelta(days=1), False),
+    ]
+    await check_each_async(cases, lambda ahead, is_odd: check(ahead, is_odd=is_odd))
+
+
 async def test_archived_job_is_not_live(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
     job_id = await jobs.ended(RowState.COMPLETED)
     clock.advance(10)

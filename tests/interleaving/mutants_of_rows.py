@@ -23,6 +23,20 @@ ROWS: Final = (
         ODD_ROWS,
     ),
     Mutant(
+        "jobs without an end are never archived",
+        "sql/archive.sql",
+        " and completedon is null\n",
+        " and completedon = '-infinity'\n",
+        ("tests/conformance/test_retention.py -k plausible",),
+    ),
+    Mutant(
+        "jobs that end in the far future are never archived",
+        "sql/archive.sql",
+        " + interval '1 day'\n",
+        " + interval '290000 years'\n",
+        ("tests/conformance/test_retention.py -k plausible",),
+    ),
+    Mutant(
         "history taken for a list",
         "sql/settle.sql",
         "when jsonb_typeof(job.history) is distinct from 'array' then '[]'",

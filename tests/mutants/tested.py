@@ -62,6 +62,16 @@ TESTED: Final[tuple[Tested, ...]] = (
         "tests/conformance/test_locks.py::test_own_transaction_gives_up_and_an_application_waits",
     ),
     _tested(
+        "ends-ahead-awaited",
+        "zeke_queue.storage.memory.tables",
+        " or row.completed_on - now > AHEAD_MAX",
+        "",
+        "A job whose end another program wrote as infinity is never archived.",
+        "tests/conformance/test_retention.py",
+        "-k",
+        "plausible",
+    ),
+    _tested(
         "size-by-writing-it-out",
         "zeke_queue.core.jsonb",
         "    exact = size + _growth(text)\n",

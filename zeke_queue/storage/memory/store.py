@@ -224,6 +224,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
         check_limit(limit)
         now, moved = self._clock.now(), 0
+        self._tables.date_ends(now)
         for row in islice(self._tables.ended_before(now - timedelta(seconds=after)), limit):
             self._tables.bury(row, now)
             moved += 1
@@ -302,6 +303,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
                 self._tables.take_out(old)
             if row.archived_on is None:
                 self._direct.store(row)
+                self._tables.planted.add(row.id)
             else:
                 self._tables.put_in_archive(row)
 

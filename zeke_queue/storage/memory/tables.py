@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from datetime import timedelta
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.model import FINAL, QueueSettings, RowState
 from zeke_queue.storage.memory.claims import Line
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.access import ApiKey
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.uniqueness import Hold
+
+AHEAD_MAX: Final = timedelta(days=1)
+"""Time by which the end of a job may be ahead; another program wrote one that is further ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ class Tables:
         self.children: dict[UUID, dict[UUID, Row]] = {}
         self.counts: defaultdict[str, dict[RowState, int]] = defaultdict(dict)
         self._held_by: defaultdict[UUID | None, dict[UUID, Row]] = defaultdict(dict)
+        self.planted: set[UUID] = set()
         self._ended: list[tuple[datetime, int, UUID]] = []
         self._archived: list[tuple[datetime, int, UUID]] = []
 
@@ -161,6 +166,15 @@ class Tables:
         """Delete an archived row and its events."""
         del self.archive[row.id]
         self.events.pop(row.id, None)
+
+    def date_ends(self, now: datetime) -> None:
+        """Set the end of planted rows that ended at no known time, or at one far ahead, to this instant."""
+        self.planted &= self.jobs.keys()
+        for row in (self.jobs[job_id] for job_id in self.planted):
+            if row.state in FINAL and (row.completed_on is None or row.completed_on - now > AHEAD_MAX):
+                self.take_out(row)
+                row.completed_on = now
+                self.put_in(row)
 
     def ended_before(self, instant: datetime) -> Iterator[Row]:
         """Yield rows that ended before an instant, oldest first; move each one before asking for the next."""
