@@ -382,6 +382,27 @@ MUTANTS: Final = (
         POOLER,
     ),
     Mutant(
+        "options are lost behind a pooler",
+        "session.py",
+        "ours = limits | here | relied_on",
+        "ours = limits | relied_on",
+        ("tests/postgres/test_session.py -k options",),
+    ),
+    Mutant(
+        "options of an application's transaction are lost behind a pooler",
+        "session.py",
+        "elsewhere=here | needed",
+        "elsewhere=needed",
+        ("tests/postgres/test_session.py -k options",),
+    ),
+    Mutant(
+        "options are sent to poolers that refuse them",
+        "session.py",
+        'if "startup parameter" not in str(error):\n                raise\n    if others',
+        "raise\n    if others",
+        ("tests/postgres/test_session.py -k options",),
+    ),
+    Mutant(
         "only notifications wake workers",
         "store.py",
         "if not self._listener.enabled:",

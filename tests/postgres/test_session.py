@@ -10,22 +10,24 @@ from uuid import UUID
 import pytest
 from psycopg import AsyncConnection
 from psycopg import sql as composing
-from psycopg.conninfo import make_conninfo
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.cases import check_each_async
 from tests.database import database_name
 from tests.postgres.many_jobs import ANNA, Sender
-from tests.postgres.pooler import pooled
-from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, STATEMENT_SECONDS
+from tests.postgres.pooler import Pooler, pooled
+from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import (
     LockTimeoutError,
     ReadTimeoutError,
+    SettingsError,
     StatementTimeoutError,
     StorageUnavailableError,
 )
 from zeke_queue.model import Completed, Failed, JobEvent, JobQuery, Released, Schedule, WorkerInfo
-from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.session import RELIED_ON
+from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.storage.postgres.server_info import read_server_info
+from zeke_queue.storage.postgres.session import RELIED_ON, find_session
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -174,6 +176,70 @@ async def test_settings_are_those_relied_on_in_every_mode(plain: str, dsn: str, 
         Mode("database", prepare=True, pooler=True, ignored="options"),
     ]
     await check_each_async([(mode,) for mode in modes], check)
+
+
+GIVEN = (
+    r"-c lock_timeout=5s --idle-in-transaction-session-timeout=7s -cstatement_timeout=3s -c search_path=a,\ b"
+)
+"""Options of a connection string, spelt in each way."""
+
+
+@pytest.mark.parametrize("ignored", [None, "", "options"])
+@pytest.mark.parametrize("prepare", [True, False])
+async def test_options_of_the_connection_string_hold_behind_a_pooler(
+    plain: str,
+    ignored: str | None,
+    prepare: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """The pooler refuses options, or drops them; None without a pooler."""
+    with pooled(plain, ignored=ignored or "") as pooler:
+        target = make_conninfo(plain if ignored is None else pooler, options=GIVEN)
+        await migrate.check(target)
+        assert (await read_server_info(target)).version
+        async with PostgresStorage.open(target, listen=False, prepare=prepare) as storage:
+            await use(storage)
+            own = await settings_within(storage, own=True)
+            application = await settings_within(storage, own=False)
+        assert (await find_session(target, keep=prepare)).patience == 3 + SILENCE_SECONDS
+    limits = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
+    assert (
+        [own[name] for name in limits] == [application[name] for name in limits] == ["5000", "7000", "3000"]
+    )
+    assert own["search_path"] == "pg_catalog, a, b"
+    assert application["search_path"] == "a, b"
+
+
+async def test_options_of_the_environment_hold_behind_a_pooler(
+    plain: str, dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(ignored: str | None) -> None:
+        with pooled(plain, ignored=ignored or "") as pooler:
+            target: dict[str, Any] = conninfo_to_dict(plain if ignored is None else pooler)
+            target.pop("options", None)
+            async with PostgresStorage.open(make_conninfo(**target), listen=False) as storage:
+                assert (await settings_within(storage, own=True))["lock_timeout"] == "5000"
+
+    monkeypatch.setenv("PGOPTIONS", "-c lock_timeout=5s")
+    await check_each_async([(None,), ("",), ("options",)], check)
+
+
+async def test_options_that_can_not_be_set_behind_a_pooler_are_refused(plain: str) -> None:
+    async def check(ignored: str, options: str, reason: str) -> None:
+        refused = pytest.raises(SettingsError, match=f"^options: must be .*, got {reason}")
+        with pooled(plain, ignored=ignored) as pooler, refused:
+            await find_session(make_conninfo(pooler, options=options), keep=True)
+
+    if Pooler.binary() is not None:
+        cases = [
+            ("-c default_transaction_read_only=on", "default_transaction_read_only: it has no effect"),
+            ("-c log_connections=on", "log_connections: .* cannot be set after connection start; set it for"),
+            ("-c lock_timeout=soon", "lock_timeout: invalid value"),
+            ("-c no_such_setting=1", "no_such_setting: unrecognized"),
+        ]
+        await check_each_async([(i, *case) for case in cases for i in ("", "options")], check)
+        await check_each_async([("", "-d 1 -c lock_timeout=1s", "'-d 1'; remove it")], check)
+    async with PostgresStorage.open(make_conninfo(plain, options="-c log_connections=on -d 1"), listen=False):
+        pass  # a server takes all of them
 
 
 async def test_application_transaction_has_the_defaults_of_the_server(

@@ -44,7 +44,7 @@ _REFUSED: Final = re.compile(r"permission denied for (\w+) (\S+)")
 # libpq checks options when it connects, and has no code for these errors, so match their text.
 _WRONG_OPTION: Final = re.compile(
     r"invalid \S+ value: .*|invalid integer value .* for connection option .*"
-    r"|definition of service .* not found|could not parse network address .*"
+    r"|definition of service .* not found|could not parse network address .*|unsupported startup parameter.*"
 )
 
 
@@ -253,7 +253,7 @@ def _wrong_option(error: Exception) -> SettingsError | None:
         return None
     found = _WRONG_OPTION.search(str(error))
     return found and SettingsError(
-        f"DATABASE_PRIMARY_URL has an option that libpq refuses: {found[0]}; change it"
+        f"DATABASE_PRIMARY_URL has an option that libpq or a pooler refuses: {found[0]}; change it"
     )
 
 

@@ -31,7 +31,7 @@ from zeke_queue.errors import (
     StorageUnavailableError,
 )
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
-from zeke_queue.storage.postgres.session import LIMIT_READS
+from zeke_queue.storage.postgres.session import LIMIT_READS, accepted
 from zeke_queue.storage.postgres.statements import migrations
 from zeke_queue.system.logging import get_logger
 
@@ -159,7 +159,7 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
         StorageUnavailableError: the database can't be reached, or another session keeps the tables locked.
         UnsupportedServerError: the server is older than PostgreSQL 15.
     """
-    await asyncio.to_thread(_check, dsn, schema_name(schema), reading=reading)
+    await asyncio.to_thread(_check, await accepted(dsn), schema_name(schema), reading=reading)
 
 
 def _check(dsn: str, schema: str, *, reading: bool) -> None:

@@ -15,7 +15,7 @@ from zeke_queue.core.names import schema_name
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
 from zeke_queue.storage.postgres.migrate import API_RIGHTS, RIGHTS
 from zeke_queue.storage.postgres.pooler import is_pooled, is_shared
-from zeke_queue.storage.postgres.session import LIMIT_READS
+from zeke_queue.storage.postgres.session import LIMIT_READS, accepted
 from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ async def read_server_info(dsn: str, schema: str = "pgboss") -> ServerInfo:
     needed = {**RIGHTS, **API_RIGHTS}
     wanted = [(table, right) for table, rights in needed.items() for right in rights.split(", ")]
     tables, rights = zip(*wanted, strict=True)
+    dsn = await accepted(dsn)
     with translated():
         async with await _connect(dsn) as connection:
             check_server(connection.info.server_version)
@@ -135,6 +136,7 @@ async def read_pgboss(dsn: str, schema: str = "pgboss") -> PgBoss:
     Raises:
         StorageError: the database can't be reached, or the tables can't be read.
     """
+    dsn = await accepted(dsn)
     with translated():
         async with await _connect(dsn) as connection, connection.transaction():
             await connection.execute(LIMIT_READS)

@@ -1,8 +1,9 @@
 """The session settings that statements rely on, whatever the database and the role have as defaults.
 
 They are sent when a connection is opened. Where a pooler does not pass them on, each transaction sets them,
-in the same round trip. An application's transaction gets the defaults back. Time limits in the connection
-string's ``options`` have precedence over those of this package.
+in the same round trip. An application's transaction gets the defaults back, and the settings in the
+connection string's ``options``, which reach the server in the same two ways. Time limits among these have
+precedence over those of this package.
 
 ``default_transaction_read_only`` is left alone: an operator sets it on a full disk, or on a replaced server.
 """
@@ -10,21 +11,32 @@ string's ``options`` have precedence over those of this package.
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from psycopg import AsyncConnection, OperationalError
+from psycopg import AsyncConnection, Error, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import Conninfo
 
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, SILENCE_SECONDS, STATEMENT_SECONDS
+from zeke_queue.errors import SettingsError
 from zeke_queue.storage.postgres.error_mapping import check_server, translated
-from zeke_queue.storage.postgres.pooler import loses_prepared_statements
+from zeke_queue.storage.postgres.pooler import is_pooled, loses_prepared_statements
 from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import LiteralString
 
-_CONNECT_SECONDS: Final = "10"
+_DEFAULTS: Final = {
+    "connect_timeout": "10",
+    "application_name": "zeke",
+    # Detect a silently lost server within a minute, also on a connection that only listens.
+    "keepalives_idle": "30",
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
 
 LIMITS: Final[Mapping[str, str]] = {
     "lock_timeout": f"{LOCK_SECONDS * 1000:.0f}",
@@ -68,6 +80,14 @@ _SINCE: Final = {"transaction_timeout": 170_000}
 _SIGNS: Final = ("plan_cache_mode", "enable_seqscan", "jit")
 _NEEDED_BY_VERBS: Final = ("array_nulls",)
 """Settings that stay ours in an application's transaction, since verbs in it pass arrays with nulls."""
+
+_UNSETTABLE: Final = (
+    "options: must be settings that a transaction can set, since a pooler drops them, got {}: {}; set it for"
+    " the role or the database instead (alter role …, alter database …)"
+)
+_TRY: Final = "select current_setting(%(name)s, true), set_config(%(name)s, %(value)s, true)"
+_REFUSED: Final = ("22", "42", "55")
+"""Classes of errors of a setting: its value, its name or a right, and that it can't be changed."""
 
 _READ: Final = "select name, current_setting(name) from unnest(%s::text[]) as name"
 SET_LOCAL: Final = (
@@ -118,6 +138,55 @@ def options(settings: Mapping[str, str]) -> str:
     return " ".join(f"-c {name}={_escaped(value)}" for name, value in settings.items())
 
 
+def parse_options(text: str) -> tuple[dict[str, str], list[str]]:
+    r"""Return the settings in libpq's ``options``, and the words that set nothing.
+
+    >>> parse_options(r"-c lock_timeout=5s --search-path=a,\ b -d 1")
+    ({'lock_timeout': '5s', 'search_path': 'a, b'}, ['-d', '1'])
+    """
+    settings: dict[str, str] = {}
+    others: list[str] = []
+    words = iter([re.sub(r"\\(.)", r"\1", word) for word in re.findall(r"(?:\\.|[^\\\s])+", text)])
+    for word in words:
+        setting = next(words, "") if word == "-c" else word[2:] if word[:2] in ("-c", "--") else ""
+        name, given, value = setting.partition("=")
+        if given:
+            settings[name.replace("-", "_").lower()] = value
+        else:
+            others.append(word)
+    return settings, others
+
+
+def given_options(dsn: str) -> str:
+    """Return the ``options`` of a connection string, or those of ``PGOPTIONS``."""
+    given = conninfo_to_dict(dsn).get("options")
+    if given is None:
+        given = next(one.val for one in Conninfo.get_defaults() if one.keyword == b"options") or b""
+    return given.decode() if isinstance(given, bytes) else str(given)
+
+
+async def accepted(dsn: str) -> str:
+    """Return a connection string that can be used: without ``options``, if a pooler refuses them.
+
+    Raises:
+        SettingsError: they are more than settings, so that nothing else has the same effect.
+    """
+    with translated():
+        if not (given := given_options(dsn)):
+            return dsn
+        try:
+            async with await AsyncConnection.connect(dsn, autocommit=True):
+                return dsn
+        except OperationalError as error:
+            if "startup parameter" not in str(error):
+                raise
+    if others := parse_options(given)[1]:
+        raise SettingsError(
+            f"options: must be `-c name=value` behind a pooler, got {' '.join(others)!r}; remove it"
+        )
+    return make_conninfo(dsn, options="")
+
+
 def local_parameters(settings: Mapping[str, str]) -> dict[str, Any]:
     """Return the parameters of ``SET_LOCAL``."""
     return {"names": list(settings), "values": list(settings.values())}
@@ -132,16 +201,9 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             ignore, and to prepare statements, which some poolers lose.
     """
     with translated():
-        parameters = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
-        parameters.setdefault("connect_timeout", _CONNECT_SECONDS)
-        parameters.setdefault("application_name", "zeke")
-        # Detect a silently lost server within a minute, also on a connection that only listens.
-        parameters.setdefault("keepalives_idle", "30")
-        parameters.setdefault("keepalives_interval", "10")
-        parameters.setdefault("keepalives_count", "3")
-        parameters.setdefault("tcp_user_timeout", "60000")
-        parameters["client_encoding"] = "utf8"
-        plain, given = make_conninfo(**parameters), parameters.get("options", "")
+        parameters = _parameters(dsn)
+        plain, text = await accepted(make_conninfo(**parameters)), given_options(dsn)
+        given = parse_options(text)[0]
         async with await AsyncConnection.connect(plain, autocommit=True) as connection:
             check_server(connection.info.server_version)
             limits = {
@@ -150,14 +212,18 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                 if connection.info.server_version >= _SINCE.get(name, 0) and name not in given
             }
             relied_on = dict(RELIED_ON)
-            patience = await _patience(connection, given)
-            found = await _read(connection, [*limits, *relied_on, "search_path"])
+            async with connection.transaction():
+                # A pooler passes some options on, or none: each transaction sets all of them.
+                here = given if given and await is_pooled(connection) else {}
+                await _set(connection, here)
+                patience = await _patience(connection, given)
+                found = await _read(connection, [*limits, *relied_on, "search_path"])
         # A path that names the catalog later makes a function of the same name precede the server's.
         relied_on["search_path"] = f"pg_catalog, {found['search_path']}"
-        ours = limits | relied_on
+        ours = limits | here | relied_on
         if keep:
             fitted = make_conninfo(
-                **{**parameters, "options": f"{options(limits)} {given} {options(relied_on)}"}
+                **{**parameters, "options": f"{options(limits)} {text} {options(relied_on)}"}
             )
             try:
                 async with await AsyncConnection.connect(fitted, autocommit=True) as connection:
@@ -185,7 +251,14 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             hint="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
         )
     needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
-    return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=needed, patience=patience)
+    return Session(
+        plain, kept=False, prepares=prepares, ours=ours, elsewhere=here | needed, patience=patience
+    )
+
+
+def _parameters(dsn: str) -> dict[str, str]:
+    given = {name: str(value) for name, value in conninfo_to_dict(dsn).items() if value is not None}
+    return {**_DEFAULTS, **given, "client_encoding": "utf8"}
 
 
 async def _read(connection: AsyncConnection[Any], names: list[str]) -> dict[str, str]:
@@ -193,7 +266,25 @@ async def _read(connection: AsyncConnection[Any], names: list[str]) -> dict[str,
     return dict(await cursor.fetchall())
 
 
-async def _patience(connection: AsyncConnection[Any], given: str) -> float:
+async def _set(connection: AsyncConnection[Any], given: Mapping[str, str]) -> None:
+    """Set the connection string's settings until the transaction ends.
+
+    Raises:
+        SettingsError: one can't be set in this way, or has no effect on a transaction that has begun.
+    """
+    for name, value in given.items():
+        try:
+            cursor = await connection.execute(_TRY, {"name": name, "value": value}, prepare=False)
+            ((before, after),) = await cursor.fetchall()
+        except Error as error:
+            if not (error.sqlstate or "").startswith(_REFUSED):
+                raise
+            raise SettingsError(_UNSETTABLE.format(name, error.diag.message_primary)) from error
+        if before != after and name.startswith("default_transaction_"):
+            raise SettingsError(_UNSETTABLE.format(name, "it has no effect within a transaction"))
+
+
+async def _patience(connection: AsyncConnection[Any], given: Mapping[str, str]) -> float:
     """Return how long a statement may take on a server that works, and a while more."""
     seconds = STATEMENT_SECONDS
     if "statement_timeout" in given:

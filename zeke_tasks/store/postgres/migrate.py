@@ -16,7 +16,7 @@ from psycopg import errors
 
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.storage.postgres.grants import ALL, run_grants
-from zeke_queue.storage.postgres.session import LIMIT_READS
+from zeke_queue.storage.postgres.session import LIMIT_READS, accepted
 from zeke_queue.system import logging as log
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ async def check(dsn: str) -> None:
         SchemaVersionError: they are missing or too old; the message says what to do.
         StorageUnavailableError: the database can't be reached.
     """
-    await asyncio.to_thread(_check, dsn)
+    await asyncio.to_thread(_check, await accepted(dsn))
 
 
 def _check(dsn: str) -> None:
