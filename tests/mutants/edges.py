@@ -281,6 +281,16 @@ EDGES: Final[tuple[Tested, ...]] = (
         "became_slow",
     ),
     tested(
+        "rolled-back-rescue-reported",
+        "zeke_queue.maintenance.rescuer",
+        "                    settled = await",
+        "                    settled = changed = await",
+        "Jobs are logged and counted as rescued although the commit failed.",
+        "tests/runtime/test_maintenance.py",
+        "-k",
+        "does_not_commit",
+    ),
+    tested(
         "lock-after-a-lost-answer-hides-it",
         "zeke_queue.client.insert",
         "                    raise unanswered from error\n",

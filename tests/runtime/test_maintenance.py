@@ -259,6 +259,20 @@ async def test_jobs_rescued_before_the_server_became_slow_are_reported(
     assert Counter(await broken.jobs.states(ids)) == {RowState.RETRY: 2, RowState.ACTIVE: 6}
 
 
+async def test_jobs_whose_rescue_does_not_commit_are_not_reported(clock: FrozenClock) -> None:
+    async def check(error: StorageError) -> None:
+        broken = Broken(clock)
+        queue = Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
+        await broken.jobs.running()
+        broken.broken = {"commit": error}  # the row stays locked, as by a connection that was lost
+        with logged() as lines:
+            swept = await Maintenance(parts_of(queue)).sweep(["rescue"])
+        assert swept.rescued == 0
+        assert "job_lost" not in lines.messages
+
+    await check_each_async([(AWAY,), (StorageError("a deferred trigger raised an error"),)], check)
+
+
 async def test_sweep_on_a_server_that_is_too_slow_for_every_row_ends(
     maintained: Queue, broken: Broken
 ) -> None:

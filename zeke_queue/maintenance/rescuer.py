@@ -58,6 +58,7 @@ class Rescuer:
         """
         found: list[ExpiredJob] = []
         failures: list[Failed] = []
+        settled: set[UUID] = set()
         changed: set[UUID] = set()
         try:
             async with self._storage.transaction(own=True) as transaction:
@@ -65,7 +66,8 @@ class Rescuer:
                 found = [job for job in overdue if job.id not in stuck]
                 failures = [self._verdict(job) for job in found]
                 if failures:
-                    changed = await transaction.settle(failed=failures)
+                    settled = await transaction.settle(failed=failures)
+            changed = settled
         except Exception as error:
             if not failures or is_outage(error):
                 raise
