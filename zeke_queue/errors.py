@@ -194,7 +194,7 @@ class StorageError(ZekeError):
 
 
 class StorageUnavailableError(StorageError):
-    """The database is unreachable, or the connection broke: the outcome of the statement is unknown."""
+    """The database did not answer in time; unless a subclass says otherwise, a call may have taken effect."""
 
 
 class LockTimeoutError(StorageUnavailableError):

@@ -150,7 +150,7 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
     taskless = "queues: 1 job of 'mail' waits, and no live worker serves that queue"
     gone = "schedules: 'sweep' sends 'sweeep', which no live worker serves"
     resting = "queues: 'mail' has been paused for 2 h; waiting jobs: 1"
-    rescue = "maintenance rescues them within seconds"
+    rescue = "maintenance rescues them within half a minute"
     check_each(
         [
             (problem, "*: no workers are running; 1 job waits", start, {"workers": [], "schedules": []}),
@@ -166,7 +166,11 @@ def test_fault_is_one_finding_with_its_grade_and_advice() -> None:
             (problem, "*: 'sweep' never fires: *", "*", {"schedules": [odd]}),
             (problem, "*", "*--no-schedules*", {"schedules": [LATE]}),
             (
-                *(warning, "schedules: *stores and fires schedules*of ours: 'sweep'", "*unschedule(name)"),
+                *(
+                    warning,
+                    "schedules: *whose names *have too: 'sweep'",
+                    "*unschedule(name)",
+                ),
                 {"pgboss": PgBoss(None, 119.0, ["sweep"])},
             ),
             (warning, gone, remove, {"schedules": [misspelt]}),
@@ -203,7 +207,7 @@ def test_finding_names_the_scheduler_of_the_schedules_of_pgboss() -> None:
         survey = replace(HEALTHY, schedules=[DAILY, theirs], pgboss=PgBoss(None, cron))
         return [finding.found for finding in examine(survey) if finding.about == "schedules"]
 
-    silent = "pg-boss 9 stored 'theirs'; its cron is silent, so our workers fire them"
+    silent = "pg-boss 9 stored 'theirs'; its cron does not run, so Zeke's workers fire them"
     late = "ticks of 'theirs' are overdue"
     assert found(119.0) == ["1 schedule, none late", "pg-boss 9 fires its own: 'theirs'"]
     assert found(121.0) == found(None) == [late, silent]
@@ -226,7 +230,7 @@ def test_worker_silent_beyond_its_lease_with_jobs_is_named() -> None:
     assert first.found == f"worker {SILENT.id} (pid 42 on host) has been silent for 3 min"
     assert rest
     advice = {one.advice for one in wrong(overdue=[overdue_by("lease")], workers=[SILENT])}
-    assert "start a worker: its maintenance rescues them within seconds" in advice
+    assert "start a worker: its maintenance rescues them within half a minute" in advice
 
 
 def test_task_of_a_silent_worker_is_not_served() -> None:

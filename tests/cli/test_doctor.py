@@ -16,8 +16,10 @@ from tests.cli.old_server import old_server
 from tests.cli.test_bad_input import REFUSED, make_pgboss_10, stranger, tables
 from tests.postgres.pooler import Pooler
 from zeke_queue.cli import database
+from zeke_queue.cli.checks import Grade
 from zeke_queue.client.queue import Queue
-from zeke_queue.storage.postgres.server_info import ServerInfo, read_server_info
+from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.storage.postgres.server_info import LongTransaction, ServerInfo, read_server_info
 from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
@@ -163,10 +165,32 @@ def test_task_missing_from_the_live_worker_is_a_problem(zeke: Zeke) -> None:
     assert finding["found"] == "1 job of 'maill' waits, and no live worker serves that queue"
 
 
+async def test_open_transaction_is_named_from_the_limit_of_locks_on(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = await read_server_info(dsn)
+
+    async def grades(seconds: float) -> list[Grade]:
+        aged = replace(info, oldest=LongTransaction("session 7 of psql", seconds))
+
+        async def read(_dsn: str, _schema: str) -> ServerInfo:
+            return aged
+
+        monkeypatch.setattr(database, "read_server_info", read)
+        found, fit = await database.inspect(dsn, "pgboss")
+        assert fit
+        return [one.grade for one in found if "session 7 of psql has had a transaction open" in one.found]
+
+    assert await grades(LOCK_SECONDS - 0.1) == []
+    assert await grades(LOCK_SECONDS) == [Grade.OK]
+    assert await grades(300.0) == [Grade.WARNING]
+
+
 def test_old_transaction_is_named(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     with psycopg.connect(zeke.dsn or "", application_name="a forgotten console") as connection:
         connection.execute("create temporary table mine ()")
         assert [f["about"] for f in problems(zeke, code=0)] == ["workers"]
+        monkeypatch.setattr(database, "OPEN_TRANSACTION", 0.0)
         monkeypatch.setattr(database, "LONG_TRANSACTION", 0.0)
         found = [f for f in problems(zeke, code=0) if f["about"] == "database"]
     assert "of a forgotten console (idle in transaction) has had a transaction open" in sole(found)["found"]
@@ -206,7 +230,7 @@ def test_schedule_that_pgboss_fires_too_is_reported(zeke: Zeke) -> None:
     for table in ("zeke_schedule", "schedule"):
         zeke.sql(f"insert into pgboss.{table} (name, cron) values ('nightly', '* * * * *')")  # noqa: S608
     finding = sole(f for f in problems(zeke, code=0) if f["about"] == "schedules")
-    assert finding["found"].endswith("with names of ours: 'nightly'")
+    assert finding["found"].endswith("whose names Zeke's schedules have too: 'nightly'")
 
 
 def test_doctor_changes_nothing(zeke: Zeke) -> None:

@@ -33,6 +33,10 @@ PGBOSS_GONE: Final = 3_600.0
 """Seconds without maintenance after which a pg-boss counts as gone; it runs it every minute or two."""
 
 
+_SOON: Final = "within half a minute"
+"""When, with the default lease, for which workers wait after their start and after an outage."""
+
+
 class Grade(enum.StrEnum):
     """The severity: nothing wrong, something to check, or work that is not being done."""
 
@@ -173,7 +177,7 @@ def _silent(survey: Survey) -> Iterator[Finding]:
                 Grade.WARNING,
                 "workers",
                 f"worker {worker.id} (pid {worker.pid} on {worker.host}) has been silent{since}",
-                f"it died, or can't reach the database; {_rescue(survey)} its jobs within seconds",
+                f"it died, or can't reach the database; {_rescue(survey)} its jobs {_SOON}",
             )
 
 
@@ -253,7 +257,7 @@ def _overdue(survey: Survey) -> Iterator[Finding]:
             "jobs",
             f"{_some(len(survey.overdue), 'job')} should no longer be active: {expired} past the deadline,"
             f" {len(survey.overdue) - expired} without a live worker",
-            f"{_rescue(survey)} them within seconds",
+            f"{_rescue(survey)} them {_SOON}",
         )
 
 
@@ -308,13 +312,15 @@ def _schedules_of_pgboss(survey: Survey) -> Iterator[Finding]:
         yield Finding(Grade.OK, "schedules", f"pg-boss 9 fires its own: {theirs}")
     elif theirs:
         yield Finding(
-            Grade.OK, "schedules", f"pg-boss 9 stored {theirs}; its cron is silent, so our workers fire them"
+            Grade.OK,
+            "schedules",
+            f"pg-boss 9 stored {theirs}; its cron does not run, so Zeke's workers fire them",
         )
     if doubled := ", ".join(repr(name) for name in survey.pgboss.doubled):
         yield Finding(
             Grade.WARNING,
             "schedules",
-            f"pg-boss 9 also stores and fires schedules with names of ours: {doubled}",
+            f"pg-boss 9 also stores and fires schedules whose names Zeke's schedules have too: {doubled}",
             "remove them in the Node program with unschedule(name)",
         )
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.cli.checks import Finding, Grade
 from zeke_queue.cli.render import length
 from zeke_queue.core.names import schema_name
+from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageError
 from zeke_queue.storage.postgres import migrate
 from zeke_queue.storage.postgres.server_info import read_server_info
@@ -17,8 +18,10 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.server_info import ServerInfo
 
 LONG_TRANSACTION: Final = 300.0
-"""Age in seconds from which a transaction is reported: vacuum must clean a queue's table every minute."""
+"""Age in seconds of a transaction that is a warning: vacuum must clean a queue's table every minute."""
 
+OPEN_TRANSACTION: Final = LOCK_SECONDS
+"""Age in seconds from which the oldest transaction is named: a statement may have failed because of it."""
 
 NOTIFY_USAGE_WARNED: Final = 0.1
 """The used share of the server's notification queue that is reported; it is usually empty."""
@@ -149,14 +152,15 @@ def _quoted(role: str) -> str:
 
 
 def _oldest(info: ServerInfo) -> Iterator[Finding]:
-    if info.oldest is not None and info.oldest.seconds >= LONG_TRANSACTION:
-        yield Finding(
-            Grade.WARNING,
-            "database",
-            f"{info.oldest.what} has had a transaction open for {length(info.oldest.seconds)}; vacuum can't"
-            " remove rows that died since, and claims get slower",
-            "end it: commit or roll back where it was begun, or select pg_terminate_backend(its number)",
-        )
+    if info.oldest is None or info.oldest.seconds < OPEN_TRANSACTION:
+        return
+    found = f"{info.oldest.what} has had a transaction open for {length(info.oldest.seconds)}"
+    remedy = "end it: commit or roll back where it was begun, or select pg_terminate_backend(PID)"
+    if info.oldest.seconds < LONG_TRANSACTION:
+        yield Finding(Grade.OK, "database", found, f"if it keeps a row locked, {remedy}")
+    else:
+        effect = "vacuum can't remove rows that died since, and claims get slower"
+        yield Finding(Grade.WARNING, "database", f"{found}; {effect}", remedy)
 
 
 def _notifications(info: ServerInfo) -> Iterator[Finding]:

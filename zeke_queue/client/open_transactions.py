@@ -1,6 +1,6 @@
 """The transactions that the running code has open, so that changes of jobs outside of them can be refused.
 
-A change outside an open transaction of the same storage takes another connection, and may wait forever for a
+A change outside an open transaction of the same storage takes another connection, and may fail because of a
 singleton key or a slot that the transaction has taken. A task inherits the open transactions of the code
 that created it; once they have ended, they no longer matter.
 """
@@ -68,7 +68,7 @@ def check_outside(storage: object, call: str) -> None:
     for block in OPEN.get():
         if block.storage is storage:
             raise UsageError(
-                f"{call} inside a transaction of the same storage may wait forever for the transaction's "
-                "locks: call the transaction's own method, or wait for the block's end, or use "
+                f"{call} inside a transaction of the same storage is not part of it, and may fail because "
+                "of its locks: call the transaction's own method, or wait for the block's end, or use "
                 "`queue.outside_transaction()` for what must not be part of it"
             )

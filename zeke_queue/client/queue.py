@@ -226,8 +226,8 @@ class Queue(Sender):
     ) -> AsyncGenerator[Transaction]:
         """Open a transaction that writes jobs and the application's own rows together, or not at all.
 
-        Inside the block, send through the transaction: the queue uses another connection, which may wait
-        forever for locks of this one, so its ``send`` raises ``UsageError`` there.
+        Inside the block, send through the transaction: the queue uses another connection, which may fail
+        because of locks of this one, so its ``send`` raises ``UsageError`` there.
 
         Args:
             connection: a psycopg connection, or a connection or session of SQLAlchemy, whose transaction is

@@ -187,7 +187,7 @@ class Guard:
             raise ApiError(refused.status_code, message, headers=refused.headers) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
-            get_logger().error("authenticator_failed", error=why, patience=PATIENCE, exc_info=error)
+            get_logger().error("authenticator_failed", error=why, timeout=PATIENCE, exc_info=error)
             raise ApiError(
                 503,
                 "Authentication is temporarily unavailable; retry later",
