@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time  # noqa: TID251 - sets the zone, and asks for no time
 from contextlib import asynccontextmanager
+from fnmatch import fnmatchcase
 from importlib import import_module
 from importlib.metadata import entry_points
 from types import ModuleType
@@ -51,6 +52,8 @@ EXEMPLARY = sorted(
     if re.search(r"^\s*>>> ", path.read_text(encoding="utf-8"), re.MULTILINE)
 )
 """Modules with examples in their docstrings."""
+
+_LOGS = re.compile(r"\.(warning|error|exception)\b|^self\._log$")
 
 _URL_OF_THE_PAGE = "postgresql+psycopg://zeke:secret@db.example.com/zeke"
 
@@ -307,9 +310,33 @@ def test_pages_name_existing_options_only() -> None:
         assert named <= options | {"--help"}, page
 
 
+def _logged() -> set[str]:
+    """Return the event of each warning and error that the runtime logs, with ``*`` for what a value names."""
+    found: set[str] = set()
+    for path in (ROOT / "zeke_queue").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and node.args and _LOGS.search(ast.unparse(node.func)):
+                event = node.args[0]
+                for one in (event.body, event.orelse) if isinstance(event, ast.IfExp) else (event,):
+                    parts = one.values if isinstance(one, ast.JoinedStr) else [one]
+                    found.add("".join(str(p.value) if isinstance(p, ast.Constant) else "*" for p in parts))
+    return found - {"*"}
+
+
+def test_every_warning_and_error_in_the_log_is_explained() -> None:
+    text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    (section,) = re.findall(r"## What log lines mean\n(.*?)\n## ", text, re.DOTALL)
+    cells = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    explained = [name for cell in cells for name in re.findall(r"`([a-z_]+)`", cell)]
+    logged = _logged()
+    assert sorted(explained) == sorted(set(explained))
+    assert [name for name in explained if not any(fnmatchcase(name, one) for one in logged)] == []
+    assert [one for one in sorted(logged) if not any(fnmatchcase(name, one) for name in explained)] == []
+
+
 def test_operator_queries_are_those_of_the_earlier_system() -> None:
     text = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    (queries,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    (_, queries) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     assert [
         line for line in queries.split("\n") if line.startswith(("SELECT", "ORDER", "WHERE", "LIMIT"))
     ] == [
