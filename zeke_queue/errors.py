@@ -23,9 +23,10 @@
      │    └── JobExpiredError          its last attempt took longer than its deadline
      └── StorageError
           ├── StorageUnavailableError  the database is or became unreachable: try again later
-          │    ├── LockTimeoutError    another transaction keeps a lock: nothing has changed
-          │    └── StatementTimeoutError  the server cancelled a statement: nothing has changed
-          │         └── ReadTimeoutError  a search read too much: narrow it
+          │    └── TimeLimitError      the statement was ended, and has changed nothing
+          │         ├── LockTimeoutError       another transaction keeps a lock
+          │         └── StatementTimeoutError  the server cancelled it
+          │              └── ReadTimeoutError  a search read too much: narrow it
           ├── StatementFailedError     the database failed, not because of the values: try again later
           ├── SchemaVersionError       the tables are missing, too old, or another system's: migrate
           ├── UnsupportedServerError   the server is older than PostgreSQL 15
@@ -197,7 +198,11 @@ class StorageUnavailableError(StorageError):
     """The database did not answer in time; unless a subclass says otherwise, a call may have taken effect."""
 
 
-class LockTimeoutError(StorageUnavailableError):
+class TimeLimitError(StorageUnavailableError):
+    """The storage answered: it ended a statement at a limit, so that nothing has changed."""
+
+
+class LockTimeoutError(TimeLimitError):
     """Another transaction kept a lock for too long, so the statement was ended and has changed nothing."""
 
     @classmethod
@@ -210,7 +215,7 @@ class LockTimeoutError(StorageUnavailableError):
         )
 
 
-class StatementTimeoutError(StorageUnavailableError):
+class StatementTimeoutError(TimeLimitError):
     """The server cancelled a statement at a time limit or on an operator's request; nothing has changed."""
 
 
@@ -236,5 +241,4 @@ class PermissionDeniedError(StorageError):
 
 def is_outage(error: BaseException) -> bool:
     """Return whether the storage did not answer; a statement that it ended at a limit was answered."""
-    answered = isinstance(error, LockTimeoutError | StatementTimeoutError)
-    return isinstance(error, StorageUnavailableError) and not answered
+    return isinstance(error, StorageUnavailableError) and not isinstance(error, TimeLimitError)

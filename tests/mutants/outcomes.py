@@ -18,7 +18,7 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "any-error-refuses-an-outcome",
         "zeke_queue.worker.settle_loop",
-        "            except (StatementFailedError, LockTimeoutError, StatementTimeoutError) as error:\n",
+        "            except (StatementFailedError, TimeLimitError) as error:\n",
         "            except KeyError as error:\n",
         "An outcome that the database fails to store is tried again with the whole batch for ever.",
         "tests/runtime/test_settle_loop.py::test_outcome_is_given_up_only_for_an_error_in_its_values",

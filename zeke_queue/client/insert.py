@@ -99,7 +99,7 @@ class IntoStorage:
         """Insert jobs, in up to three tries.
 
         Raises:
-            LockTimeoutError, StatementTimeoutError: the first try was answered: nothing was inserted.
+            TimeLimitError: the first try was answered: nothing was inserted.
             StorageUnavailableError: a try had no answer, so it may have inserted the jobs.
         """
         waits = iter(INSERT_WAITS)

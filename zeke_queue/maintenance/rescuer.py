@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from zeke_queue.core import failure, retry
 from zeke_queue.core.halves import halve
 from zeke_queue.core.timeouts import SLOW_MAX
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, is_outage
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, TimeLimitError, is_outage
 from zeke_queue.model import EXPIRED_TYPE, Failed, RetryPolicy, RowState
 from zeke_queue.system.logging import get_logger
 
@@ -145,7 +145,7 @@ class Rescuer:
 
     def _skip(self, job_id: UUID, error: Exception, stuck: set[UUID]) -> None:
         """Report a job that can't be settled now, and add it to ``stuck``."""
-        if isinstance(error, LockTimeoutError | StatementTimeoutError):
+        if isinstance(error, TimeLimitError):
             self._log.warning("rescue_postponed", jobId=str(job_id), error=str(error))
         else:
             self._log.error("rescue_failed", jobId=str(job_id), error=str(error), exc_info=error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageUnavailableError
+from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError, TimeLimitError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
@@ -205,7 +205,7 @@ class Maintenance:
                 if not await batch(duty) or self._timer.stopped:
                     break
         except StorageUnavailableError as error:
-            if isinstance(error, LockTimeoutError | StatementTimeoutError):
+            if isinstance(error, TimeLimitError):
                 self._reached(duty, self._clock.monotonic())  # the database answered
             # A statement that timed out costs the server as much each time, so it gets the longer pauses.
             if not isinstance(error, StatementTimeoutError):

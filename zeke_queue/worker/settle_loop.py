@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.core.halves import halve
-from zeke_queue.errors import LockTimeoutError, StatementFailedError, StatementTimeoutError, StorageError
+from zeke_queue.errors import StatementFailedError, StorageError, TimeLimitError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
@@ -173,7 +173,7 @@ class SettleLoop(Part):
         async def settle(failures: int) -> None:
             try:
                 await self._settle(batch, repeated=repeated or failures > 0, waits=waits)
-            except (StatementFailedError, LockTimeoutError, StatementTimeoutError) as error:
+            except (StatementFailedError, TimeLimitError) as error:
                 failed.append(error)
 
         try:
@@ -266,7 +266,7 @@ class SettleLoop(Part):
         if not skip:
             try:
                 changed = await self._storage.settle(completed, failed, released, repeated=repeated)
-            except (LockTimeoutError, StatementTimeoutError):
+            except TimeLimitError:
                 skip = repeated = True
         if skip:
             changed, locked = await self._storage.settle_unlocked(
@@ -289,7 +289,7 @@ class SettleLoop(Part):
         if not skip:
             try:
                 return await self._storage.suspend(waiting, repeated=repeated)
-            except (LockTimeoutError, StatementTimeoutError):
+            except TimeLimitError:
                 repeated = True
         return await self._storage.suspend(waiting, repeated=repeated, skip_locked=True)
 

@@ -8,12 +8,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.errors import (
-    LockTimeoutError,
-    StatementTimeoutError,
-    StorageError,
-    StorageUnavailableError,
-)
+from zeke_queue.errors import StorageError, StorageUnavailableError, TimeLimitError
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import OUTAGE_PAUSE_MAX, first
 
@@ -53,7 +48,7 @@ class StorageHealth:
         """Make a call, and log whether the storage is unavailable since then, or back."""
         try:
             answer = await proceed()
-        except (LockTimeoutError, StatementTimeoutError) as error:
+        except TimeLimitError as error:
             self._answered()
             if call.verb not in _LOGGED_BY_CALLER:
                 self._log_given_up(call.verb, error)

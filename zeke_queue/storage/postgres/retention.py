@@ -8,7 +8,7 @@ import psycopg
 
 from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.core.validation import check_limit
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
+from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, TimeLimitError
 from zeke_queue.storage.postgres import rows
 from zeke_queue.system.logging import get_logger
 
@@ -23,7 +23,7 @@ Move: TypeAlias = Literal["archive", "purge"]
 BAD_ROWS: Final = 10
 """Bad rows per batch that raise the error: that many failures are not caused by the rows."""
 
-_FAILED: Final = (psycopg.Error, LockTimeoutError, StatementTimeoutError)
+_FAILED: Final = (psycopg.Error, TimeLimitError)
 """What a row may cause: errors of triggers and foreign keys, locks of other tables, and slowness."""
 PARTS: Final = 8
 """Successful statements per call at most, while batches are smaller than asked for."""
