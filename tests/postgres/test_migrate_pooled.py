@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from psycopg import sql as composing
+from psycopg.conninfo import make_conninfo
 
 from tests.database import database_name
 from tests.postgres import pgboss9
@@ -92,3 +93,12 @@ def test_pooler_with_a_single_connection_is_refused_with_a_remedy(empty_dsn: str
     ):
         migrate.migrate(pooler.dsn)
     assert migrate.migrate(empty_dsn)
+
+
+def test_migration_refuses_options_that_its_pooler_refuses(behind: str) -> None:
+    if Pooler.binary() is not None:
+        options = make_conninfo(behind, options="-c role=owner")
+        with pytest.raises(
+            SettingsError, match=r"a pooler refuses: unsupported startup parameter.*; change it"
+        ):
+            migrate.migrate(options)

@@ -175,7 +175,7 @@ async def accepted(dsn: str) -> str:
         if not (given := given_options(dsn)):
             return dsn
         try:
-            async with await AsyncConnection.connect(dsn, autocommit=True):
+            async with await AsyncConnection.connect(make_conninfo(**_parameters(dsn)), autocommit=True):
                 return dsn
         except OperationalError as error:
             if "startup parameter" not in str(error):
