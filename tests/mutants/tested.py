@@ -237,8 +237,8 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "answered-requests-refused",
         "zeke_queue.web.http_connection",
-        "if told is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):",
-        "if told is not None:",
+        "if message is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):",
+        "if message is not None:",
         "What is not HTTP after a response is an error in the log.",
         "tests/web/test_connections.py",
     ),

@@ -160,7 +160,7 @@ async def test_statement_without_an_answer_ends_with_its_connection(dsn: str, sq
 
 async def test_waits_for_answers_are_checked_at_intervals(dsn: str, sql: Connection) -> None:
     async with opened(dsn) as parts:
-        parts.connections.patience = 0.05
+        parts.connections.answer_timeout = 0.05
         with sql.transaction():
             sql.execute("lock table pgboss.job in access exclusive mode")
             with pytest.raises(StorageUnavailableError):

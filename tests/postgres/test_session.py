@@ -200,7 +200,7 @@ async def test_options_of_the_connection_string_hold_behind_a_pooler(
             await use(storage)
             own = await settings_within(storage, own=True)
             application = await settings_within(storage, own=False)
-        assert (await find_session(target, keep=prepare)).patience == 3 + SILENCE_SECONDS
+        assert (await find_session(target, keep=prepare)).timeout == 3 + SILENCE_SECONDS
     limits = ("lock_timeout", "idle_in_transaction_session_timeout", "statement_timeout")
     assert (
         [own[name] for name in limits] == [application[name] for name in limits] == ["5000", "7000", "3000"]

@@ -150,11 +150,11 @@ def _workers(survey: Survey) -> Iterator[Finding]:
         return
     waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
     needed = waiting or survey.fired_by_us()
-    told = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    backlog = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
     yield Finding(
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
         "workers",
-        f"no workers are running{told}",
+        f"no workers are running{backlog}",
         f"start one: {survey.same('zeke worker --app yourmodule:catalog')}",
     )
 

@@ -28,7 +28,7 @@ class OutageMonitor:
         self._since = self._last = -math.inf
 
     def answered(self, reached: float) -> None:
-        """Record the answer of a call, and a time of the monotonic clock at which it had the storage."""
+        """Record that a call was answered; at the monotonic time ``reached`` the storage had it."""
         with self._lock:
             now = self._clock.monotonic()
             if reached - self._last > self.gap:

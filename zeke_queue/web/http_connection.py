@@ -212,16 +212,16 @@ class HttpConnection(H11Protocol):
     def _end(self) -> None:
         """Close the connection, after telling a client that was in the middle of a request."""
         late = {Phase.HEADER: self._deadlines.header, Phase.BODY: self._deadlines.body}.get(self.phase)
-        told = None
+        message = None
         if late is not None and (self.phase is Phase.BODY or self.conn.trailing_data[0]):
             more = f", plus 1 s for each {BODY_RATE} bytes" if self.phase is Phase.BODY else ""
-            told = f"{self.phase.name.lower()}: must arrive within {late:g} s{more}; send it at once"
-        self._close(408, told)
+            message = f"{self.phase.name.lower()}: must arrive within {late:g} s{more}; send it at once"
+        self._close(408, message)
 
-    def _close(self, status: int, told: str | None) -> None:
+    def _close(self, status: int, message: str | None) -> None:
         """Close the connection, after an error response if the request has none yet."""
-        if told is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            self._refuse(status, told)
+        if message is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(status, message)
         cycle = cast("Any", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
@@ -229,8 +229,8 @@ class HttpConnection(H11Protocol):
         self.transport.close()
         self._enter(Phase.CLOSING)
 
-    def _refuse(self, status: int, told: str) -> None:
-        body = json.dumps({"error": told}).encode()
+    def _refuse(self, status: int, message: str) -> None:
+        body = json.dumps({"error": message}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
         response = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zeke_queue.system.entropy import Entropy
 
 UNANSWERED_MAX: Final = 4
-"""Heartbeats without an answer at one time at most; then the second oldest is abandoned for the next one."""
+"""Maximum concurrent unanswered heartbeats; to send another one, the second oldest is abandoned."""
 
 KEPT_SECONDS: Final = 15.0
 """Seconds until an unanswered heartbeat is abandoned: enough to connect past several hosts that are down."""

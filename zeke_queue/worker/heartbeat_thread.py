@@ -1,8 +1,8 @@
 """Heartbeats from a thread with an event loop and a connection of its own.
 
-So a handler that blocks the worker's loop, or a pool that others have used up, does not end the lease. Code
-that holds the interpreter's lock for as long still does. So does a loop that is blocked for several leases:
-it may never run again, and other workers can run the jobs that have not begun.
+A handler that blocks the worker's loop, or a used-up pool, does not end the lease. Code that holds the
+interpreter's lock for that long does. If the loop stays blocked for ``BLOCKED_LEASES``, heartbeats stop on
+purpose: it may never run again, and other workers can run the jobs that have not begun.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ class _LockedJob:
             await self._transaction.extend_attempt(claimed.id, claimed.attempt, seconds)
 
     async def end(self) -> None:
-        """Send no more statements."""
+        """Cancel the statement under way, if any, and wait for its end."""
         if self._touching is not None:
             await end(self._touching)
 

@@ -256,7 +256,7 @@ def a_locked_key_delays_no_other_schedule(event: ScheduleRow | Answered | Invoke
 
 
 def _served(event: ScheduleRow) -> datetime | None:
-    """Return the first of the occurrences that a scheduler has decided on now; None if it has on none."""
+    """Return the first occurrence that a scheduler has just decided on, or None."""
     before, after = event.before, event.after
     if before is None or after is None or before.last_tick is None or after.last_tick is None:
         return None
@@ -288,7 +288,7 @@ def _has_ended(last: Call) -> bool:
 
 
 def _serves(calls: Sequence[Call], event: ScheduleRow) -> bool:
-    """Return whether it is this transaction that serves a schedule now."""
+    """Return whether this transaction serves a schedule now."""
     noted = None if event.after is None else event.after.last_tick
     return any(
         call.invoked.verb == "record_tick"

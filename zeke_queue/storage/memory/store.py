@@ -331,7 +331,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
                 yield line, free if room is None else min(free, room)
 
     def _left_out(self, name: str) -> bool:
-        """Return whether another program holds the row of a queue with a limit; other queues go on."""
+        """Return whether claims leave a queue with a limit out, since another program has locked its row."""
         return self._locks.taken(queue_lock(name)) and self._tables.room(name) is not None
 
     def _passed(self, job_id: UUID) -> bool:

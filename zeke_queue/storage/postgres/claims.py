@@ -299,7 +299,7 @@ def _heads(capacity: Sequence[QueueCapacity], marks: dict[str, dict[int, Mark]])
 
 
 def _rest(wanted: Wanted, taken: Sequence[Claimed]) -> Wanted:
-    """Return what may still be taken after ``taken``."""
+    """Return what is left of a request once these jobs are taken."""
     counts: dict[str, int] = {}
     for job in taken:
         counts[job.name] = counts.get(job.name, 0) + 1

@@ -187,7 +187,7 @@ class ConnectionPool:
         )
         with translated():
             await driver_pool.open()
-        pool = cls(Connections(driver_pool, session.patience), session, schema, now)
+        pool = cls(Connections(driver_pool, session.timeout), session, schema, now)
         try:
             yield pool
         finally:

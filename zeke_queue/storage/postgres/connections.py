@@ -56,16 +56,16 @@ class Connections:
     """The connections of a pool.
 
     A returned connection is kept for the next caller, unless a caller waits for the pool. Callers are served
-    in the order in which they came: as many as the pool has connections ask it, and the others wait in line.
+    in the order in which they came: at most as many as there are connections request one from the pool.
 
     Args:
         pool: an open pool.
-        patience: seconds that a statement of this package waits for its answer at most.
+        answer_timeout: seconds that a statement of this package waits for its answer at most.
     """
 
-    def __init__(self, pool: AsyncConnectionPool[Connection], patience: float) -> None:
+    def __init__(self, pool: AsyncConnectionPool[Connection], answer_timeout: float) -> None:
         self._pool = pool
-        self.patience = patience
+        self.answer_timeout = answer_timeout
         self._taken: set[Connection] = set()
         self._watch: asyncio.TimerHandle | None = None
         self._lendable = asyncio.Semaphore(max(1, pool.max_size - 1))
@@ -116,13 +116,13 @@ class Connections:
         return connection
 
     def end_waits(self, now: float) -> None:
-        """End the waits for answers that do not come, by closing the connections.
+        """Close the connections on which a statement has had no answer for too long.
 
         The server limits statements, but not if it hangs, nor a commit that waits for a standby. One timer
         checks all connections, since one for each statement would cost as much as sending it.
         """
         for connection in self._taken:
-            if not connection.lent and connection.is_silent(now - self.patience):
+            if not connection.lent and connection.is_silent(now - self.answer_timeout):
                 get_logger().warning(
                     "statement_unanswered",
                     seconds=round(now - connection.asked_at),
@@ -132,13 +132,13 @@ class Connections:
                 connection.cut()
 
     def _watch_on(self) -> None:
-        if self.patience < math.inf:
+        if self.answer_timeout < math.inf:
             loop = asyncio.get_running_loop()
             self.end_waits(loop.time())
-            self._watch = loop.call_later(self.patience / CHECKS, self._watch_on)
+            self._watch = loop.call_later(self.answer_timeout / CHECKS, self._watch_on)
 
     async def _asked(self, until: float) -> Connection:
-        """Ask the pool repeatedly, since an empty pool connects only on request."""
+        """Request a connection repeatedly, since an empty pool connects only on request."""
         time = asyncio.get_running_loop().time
         while True:
             try:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Move: TypeAlias = Literal["archive", "purge"]
 
 BAD_ROWS: Final = 10
-"""Bad rows per batch that raise the error: that many failures are not caused by the rows."""
+"""Bad rows of a batch beyond which the error is raised: that many failures are not caused by the rows."""
 
 _FAILED: Final = (psycopg.Error, TimeLimitError)
 """What a row may cause: errors of triggers and foreign keys, locks of other tables, and slowness."""

@@ -237,7 +237,7 @@ class Outcomes:
         return dict(zip(names, columns or [[] for _ in names], strict=True))
 
     def only(self, ids: Collection[UUID], *, returning: bool | None = None) -> Outcomes:
-        """Return these jobs' outcomes; by ``returning``, only those that do or do not return to waiting."""
+        """Return the outcomes of these jobs; by ``returning``, those that wait again, or the others."""
         some = Outcomes()
         some.rows = [
             row

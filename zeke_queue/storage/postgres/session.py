@@ -122,7 +122,7 @@ class Session(NamedTuple):
         prepares: whether statements may be prepared.
         ours: the settings, by name.
         elsewhere: those to change in an application's transaction, by name: the server's defaults.
-        patience: seconds after which a statement has no answer because the server hangs.
+        timeout: seconds after which a statement has no answer because the server hangs.
     """
 
     conninfo: str
@@ -130,7 +130,7 @@ class Session(NamedTuple):
     prepares: bool
     ours: Mapping[str, str]
     elsewhere: Mapping[str, str]
-    patience: float = math.inf
+    timeout: float = math.inf
 
 
 def options(settings: Mapping[str, str]) -> str:
@@ -216,7 +216,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                 # A pooler passes some options on, or none: each transaction sets all of them.
                 here = given if given and await is_pooled(connection) else {}
                 await _set(connection, here)
-                patience = await _patience(connection, given)
+                timeout = await _answer_timeout(connection, given)
                 found = await _read(connection, [*limits, *relied_on, "search_path"])
         # A path that names the catalog later makes a function of the same name precede the server's.
         relied_on["search_path"] = f"pg_catalog, {found['search_path']}"
@@ -240,7 +240,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
                         if value != kept[name] and name not in _NEEDED_BY_VERBS
                     }
                     return Session(
-                        fitted, kept=True, prepares=True, ours=ours, elsewhere=elsewhere, patience=patience
+                        fitted, kept=True, prepares=True, ours=ours, elsewhere=elsewhere, timeout=timeout
                     )
         prepares = keep and not await loses_prepared_statements(plain)
     if keep and not prepares:
@@ -251,9 +251,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             hint="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
         )
     needed = {name: RELIED_ON[name] for name in _NEEDED_BY_VERBS if found[name] != RELIED_ON[name]}
-    return Session(
-        plain, kept=False, prepares=prepares, ours=ours, elsewhere=here | needed, patience=patience
-    )
+    return Session(plain, kept=False, prepares=prepares, ours=ours, elsewhere=here | needed, timeout=timeout)
 
 
 def _parameters(dsn: str) -> dict[str, str]:
@@ -284,8 +282,8 @@ async def _set(connection: AsyncConnection[Any], given: Mapping[str, str]) -> No
             raise SettingsError(_UNSETTABLE.format(name, "it has no effect within a transaction"))
 
 
-async def _patience(connection: AsyncConnection[Any], given: Mapping[str, str]) -> float:
-    """Return how long a statement may take on a server that works, and a while more."""
+async def _answer_timeout(connection: AsyncConnection[Any], given: Mapping[str, str]) -> float:
+    """Return after how many seconds an unanswered statement means that the server hangs."""
     seconds = STATEMENT_SECONDS
     if "statement_timeout" in given:
         text = "select setting::float / 1000 from pg_settings where name = 'statement_timeout'"

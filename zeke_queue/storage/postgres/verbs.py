@@ -147,8 +147,8 @@ class PostgresVerbs:
     async def settle_free(self, outcomes: Outcomes, *, repeated: bool) -> Settled:
         """Settle, inside a transaction, the jobs that no other transaction has locked."""
         await self.wait_briefly()
-        asked = {"ids": [row[0] for row in outcomes.rows], "attempts": [row[1] for row in outcomes.rows]}
-        found = dict(await self._runner.run("lock_unlocked", asked))
+        parameters = {"ids": [row[0] for row in outcomes.rows], "attempts": [row[1] for row in outcomes.rows]}
+        found = dict(await self._runner.run("lock_unlocked", parameters))
         free = {job_id for job_id, is_free in found.items() if is_free}
         locked = found.keys() - free
         ending, returning = (outcomes.only(free, returning=one) for one in (False, True))
@@ -187,8 +187,8 @@ class PostgresVerbs:
             if other is not None:
                 break
         output = single.rows[0][4] or failure.error_record("Superseded", "Another job waits in its place")
-        said = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
-        return await self._ids("settle", single.failing_with(jsonb.dumps(said)).parameters())
+        superseded = {**jsonb.loads(output), "superseded_by": None if other is None else str(other)}
+        return await self._ids("settle", single.failing_with(jsonb.dumps(superseded)).parameters())
 
     async def extend(self, extended: Sequence[Extended]) -> set[UUID]:
         """Move deadlines of active jobs."""
@@ -224,8 +224,8 @@ class PostgresVerbs:
     async def _lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock a job, and return whether it is active at this attempt."""
         idle = None if idle_timeout is None else min(int(idle_timeout * 1000), INT4_MAX)
-        asked = {"id": job_id, "attempt": attempt, "idle_timeout": idle}
-        return bool(await self._runner.run("lock_attempt", asked))
+        parameters = {"id": job_id, "attempt": attempt, "idle_timeout": idle}
+        return bool(await self._runner.run("lock_attempt", parameters))
 
     async def resume_families(self, ids: Sequence[UUID]) -> set[UUID]:
         """Requeue cancelled jobs, with the children that were cancelled along with them."""
@@ -276,10 +276,10 @@ class PostgresVerbs:
         Each round locks at least one more job of the chain. Jobs that begin to wait for each other at the
         same time wait for each other's locks, so the server aborts one, which is repeated.
         """
-        asked = {"id": waiting.id, "child": waiting.child, "limit": waits.WAIT_CHAIN_MAX}
+        parameters = {"id": waiting.id, "child": waiting.child, "limit": waits.WAIT_CHAIN_MAX}
         locked = {waiting.id, waiting.child}
         while True:
-            chain = tuple(row[0] for row in await self._runner.run("wait_chain", asked))
+            chain = tuple(row[0] for row in await self._runner.run("wait_chain", parameters))
             unlocked = [one for one in chain if one not in locked]
             if not unlocked:
                 return chain
