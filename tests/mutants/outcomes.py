@@ -110,21 +110,39 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "refused-outcomes-stored-one-by-one",
         "zeke_queue.worker.settle_loop",
-        "                return await self._store_refused(batch[0], error)\n"
-        "            failed.append(error)\n",
+        "                return await self._store_refused(batch[0], error)\n            return error\n",
         "                return await self._store_refused(batch[0], error)\n"
         "            for job in batch:\n"
-        "                await self._store([job], repeated=True)\n",
+        "                await self._store([job], repeated=True)\n"
+        "            return None\n",
         "One refused outcome costs a statement for each outcome of its batch, and all others wait for these.",
         "tests/runtime/test_settle_loop.py::test_refused_outcome_is_found_by_halves_while_others_are_stored",
     ),
     tested(
         "refused-outcomes-end-the-search",
         "zeke_queue.worker.settle_loop",
-        "                failures += isinstance(error, StorageError)\n",
-        "                failures += 1\n",
+        "            failures += new or failed\n",
+        "            failures += 1\n",
         "A worker that ends drops outcomes, if many others of their batch are refused.",
         "tests/runtime/test_settle_loop.py::test_outcomes_refused_at_the_end_are_all_replaced",
+    ),
+    tested(
+        "refused-outcomes-behind-a-slow-search",
+        "zeke_queue.worker.settle_loop",
+        "            if new and failed:\n",
+        "            if new:\n",
+        "The batch of a refused outcome waits until a search for an odd row has ended, and may run again.",
+        "tests/runtime/test_settle_loop.py::"
+        "test_refused_outcome_is_found_although_a_search_for_another_takes_long",
+    ),
+    tested(
+        "outcomes-behind-many-refused-ones",
+        "zeke_queue.worker.settle_loop",
+        "            failures += new or failed\n",
+        "            failures += failed\n",
+        "Outcomes wait until each refused one of an earlier batch is found.",
+        "tests/runtime/test_settle_loop.py::"
+        "test_search_for_refused_outcomes_does_not_delay_new_ones_for_long",
     ),
     tested(
         "outcomes-behind-refused-heartbeats-at-the-end",

@@ -292,15 +292,38 @@ async def test_refused_outcome_is_found_by_halves_while_others_are_stored(troubl
     storage, state = troubled.storage, troubled.state
     storage.errors = {UUID(int=70): SerializationError("a value"), UUID(int=200): StatementFailedError("odd")}
     troubled.add(200)
-    await until(lambda: len(state.deferred) == 200)
-    storage.held = {UUID(int=69): asyncio.Event()}  # the search takes long
-    assert await advance_until(lambda: len(storage.calls) > 1, troubled.clock, 0.05) <= FIRST_PAUSE
+    await until(lambda: len(storage.outcomes) == 100)
+    assert type(storage.outcomes[UUID(int=70)]) is Failed
+    assert len(state.deferred) == 100, "those beside the odd one"
     troubled.add(1)
     await until(lambda: UUID(int=201) in storage.outcomes)
-    storage.held.popitem()[1].set()
-    await until(lambda: len(state.jobs) == 1)
-    assert type(storage.outcomes[UUID(int=70)]) is Failed
-    assert len(storage.calls) < 40
+    await advance_until(lambda: len(state.jobs) == 1, troubled.clock, 0.05)
+    assert len(storage.calls) < 50
+
+
+async def test_refused_outcome_is_found_although_a_search_for_another_takes_long(troubled: Buffer) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.errors = {ONE: StatementFailedError("odd")}
+    troubled.add(2)
+    await until(lambda: len(state.deferred) == 2)
+    storage.held = {TWO: asyncio.Event()}
+    await advance_until(lambda: any(TWO in jobs for jobs, _ in storage.calls[1:]), troubled.clock, 0.05)
+    storage.errors |= {THREE: SerializationError("a value")}
+    troubled.add(50)
+    await until(lambda: len(storage.outcomes) == 50)
+    assert type(storage.outcomes[THREE]) is Failed
+
+
+async def test_search_for_refused_outcomes_does_not_delay_new_ones_for_long(troubled: Buffer) -> None:
+    """That of a batch takes ``FAILURES_MAX`` failed statements; then its others wait."""
+    storage, state = troubled.storage, troubled.state
+    storage.errors = {UUID(int=number): SerializationError("a value") for number in range(1, 101)}
+    troubled.add(100)
+    await until(lambda: state.deferred)
+    assert storage.failed_calls <= FAILURES_MAX + len(storage.outcomes)
+    assert len(storage.outcomes) + len(state.deferred) == 100
+    await advance_until(lambda: not state.jobs, troubled.clock, 0.05)
+    assert all(type(outcome) is Failed for outcome in storage.outcomes.values())
 
 
 async def test_outcomes_refused_at_the_end_are_all_replaced() -> None:
@@ -319,16 +342,13 @@ async def test_refused_outcome_of_a_locked_job_is_counted_once(troubled: Buffer)
     storage.locked = {ONE}
     troubled.add(1)
     await until(lambda: state.deferred)
-    storage.errors, storage.held = {TWO: SerializationError("a value")}, {THREE: asyncio.Event()}
-    storage.locked = {ONE, TWO}
+    storage.errors, storage.locked = {TWO: SerializationError("a value")}, {ONE, TWO}
     troubled.add(2)
-    await until(lambda: len(state.deferred) == 3)
+    await until(lambda: THREE in storage.outcomes)
+    assert len(state.deferred) == 2
     troubled.add(1)
     await until(lambda: FOUR in storage.outcomes)
-    assert state.load().backlog == 3
-    storage.held.popitem()[1].set()
-    await advance_until(lambda: THREE in storage.outcomes, troubled.clock, 0.1)
-    await until(lambda: state.load().backlog == 2)
+    assert state.load().backlog == 2
     storage.locked = {ONE}
     await advance_until(lambda: TWO in storage.outcomes, troubled.clock, 0.1)
     await until(lambda: len(state.jobs) == 1)

@@ -8,8 +8,8 @@ has the job, and saves the work otherwise.
 
 An outcome whose row another transaction keeps locked, or which the database fails to store for a reason
 that is not in its values, is deferred and retried for as long as the worker runs, beside the others and on
-a connection of its own. So are the outcomes of a batch of which one is refused because of its own values,
-until that one is found, by halves, and replaced by a failure.
+a connection of its own. An outcome that is refused because of its own values is replaced by a failure. In a
+batch it is found by halves at once, since the search for a deferred one may take minutes.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class SettleLoop(Part):
         """
         state = self._state
         while state.outcomes:
-            await self._store(state.batch(BATCH_MAX))
+            await self._search(state.batch(BATCH_MAX), new=True)
         left = [*state.deferred]
         while left:
             waits, self._waits_at_end = self._waits_at_end, False
@@ -146,7 +146,7 @@ class SettleLoop(Part):
                 batch = state.batch(BATCH_MAX)
                 # Outcomes left over from this batch have waited already, and no timer will signal them again.
                 self._gathered = bool(state.outcomes)
-                await self._store(batch)
+                await self._search(batch, new=True)
                 self._last = self._loop.time()
             else:
                 await self._waiter.wait()
@@ -161,7 +161,7 @@ class SettleLoop(Part):
     async def _store(
         self, batch: Sequence[LeasedJob], *, repeated: bool = False, waits: bool = False
     ) -> Exception | None:
-        """Store a batch, without a time limit; defer jobs that can't be stored for now.
+        """Store a batch, without a time limit; defer locked jobs, and one that can't be stored by itself.
 
         Returns:
             The error if none of them can be stored together, or one by itself.
@@ -182,11 +182,12 @@ class SettleLoop(Part):
         except Exception as error:  # noqa: BLE001 - one bad outcome must not hold up the rest
             if len(batch) == 1:
                 return await self._store_refused(batch[0], error)
-            failed.append(error)
-        if failed:
-            self._failed(batch, failed[0])
-            return failed[0]
-        return None
+            return error
+        if not failed:
+            return None
+        if len(batch) == 1:
+            self._defer_failed(batch[0], failed[0])
+        return failed[0]
 
     async def _store_refused(self, job: LeasedJob, error: Exception) -> Exception | None:
         """Store a failure in place of an outcome that the storage refuses."""
@@ -232,19 +233,28 @@ class SettleLoop(Part):
                 size = 1
             failures = 0 if new or len(left) < len(tried) else failures + 1
 
-    async def _search(self, batch: Sequence[LeasedJob], *, waits: bool = False) -> int:
-        """Store deferred jobs, by halves if they can't be stored together; return how often that failed.
+    async def _search(self, batch: Sequence[LeasedJob], *, new: bool = False, waits: bool = False) -> int:
+        """Store jobs, by halves if they can't be stored together; return how often that failed.
 
-        Refused outcomes do not count: each is found, and replaced.
+        Refused outcomes do not count: each is found, and replaced. But later ones wait for a search among new
+        jobs, so that they do count there, and the first part that the database fails to store ends it; the
+        jobs that are left are deferred.
         """
         parts, failures = [batch] if batch else [], 0
         while parts and failures < FAILURES_MAX:
             part = parts.pop()
-            error = await self._store(part, repeated=True, waits=waits)
-            if error is not None:
-                failures += isinstance(error, StorageError)
-                halve(parts, part)
+            error = await self._store(part, repeated=not new or part is not batch, waits=waits)
             waits = False
+            if error is None:
+                continue
+            halve(parts, part)
+            failed = isinstance(error, StorageError)
+            failures += new or failed
+            if new and failed:
+                break
+        if new and parts:
+            self._defer([job for part in parts for job in part], "new")
+            self._has_new.set()
         return failures
 
     async def _settle(self, batch: Sequence[LeasedJob], *, repeated: bool, waits: bool = False) -> None:
@@ -312,19 +322,12 @@ class SettleLoop(Part):
         self._defer(kept, "locked")
         return [job for job in batch if job.claimed.id not in locked]
 
-    def _failed(self, batch: Sequence[LeasedJob], error: Exception) -> None:
-        """Defer jobs that the database did not store."""
-        new = [job for job in batch if job not in self._state.deferred]
-        if len(batch) == 1:
-            now = self._clock.monotonic()
-            if now >= self._logs_from:
-                self._logs_from = now + REPORT_INTERVAL
-                self._logger.error("settlement_failed", **batch[0].log_fields(), error=str(error))
-            self._defer(batch, "failed")
-        elif new:
-            # The others are stored as soon as the one that can't be is found.
-            self._defer(new, "new")
-            self._has_new.set()
+    def _defer_failed(self, job: LeasedJob, error: Exception) -> None:
+        now = self._clock.monotonic()
+        if now >= self._logs_from:
+            self._logs_from = now + REPORT_INTERVAL
+            self._logger.error("settlement_failed", **job.log_fields(), error=str(error))
+        self._defer([job], "failed")
 
     def _defer(self, jobs: Sequence[LeasedJob], why: Deferral) -> None:
         if self._state.defer(jobs, why):
