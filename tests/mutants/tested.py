@@ -46,6 +46,16 @@ TESTED: Final[tuple[Tested, ...]] = (
     ),
     *EDGES,
     _tested(
+        "open-transactions-not-named",
+        "zeke_queue.cli.database",
+        "info.oldest.seconds < OPEN_TRANSACTION",
+        "info.oldest.seconds < LONG_TRANSACTION",
+        "Doctor does not name the transaction because of whose locks calls fail.",
+        "tests/cli/test_doctor.py",
+        "-k",
+        "limit_of_locks",
+    ),
+    _tested(
         "each-lock-awaited-anew",
         "zeke_queue.storage.memory.locks",
         "            left = began + limit - self._clock.monotonic()\n",
