@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -12,15 +13,48 @@ from psycopg.conninfo import make_conninfo
 from tests.cases import check_each_async
 from zeke_queue.core.timeouts import LOCKS_TRIED
 from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.model import Released, Settled, Suspensions, Waiting
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
     from tests.postgres.many_jobs import Connection, Sender
 
 
 CANCEL_WHO_WAITS = (
     "select pg_cancel_backend(pid) from pg_stat_activity"
     " where datname = current_database() and wait_event_type = 'Lock'"
+)
+
+
+COMMIT_WAITS: LiteralString = """
+    create function wait() returns trigger language plpgsql as $$ begin
+        if current_setting('lock_timeout')::interval < interval '1 second' then
+            raise 'canceling statement due to lock timeout' using errcode = 'lock_not_available';
+        end if;
+        return null;
+    end $$;
+    create constraint trigger wait after update on pgboss.job deferrable initially deferred
+    for each row execute function wait();
+"""
+"""Cancels the commit of a change of jobs as a lock would that another session has for a second."""
+
+LEAST_WAITS: LiteralString = """
+    create sequence public.least;
+    create function count_least() returns trigger language plpgsql as $$ begin
+        if current_setting('lock_timeout')::interval <= interval '1 millisecond' then
+            perform nextval('public.least');
+        end if;
+        return new;
+    end $$;
+    create trigger count_least before update on pgboss.job for each row when (new.state = 'created')
+    execute function count_least();
+"""
+"""Counts the tries to put a job back that wait for hardly a moment, those that are rolled back too."""
+
+SLOTS_TAKEN = (
+    "insert into pgboss.job (name, singletonkey) select name, singletonkey from pgboss.job where id = any(%s)"
 )
 
 
@@ -50,14 +84,36 @@ async def test_cancelled_statement_is_a_temporary_failure(jobs: Sender, dsn: str
     assert [job.id for job in await jobs.claim(1)] == [sent]
 
 
-async def test_settlement_beside_many_locks_waits_hardly_for_the_rest(storage: PostgresStorage) -> None:
-    waits: list[str] = []
-    async with storage.transaction(own=True) as transaction:
-        for tried in (LOCKS_TRIED - 1, LOCKS_TRIED):
-            await transaction.wait_briefly(tried)
-            cursor = await transaction.connection.execute("show lock_timeout")
-            waits += [wait for (wait,) in await cursor.fetchall()]
-    assert waits == ["100ms", "1ms"]
+async def release(storage: PostgresStorage, ids: Sequence[UUID], _child: UUID) -> Settled:
+    return await storage.settle_unlocked([], [], [Released(job_id, 1) for job_id in ids])
+
+
+async def suspend(storage: PostgresStorage, ids: Sequence[UUID], child: UUID) -> Suspensions:
+    return await storage.suspend([Waiting(job_id, 1, child) for job_id in ids], skip_locked=True)
+
+
+@pytest.mark.parametrize("settle", [release, suspend])
+async def test_settlement_that_gives_up_locks_waits_for_others_in_its_commit(
+    dsn: str,
+    storage: PostgresStorage,
+    jobs: Sender,
+    sql: Connection,
+    settle: Callable[[PostgresStorage, Sequence[UUID], UUID], Awaitable[Settled | Suspensions]],
+) -> None:
+    """A commit with notifications waits for other such commits, which may take long."""
+    ids = sorted(await jobs.send(LOCKS_TRIED + 3))
+    assert len(await jobs.claim()) == len(ids)
+    child = UUID(int=0)
+    sql.execute("insert into pgboss.job (id, name, state) values (%s, 'other', 'retry')", [child])
+    sql.execute("update pgboss.job set singletonkey = '__pgboss__singleton_queue' || id")
+    sql.execute(COMMIT_WAITS)
+    sql.execute(LEAST_WAITS)
+    with psycopg.connect(dsn) as other:
+        other.execute(SLOTS_TAKEN, [ids[:-1]])
+        done = await settle(storage, ids, child)
+        other.rollback()
+    assert (done.changed, done.locked) == ({ids[-1]}, set(ids[:-1]))
+    assert sql.execute("select last_value from public.least").fetchall() == [(len(ids) - LOCKS_TRIED,)]
 
 
 async def test_timeout_set_by_the_application_raises_its_own_error(storage: PostgresStorage) -> None:

@@ -69,7 +69,7 @@ class PostgresTransaction(PostgresVerbs):
         """Lock schedules whose next tick is due or unknown."""
         parameters = {"limit": check_limit(limit), "silence": PGBOSS_SILENCE, "single": only}
         found = await self._runner.run("lock_due_schedules", parameters | {"without": list(without)})
-        await self._runner.run("lock_wait", {"milliseconds": str(round(TICK_LOCK_SECONDS * 1000))})
+        await self._limit_waits(TICK_LOCK_SECONDS)
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 

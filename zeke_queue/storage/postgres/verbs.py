@@ -146,7 +146,7 @@ class PostgresVerbs:
 
     async def settle_free(self, outcomes: Outcomes, *, repeated: bool) -> Settled:
         """Settle, inside a transaction, the jobs that no other transaction has locked."""
-        await self.wait_briefly()
+        usual = await self._limit_waits(BRIEF_LOCK_SECONDS)
         parameters = {"ids": [row[0] for row in outcomes.rows], "attempts": [row[1] for row in outcomes.rows]}
         found = dict(await self._runner.run("lock_unlocked", parameters))
         free = {job_id for job_id, is_free in found.items() if is_free}
@@ -166,16 +166,25 @@ class PostgresVerbs:
                 except LockTimeoutError:
                     locked.add(single.rows[0][0])
                     tried += 1
-                    await self.wait_briefly(tried)
+                    if tried == LOCKS_TRIED:
+                        await self._limit_waits(LEAST_LOCK_SECONDS)
         rest = outcomes.only({row[0] for row in outcomes.rows} - changed - locked)
         if repeated and rest.rows:
             changed |= await self._woken_for(await self._runner.run("settled_before", rest.parameters()))
+        await self._limit_waits(usual)
         return Settled(changed, locked)
 
-    async def wait_briefly(self, tried: int = 0) -> None:
-        """Limit this transaction's waits for locks, more after ``LOCKS_TRIED`` that have failed."""
-        seconds = BRIEF_LOCK_SECONDS if tried < LOCKS_TRIED else LEAST_LOCK_SECONDS
-        await self._runner.run("lock_wait", {"milliseconds": str(round(seconds * 1000))})
+    async def _limit_waits(self, limit: float | str) -> str:
+        """Limit how long the rest of the transaction waits for a lock; return the limit that held before.
+
+        That one must hold again at the commit, which waits for the commits of others if it notifies.
+
+        Args:
+            limit: in seconds, or what an earlier call returned.
+        """
+        text = limit if isinstance(limit, str) else f"{limit}s"
+        ((before, _),) = await self._runner.run("lock_wait", {"limit": text})
+        return before
 
     async def _settle_one(self, single: Outcomes) -> set[UUID]:
         other: UUID | None = None
@@ -254,8 +263,10 @@ class PostgresVerbs:
         Args:
             tried: how many waits have failed before, to wait only briefly for locks.
         """
+        usual = None
         if tried is not None:
-            await self.wait_briefly(tried)
+            brief = BRIEF_LOCK_SECONDS if tried < LOCKS_TRIED else LEAST_LOCK_SECONDS
+            usual = await self._limit_waits(brief)
         if not await self._lock_attempt(waiting.id, waiting.attempt):
             return Suspensions(set(), {})
         locked = await self._runner.run("lock_jobs", {"ids": [waiting.child]})
@@ -266,9 +277,12 @@ class PostgresVerbs:
             if waits.is_endless(chain, waiting.id):
                 return Suspensions(set(), {waiting.id: chain})
         try:
-            return Suspensions(await self._ids_or_refusal("suspend", waiting._asdict()), {})
+            changed = await self._ids_or_refusal("suspend", waiting._asdict())
         except UniqueViolation:
-            return Suspensions(await self._settle_one(Outcomes(waiting=[waiting])), {})
+            changed = await self._settle_one(Outcomes(waiting=[waiting]))
+        if usual is not None:
+            await self._limit_waits(usual)
+        return Suspensions(changed, {})
 
     async def _lock_chain(self, waiting: Waiting) -> tuple[UUID, ...]:
         """Return the chain of jobs that begins with the child, locked so that none begins to wait meanwhile.
