@@ -261,6 +261,16 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "waits_for_one_lock",
     ),
     tested(
+        "extension-refused-while-its-block-commits",
+        "zeke_queue.worker.job_context",
+        "            if not self._blocks:  # tasks",
+        "            if True:  # tasks",
+        "A task of a handler that extends the job fails it, if it began in a block that commits now.",
+        "tests/runtime/test_job_transaction.py",
+        "-k",
+        "last_statement",
+    ),
+    tested(
         "extension-during-the-last-statement-forgotten",
         "zeke_queue.worker.job_context",
         "                    self._locked = None  # extensions from now on are stored after the commit\n",

@@ -354,9 +354,11 @@ async def test_extension_under_way_when_the_transaction_locks_the_job_waits_for_
     assert extended == [True]
 
 
+@pytest.mark.parametrize("begins", ["before", "inside"])
 async def test_extension_during_the_last_statement_of_the_transaction_is_stored(
-    place: Place, monkeypatch: pytest.MonkeyPatch
+    place: Place, monkeypatch: pytest.MonkeyPatch, begins: str
 ) -> None:
+    """The task that extends the job begins before the block or inside it, whose transaction it inherits."""
     storing, go = asyncio.Event(), asyncio.Event()
     overdue: list[object] = []
     extend = MemoryTransaction.extend
@@ -380,12 +382,14 @@ async def test_extension_during_the_last_statement_of_the_transaction_is_stored(
             await turns()
             go.set()
 
-        extending, answering = asyncio.ensure_future(extend_again()), asyncio.ensure_future(answer())
+        answering = asyncio.ensure_future(answer())
+        tasks = [asyncio.ensure_future(extend_again())] if begins == "before" else []
         await turns()
         async with job.transaction():
+            if begins == "inside":
+                tasks.append(asyncio.ensure_future(extend_again()))
             await job.extend(30)
-        await extending
-        await answering
+        await asyncio.gather(answering, *tasks)
         place.clock.advance(500)
         async with place.storage.transaction(own=True) as sweep:
             overdue.extend(await sweep.lock_expired(10))

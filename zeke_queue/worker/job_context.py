@@ -177,7 +177,8 @@ class WorkerJobContext(JobContext[Any]):
                 self._locked.extend(requested_at + seconds)
                 self._move_deadline(requested_at + seconds)
                 return
-            open_transactions.check_outside(services.parts.storage, "job.extend")
+            if not self._blocks:  # tasks that began in a block which commits now wait for that
+                open_transactions.check_outside(services.parts.storage, "job.extend")
             try:
                 extended = await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)])
                 break
