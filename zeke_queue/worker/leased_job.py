@@ -55,7 +55,8 @@ class LeasedJob:
 
     Attributes:
         deadline: on the worker's monotonic clock; counted from before the claim was sent, so it is never
-            later than the storage's.
+            later than the storage's, except after an extension that an error of ``job.transaction()`` rolled
+            back: up to ``LOCK_SECONDS`` later, so that the job can be extended again.
         claim: the number of the claim that brought it.
         stage: WAITING for a pool task, RUNNING, or SETTLING: its outcome is under way.
         began: whether its handler began, so that its duration is meaningful.
