@@ -72,7 +72,7 @@ def write_files(pytester: pytest.Pytester) -> dict[str, str]:
 def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
     files = write_files(pytester)
     assert sorted(files) == ["conftest.py", "shop/retries.py", "shop/tasks.py", "test_page.py"]
-    result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=24")
+    result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=12")
     result.assert_outcomes(passed=files["test_page.py"].count("def test_"))
 
 
