@@ -175,6 +175,42 @@ async def test_scrape_under_way_ends_with_the_application(
     assert (await soon(scrape)).status_code == 503
 
 
+async def test_scrape_after_the_end_of_the_application_reads_nothing(
+    call: Web, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = 0
+
+    async def queue_stats() -> Any:
+        nonlocal read
+        read += 1
+        return []
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", queue_stats)
+    await close_app(app)
+    assert (await call("GET", "/metrics")).status_code == 503
+    assert read == 0
+
+
+async def test_scrape_that_is_cancelled_together_with_its_read_is_cancelled(
+    call: Web, app: FastAPI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = asyncio.Event()
+
+    async def endless() -> Any:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            scrape.cancel()
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", endless)
+    scrape = asyncio.ensure_future(app.state.metrics.exposition())
+    await soon(begun.wait())
+    await close_app(app)
+    with pytest.raises(asyncio.CancelledError):
+        await scrape
+
+
 async def test_scrape_leaves_out_what_takes_too_long(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     async def queue_stats() -> Any:
         raise ReadTimeoutError(REASON)

@@ -43,21 +43,26 @@ class Metrics:
     def __init__(self, parts: Api) -> None:
         self._parts = parts
         self._reading: asyncio.Task[bytes] | None = None
+        self._closed = False
 
     async def exposition(self) -> bytes:
         """Return all metrics in Prometheus's text format; without those that take too long to count."""
+        if self._closed:
+            raise _stopping()
         if self._reading is None or self._reading.done():
             self._reading = start_detached(self._read())
         reading = self._reading
         try:
             return await asyncio.shield(reading)
         except asyncio.CancelledError:
-            if not reading.cancelled():
+            scrape = asyncio.current_task()
+            if not reading.cancelled() or (scrape is not None and scrape.cancelling()):
                 raise
-            raise StorageUnavailableError("The server stops; repeat the request") from None
+            raise _stopping() from None
 
     async def close(self) -> None:
-        """End the read under way, since it uses connections that the caller closes next."""
+        """End the read under way, and begin no others: they use connections that the caller closes next."""
+        self._closed = True
         if self._reading is not None:
             await end(self._reading)
 
@@ -70,6 +75,10 @@ class Metrics:
         registry = CollectorRegistry(auto_describe=False)
         registry.register(_Collected(metrics))
         return generate_latest(registry)
+
+
+def _stopping() -> StorageUnavailableError:
+    return StorageUnavailableError("The server stops; repeat the request")
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:
