@@ -220,8 +220,8 @@ class Suspensions(NamedTuple):
 
     Attributes:
         changed: the jobs that were suspended, or that are due at once because their child had ended.
-        refused: the jobs that would wait forever and are still active, each with the chain of waits that
-            would lead back to it, child first: ``WAIT_CHAIN_MAX`` at most, and none without a child.
+        refused: the jobs that stay active, each with the chain of waits that would lead back to it, child
+            first: ``WAIT_CHAIN_MAX`` at most. None without a child; for a second wait for its end, it alone.
         locked: those that were left alone, since another transaction has locked them.
     """
 

@@ -1,13 +1,16 @@
-"""Waits that would never end are refused: for a job that does not exist, and in a cycle."""
+"""Waits that would never end are refused: for no job, in a cycle, and again for a job that has ended."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.conformance.driver import Driver
+from tests.conformance.planting import Plant
 from zeke_queue.core import waits
 from zeke_queue.model import RowState, Waiting
 from zeke_queue.storage import Storage
@@ -29,6 +32,59 @@ async def test_wait_for_a_purged_job_is_refused(storage: Storage, jobs: Driver) 
     jobs.clock.advance(10)
     assert await storage.purge(5, 10) == 1
     assert await storage.suspend([Waiting(parent.id, 1, errand)]) == (set(), {parent.id: ()}, set())
+
+
+async def test_second_wait_for_one_end_is_refused(storage: Storage, jobs: Driver) -> None:
+    async def check(*, archived: bool) -> None:
+        errand, parent = await jobs.ended(RowState.COMPLETED, "errand"), await jobs.running()
+        if archived:
+            jobs.clock.advance(10)
+            assert await storage.archive(5, 10)
+        jobs.clock.advance(10)
+        assert await jobs.wait_for(errand, parent)
+        jobs.clock.advance(10)
+        parent = await jobs.claim_one()
+        for repeated in (False, True):
+            waiting = [Waiting(parent.id, parent.attempt, errand)]
+            assert await storage.suspend(waiting, repeated=repeated) == (set(), {parent.id: (errand,)}, set())
+        stored = await jobs.look(parent.id)
+        assert (stored.row_state, stored.waits_for) == (RowState.ACTIVE, None)
+        assert await jobs.complete(parent)
+
+    await check_each_async([False, True], lambda archived: check(archived=archived))
+
+
+async def test_wait_for_an_ended_job_is_allowed_after_anything_else(storage: Storage, jobs: Driver) -> None:
+    first, second = (
+        await jobs.ended(RowState.FAILED, "errand"),
+        await jobs.ended(RowState.COMPLETED, "errand"),
+    )
+    jobs.clock.advance(10)
+    parent = await jobs.running()
+    assert await jobs.wait_for(first, parent)
+    assert await jobs.wait_for(second, parent := await jobs.claim_one()), "another job"
+    assert await jobs.wait_for(first, parent := await jobs.claim_one()), "another job"
+    assert await jobs.release(parent := await jobs.claim_one())
+    assert await jobs.wait_for(first, parent := await jobs.claim_one()), "a snooze"
+    assert await jobs.fail(parent := await jobs.claim_one(), retry_in=0)
+    assert await jobs.wait_for(first, parent := await jobs.claim_one()), "a retry"
+    assert await storage.retry([first]) == {first}
+    again = await jobs.claim_one("errand")
+    jobs.clock.advance(10)
+    assert await jobs.complete(again)
+    assert await jobs.wait_for(first, await jobs.claim_one()), "another end of the same job"
+
+
+async def test_wait_for_a_job_with_an_odd_end_is_stored(jobs: Driver, plant: Plant) -> None:
+    async def check(end: datetime | None) -> None:
+        odd, parent = await jobs.look(await jobs.ended(RowState.COMPLETED, "errand")), await jobs.running()
+        await plant(replace(odd, completed_on=end))
+        for _ in range(2):
+            assert await jobs.wait_for(odd.id, parent)
+            parent = await jobs.claim_one()
+        assert await jobs.complete(parent)
+
+    await check_each_async([None, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)], check)
 
 
 async def test_wait_that_closes_a_cycle_is_refused(storage: Storage, jobs: Driver) -> None:

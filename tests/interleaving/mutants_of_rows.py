@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.interleaving.mutant_runner import Mutant
-from tests.interleaving.races import ODD_ROWS, races
+from tests.interleaving.races import MODEL, ODD_ROWS, races
 
 ROWS: Final = (
     Mutant(
@@ -35,6 +35,27 @@ ROWS: Final = (
         " + interval '1 day'\n",
         " + interval '290000 years'\n",
         ("tests/conformance/test_retention.py -k plausible",),
+    ),
+    Mutant(
+        "second wait for one end granted",
+        "sql/suspend.sql",
+        "        and job.keepuntil is distinct from ended.seen_until\n",
+        "",
+        ("tests/conformance/test_endless_waits.py", MODEL),
+    ),
+    Mutant(
+        "wait for another job that ended at the same time refused",
+        "sql/suspend.sql",
+        "('x' || right((%(child)s::uuid)::text, 8))::bit(32)::bigint * interval '1 microsecond'",
+        "interval '1 microsecond'",
+        ("tests/conformance/test_endless_waits.py",),
+    ),
+    Mutant(
+        "end out of the range of sums",
+        "sql/suspend.sql",
+        "        found.completedon <= coalesce(%(now)s::timestamptz, statement_timestamp())\n",
+        "        true\n",
+        ("tests/conformance/test_endless_waits.py",),
     ),
     Mutant(
         "history taken for a list",

@@ -335,6 +335,7 @@ def _fingerprint(row: Row) -> object:
         row.worker,
         row.expire_in,
         row.start_after,
+        row.keep_until,
         row.waits_for,
         row.awaited,
     )

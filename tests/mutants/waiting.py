@@ -268,6 +268,22 @@ MUTANTS = (
         where=HERE,
     ),
     Mutant(
+        "waits-again-for-an-end",
+        TRANSITIONS,
+        "            if row.keep_until == seen_until:\n",
+        "            if False:\n",
+        "A job that waits for one that has ended runs again at once, without end.",
+        where=HERE,
+    ),
+    Mutant(
+        "first-wait-for-an-end-refused",
+        TRANSITIONS,
+        "            if row.keep_until == seen_until:\n",
+        "            if seen_until is not None:\n",
+        "A job whose child ends just before it waits for it fails.",
+        where=HERE,
+    ),
+    Mutant(
         "waits-in-a-cycle",
         WAITS,
         "    return chain[-1] == job_id or len(chain) >= WAIT_CHAIN_MAX\n",

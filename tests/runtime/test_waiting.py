@@ -156,6 +156,25 @@ async def test_wait_for_a_job_that_does_not_exist_is_retried_and_fails(place: Pl
     assert len(job.history) == 3
 
 
+async def test_job_that_waits_again_for_an_ended_job_is_retried_and_fails(place: Place) -> None:
+    @place.catalog.task("child")
+    async def child() -> None:
+        """Do nothing."""
+
+    @place.catalog.task("parent", retry_limit=1, retry_delay=0)
+    async def parent(payload: str) -> None:
+        raise Wait(UUID(payload))
+
+    ended = await place.run_one(child)
+    job_id = await place.send(parent, str(ended.id))
+    await place.drain()
+    job = await place.job(job_id)
+    # Each second attempt fails.
+    assert (job.row_state, job.attempt, job.retry_count) == (RowState.FAILED, 4, 1)
+    assert job.output["type"] == "Wait"
+    assert job.output["message"].startswith(f"The handler waits again for job {ended.id}, which had ended ")
+
+
 async def test_jobs_that_wait_for_each_other_fail_with_the_chain(place: Place) -> None:
     @place.catalog.task("member", retry_limit=3)
     async def member(payload: str, job: JobContext) -> str:

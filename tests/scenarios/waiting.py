@@ -4,9 +4,9 @@ A plan is a tree: each job calls its children one after the other, or sends them
 outcome, two or three generations deep. Leaves fail, are retried, expire, or take their time; so do parents,
 before they wait and when they continue. There may be only one slot for each task, or in total, so that a job
 that kept its slot while it waits would prevent its children from running. Some jobs wait for others that are
-not their children, some of these in a cycle, or for a job that is never sent. Clients cancel, resume and
-retry parents and children, some within transactions that they keep open for a while and then may not
-commit.
+not their children, some of these in a cycle, for a job that is never sent, or again for one that has ended.
+Clients cancel, resume and retry parents and children, some within transactions that they keep open for a
+while and then may not commit.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def build(draws: RandomStream) -> Setup:
     if draws.chance(0.3):
         plans["c3"] += _circle(draws, known)
     if draws.chance(0.2):
-        lost = Part(peer=own_id(draws), asks=False)
+        lost = Part(peer=peer if draws.chance(0.5) else own_id(draws), asks=False)
         plans["c3"].append((draws.uniform(0.0, 0.5 * PHASE), sending(known, -3, "leaf", lost)))
     lease = draws.pick((3.0, 6.0))
     return Setup(

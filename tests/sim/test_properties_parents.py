@@ -379,10 +379,10 @@ def test_jobs_that_wait_for_each_other_are_found() -> None:
     check_each([1, 2, 3], check)
 
 
-def refuses(h: History, job: UUID, child: UUID, chain: tuple[UUID, ...]) -> None:
+def refuses(h: History, job: UUID, child: UUID, chain: tuple[UUID, ...], attempt: int = 1) -> None:
     """Refuse the wait of a running job."""
     h.run(job, "raised", f"Wait: Waits for job {child}")
-    call = h.invoke("suspend", "w1", waiting=(Waiting(job, 1, child),), repeated=False)
+    call = h.invoke("suspend", "w1", waiting=(Waiting(job, attempt, child),), repeated=False)
     h.answer(call, Suspensions(set(), {job: chain}))
 
 
@@ -417,6 +417,39 @@ def test_wait_for_a_job_that_does_not_exist_must_be_refused(h: History) -> None:
     parent, unknown = h.send_claimed("parents"), UUID(int=999)
     h.suspend(parent, unknown, waits_for=None)
     assert h.breaks(ASKED) == f"{unknown} does not exist, so the wait must be refused"
+
+
+def due_again() -> tuple[History, UUID, UUID]:
+    """Return a history with the second attempt of a job that was due because another one had ended."""
+    h = History()
+    parent, child = h.send_claimed("parents"), h.send()
+    completes(h, child)
+    h.suspend(parent, child, waits_for=None)
+    h.claim(parent)
+    return h, parent, child
+
+
+def test_second_wait_for_an_end_must_be_refused() -> None:
+    h, parent, child = due_again()
+    refuses(h, parent, child, (child,), attempt=2)
+    assert h.verdict() is None
+    h, parent, child = due_again()
+    h.suspend(parent, child, waits_for=None)
+    assert h.breaks(ASKED) == f"it waits again for {child}, which had ended, and must be refused"
+
+
+def test_refusal_of_a_first_wait_for_an_end_is_found() -> None:
+    h = History()
+    parent, child = h.send_claimed("parents"), h.send()
+    completes(h, child)
+    refuses(h, parent, child, (child,))
+    message = f"it may not wait for {child}, and has not been due for its end"
+    assert h.breaks(ENDLESS) == message
+    h, parent, child = due_again()
+    other = h.send()
+    completes(h, other)
+    refuses(h, parent, other, (other,), attempt=2)
+    assert h.breaks(ENDLESS) == message.replace(str(child), str(other))
 
 
 # Other properties of waits.

@@ -424,6 +424,14 @@ def parents_are_resumed_with_children_cancelled_along() -> None:
     assert any(earlier for _, _, earlier in back)
 
 
+def second_wait_for_an_end_is_refused() -> None:
+    assert any(
+        any(len(chain) == 1 and chain[0] != job for job, chain in event.result.refused.items())
+        for events in histories("waiting")
+        for event in of(events, Answered, verb="suspend", outcome="ok")
+    )
+
+
 def spawn_of_lost_job_is_refused() -> None:
     assert any(
         "no longer" in str(event.result)
@@ -466,6 +474,7 @@ SITUATIONS: dict[str, list[Callable[[], None]]] = {
         parents_see_children_end_in_every_state,
         children_are_cancelled_with_waiting_and_active_parents,
         parents_are_resumed_with_children_cancelled_along,
+        second_wait_for_an_end_is_refused,
         spawn_of_lost_job_is_refused,
     ],
 }

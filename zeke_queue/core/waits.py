@@ -1,4 +1,4 @@
-"""Waits that would never end: for a job that does not exist, or for one that waits for the waiting job."""
+"""Waits that would never end: for no job, for one that waits for the waiting job, or again for one end."""
 
 from __future__ import annotations
 
@@ -33,6 +33,23 @@ def missing_error(child: UUID) -> str:
     return (
         f"The handler waits for job {child}, which does not exist; send it before waiting for it, and wait "
         "before it is purged"
+    )
+
+
+def is_ended(chain: Sequence[UUID], job_id: UUID) -> bool:
+    """Return whether a wait was refused because the handler ran again after that end, and waits for it again.
+
+    >>> is_ended("B", "A"), is_ended("A", "A"), is_ended("BCA", "A"), is_ended("", "A")
+    (True, False, False, False)
+    """
+    return len(chain) == 1 and chain[0] != job_id
+
+
+def ended_error(child: UUID) -> str:
+    """Return the error of a job that waits again for one that had ended before."""
+    return (
+        f"The handler waits again for job {child}, which had ended before this attempt; wait only for jobs "
+        "that have not ended, as job.wait_for does, which returns the others"
     )
 
 

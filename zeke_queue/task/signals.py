@@ -69,8 +69,8 @@ class Wait(BaseException):
     It is not an ``Exception``, so ``except Exception`` around ``job.call`` does not catch it. When the other
     job has ended, the handler runs again from its beginning, which uses no retry. ``JobContext.wait_for``
     raises it when needed, after checking the job: a handler that raises it for a job that has ended runs
-    again at once, each time. If the job does not exist, the attempt fails, and is retried by the policy; if
-    it waits for this job, directly or not, this job fails permanently.
+    again at once. If it then does so again, or if the job does not exist, the attempt fails, and is retried
+    by the policy; if that job waits for this one, directly or not, this job fails permanently.
 
     Args:
         child: the job, or its id.

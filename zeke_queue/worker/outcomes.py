@@ -106,7 +106,8 @@ class Outcomes:
         """Return the outcome of a job that would wait forever.
 
         A cycle is permanent. A child that does not exist is a failure by the job's policy, since a
-        transaction that sends it may not have committed yet.
+        transaction that sends it may not have committed yet; and so is one that had ended before, since the
+        handler may find its outcome later.
 
         Args:
             chain: as in ``Suspensions.refused``.
@@ -114,6 +115,9 @@ class Outcomes:
         claimed = job.claimed
         if not chain:
             output = error_record(JobNotFoundError.__name__, waits.missing_error(child))
+            return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output)
+        if waits.is_ended(chain, claimed.id):
+            output = error_record("Wait", waits.ended_error(child))
             return Failed(claimed.id, claimed.attempt, self._verdict(claimed), output)
         return self._unstorable(job, "Wait", waits.cycle_error(chain, claimed.id))
 

@@ -45,7 +45,7 @@ def a_waiting_job_holds_nothing(event: Change, _state: RunState) -> None:
 
 @holds("a wait is as requested", Change, steps=is_end)
 def a_wait_is_as_requested(event: Change, state: RunState) -> None:
-    """A suspended job waits for exactly the requested job, or is due at once if that has ended."""
+    """A suspended job waits for exactly the requested job, or is due at once if that has ended, but once."""
     after = event.after
     if after is None or after.state is not _CREATED:
         return
@@ -67,11 +67,37 @@ def _difference(request: Request, after: Image, state: RunState) -> str | None:
     if waited is None:
         if isinstance(what, Waiting) and not any(_rows_during(what.child, request.call.invoked.at, state)):
             return f"{what.child} does not exist, so the wait must be refused"
+        if isinstance(what, Waiting) and _was_due_for(what, state.at, state):
+            return f"it waits again for {what.child}, which had ended, and must be refused"
         at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, request.call.invoked.at)
         return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
     if state.now is not None and after.start_after < state.now + FAR:
         return f"it waits for {waited}, and starts at {after.start_after}"
     return None
+
+
+def _was_due_for(wait: Waiting, until: float, state: RunState) -> bool:
+    """Return whether this attempt followed the last one at once, because of the same end of a job."""
+    job, attempt, child = wait
+    life = state.lives[job]
+    for change in reversed(life.changes):
+        before, after = change.before, change.after
+        if before is None or after is None or before.state is not _ACTIVE or before.attempt >= attempt:
+            continue
+        if after.state is not _CREATED or after.waits_for is not None:
+            return False
+        last, causes = before.attempt, state.causes(change)
+        asked = [one.call for one in life.outcomes.get(last, ()) if one.what == (job, last, child)]
+        rows = [*life.between(change.at, until)]
+        seen = [row for row in state.lives[child].between(change.at, until) if row is not None]
+        return (
+            any(call in causes for call in asked)
+            and all(row is None or row.state in {_CREATED, _ACTIVE} for row in rows)
+            and bool(seen)
+            and seen[0].state in FINAL
+            and len({row.completed_on for row in seen if row.state in FINAL}) == 1
+        )
+    return False
 
 
 @holds("no job waits in a cycle", Change)
@@ -91,14 +117,17 @@ def no_job_waits_in_a_cycle(event: Change, state: RunState) -> None:
 
 @holds("a wait is refused only if it would not end", Answered, verbs=("suspend",))
 def a_wait_is_refused_only_if_it_would_not_end(event: Answered, state: RunState) -> None:
-    """A wait is refused only if the other job does not exist, or waits for this one, directly or not."""
+    """A wait is refused only if the other job does not exist, waits for this one, or had ended before."""
     if event.outcome != "ok":
         return
-    since = state.calls[event.call].invoked.at
+    since, waiting = state.calls[event.call].invoked.at, state.calls[event.call].invoked.args["waiting"]
     for job, chain in event.result.refused.items():
-        if not chain:
-            waiting = state.calls[event.call].invoked.args["waiting"]
-            child = next(one.child for one in waiting if one.id == job)
+        wait = next(one for one in waiting if one.id == job)
+        child = wait.child
+        if chain == (child,) and child != job:
+            if not _was_due_for(wait, since, state):
+                raise Broken(f"it may not wait for {child}, and has not been due for its end", job=job)
+        elif not chain:
             if all(_rows_during(child, since, state)):
                 raise Broken(f"it may not wait for {child}, which exists", job=job, since=since)
         elif chain[-1] != job or not all(

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.rows import Row
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
 
+SEEN_MAX: Final = timedelta(hours=87_600)
+"""Age of the end of a job from which it is not recognised again."""
+
 
 def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:
     """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
@@ -112,8 +115,14 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
         if child is not None and child.state not in FINAL:
             _suspend(scope, row, child, now)
         else:
+            seen_until = _seen_until(child or scope.tables.archive[child_id], now)
+            if row.keep_until == seen_until:
+                refused[job_id] = (child_id,)
+                continue
             row = scope.change(row)
             _release(scope, row, Released(job_id, attempt), now)
+            if row.waits and seen_until is not None:
+                row.keep_until = seen_until
             scope.store(row)
         changed.add(job_id)
     return Suspensions(changed, refused)
@@ -128,6 +137,14 @@ def wait_chain(scope: AutoCommit, child: UUID, job_id: UUID) -> tuple[UUID, ...]
             break
         chain.append(row.waits_for)
     return tuple(chain)
+
+
+def _seen_until(child: Row, now: datetime) -> datetime | None:
+    """Return until when a job is kept that is due because this one had ended; see ``sql/suspend.sql``."""
+    end = child.completed_on
+    if end is None or not now - SEEN_MAX <= end <= now:
+        return None
+    return end + A_CENTURY + timedelta(microseconds=child.id.int % 2**32)
 
 
 def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:

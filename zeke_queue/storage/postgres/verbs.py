@@ -282,7 +282,7 @@ class PostgresVerbs:
             changed = await self._settle_one(Outcomes(waiting=[waiting]))
         if usual is not None:
             await self._limit_waits(usual)
-        return Suspensions(changed, {})
+        return Suspensions(changed, {} if changed else {waiting.id: (waiting.child,)})
 
     async def _lock_chain(self, waiting: Waiting) -> tuple[UUID, ...]:
         """Return the chain of jobs that begins with the child, locked so that none begins to wait meanwhile.

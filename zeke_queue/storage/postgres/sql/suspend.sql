@@ -1,10 +1,36 @@
 -- Suspends a job that is active at this attempt until another one ends: it starts in a century, so no claim
--- finds it. If the other has ended, or does not exist, it is due at once. Both are locked, so neither changes
--- meanwhile. "between 'active' and 'active'" and "any(array[...])" as in complete.sql.
+-- finds it. If the other has ended, it is due at once. Both are locked, so neither changes meanwhile.
+-- "between 'active' and 'active'" and "any(array[...])" as in complete.sql.
+--
+-- A job that is due because the other had ended is kept until a century after that end, plus a number of
+-- microseconds from the other's id. Whatever else ends an attempt replaces this time, so a job that has it
+-- waits again for the same end, and is left alone.
 with living as (
     select id
     from {schema}.job
     where id = %(child)s::uuid and id <> %(id)s::uuid and state < 'completed'
+),
+
+ended as (
+    select
+        found.completedon
+        + interval '876000 hours'
+        + ('x' || right((%(child)s::uuid)::text, 8))::bit(32)::bigint * interval '1 microsecond' as seen_until
+    from (
+        select completedon
+        from {schema}.job
+        where id = %(child)s::uuid and state > 'active'
+        union all
+        select completedon
+        from {schema}.archive
+        where id = %(child)s::uuid
+    ) as found
+    -- Other programs write other times, for which the sum may be out of range.
+    where
+        found.completedon <= coalesce(%(now)s::timestamptz, statement_timestamp())
+        and found.completedon
+        >= coalesce(%(now)s::timestamptz, statement_timestamp()) - interval '87600 hours'
+    limit 1 -- noqa: AM09
 ),
 
 marked as (
@@ -30,15 +56,20 @@ done as (
         startafter = coalesce(%(now)s::timestamptz, statement_timestamp())
         + case when living.id is null then interval '0' else interval '876000 hours' end,
         completedon = null,
-        keepuntil = coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours',
+        keepuntil = coalesce(
+            ended.seen_until,
+            coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours'
+        ),
         worker = null,
         waitsfor = living.id
     from (select 1) as once
     left join living on true
+    left join ended on living.id is null
     where
         job.id = %(id)s::uuid
         and job.attempt = %(attempt)s::int
         and job.state between 'active' and 'active'
+        and job.keepuntil is distinct from ended.seen_until
     returning job.id, job.name, job.waitsfor
 ),
 
