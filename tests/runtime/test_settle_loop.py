@@ -158,7 +158,7 @@ async def test_outcomes_beyond_one_statement_are_settled_by_the_next(settler: Bu
     settler.add(BATCH_MAX + more)
     await turns()
     settler.storage.open.set()
-    await until(lambda: settler.state.load().backlog == 0)
+    await until(lambda: settler.state.load(0.0).backlog == 0)
     assert not settler.state.jobs
     assert settler.storage.sizes == [ENOUGH, BATCH_MAX, more]
 
@@ -166,7 +166,7 @@ async def test_outcomes_beyond_one_statement_are_settled_by_the_next(settler: Bu
 async def test_outcomes_that_arrive_together_are_settled_together(settler: Buffer) -> None:
     settler.storage.open.set()
     settler.add(20)
-    await until(lambda: settler.state.load().backlog == 0)
+    await until(lambda: settler.state.load(0.0).backlog == 0)
     assert settler.storage.sizes == [20]
 
 
@@ -221,11 +221,11 @@ async def test_lost_and_refused_jobs_do_not_wait_for_a_locked_one(troubled: Buff
     await until(lambda: len(state.jobs) == 2)
     assert {job.claimed.id for job in state.deferred} == {ONE, THREE}
     assert type(storage.outcomes[FOUR]) is Failed, "it would wait forever"
-    assert state.load().backlog == 2
+    assert state.load(0.0).backlog == 2
     storage.locked = set()
     await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
     assert type(storage.outcomes[THREE]) is Failed
-    assert state.load().backlog == 0
+    assert state.load(0.0).backlog == 0
 
 
 async def test_outcome_is_given_up_only_for_an_error_in_its_values(troubled: Buffer) -> None:
@@ -259,7 +259,7 @@ async def test_one_that_can_not_be_stored_is_found_by_halves(troubled: Buffer) -
     assert await advance_until(lambda: len(state.jobs) == 2, troubled.clock, 0.05) <= FIRST_PAUSE
     storage.errors = {}
     await advance_until(lambda: not state.jobs, troubled.clock, 0.5)
-    assert state.load().backlog == 0
+    assert state.load(0.0).backlog == 0
 
 
 async def test_error_of_all_outcomes_costs_few_statements() -> None:
@@ -285,7 +285,7 @@ async def _break_all(troubled: Buffer) -> None:
     storage.calls.clear()
     await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
     assert len(storage.calls) < 5
-    assert state.load().backlog == 0
+    assert state.load(0.0).backlog == 0
 
 
 async def test_refused_outcome_is_found_by_halves_while_others_are_stored(troubled: Buffer) -> None:
@@ -348,11 +348,11 @@ async def test_refused_outcome_of_a_locked_job_is_counted_once(troubled: Buffer)
     assert len(state.deferred) == 2
     troubled.add(1)
     await until(lambda: FOUR in storage.outcomes)
-    assert state.load().backlog == 2
+    assert state.load(0.0).backlog == 2
     storage.locked = {ONE}
     await advance_until(lambda: TWO in storage.outcomes, troubled.clock, 0.1)
     await until(lambda: len(state.jobs) == 1)
-    assert state.load().backlog == 1
+    assert state.load(0.0).backlog == 1
 
 
 async def test_loop_that_closes_tries_locked_jobs_once_more() -> None:

@@ -6,6 +6,7 @@ limit, jobs begin, end and are settled in any order, and answers may be lost.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 
 import pytest
@@ -81,7 +82,8 @@ class Worker(RuleBasedStateMachine):
 
     @property
     def load(self) -> Load:
-        return Load(len(self.running), len(self.ready), len(self.settling))
+        slow = sum(queue.limit is None and not queue.is_quick for queue in [*self.ready, *self.running])
+        return Load(len(self.running), len(self.ready), len(self.settling), slow=slow)
 
     @rule(count=st.integers(0, 600), lost=st.booleans(), data=st.data())
     def carry_out(self, count: int, lost: bool, data: st.DataObject) -> None:  # noqa: FBT001 - drawn by Hypothesis
@@ -116,20 +118,19 @@ class Worker(RuleBasedStateMachine):
         assert 0 < claim.limit <= CLAIM_MAX
         assert len({want.name for want in claim.capacity}) == len(claim.capacity) > 0
         left = {want.name: want.limit for want in claim.capacity}
+        places = self.size - self.load.slow - sum(queue.busy for queue in self.queues.values())
         for name, most in left.items():
             queue = self.queues[name]
             assert 0 < most <= CLAIM_MAX
             if queue.limit is not None:
-                assert most <= free, "what has a limit is claimed for free pool tasks only"
+                assert most <= max(free, places), "what has a limit is claimed for free or quick pool tasks"
                 assert queue.busy + most <= queue.limit, "a limit holds in the worker already"
             elif queue.seconds is None:
                 assert most <= max(free, 0), "nothing is claimed ahead before it has been measured"
         if self.task_limit is not None:
             busy = sum(queue.busy for queue in self.queues.values())
             assert busy + min(claim.limit, sum(left.values())) <= self.task_limit, "over all its queues"
-        if any(
-            self.queues[name].limit is not None or self.queues[name].ahead(self.size) == 0 for name in left
-        ):
+        if any(self.queues[name].limit is None and not self.queues[name].is_quick for name in left):
             assert claim.limit <= free, "priorities hold among those that wait for a pool task"
         if lost:
             self.state.unsure = True
@@ -144,6 +145,7 @@ class Worker(RuleBasedStateMachine):
             queue = self.queues[name]
             if queue.limit is not None:
                 queue.busy += 1
+                queue.ask_at = -math.inf
             self.ready.append(queue)
             came += 1
         self.state.claimed(came, claim.limit)
@@ -246,16 +248,72 @@ def test_quick_jobs_are_claimed_ahead_up_to_a_second_of_work() -> None:
     assert quick(seconds=0.2).ahead(10) == 0
 
 
+FULL = Load(running=10, ready=0, backlog=0)
+
+
+def answered(state: ClaimState, load: Load, now: float, count: int | None = None) -> list[tuple[str, int]]:
+    """Answer the claim of now with ``count`` jobs, or as many as it may bring; return what it asked for."""
+    action = state.next(load, now)
+    assert isinstance(action, Claim)
+    state.claimed(action.limit if count is None else count, action.limit)
+    return [(want.name, want.limit) for want in action.capacity]
+
+
 def test_worker_with_tasks_of_both_kinds_claims_for_free_pool_tasks_after_a_moment() -> None:
-    state = ClaimState([quick(), ServedQueue("limited", "limited", limit=2)], size=10, poll=POLL)
-    full = Load(running=10, ready=0, backlog=0)
-    assert isinstance(state.next(IDLE, 0.0), Claim)
-    ahead = state.next(full, FAIR_INTERVAL)
-    assert isinstance(ahead, Claim)
-    assert [want.name for want in ahead.capacity] == ["quick"], "what has a limit is not claimed ahead"
-    assert isinstance(state.next(full, FAIR_INTERVAL + 0.01), WaitForRoom)
-    fair = state.next(Load(running=7, ready=0, backlog=0), 1.0)
-    assert fair == Claim([("quick", 3), ("limited", 2)], 3)  # pyright: ignore[reportArgumentType]
+    state = ClaimState([quick(), ServedQueue("slow", "slow")], size=10, poll=POLL)
+    assert answered(state, IDLE, 0.0) == [("quick", 10), ("slow", 10)]
+    assert answered(state, FULL, 3.0) == [("quick", CLAIM_MAX)], "the moment begins with the answer"
+    assert answered(state, FULL, 3.0 + FAIR_INTERVAL) == [("quick", CLAIM_MAX)]
+    assert isinstance(state.next(FULL, 3.01 + FAIR_INTERVAL), WaitForRoom)
+    assert answered(state, Load(running=7, ready=0, backlog=0), 4.0) == [("quick", 3), ("slow", 3)]
+
+
+def test_full_claim_for_free_pool_tasks_is_followed_by_one_ahead() -> None:
+    state = ClaimState([quick(), ServedQueue("slow", "slow")], size=10, poll=POLL)
+    some = Load(running=2, ready=1, backlog=0)
+    assert answered(state, some, 0.0, count=6) == [("quick", 7), ("slow", 7)]
+    assert answered(state, some, 0.0) == [("quick", 7), ("slow", 7)]
+    assert answered(state, some, 3.0) == [("quick", CLAIM_MAX)], (
+        "else such a worker claims ten jobs at a time"
+    )
+    assert answered(state, IDLE, 3.0) == [("quick", 10), ("slow", 10)], "no pool task has a job"
+    assert answered(state, some, 3.0) == [("quick", CLAIM_MAX)]
+    assert answered(state, some, 3.01 + FAIR_INTERVAL) == [("quick", 7), ("slow", 7)]
+
+
+def test_limited_queue_is_asked_beside_quick_ones_while_pool_tasks_have_quick_jobs() -> None:
+    limited = ServedQueue("limited", "limited", limit=2)
+    state = ClaimState([quick(), limited], size=10, poll=POLL)
+    assert answered(state, IDLE, 0.0) == [("quick", 10), ("limited", 2)]
+    limited.busy, limited.ask_at = 2, -math.inf
+    assert answered(state, FULL, 0.0) == [("quick", CLAIM_MAX)], "it has no room"
+    assert answered(state, FULL, 0.0) == [("quick", CLAIM_MAX)]
+    limited.busy = 1
+    held = Load(running=10, ready=AHEAD_MAX, backlog=0)
+    assert answered(state, held, 0.1) == [("quick", 1), ("limited", 1)], "in claim order"
+    assert isinstance(state.next(held, 0.1), WaitForRoom), "none of its jobs was next"
+    assert answered(state, held, 0.1 + FAIR_INTERVAL) == [("quick", 1), ("limited", 1)]
+    limited.ask_at = -math.inf
+    for wanted in (("quick", CLAIM_MAX), ("quick", 1), ("quick", CLAIM_MAX)):
+        assert answered(state, FULL, FAIR_INTERVAL)[0] == wanted, "they take turns"
+
+
+@pytest.mark.parametrize(
+    ("load", "busy", "room"),
+    [
+        (Load(10, AHEAD_MAX, 0, slow=7), 1, 2),
+        (Load(10, AHEAD_MAX, 0, slow=9), 1, None),
+        (Load(10, AHEAD_MAX, 0), 8, 2),
+        (Load(10, AHEAD_MAX + 1, 0), 1, None),
+    ],
+)
+def test_limited_queue_gets_no_pool_task_that_has_a_slow_job(load: Load, busy: int, room: int | None) -> None:
+    limited = ServedQueue("limited", "limited", limit=10, busy=busy)
+    state = ClaimState([quick(), limited], size=10, poll=POLL)
+    if room is None:
+        assert isinstance(state.next(load, 0.0), WaitForRoom)
+    else:
+        assert answered(state, load, 0.0) == [("quick", room), ("limited", room)]
 
 
 def test_queues_that_share_a_limit_get_its_room_in_turn() -> None:

@@ -82,7 +82,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.now < self.state.alive_until)
     @rule(wish=st.lists(st.sampled_from(["free", "limited", "thread"]), max_size=6), late=st.booleans())
     def claim(self, wish: list[str], late: bool) -> None:  # noqa: FBT001 - drawn by Hypothesis
-        claim = self.state.claims.claim(self.state.load(), self.now)
+        claim = self.state.claims.claim(self.state.load(self.now), self.now)
         if claim is None:
             return
         left = {want.name: want.limit for want in claim.capacity}
@@ -265,13 +265,13 @@ class Machine(RuleBasedStateMachine):
         using = {*state.jobs, *state.running} - self.freed
         busy = sum(job.queue.name == "limited" for job in using)
         held = sum(len(job.claimed.data or b"") for job in using)
-        assert state.payload_bytes == state.load().payload_bytes == held
+        assert state.payload_bytes == state.load(0.0).payload_bytes == held
         queue = self.queues["limited"]
         assert busy == queue.busy
         assert busy <= (queue.limit or 0), "a limit holds in the worker already"
         assert all(count == 1 for count in self.settled.values()), "each job has one outcome"
         waiting = [*state.outcomes, *self.batch]
-        assert state.load().backlog == len(waiting) == len(set(waiting))
+        assert state.load(0.0).backlog == len(waiting) == len(set(waiting))
         for job in self.all:
             ends = (job in state.jobs) + (job in self.lost and job not in state.jobs)
             ended = job in self.settled or job in waiting
@@ -396,7 +396,7 @@ def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
     state, job = running()
     assert state.ended(job, outcome)
     assert state.settled(state.batch(10), 0.0) == (due < math.inf)
-    while isinstance(action := state.claims.next(state.load(), 0.0), Claim):
+    while isinstance(action := state.claims.next(state.load(0.0), 0.0), Claim):
         state.claims.claimed(0, action.limit)
     assert action is not None
     assert action.timeout == pytest.approx(min(0.05, due))  # type: ignore[union-attr]
@@ -405,18 +405,41 @@ def test_worker_sleeps_no_longer_than_until_a_job_is_due_again(
 def test_lost_job_of_a_limited_task_frees_its_slot() -> None:
     state = state_of(ServedQueue("work", "work", limit=1))
     state.claimed([claimed_job(1, "work")], 0.0, 0.0)
-    assert state.claims.claim(state.load(), 0.0) is None
+    assert state.claims.claim(state.load(0.0), 0.0) is None
     assert state.lose(state.unsettled(), 0.0) == [WakeClaims()]
-    assert state.claims.claim(state.load(), 0.0) is not None
+    assert state.claims.claim(state.load(0.0), 0.0) is not None
+
+
+def test_jobs_that_hold_a_pool_task_for_long_are_counted() -> None:
+    queues = {name: ServedQueue(name, name) for name in ("quick", "slow", "unmeasured")}
+    queues["limited"] = ServedQueue("limited", "limited", limit=9)
+    queues["quick"].measure(0.01)
+    queues["slow"].measure(1.0)
+    state = WorkerState(queues, 8, 2.0)
+    state.claimed([claimed_job(number, name) for number, name in enumerate(queues)], 0.0, 0.0)
+    state.claimed([claimed_job(10 + number, name) for number, name in enumerate(queues)], 0.0, 0.0)
+    for _ in range(4):
+        state.take(SLOT).started = 5.0
+    assert [job.queue.name for job in state.running] == ["limited", "limited", "quick", "slow"]
+    assert state.load(5.1).slow == 4, "two of each kind, one of which runs"
+    assert state.load(5.2).slow == 5, "a job that was expected to be quick is not"
+    queues.pop("limited")
+    assert WorkerState(queues, 8, 2.0).load(0.0).slow == 0
+
+
+def test_limited_queue_whose_jobs_came_may_be_asked_again() -> None:
+    queue = ServedQueue("work", "work", limit=2, ask_at=math.inf)
+    state_of(queue).claimed([claimed_job(1, "work")], 0.0, 0.0)
+    assert queue.ask_at == -math.inf
 
 
 def test_lost_job_of_a_limited_task_counts_until_its_handler_ends() -> None:
     state, job = running(limit=1)
     assert state.lose([job], 0.0) == [Interrupt(job)]
-    assert state.claims.claim(state.load(), 0.0) is None
+    assert state.claims.claim(state.load(0.0), 0.0) is None
     assert not state.ended(job, None)
     assert state.drop(job), "the claim loop is woken"
-    assert state.claims.claim(state.load(), 0.0) is not None
+    assert state.claims.claim(state.load(0.0), 0.0) is not None
 
 
 def test_abandoned_job_of_a_limited_task_counts_until_its_handler_ends() -> None:
@@ -436,16 +459,16 @@ def test_job_whose_outcome_is_deferred_uses_no_place_and_no_memory() -> None:
     job = state.take(SLOT)
     assert state.ended(job, Completed(UUID(int=1), 1, None))
     batch = state.batch(10)
-    assert state.claims.claim(state.load(), 0.0) is None
+    assert state.claims.claim(state.load(0.0), 0.0) is None
     assert state.defer(batch, "locked"), "the claim loop is woken"
     assert job.claimed.data is None
-    assert (state.payload_bytes, queue.busy, state.load().backlog) == (0, 0, 1)
-    claim = state.claims.claim(state.load(), 0.0)
+    assert (state.payload_bytes, queue.busy, state.load(0.0).backlog) == (0, 0, 1)
+    claim = state.claims.claim(state.load(0.0), 0.0)
     assert claim is not None
     assert claim.bytes_max == 3
     state.defer(batch, "failed")
     state.settled(batch, 0.0)
-    assert (state.payload_bytes, queue.busy, state.load().backlog, state.deferred) == (0, 0, 0, {})
+    assert (state.payload_bytes, queue.busy, state.load(0.0).backlog, state.deferred) == (0, 0, 0, {})
 
 
 def test_lost_job_gets_no_outcome_when_its_handler_is_abandoned() -> None:
@@ -464,4 +487,4 @@ def test_outcome_of_a_lost_job_is_dropped() -> None:
     job = state.take(SLOT)
     state.lose([job], 1.0)
     assert not state.ended(job, Completed(job.claimed.id, 1, None))
-    assert state.load().backlog == 0
+    assert state.load(0.0).backlog == 0

@@ -14,7 +14,7 @@ from zeke_queue.core.poll_backoff import idle_wait
 from zeke_queue.model import QueueCapacity
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Mapping, Sequence
 
 CLAIM_MAX: Final = 500
 """Jobs per claim at most."""
@@ -29,7 +29,10 @@ AHEAD_SLOWEST: Final = 0.1
 """Longest time in seconds of jobs that are claimed ahead; for slower ones a round trip does not matter."""
 
 FAIR_INTERVAL: Final = 0.25
-"""Seconds after which a worker with tasks of both kinds claims for free pool tasks only."""
+"""Seconds after which a worker with tasks of both kinds claims for free pool tasks only.
+
+A limited queue is not asked for that long once none of its jobs came.
+"""
 
 BACKLOG_MAX: Final = 3000
 """Number of unstored outcomes at which claiming stops."""
@@ -75,13 +78,15 @@ ClaimAction = Recover | Claim | WaitForRoom | Sleep
 class Load(NamedTuple):
     """How many jobs run and wait for a pool task, and how many outcomes are not known to be stored.
 
-    ``payload_bytes`` is the size of the payloads of all these jobs.
+    ``payload_bytes`` is the size of the payloads of all these jobs. ``slow`` is how many of them, without a
+    limit, hold a pool task for long, or will.
     """
 
     running: int
     ready: int
     backlog: int
     payload_bytes: int = 0
+    slow: int = 0
 
 
 @dataclass(slots=True, eq=False)
@@ -98,6 +103,7 @@ class ServedQueue:
         busy: how many of its jobs the worker holds or, though they are lost, still runs; tracked only for
             tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
+        ask_at: when it may be asked again while all pool tasks have jobs; used for tasks with a limit.
     """
 
     name: str
@@ -107,6 +113,12 @@ class ServedQueue:
     task_limit: int | None = None
     busy: int = 0
     seconds: float | None = None
+    ask_at: float = -math.inf
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether its jobs may be claimed ahead: they have no limit, and were measured to be quick."""
+        return self.limit is None and self.seconds is not None and self.seconds <= AHEAD_SLOWEST
 
     def measure(self, seconds: float) -> None:
         """Take in how long a job took."""
@@ -121,7 +133,7 @@ class ServedQueue:
 
         None either if the task has a limit, which jobs that wait here would use up.
         """
-        if self.limit is not None or self.seconds is None or self.seconds > AHEAD_SLOWEST:
+        if not self.is_quick or self.seconds is None:
             return 0
         if self.seconds * AHEAD_MAX <= size * AHEAD_SECONDS:
             return AHEAD_MAX
@@ -135,6 +147,9 @@ class ClaimState:
     a second of work as measured, so that pool tasks never wait for a round trip. A worker that serves both
     kinds runs out of jobs claimed ahead four times a second, and then claims for free pool tasks only,
     so that the order of priorities holds and no queue starves.
+
+    Jobs of a task with a limit start before those claimed ahead, so pool tasks that have only quick jobs
+    count as free for them. A claim for these asks for quick jobs too, and so takes the first in claim order.
 
     Before a sleep there are three claims: one finds nothing, a second confirms it, and a third follows once
     the storage has recorded that the worker sleeps, since earlier sends do not wake it.
@@ -151,6 +166,7 @@ class ClaimState:
         unsure: whether the storage may hold jobs for this worker that the worker does not know.
         stopping: whether claiming ends.
         drains: how many callers wait until nothing is due and nothing is held.
+        has_both: whether some queues have limits and others none, so that slow jobs must be counted.
     """
 
     def __init__(
@@ -161,6 +177,7 @@ class ClaimState:
         for queue in queues:
             self._by_task.setdefault(queue.task, deque()).append(queue)
         self._has_limits = any(queue.limit is not None for queue in queues)
+        self.has_both = self._has_limits and any(queue.limit is None for queue in queues)
         self._size = size
         self._poll = poll
         self._budget = payload_budget
@@ -175,7 +192,8 @@ class ClaimState:
         self._empty_claims = 0
         self._full_claims = 0
         self._polls = 0
-        self._fair_at = -math.inf
+        self._fair_at = math.inf
+        self._was_ahead = False
         self._due_at = math.inf
 
     def next(self, load: Load, now: float) -> ClaimAction | None:
@@ -209,20 +227,28 @@ class ClaimState:
             return None
         free = self._size - load.running - load.ready
         ahead = {queue: queue.ahead(self._size) for queue in self._queues}
+        is_fair_due = False
         if not all(ahead.values()):
-            if free > 0:
-                self._fair_at = now
-                return self._for_free(min(free, CLAIM_MAX), bytes_max, last=last)
-            if now - self._fair_at > FAIR_INTERVAL:
-                return None
-        capacity: list[QueueCapacity] = []
-        for queue, store in ahead.items():
-            self._low = max(self._low, store // 2)
-            if store and (free > 0 or load.ready <= store // 2):
-                n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
-                if n > 0:
-                    capacity.append(QueueCapacity(queue.name, n))
-        return Claim(capacity, max(want.limit for want in capacity), bytes_max) if capacity else None
+            # Counted from the answer, since a slow storage would leave no time to claim ahead.
+            self._fair_at = min(self._fair_at, now)
+            is_fair_due = now - self._fair_at > FAIR_INTERVAL
+            # Otherwise a worker whose jobs take less time than a claim would never claim ahead.
+            claims_ahead = self._full_claims > 0 and free < self._size and any(ahead.values())
+            if free > 0 and (is_fair_due or not claims_ahead):
+                self._fair_at = math.inf
+                capacity, limit = self._for_free(min(free, CLAIM_MAX), ahead, now, last=last)
+                return Claim(capacity, limit, bytes_max) if capacity else None
+        quick = [] if is_fair_due else self._ahead(load, ahead, free)
+        # In turns: jobs may be so quick that a claim ahead is always due.
+        if not all(ahead.values()) and (self._was_ahead or not quick):
+            self._was_ahead = False
+            capacity, limit = self._beside_quick(load, ahead, now, last=last)
+            if capacity:
+                return Claim(capacity, limit, bytes_max)
+        if not quick:
+            return None
+        self._was_ahead = True
+        return Claim(quick, max(want.limit for want in quick), bytes_max)
 
     def claimed(self, count: int, limit: int) -> bool:
         """Record the answer of a claim; return whether senders no longer need to wake the worker."""
@@ -284,8 +310,36 @@ class ClaimState:
             return True
         return False
 
-    def _for_free(self, free: int, bytes_max: int | None, *, last: bool) -> Claim | None:
-        """Return a claim for the most urgent jobs, as far as the tasks' limits allow.
+    def _ahead(self, load: Load, ahead: Mapping[ServedQueue, int], free: int) -> list[QueueCapacity]:
+        """Return how many quick jobs to claim ahead of each queue."""
+        capacity: list[QueueCapacity] = []
+        for queue, store in ahead.items():
+            self._low = max(self._low, store // 2)
+            if store and (free > 0 or load.ready <= store // 2):
+                n = min(CLAIM_MAX, max(free, 0) + max(store - load.ready, 0))
+                if n > 0:
+                    capacity.append(QueueCapacity(queue.name, n))
+        return capacity
+
+    def _beside_quick(
+        self, load: Load, ahead: Mapping[ServedQueue, int], now: float, *, last: bool
+    ) -> tuple[list[QueueCapacity], int]:
+        """Return what to claim for pool tasks that have only quick jobs, if limited queues have room."""
+        places = self._size - load.slow - sum(queue.busy for queue in ahead)
+        if places <= 0 or load.ready > max(ahead.values()):
+            return [], 0
+        asked = {queue for queue in ahead if queue.limit is not None and (last or queue.ask_at <= now)}
+        limited, limit = self._for_free(min(places, CLAIM_MAX), asked, now, last=False)
+        if not limited:
+            return [], 0
+        # Quick jobs are asked for too, so that those come that are first in claim order.
+        limit = min(limit, sum(want.limit for want in limited))
+        return [*(QueueCapacity(queue.name, limit) for queue in ahead if queue.is_quick), *limited], limit
+
+    def _for_free(
+        self, free: int, asked: Container[ServedQueue], now: float, *, last: bool
+    ) -> tuple[list[QueueCapacity], int]:
+        """Return how many jobs to claim of each queue asked, within the tasks' limits, and how many together.
 
         Queues that share a worker's limit get its room in turn: if a claim asked several for all of it, they
         could exceed it together. The last claim before a sleep asks all, and for no more jobs than the room.
@@ -302,7 +356,8 @@ class ClaimState:
                 queues.rotate()
             for queue in queues:
                 n = room if queue.limit is None else min(room, queue.limit - queue.busy)
-                if n > 0:
+                if n > 0 and queue in asked:
                     capacity.append(QueueCapacity(queue.name, n))
                     room -= 0 if last or task_limit is None else n
-        return Claim(capacity, limit, bytes_max) if capacity else None
+                    queue.ask_at = now + FAIR_INTERVAL
+        return capacity, limit

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
 from zeke_queue.model import Completed, Failed, Released, Waiting
+from zeke_queue.worker.claims import AHEAD_SLOWEST
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from zeke_queue.model import Claimed
     from zeke_queue.worker.claims import ServedQueue
 
@@ -83,3 +86,15 @@ class LeasedJob:
         """Return the fields by which log lines name the job."""
         claimed = self.claimed
         return {"taskId": self.queue.task, "jobId": str(claimed.id), "attempt": claimed.attempt}
+
+
+def count_slow(running: Iterable[LeasedJob], first: Iterable[LeasedJob], now: float) -> int:
+    """Count the jobs without a limit that hold a pool task for long, or will.
+
+    Args:
+        running: the jobs that run.
+        first: the first jobs that wait; those that were claimed for free pool tasks are among them.
+    """
+    slow = [job for job in running if not job.queue.is_quick or now - job.started > AHEAD_SLOWEST]
+    slow += [job for job in first if not job.queue.is_quick]
+    return sum(job.queue.limit is None for job in slow)

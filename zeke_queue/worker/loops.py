@@ -151,7 +151,7 @@ class ClaimLoop(Part):
     async def run(self) -> None:
         """Claim until stopped."""
         failures = 0
-        while (action := self._claims.next(self._state.load(), self._clock.monotonic())) is not None:
+        while (action := self._next()) is not None:
             try:
                 await self._do(action)
             except StorageError as error:
@@ -162,6 +162,10 @@ class ClaimLoop(Part):
                 # That a heartbeat is answered says nothing about claims, which may be refused for long.
                 failures = failures if type(action) is Recover else 0
         self._notify_drained(len(self._drains))
+
+    def _next(self) -> ClaimAction | None:
+        now = self._clock.monotonic()
+        return self._claims.next(self._state.load(now), now)
 
     async def _do(self, action: ClaimAction) -> None:
         if type(action) is Claim:
@@ -197,7 +201,8 @@ class ClaimLoop(Part):
             await self._set_idle(idle=True)
             # Callers that ask during this claim may have sent jobs that it does not see.
             holds_nothing, drains = not self._state.jobs, len(self._drains)
-            claim = self._claims.claim(self._state.load(), self._clock.monotonic(), last=True)
+            now = self._clock.monotonic()
+            claim = self._claims.claim(self._state.load(now), now, last=True)
             count, left_out = (0, False) if claim is None else await self._claim(claim)
             if claim is None or count:
                 self._claims.found()

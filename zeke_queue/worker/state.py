@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_queue.model import Failed, Released
 from zeke_queue.worker.claims import ClaimState, Load
-from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob
+from zeke_queue.worker.leased_job import RUNNING, SETTLING, WAITING, LeasedJob, count_slow
 from zeke_queue.worker.unknown_jobs import Sent, UnknownJobs
 
 if TYPE_CHECKING:
@@ -127,13 +128,14 @@ class WorkerState:
         self.claims_begun = self.claims_ended = 0
         self._renewing = threading.Lock()
         self.unknown = UnknownJobs()
-        self._queues = queues
+        self._queues, self._size = queues, size
         self._closed = False
 
-    def load(self) -> Load:
+    def load(self, now: float) -> Load:
         """Return how much is held."""
         backlog = len(self.outcomes) + self.storing
-        return Load(len(self.running), len(self.ready), backlog, self.payload_bytes)
+        slow = count_slow(self.running, islice(self.ready, self._size), now) if self.claims.has_both else 0
+        return Load(len(self.running), len(self.ready), backlog, self.payload_bytes, slow)
 
     def claimed(self, claimed: Sequence[Claimed], asked: float, now: float) -> list[Action]:
         """Take in the answer of a claim that was sent at ``asked``.
@@ -155,6 +157,7 @@ class WorkerState:
         limited = [job for job in jobs if job.queue.limit is not None]
         for job in limited:
             job.queue.busy += 1
+            job.queue.ask_at = -math.inf
         if self._closed:
             return self._release(jobs)
         earliest = min([job.deadline for job in jobs])
