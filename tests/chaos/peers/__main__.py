@@ -18,7 +18,7 @@ from uuid import UUID
 from tests.chaos import faults
 from tests.chaos.checker import Verdict, by_job, reason_of
 from tests.chaos.executions import RETURNED, Tail, executions
-from tests.chaos.experiment import Result
+from tests.chaos.experiment import START_SECONDS, Result
 from tests.chaos.report import as_json, conditions, table
 from tests.chaos.servers import Database
 from tests.chaos.speeds import speeds
@@ -43,6 +43,8 @@ PATIENCE: Final = 100.0
 
 BEFORE: Final = 5.0
 AFTER: Final = 10.0
+SEND_SECONDS: Final = 60.0
+"""Seconds after which a program that creates the tables or sends a batch is killed."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class Peer:
 
     Attributes:
         program: its file beside this one.
-        open_jobs: counts the jobs that have not ended.
+        open_jobs: selects the numbers of the jobs that have not ended.
     """
 
     program: str
@@ -70,13 +72,16 @@ class Peer:
 PEERS: Final = {
     "procrastinate": Peer(
         "procrastinate_program.py",
-        "select count(*) from procrastinate_jobs where status in ('todo', 'doing') and args ? 'n'",
+        "select (args ->> 'n')::int from procrastinate_jobs where status in ('todo', 'doing') and args ? 'n'",
     ),
-    "pgqueuer": Peer("pgqueuer_program.py", "select count(*) from pgqueuer"),
-    "graphile-worker": Peer("graphile.mjs", "select count(*) from graphile_worker.jobs"),
+    "pgqueuer": Peer("pgqueuer_program.py", "select convert_from(payload, 'UTF8')::int from pgqueuer"),
+    "graphile-worker": Peer(
+        "graphile.mjs", "select (payload ->> 'n')::int from graphile_worker._private_jobs"
+    ),
     "pg-boss": Peer(
         "pgboss.mjs",
-        "select count(*) from pgboss12.job where name = 'plain' and state in ('created', 'retry', 'active')",
+        "select (data ->> 'n')::int from pgboss12.job"
+        " where name = 'plain' and state in ('created', 'retry', 'active')",
     ),
 }
 FAULTS: Final = ("kill", "restart")
@@ -149,7 +154,10 @@ class Run:
         return Result({"plain": verdict}, speeds(ends, *times), notes)
 
     async def _phases(self, context: faults.FaultContext) -> tuple[float, float, float, float]:
+        started = self._clock.monotonic()
         while not all(self._lines.values()):
+            if self._clock.monotonic() - started > START_SECONDS:
+                raise RuntimeError(f"a worker does nothing; the logs of all are in {self._folder}")
             await self._clock.sleep(0.2)
         began = self._clock.monotonic() + 1.0
         await self._clock.sleep(1.0 + BEFORE)
@@ -179,7 +187,12 @@ class Run:
         line = self._peer.command(self._home, command, database.dsn, str(self._folder / "none"), *words)
         with (self._folder / "sender.out").open("ab") as log:
             process = await asyncio.create_subprocess_exec(*line, stdout=log, stderr=log, cwd=self._home)
-            return await process.wait() == 0
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    return await process.wait() == 0
+            except TimeoutError:
+                process.kill()
+                return False
 
     async def _watch(self) -> None:
         """Read the logs, and start again what ended by itself, as process managers do."""
@@ -198,28 +211,28 @@ class Run:
         for tail in self._tails:
             self._lines[tail.node] += tail.read()
 
-    async def _drain(self, database: Database) -> int:
+    async def _drain(self, database: Database) -> set[int]:
+        """Wait until no job is open or none ends any more; return the numbers of those that are left."""
         before, since = -1, self._clock.monotonic()
         while True:
-            ((left,),) = await database.fetch(self._peer.open_jobs)
-            if left != before:
-                before, since = left, self._clock.monotonic()
-            if left == 0 or self._clock.monotonic() - since > PATIENCE:
+            left = {number for (number,) in await database.fetch(self._peer.open_jobs)}
+            if len(left) != before:
+                before, since = len(left), self._clock.monotonic()
+            if not left or self._clock.monotonic() - since > PATIENCE:
                 return left
             await self._clock.sleep(0.5)
 
 
 def checked(
-    acknowledged: set[int], ran: Sequence[Execution], disturbances: Sequence[Disturbance], left: int
+    acknowledged: set[int], ran: Sequence[Execution], disturbances: Sequence[Disturbance], left: set[int]
 ) -> Verdict:
-    """Check by the log alone; a job that is neither executed nor left is lost."""
+    """Check by the log and the numbers of the open jobs; what has neither returned nor is left is lost."""
     found = by_job(ran)
-    verdict = Verdict(sent=len(acknowledged), stuck=left)
-    never = 0
-    for number in acknowledged:
+    verdict = Verdict(sent=len(acknowledged), stuck=len(acknowledged & left))
+    for number in acknowledged - left:
         attempts = sorted(found.get(UUID(int=number + 1), ()), key=lambda one: one.began)
         if not any(one.how == "returned" for one in attempts):
-            never += 1
+            verdict.lost += 1
             continue
         why = Counter(
             reason_of(one, following, disturbances, forgetful=True) for one, following in pairwise(attempts)
@@ -230,7 +243,6 @@ def checked(
             verdict.complain("executed again", UUID(int=number + 1))
         else:
             verdict.again[str(why.most_common(1)[0][0])] += 1
-    verdict.lost = max(0, never - left)
     return verdict
 
 
@@ -251,10 +263,10 @@ def main() -> int:
             run = Run(PEERS[name], fault, given.home.absolute(), folder)
             results[f"{name}, {fault}"] = found = asyncio.run(run.run())
             say(f"    {found.speeds}; logs in {folder}")
-    if given.json is not None:
-        minutes = (clock.monotonic() - began) / 60
-        about = conditions("peers", jobs=None, load=0, minutes=minutes, date=clock.now())
-        given.json.write_text(as_json(results, about), encoding="utf-8")
+            if given.json is not None:  # after each, since an interruption must not lose the others
+                minutes = (clock.monotonic() - began) / 60
+                about = conditions("peers", jobs=None, load=0, minutes=minutes, date=clock.now())
+                given.json.write_text(as_json(results, about), encoding="utf-8")
     say(f"\n{table(results)}")
     return 0
 
