@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 import psycopg
@@ -35,6 +35,12 @@ _LOCKS: Final = (
     "select name from pgboss.zeke_schedule for update",
 )
 _NOTIFICATIONS: Final = 1000
+_FULL: Final = 0.9
+"""Share of the NOTIFY queue from which it counts as full."""
+
+
+class NoEffectError(Exception):
+    """A fault changed nothing, so a run with it would show nothing."""
 
 
 @dataclass
@@ -48,6 +54,7 @@ class FaultContext:
         seconds: how long an outage lasts, which is shorter than a worker may be without a database.
         draw: chooses targets.
         done: what the faults did, for the checker.
+        beside_others: whether other faults run meanwhile, which may keep this one from its effect.
     """
 
     database: Database
@@ -58,17 +65,31 @@ class FaultContext:
     clock: Clock
     draw: random.Random
     done: list[Disturbance] = field(default_factory=list[Disturbance])
+    beside_others: bool = False
 
-    async def during(self, what: str, work: Awaitable[object]) -> None:
-        """Do something that every process meets, and that may delay outcomes but not take jobs away."""
+    async def during(self, what: str, work: Awaitable[bool]) -> None:
+        """Do something that every process meets, and that may delay outcomes but not take jobs away.
+
+        Args:
+            what: the reason it gives.
+            work: does it, and returns whether it had an effect.
+
+        Raises:
+            NoEffectError: it had none, with no other fault beside it.
+        """
         since = self.clock.monotonic()
         try:
-            await work
+            self.expect(what, effect=await work)
         except psycopg.OperationalError:
             # Another fault met the connection that injects this one.
-            pass
+            if not self.beside_others:
+                raise
         finally:
             self.done.append(Disturbance(what, ALL, since, self.clock.monotonic(), loses=False))
+
+    def expect(self, what: str, *, effect: bool) -> None:
+        if not effect and not self.beside_others:
+            raise NoEffectError(f"{what}: must have an effect on what it meets, got none")
 
 
 @dataclass(frozen=True)
@@ -77,17 +98,24 @@ class Fault:
 
     Attributes:
         text: what it does.
-        inject: does it once.
+        work: does it once.
         database: the kind of database that it needs.
         times: how often it is injected.
         forgetful: whether the database itself loses commits by it.
     """
 
     text: str
-    inject: Callable[[FaultContext], Awaitable[None]]
+    work: Callable[[FaultContext], Awaitable[None]]
     database: type[Database] = Database
     times: int = 3
     forgetful: bool = False
+
+    async def inject(self, context: FaultContext) -> None:
+        """Do it once; one that did nothing raises ``NoEffectError``."""
+        before = len(context.done)
+        await self.work(context)
+        if len(context.done) == before and self.work is not nothing:
+            raise NoEffectError(f"{self.text}: must be recorded, got nothing")
 
 
 async def nothing(context: FaultContext) -> None:
@@ -96,7 +124,7 @@ async def nothing(context: FaultContext) -> None:
 
 async def kill(context: FaultContext) -> None:
     node = context.draw.choice([*context.workers, context.api])
-    await node.kill()
+    context.expect("worker killed", effect=await node.kill())
     at = context.clock.monotonic()
     context.done.append(Disturbance("worker killed", node.name, at, at, loses=True))
     await context.clock.sleep(1.0)
@@ -106,13 +134,14 @@ async def kill(context: FaultContext) -> None:
 async def pause(context: FaultContext) -> None:
     node = context.draw.choice(context.workers)
     since = context.clock.monotonic()
-    if await node.pause():
+    what = "worker stopped beyond its lease"
+    stopped = await node.pause()
+    context.expect(what, effect=stopped)
+    if stopped:
         await context.clock.sleep(context.silence + 3.0)
         node.resume()
         until = context.clock.monotonic()
-        context.done.append(
-            Disturbance("worker stopped beyond its lease", node.name, since, until, loses=True)
-        )
+        context.done.append(Disturbance(what, node.name, since, until, loses=True))
 
 
 async def restart_fast(context: FaultContext) -> None:
@@ -132,13 +161,15 @@ async def read_only(context: FaultContext) -> None:
 
 
 async def default_read_only(context: FaultContext) -> None:
-    async def work() -> None:
+    async def work() -> bool:
         setting = "alter database zeke set default_transaction_read_only = {}"
         await context.database.execute(setting.format("on"))
         await context.database.terminate()
+        ((value,),) = await context.database.fetch("show default_transaction_read_only")
         await context.clock.sleep(context.seconds)
         await context.database.execute("set default_transaction_read_only = off", setting.format("off"))
         await context.database.terminate()
+        return value == "on"
 
     await context.during("read-only by default", work())
 
@@ -149,7 +180,7 @@ async def no_connections(context: FaultContext) -> None:
     A program that has lost a connection gets a new one at once, so this ends them until it has all.
     """
 
-    async def work() -> None:
+    async def work() -> bool:
         held: list[psycopg.AsyncConnection] = []
         until = context.clock.monotonic() + context.seconds
         try:
@@ -163,6 +194,7 @@ async def no_connections(context: FaultContext) -> None:
         finally:
             for connection in held:
                 await connection.close()
+        return len(held) == CONNECTIONS
 
     await context.during("no connection left", work())
 
@@ -176,7 +208,7 @@ async def disk_full(context: FaultContext) -> None:
 async def pooler_restart(context: FaultContext) -> None:
     database = context.database
     assert isinstance(database, Pooled)
-    await context.during("PgBouncer restarted", asyncio.to_thread(database.pooler.restart))
+    await context.during("PgBouncer restarted", asyncio.to_thread(database.restart_pooler))
 
 
 async def fail_over(context: FaultContext) -> None:
@@ -189,20 +221,27 @@ async def lossy_fail_over(context: FaultContext) -> None:
     database = context.database
     assert isinstance(database, AsynchronousPair)
     since = context.clock.monotonic()
-    await database.fail_over(context.seconds / 2)
+    what = "its claim or outcome was lost with the old primary"
+    context.expect(what, effect=await database.fail_over(context.seconds / 2))
     until = context.clock.monotonic()
-    context.done.append(
-        Disturbance("its claim or outcome was lost with the old primary", ALL, since, until, loses=True)
-    )
+    context.done.append(Disturbance(what, ALL, since, until, loses=True))
 
 
 async def foreign_locks(context: FaultContext) -> None:
-    async def work() -> None:
+    async def work() -> bool:
         async with await context.database.admin() as connection:
-            for text in _LOCKS:
-                async with connection.transaction():
-                    await connection.execute(text.encode())
+            return all([await lock(connection, text) for text in _LOCKS])
+
+    async def lock(connection: psycopg.AsyncConnection, text: str) -> bool:
+        until = context.clock.monotonic() + context.seconds
+        while True:
+            async with connection.transaction():
+                locked = (await connection.execute(text.encode())).rowcount
+                if locked > 0:
                     await context.clock.sleep(context.seconds)
+            if locked > 0 or context.clock.monotonic() >= until:
+                return locked > 0
+            await context.clock.sleep(0.01)
 
     await context.during("rows locked", work())
 
@@ -210,7 +249,7 @@ async def foreign_locks(context: FaultContext) -> None:
 async def notify_queue_full(context: FaultContext) -> None:
     """Keep a listener in an open transaction, which holds the queue's end back, and fill the queue."""
 
-    async def work() -> None:
+    async def work() -> bool:
         async with await context.database.admin() as listener, await context.database.admin() as sender:
             channel = work_channel("pgboss")
             await listener.execute(f'listen "{channel}"'.encode())
@@ -222,7 +261,9 @@ async def notify_queue_full(context: FaultContext) -> None:
                             "select pg_notify(%s, 'nothing-' || n) from generate_series(1, %s::int) n",
                             [channel, _NOTIFICATIONS],
                         )
+                usage = await (await sender.execute("select pg_notification_queue_usage()")).fetchone()
                 await context.clock.sleep(context.seconds)
+                return usage is not None and usage[0] > _FULL
 
     await context.during("NOTIFY queue full", work())
 
@@ -231,7 +272,8 @@ async def mixed(context: FaultContext) -> None:
     one, other = context.draw.sample(
         (kill, pause, restart_fast, restart_immediate, terminate, foreign_locks), 2
     )
-    await asyncio.gather(one(context), other(context))
+    both = replace(context, beside_others=True)
+    await asyncio.gather(one(both), other(both))
 
 
 FAULTS: Final[Mapping[str, Fault]] = {

@@ -106,8 +106,11 @@ class Database:
         async with await self.admin() as connection:
             return await (await connection.execute(text.encode())).fetchall()
 
-    async def restart(self, mode: Literal["fast", "immediate"]) -> None:
+    async def restart(self, mode: Literal["fast", "immediate"]) -> bool:
+        """Restart the server; return whether it is another process now."""
+        before = _pid(self.server)
         await asyncio.to_thread(self.server.restart, mode)
+        return _pid(self.server) != before
 
     async def hold(self) -> psycopg.AsyncConnection:
         """Connect as another application, whose connections ``terminate`` does not end."""
@@ -115,19 +118,22 @@ class Database:
             self.direct, autocommit=True, application_name="another application"
         )
 
-    async def terminate(self, through: psycopg.AsyncConnection | None = None) -> None:
-        """End all connections, by a statement on one of them or on a new one."""
+    async def terminate(self, through: psycopg.AsyncConnection | None = None) -> bool:
+        """End all connections, by a statement on one of them or on a new one; return whether it ended any."""
         if through is None:
-            await self.execute(_TERMINATE)
+            ((count,),) = await self.fetch(_TERMINATE)
         else:
-            await through.execute(_TERMINATE.encode())
+            ((count,),) = await (await through.execute(_TERMINATE.encode())).fetchall()
+        return count > 0
 
-    async def become_standby(self, seconds: float) -> None:
-        """Restart as a standby, which only reads, and promote it later."""
+    async def become_standby(self, seconds: float) -> bool:
+        """Restart as a standby, which only reads, and promote it later; return whether it was one."""
         self.touch(self.data / "standby.signal")
         await self.restart("fast")
+        ((is_standby,),) = await self.fetch("select pg_is_in_recovery()")
         await self.clock.sleep(seconds)
         await self.execute("select pg_promote()")
+        return is_standby
 
     def touch(self, path: Path) -> None:
         path.touch(mode=0o600)
@@ -171,20 +177,20 @@ class SmallDisk(Database):
     def is_possible() -> bool:
         return os.geteuid() == 0 and shutil.which("mount") is not None
 
-    async def fill(self, seconds: float) -> None:
-        """Leave no room on the disk for a time."""
+    async def fill(self, seconds: float) -> bool:
+        """Leave no room on the disk for a time; return whether there was none."""
         filler = self.disk / "filler"
-        with filler.open("wb", buffering=0) as file, suppress(OSError):
+        with filler.open("wb", buffering=0) as file:
             size = 1 << 20
-            while True:
+            while size:
                 try:
                     file.write(bytes(size))
                 except OSError:
-                    if size == 1:
-                        raise
-                    size = size >> 4 or 1
+                    size >>= 4
+        free = shutil.disk_usage(self.disk).free
         await self.clock.sleep(seconds)
         filler.unlink()
+        return free == 0
 
 
 class Pooled(Database):
@@ -202,6 +208,11 @@ class Pooled(Database):
     @property
     def dsn(self) -> str:
         return self.pooler.dsn
+
+    def restart_pooler(self) -> bool:
+        before = self.pooler.pid
+        self.pooler.restart()
+        return self.pooler.pid != before
 
 
 class Pair(Database):
@@ -226,8 +237,8 @@ class Pair(Database):
     def dsn(self) -> str:
         return self.direct
 
-    async def fail_over(self, seconds: float) -> None:
-        """Kill the primary, promote the standby a while later, and make a new standby of it."""
+    async def fail_over(self, seconds: float) -> bool:
+        """Kill the primary, and promote the standby a while later; return whether it was promoted."""
         if not self.SYNCHRONOUS:
             self._hold_back(stopped=True)
             await self.clock.sleep(_LAG)
@@ -236,7 +247,8 @@ class Pair(Database):
             self._hold_back(stopped=False)
         await self.clock.sleep(seconds)
         async with await psycopg.AsyncConnection.connect(self.standby.dsn, autocommit=True) as connection:
-            await connection.execute("select pg_promote()")
+            promoted = await (await connection.execute("select pg_promote()")).fetchone()
+        return promoted == (True,)
 
     def _hold_back(self, *, stopped: bool) -> None:
         """Keep the standby from receiving what the primary commits."""

@@ -93,6 +93,10 @@ class Pooler:
         """Where it listens."""
         return self._folder / _SOCKET
 
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
     def __enter__(self) -> Self:
         self._start()
         return self

@@ -112,13 +112,15 @@ class Node:
                 )
             self._lived("started")
 
-    async def kill(self) -> None:
+    async def kill(self) -> bool:
+        """Kill it; False if it does not run, or ended by itself before."""
         async with self._changing:
             if self._process is None:
-                return
+                return False
             self._signal(signal.SIGKILL)
             code = await self._process.wait()
             self._gone(code, "killed")
+            return code == _KILLED
 
     async def drain(self, patience: float | None = None) -> bool:
         """Tell it to stop, and kill it ``patience`` seconds later; return whether it stopped on its own."""
