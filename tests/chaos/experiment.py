@@ -80,6 +80,8 @@ class Size:
         before, after: seconds of the load before the first fault, and after the last one, at least.
         lease, heartbeat: of the workers, in seconds.
         concurrency: jobs that one worker runs at once.
+        is_speed_judged: whether jobs that are slower after the fault than before make it fail. Not in a short
+            run or on a busy machine, where the speed varies as much without a fault.
     """
 
     jobs: int
@@ -88,6 +90,7 @@ class Size:
     lease: float = 15.0
     heartbeat: float = 5.0
     concurrency: int = 20
+    is_speed_judged: bool = False
 
 
 @dataclass
@@ -163,7 +166,10 @@ class Experiment:
         executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
         verdicts = await self._verdicts(database, load, executed, context.done, until)
         (self._folder / "times.json").write_text(json.dumps([times, sorted(load.ends)]))
-        return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
+        found = speeds(sorted(load.ends), *times)
+        if self._size.is_speed_judged:
+            complaints += found.complaints()
+        return Result(verdicts, found, complaints)
 
     def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
         journal = Journal(
@@ -215,6 +221,7 @@ class Experiment:
         for node in (*context.workers, context.api):
             node.resume()
             await node.start()
+        # Only the fault "none" leaves nothing behind.
         faulty_until = max((one.until for one in context.done), default=faulty_from)
         await self._until(load, clock.monotonic() + size.after, size.jobs)
         return began, faulty_from, faulty_until, clock.monotonic()

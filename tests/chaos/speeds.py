@@ -6,13 +6,20 @@ from bisect import bisect_left
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 WINDOW: Final = 1.0
 """Seconds over which a rate is taken."""
 
 RECOVERED: Final = 0.8
 """Share of the rate before at which the workers count as recovered."""
+
+TARGET: Final = 0.95
+"""Share of the speed before that must be reached after a fault."""
+
+TOLERANCE: Final = 0.1
+"""How much less of it one run may show: without a fault on an idle machine, the speeds of two periods of
+eight seconds, which is about as long as a run's first phase, differ by up to 9 %."""
 
 _STEP: Final = 0.1
 
@@ -34,6 +41,13 @@ class Speeds(NamedTuple):
     @property
     def ratio(self) -> float | None:
         return self.after / self.before if self.before and self.recovery is not None else None
+
+    def complaints(self) -> Iterator[str]:
+        """Yield what is wrong with the speed after the faults of a whole run on an idle machine."""
+        if self.ratio is None:
+            yield f"speed: must return after the fault, got {self.after:.0f} jobs/s after {self.before:.0f}"
+        elif self.ratio < TARGET - TOLERANCE:
+            yield f"speed: must be {TARGET - TOLERANCE:.2f} of that before at least, got {self.ratio:.2f}"
 
 
 def speeds(

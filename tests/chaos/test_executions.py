@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from tests.chaos.__main__ import parser, size_of
 from tests.chaos.checker import Row, Verdict
 from tests.chaos.executions import (
     BEGAN,
@@ -25,7 +26,7 @@ from tests.chaos.experiment import Result, expected_jobs
 from tests.chaos.faults import FAULTS
 from tests.chaos.page import PAGE, merged, with_table
 from tests.chaos.report import HEAD, as_json, complaints, conditions, from_json, table
-from tests.chaos.speeds import Speeds, speeds
+from tests.chaos.speeds import TARGET, TOLERANCE, Speeds, speeds
 from tests.chaos.tasks import SCHEDULE
 from zeke_queue.maintenance.scheduler import tick_id
 
@@ -89,6 +90,22 @@ def test_recovery_is_missing_if_the_speed_does_not_return() -> None:
     ends = [number / 100 for number in range(1000)] + [12 + number / 10 for number in range(100)]
     found = speeds(ends, 2.0, 10.0, 12.0, 22.0)
     assert (found.recovery, found.ratio, round(found.after)) == (None, None, 10)
+
+
+def test_whole_run_on_an_idle_machine_is_judged_by_its_speed() -> None:
+    least = TARGET - TOLERANCE
+    assert not [*Speeds(100.0, 100.0, 0.0).complaints()]
+    assert not [*Speeds(100.0, 100 * least, 9.0).complaints()]
+    (slow,) = Speeds(100.0, 100 * least - 1, 0.0).complaints()
+    assert f"{least - 0.01:.2f}" in slow
+    (never,) = Speeds(100.0, 10.0, None).complaints()
+    assert "10 jobs/s after 100" in never
+    (nothing,) = Speeds(0.0, 0.0, 0.0).complaints()
+    assert "0 jobs/s after 0" in nothing
+    given = parser().parse_args
+    judged = {" ".join(words): size_of(given([*words])).is_speed_judged for words in ((), ("--short",))}
+    assert judged == {"": True, "--short": False}
+    assert not size_of(given(["--load", "10"])).is_speed_judged
 
 
 def test_every_second_of_a_schedule_is_expected() -> None:
