@@ -243,6 +243,14 @@ TESTED: Final[tuple[Tested, ...]] = (
         "tests/web/test_connections.py",
     ),
     _tested(
+        "connections-without-a-limit",
+        "zeke_queue.web.acceptor",
+        "        while len(self._open) >= self.limit:\n",
+        "        while len(self._open) >= self.limit and self._waiting:\n",
+        "While all connections are busy, there may be any number of them.",
+        "tests/web/test_connections.py::test_new_connection_waits_while_all_others_are_busy",
+    ),
+    _tested(
         "accepts-without-a-pause",
         "zeke_queue.web.acceptor",
         "                    await self._clock.sleep(ACCEPT_PAUSE)\n",

@@ -20,6 +20,8 @@ from uvicorn.server import ServerState
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
+from tests.runtime.workers.handler import logged
+from tests.runtime.workers.place import until
 from tests.web.conftest import open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.system.clock import SystemClock
@@ -429,9 +431,11 @@ async def test_new_connection_waits_while_all_others_are_busy(monkeypatch: pytes
         await answered(last)
         last[1].write(stream)
         await answered(last)
-        waits = await connect(url, HEALTH)
-        answer = asyncio.ensure_future(answered(waits))
-        await soon(busy[1][0].readuntil(b'"status":"QUEUED"'))
+        with logged() as lines:
+            waits = await connect(url, HEALTH)
+            answer = asyncio.ensure_future(answered(waits))
+            # Else this goes on until it is answered, which is at once.
+            await until(lambda: answer.done() or "connections_at_limit" in lines.messages)
         assert not answer.done()
         busy[0][1].close()
         await answer
