@@ -72,5 +72,7 @@ class Lines:
 def logged(stream: StringIO | None = None) -> Iterator[Lines]:
     stream, before = stream or StringIO(), log._current[0]
     log._current[0] = log._make_setup("json", log.LEVELS["info"], stream, FrozenClock())
-    yield Lines(stream)
-    log._current[0] = before
+    try:
+        yield Lines(stream)
+    finally:
+        log._current[0] = before
