@@ -7,6 +7,7 @@ from tests.mutants.patching import Mutant
 SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 STORE = "zeke_queue.storage.memory.store"
 LOCKS = "zeke_queue.storage.memory.locks"
+TRANSACTION = "zeke_queue.storage.memory.transaction"
 SCHEDULER = "zeke_queue.maintenance.scheduler"
 
 MUTANTS = (
@@ -30,6 +31,18 @@ MUTANTS = (
         where=("limits", "deploy"),
     ),
     Mutant(
+        "claims-wait-for-a-locked-queue",
+        STORE,
+        "        now = self._clock.now()\n"
+        "        claimed = ClaimedJobs(left_out=self._locks.any and any(self._left_out(one.name)"
+        " for one in capacity))\n",
+        "        from zeke_queue.storage.memory.locks import Owner\n"
+        "        await self._locks.clear(lambda: [queue_lock(one.name) for one in capacity], Owner())\n"
+        "        now, claimed = self._clock.now(), ClaimedJobs()\n",
+        "A claim waits for the locked row of a queue for as long as the lock is kept, and then takes jobs.",
+        where=("limits", "deploy"),
+    ),
+    Mutant(
         "locks-awaited-without-a-limit",
         LOCKS,
         "            limit = LOCK_SECONDS if owner is None else owner.lock_seconds\n",
@@ -43,6 +56,14 @@ MUTANTS = (
         "if not batch or is_outage(error):",
         "if not batch or isinstance(error, StorageUnavailableError):",
         "No schedule is served while another transaction holds the key of one.",
+        where=("locks",),
+    ),
+    Mutant(
+        "ticks-wait-for-a-locked-key",
+        TRANSACTION,
+        "        self._owner.lock_seconds = TICK_LOCK_SECONDS\n",
+        "        self._owner.lock_seconds = None\n",
+        "No schedule is served for as long as another transaction keeps the key of one.",
         where=("locks",),
     ),
     Mutant(

@@ -118,12 +118,12 @@ class History:
         self.events.append(Invoked(self.at, node, self._calls, verb, args, transaction))
         return self._calls
 
-    def answer(self, call: int, result: Any = None, outcome: Any = "ok") -> None:
+    def answer(self, call: int, result: Any = None, outcome: Any = "ok", *, waited: float = 0.0) -> None:
         """Answer a call; the storage began its statement when it was made."""
         made = next(e for e in self.events if isinstance(e, Invoked) and e.call == call)
         self.at += 0.001
         issued = EPOCH + timedelta(seconds=made.at + self.jump)
-        self.events.append(Answered(self.at, made.node, call, made.verb, outcome, result, issued))
+        self.events.append(Answered(self.at, made.node, call, made.verb, outcome, result, issued, waited))
 
     def change(self, job: UUID, call: int | None = None, **columns: Any) -> Image:
         """Change a row, rightly or wrongly."""

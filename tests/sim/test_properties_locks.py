@@ -15,7 +15,6 @@ from zeke_sim.history.state import Place
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime
     from uuid import UUID
 
 OUTCOME = "a locked row delays only its own outcome"
@@ -39,15 +38,15 @@ def _asks(h: History, *jobs: UUID) -> None:
     """Ask for the ends of jobs, and give up after the time for a lock."""
     call = _settles(h, [Completed(job, 1, None) for job in jobs])
     h.wait(2.0)
-    h.answer(call, GAVE_UP, "failed")
+    h.answer(call, GAVE_UP, "failed", waited=2.0)
 
 
-def _stores(h: History, job: UUID, waits: float = 0.0) -> None:
-    """Store the end of a job whose handler has returned, by a call that waits first."""
+def _stores(h: History, job: UUID, waits: float = 0.0, slow: float = 0.0) -> None:
+    """Store the end of a job whose handler has returned, by a call that waits for a lock or is slow."""
     call = _settles(h, [Completed(job, 1, None)])
-    h.wait(waits)
+    h.wait(waits + slow)
     h.change(job, call, state=COMPLETED, completed_on=h.now)
-    h.answer(call, {job})
+    h.answer(call, {job}, waited=waits)
 
 
 def _within(h: History, verb: str, answer: Any = None, *, ends: bool = False, **args: Any) -> None:
@@ -62,14 +61,9 @@ def _within(h: History, verb: str, answer: Any = None, *, ends: bool = False, **
 def _loses_an_answer(h: History) -> None:
     call = h.invoke("append_events", "w1", events=())
     h.answer(call, "the connection broke", "unknown")
-    _issue(h, None)
-
-
-def _issue(h: History, issued: datetime | None) -> None:
-    """Change when the statement of the last answer began."""
     last = h.events[-1]
     assert isinstance(last, Answered)
-    h.events[-1] = Answered(*last[:-1], issued)
+    h.events[-1] = Answered(*last[:-2], None)
 
 
 def test_outcome_is_stored_while_another_row_is_locked() -> None:
@@ -143,8 +137,7 @@ def test_slow_settlement_does_not_wait_for_a_lock(h: History) -> None:
     h.heartbeat()
     job = h.send_claimed()
     h.run(job)
-    _stores(h, job, waits=5.0)
-    _issue(h, h.now)
+    _stores(h, job, slow=5.0)
     assert h.holds(OUTCOME)
 
 
@@ -157,7 +150,7 @@ def test_job_waits_while_the_one_that_it_waits_for_is_locked() -> None:
         h.run(job, "raised", f"Wait: Waits for job {child}")
         call = h.invoke("suspend", "w1", waiting=(Waiting(job, 1, child),), repeated=False)
         h.wait(2.0)
-        h.answer(call, GAVE_UP, "failed")
+        h.answer(call, GAVE_UP, "failed", waited=2.0)
         h.wait(5.0)
         h.suspend(job, child)
         assert h.holds(OUTCOME) is holds
@@ -211,9 +204,9 @@ def test_due_job_is_claimed_while_another_row_is_locked() -> None:
 def test_claim_waits_for_no_lock(h: History) -> None:
     capacity = (QueueCapacity("a", 1),)
     call = h.invoke("claim", "w1", worker=WORKERS["w1"], capacity=capacity, limit=1)
-    h.wait(2.0)
-    h.answer(call, GAVE_UP, "failed")
-    assert h.breaks(CLAIM) == "a claim of w1 waited for a lock from 0.001 s on"
+    h.wait(60.0)
+    h.answer(call, [], waited=60.0)
+    assert h.breaks(CLAIM) == "claim of w1, made at 0.001 s, waited 60.000 s for locks"
 
 
 EVERY_MINUTE = Schedule("s", "* * * * *", "a", last_tick=EPOCH, next_tick=EPOCH + timedelta(minutes=1))
@@ -236,7 +229,7 @@ def test_schedule_without_a_key_is_served_while_a_key_is_locked() -> None:
         h.wait(60.0)
         call = h.invoke("insert", "s1", 1, jobs=(h.new(),))
         h.wait(0.2)
-        h.answer(call, GAVE_UP, "failed")
+        h.answer(call, GAVE_UP, "failed", waited=0.2)
         happens(h)
         h.wait(seconds)
         _serves(h, EVERY_MINUTE)
@@ -252,6 +245,27 @@ def test_schedule_without_a_key_is_served_while_a_key_is_locked() -> None:
             True,
         ),
         "a scheduler is away": (6.0, lambda h: h.lived("s1", "killed"), True),
+    }
+    check_each(cases, check)
+
+
+def test_statements_of_a_tick_wait_only_briefly() -> None:
+    def check(waited: list[float], text: str | None) -> None:
+        h = History()
+        answers = {"lock_due_schedules": (h.now, []), "insert": [], "commit": None}
+        for (verb, answer), seconds in zip(answers.items(), waited, strict=True):
+            call = h.invoke(verb, "s1", 1, jobs=())
+            h.wait(seconds)
+            h.answer(call, answer, waited=seconds)
+        assert h.holds(SCHEDULE) if text is None else h.breaks(SCHEDULE).startswith(text)
+
+    cases: dict[str, tuple[list[float], str | None]] = {
+        "within the limit": ([0.0, 0.2, 0.0], None),
+        "for as long as a key is locked": (
+            [0.0, 60.0, 0.0],
+            "insert of s1, made at 0.003 s, waited 60.000 s",
+        ),
+        "in the search": ([0.1, 0.0, 0.0], "lock_due_schedules of s1, made at 0.001 s, waited 0.100 s"),
     }
     check_each(cases, check)
 

@@ -140,6 +140,7 @@ class Answered(NamedTuple):
         outcome: ``ok``; ``failed``: certainly without effect; ``unknown``: with or without effect.
         result: the method's result, or the error's text if the call was not ok.
         issued: the storage's time when the statement began; None if the statement never arrived.
+        waited: seconds for which the statement waited for locks, as far as that is known.
     """
 
     at: float
@@ -149,6 +150,7 @@ class Answered(NamedTuple):
     outcome: Literal["ok", "failed", "unknown"]
     result: Any
     issued: datetime | None
+    waited: float = 0.0
 
 
 class Began(NamedTuple):

@@ -6,7 +6,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
-from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.model import Waiting
 from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
 from zeke_sim.history.state import Broken, Place, place_of
@@ -68,13 +68,7 @@ def _remember(event: Answered, state: RunState) -> _Known:
 
 def _took(event: Answered, state: RunState) -> float:
     """Return the seconds that an answered call took, without its waits for locks."""
-    call = state.calls[event.call]
-    took = event.at - call.invoked.at
-    if took <= SLOW or event.issued is None:
-        return took
-    if gave_up(event):
-        return max(0.0, took - LOCK_SECONDS)
-    return took - max(0.0, call.did[-1].at - state.instant(event.issued)) if call.did else took
+    return event.at - state.calls[event.call].invoked.at - event.waited
 
 
 def _undisturbed_since(name: str, state: RunState, *, but: frozenset[str] = frozenset()) -> float | None:
@@ -180,9 +174,8 @@ def a_locked_row_delays_no_other_claim(event: Change | Answered, state: RunState
     """
     if isinstance(event, Answered):
         _remember(event, state)
-        if event.verb == "claim" and gave_up(event):
-            since = state.calls[event.call].invoked.at
-            raise Broken(f"a claim of {event.node} waited for a lock from {since:.3f} s on", since=since)
+        if event.verb == "claim":
+            _waited_at_most(0.0, event, state)
         return
     row, rules = event.before, state.rules
     opened = None if row is None else open_since(row.name, state)
@@ -204,6 +197,16 @@ def a_locked_row_delays_no_other_claim(event: Change | Answered, state: RunState
             )
 
 
+def _waited_at_most(seconds: float, event: Answered, state: RunState) -> None:
+    """Raise if a statement has waited longer for locks."""
+    if event.waited > seconds:
+        since = state.calls[event.call].invoked.at
+        raise Broken(
+            f"{event.verb} of {event.node}, made at {since:.3f} s, waited {event.waited:.3f} s for locks",
+            since=since,
+        )
+
+
 def _idle_since(name: str, row: Image, state: RunState) -> float | None:
     """Return since when a process has run nothing and could have claimed a job; None if it could not."""
     node = state.nodes.get(name)
@@ -222,11 +225,16 @@ def _idle_since(name: str, row: Image, state: RunState) -> float | None:
 def a_locked_key_delays_no_other_schedule(event: ScheduleRow | Answered | Invoked, state: RunState) -> None:
     """A schedule whose jobs have no key is served in time, whatever keys other transactions have locked.
 
-    Exempt are times in which a scheduler does not reach the storage.
+    Exempt are times in which a scheduler does not reach the storage. The search for due schedules waits for
+    no lock, and each later statement of its transaction for a short time only.
     """
     ticks = state.of("ticks and locks", _Ticks)
     if isinstance(event, Answered):
         _remember(event, state)
+        if (number := state.calls[event.call].invoked.transaction) is not None:
+            first = state.transactions[number][0].invoked
+            if first.verb == "lock_due_schedules":
+                _waited_at_most(0.0 if first.call == event.call else TICK_LOCK_SECONDS + SLOW, event, state)
         if event.verb == "insert" and gave_up(event):
             ticks.locked = event.at
         return

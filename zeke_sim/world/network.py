@@ -98,6 +98,7 @@ class _Call:
     run_queue: RunQueue = field(init=False)
     restarts: int = field(init=False)
     waiter: asyncio.Future[Any] = field(init=False)
+    waited: float = 0.0
     gone: bool = False
     done: bool = False
 
@@ -190,8 +191,13 @@ class _Call:
         if statement.ended:
             self._finish((statement.error, statement.result), issued)
         else:
-            task = world.server.go_on(statement, self.transaction)
-            task.add_done_callback(lambda _: self._applied(task, statement, issued), context=world.context)
+            task, began = world.server.go_on(statement, self.transaction), world.time()
+
+            def applied(_: asyncio.Task[None]) -> None:
+                self.waited = world.time() - began
+                self._applied(task, statement, issued)
+
+            task.add_done_callback(applied, context=world.context)
 
     def _opened(self) -> OpenTransaction | None:
         """Return the statement's transaction, if the server has it."""
@@ -267,4 +273,5 @@ class _Call:
         self.done = True
         node, world = self.node, self.node.world
         told = str(result) if isinstance(result, BaseException) else result
-        world.recorder.add(Answered(world.time(), node.name, self.number, self.verb, outcome, told, issued))
+        facts = world.time(), node.name, self.number, self.verb, outcome, told, issued, self.waited
+        world.recorder.add(Answered(*facts))
