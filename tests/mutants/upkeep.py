@@ -126,6 +126,14 @@ MUTANTS = (
         where=("waiting",),
     ),
     Mutant(
+        "purge-drops-kept-outputs",
+        STORE,
+        "            row.archived_on = self._clock.now()\n",
+        "            row.archived_on, row.output = self._clock.now(), None\n",
+        "A job that the archive keeps for its parent loses its output.",
+        where=("waiting",),
+    ),
+    Mutant(
         "archive-loses-rows",
         TABLES,
         "        self.put_in_archive(row)\n",

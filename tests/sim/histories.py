@@ -325,17 +325,25 @@ class History:
 
     def archive(self, job: UUID, after: float = 10.0, **columns: Any) -> None:
         call = self.invoke("archive", "v1", after=after, limit=10)
-        row = self.rows.pop(job)
-        self._write("job", row, None, call)
+        self._write("job", self.rows[job], None, call)
         self._commit -= 1
-        self.rows[job] = moved = row._replace(**{"archived_on": self.now, **columns})
-        self._write("archive", None, moved, call)
+        self._write("archive", None, self._archived(job, columns), call)
         self.answer(call, 1)
+
+    def _archived(self, job: UUID, columns: dict[str, Any]) -> Image:
+        self.rows[job] = row = self.rows[job]._replace(**{"archived_on": self.now, **columns})
+        return row
 
     def purge(self, job: UUID, after: float = 10.0) -> None:
         call = self.invoke("purge", "v1", after=after, limit=10)
         self._write("archive", self.rows.pop(job), None, call)
         self.answer(call, 1)
+
+    def keep(self, job: UUID, **columns: Any) -> None:
+        """Keep a row in the archive for longer, as a purge does for the job's parent."""
+        call = self.invoke("purge", "v1", after=10.0, limit=10)
+        self._write("archive", self.rows[job], self._archived(job, columns), call)
+        self.answer(call, 0)
 
     # Other events.
 

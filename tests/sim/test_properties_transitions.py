@@ -113,6 +113,14 @@ def _ignores_settlement(h: History, job: UUID) -> None:
     h.answer(_settle(h, job), set())
 
 
+def _kept_with(h: History, job: UUID, **columns: Any) -> None:
+    """Complete a job, and keep it in the archive for its parent."""
+    h.complete(job)
+    h.wait(60.0)
+    h.archive(job)
+    h.keep(job, **columns)
+
+
 def _settle(h: History, job: UUID, *, repeated: bool = False) -> int:
     """Ask to complete the first attempt of a job."""
     done = (Completed(job, 1, None),)
@@ -124,6 +132,8 @@ BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (_illegal_step, "only legal transitions", "completed became cancelled"),
     (lambda h, job: h.claim(job, priority=4), SENT, "0 became 4"),
     (lambda h, job: h.claim(job, retry_limit=4), SENT, "retry_limit was 3 and became 4 after 0 retries"),
+    (lambda h, job: _kept_with(h, job, priority=4), SENT, "priority was 0 in the archive and became 4"),
+    (lambda h, job: _kept_with(h, job, output="1"), SENT, "output was None in the archive and became '1'"),
     (lambda h, job: h.claim(job, attempt=0), NUMBERED, "attempt is 0, and should be 1"),
     (lambda h, job: h.claim(job, attempt=2), NUMBERED, "attempt is 2, and should be 1"),
     (
@@ -160,6 +170,11 @@ def test_wrong_change_of_row_breaks_its_property() -> None:
         assert re.fullmatch(told, h.breaks(rule))
 
     check_each(BREAKS, check)
+
+
+def test_row_is_kept_in_the_archive(h: History) -> None:
+    _kept_with(h, h.send())
+    assert h.holds(SENT)
 
 
 def test_leases_do_not_overlap(h: History) -> None:

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import FINAL, RowState
-from zeke_sim.history.events import Change
+from zeke_sim.history.events import Change, Image
 from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.definition import holds, is_extension
 
@@ -99,13 +99,18 @@ def no_two_leases_overlap(event: Change, state: RunState) -> None:
 
 
 @holds("what was sent never changes", Change)
-def what_was_sent_never_changes(event: Change, _state: RunState) -> None:
+def what_was_sent_never_changes(event: Change, state: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent.
 
-    A row of the archive changes only if its job is sent again, which another property notices.
+    Of a row in the archive nothing changes but its archived_on. Exempt is a job that is archived again; that
+    it was sent again, another property notices.
     """
     before, after = event.before, event.after
-    if before is None or after is None or event.table != "job":
+    if before is None or after is None:
+        return
+    if event.table == "archive":
+        if all(call.invoked.verb != "archive" for call in state.causes(event)):
+            _unchanged_in_the_archive(before, after)
         return
     was, now = _identity(before), _identity(after)
     if was != now:
@@ -119,6 +124,12 @@ def what_was_sent_never_changes(event: Change, _state: RunState) -> None:
                 f" {before.retry_count} retries",
                 job=after.id,
             )
+
+
+def _unchanged_in_the_archive(before: Image, after: Image) -> None:
+    for column, was, now in zip(Image._fields, before, after, strict=True):
+        if was != now and column != "archived_on":
+            raise Broken(f"{column} was {was!r} in the archive and became {now!r}", job=after.id)
 
 
 @holds("attempts are numbered by claims", Change)
