@@ -49,13 +49,13 @@ def _stores(h: History, job: UUID, waits: float = 0.0, slow: float = 0.0) -> Non
     h.answer(call, {job}, waited=waits)
 
 
-def _within(h: History, verb: str, answer: Any = None, *, ends: bool = False, **args: Any) -> None:
-    """Make a call in a transaction, which may then commit."""
+def _within(h: History, verb: str, answer: Any = None, *, ends: str | None = None, **args: Any) -> None:
+    """Make a call in a transaction, which may then end by a commit or a rollback."""
     call = h.invoke(verb, "c1", transaction=1, **args)
     if answer is not None:
         h.answer(call, answer)
-    if ends:
-        h.answer(h.invoke("commit", "c1", transaction=1))
+    if ends is not None:
+        h.answer(h.invoke(ends, "c1" if ends == "commit" else "db", transaction=1))
 
 
 def _loses_an_answer(h: History) -> None:
@@ -89,7 +89,12 @@ def test_outcome_is_stored_while_another_row_is_locked() -> None:
         "a transaction cancels it": (5.0, lambda h, job: _within(h, "cancel", set(), ids=[job]), True),
         "one has cancelled it": (
             5.0,
-            lambda h, job: _within(h, "cancel", set(), ids=[job], ends=True),
+            lambda h, job: _within(h, "cancel", set(), ids=[job], ends="commit"),
+            False,
+        ),
+        "one has rolled it back": (
+            5.0,
+            lambda h, job: _within(h, "cancel", set(), ids=[job], ends="rollback"),
             False,
         ),
         "one sends its key": (

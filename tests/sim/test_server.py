@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.cases import check_each
 from tests.sim.worlds import simulated
 from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.history.events import Answered, Change
+from zeke_sim.history.state import ENDS
 from zeke_sim.world.faults import KINDS, NONE
 
 if TYPE_CHECKING:
@@ -117,3 +120,30 @@ def test_transaction_ends_at_once_with_the_process_of_its_client() -> None:
     outcome, at = answer(played({}, before=kill))
     assert outcome == "ok"
     assert 2.0 < at < 2.1
+
+
+async def give_up(node: Node) -> None:
+    """Send a job in a transaction that is rolled back."""
+    with suppress(ZeroDivisionError):
+        async with node.queue.transaction() as transaction:
+            await transaction.send("work", singleton_key="one")
+            await node.clock.sleep(2.0)
+            raise ZeroDivisionError
+
+
+def test_end_of_a_transaction_is_recorded() -> None:
+    def check(first: Main, decisions: dict[str, Any], end: str, at: float) -> None:
+        ended = [
+            event
+            for event in played(decisions, first=first).events
+            if isinstance(event, Answered) and event.verb in ENDS
+        ]
+        assert (ended[0].verb, ended[0].at) == (end, pytest.approx(at, abs=0.1))
+
+    cases: dict[str, tuple[Main, dict[str, Any], str, float]] = {
+        "it commits": (hold_briefly, {}, "commit", 2.0),
+        "it is rolled back": (give_up, {}, "rollback", 2.0),
+        "the server restarts": (hold, {"db/0": {"fault": "restart", "at": 1.5, "for": 1.0}}, "rollback", 1.5),
+        "its process is killed": (hold, {"c1/insert/2": {"fault": "kill_before"}}, "rollback", 3.0),
+    }
+    check_each(cases, check)

@@ -120,7 +120,8 @@ class Invoked(NamedTuple):
     Attributes:
         call: the call's number, unique in the run.
         verb: a method of ``zeke_queue.storage.Storage``, or ``commit`` for the end of a transaction,
-            whose statements are separate calls before it.
+            whose statements are separate calls before it. The database ``db`` itself calls ``rollback`` when
+            it has rolled one back, in a simulation.
         args: the method's arguments by their names in the protocol.
         transaction: the number of its transaction; None outside of one.
     """

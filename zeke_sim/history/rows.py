@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MOMENT: Final = timedelta(milliseconds=1)
 """Tolerance when the difference of two readings of a clock is compared with the time between them."""
 
+ENDS: Final = frozenset({"commit", "rollback"})
+"""The verbs that end a transaction."""
+
 _QUEUE_OF_ONE: Final = "__pgboss__singleton_queue"
 _ENDED_BADLY: Final = frozenset({RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED})
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE

@@ -25,6 +25,7 @@ from zeke_sim.history.events import (
     WorkerRow,
 )
 from zeke_sim.history.rows import (
+    ENDS,
     MOMENT,
     Broken,
     Call,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Image, Rules
 
 __all__ = [
+    "ENDS",
     "MOMENT",
     "Broken",
     "Call",

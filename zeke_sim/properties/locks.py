@@ -9,7 +9,7 @@ from uuid import UUID
 from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.model import Waiting
 from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
-from zeke_sim.history.state import Broken, Place, place_of
+from zeke_sim.history.state import ENDS, Broken, Place, place_of
 from zeke_sim.properties.cron import EVERY, put_off, tick_of
 from zeke_sim.properties.definition import holds, is_claim, is_end
 from zeke_sim.properties.liveness import POLLS, WORKER_RECOVERS, gave_up, open_since
@@ -27,10 +27,7 @@ SLOW: Final = 0.2
 """Seconds of a statement, without its waits for locks, after which it counts as a disturbance."""
 
 LOST_FOR: Final = 60.0
-"""Seconds after its last call for which the server may keep a transaction whose client is lost."""
-
-IDLE_FOR: Final = 10.0
-"""Seconds for which the server may keep a transaction whose client has rolled it back."""
+"""Seconds after a commit without an answer for which the server may keep the transaction."""
 
 _SETTLING: Final = frozenset({"settle", "settle_unlocked", "suspend"})
 _OUTAGES: Final = frozenset({"restart", "db_clock"})
@@ -276,8 +273,9 @@ def _served(event: ScheduleRow) -> datetime | None:
 def _lost_in_a_transaction(event: ScheduleRow, since: float, state: RunState) -> bool:
     """Return whether a transaction whose end is unknown may have kept a schedule locked since then."""
     for calls in state.transactions.values():
-        last = calls[-1]
-        if last.invoked.at < since - LOST_FOR or _has_ended(last) or _serves(calls, event):
+        if _ended_before(calls[-1], since) or _serves(calls, event):
+            continue
+        if _ended_before(calls[-1], inf) and all(_is_certain(call) for call in calls):
             continue
         for call in calls:
             if call.invoked.verb == "lock_due_schedules":
@@ -287,12 +285,9 @@ def _lost_in_a_transaction(event: ScheduleRow, since: float, state: RunState) ->
     return False
 
 
-def _has_ended(last: Call) -> bool:
-    """Return whether a transaction has certainly ended, by its last call."""
-    answered = last.answered
-    if answered is None:
-        return False
-    return gave_up(answered) or (last.invoked.verb == "commit" and answered.outcome == "ok")
+def _is_certain(call: Call) -> bool:
+    """Return whether a process knows how its call ended."""
+    return call.answered is not None and (call.outcome == "ok" or gave_up(call.answered))
 
 
 def _serves(calls: Sequence[Call], event: ScheduleRow) -> bool:
@@ -357,14 +352,11 @@ def _waited_for(job: UUID, state: RunState) -> set[UUID]:
 
 def _ended_before(last: Call, since: float) -> bool:
     """Return whether a transaction had ended at a time, by its last call."""
-    answered = last.answered
-    if answered is None:
+    if last.invoked.verb not in ENDS:
         return False
-    if answered.outcome == "unknown":
-        return answered.at + LOST_FOR < since
-    if answered.outcome == "failed":
-        return answered.at + (0.0 if gave_up(answered) else IDLE_FOR) < since
-    return last.invoked.verb == "commit" and answered.at < since
+    if last.answered is not None and last.outcome == "ok":
+        return last.answered.at < since
+    return last.invoked.at + LOST_FOR < since
 
 
 def _names(call: Call, row: Image, named: set[object]) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
-from zeke_sim.history.state import Broken, End, place_of
+from zeke_sim.history.state import ENDS, Broken, End, place_of
 from zeke_sim.properties.definition import holds, is_end, is_send
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.settlements import outcomes
@@ -251,7 +251,7 @@ def _locked_until(job: UUID, state: RunState) -> float:
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
             last = calls[-1]
             ended = state.at if last.answered is None else last.answered.at
-            until = max(until, ended if last.invoked.verb == "commit" else ended + ROLLED_BACK)
+            until = max(until, ended if last.invoked.verb in ENDS else ended + ROLLED_BACK)
     return until
 
 

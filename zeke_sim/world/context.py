@@ -6,7 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Protocol
 
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_sim.history.events import Fault, Violation
+from zeke_sim.history.events import Answered, Fault, Invoked, Violation
 from zeke_sim.history.recorder import Recorder
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
@@ -72,7 +72,7 @@ class WorldContext:
         self.recorder = Recorder(loop.time, see, loop.stop)
         self.store = MemoryStorage(self.database_clock, entropy=entropy(self), freedom=knobs.skip)
         self.recorder.watch(self.store, self.database_clock)
-        self.server = Server(self.store, loop, self.context)
+        self.server = Server(self.store, loop, self.context, self._rolled_back)
         self.progress = asyncio.Event()
         self.faulty = False
         self.over = False
@@ -100,6 +100,12 @@ class WorldContext:
         """Return the next call number."""
         self._calls += 1
         return self._calls
+
+    def _rolled_back(self, transaction: int) -> None:
+        """Record that the server has rolled a transaction back, whatever the reason."""
+        at, call = self.time(), self.next_call()
+        self.recorder.add(Invoked(at, "db", call, "rollback", {}, transaction))
+        self.recorder.add(Answered(at, "db", call, "rollback", "ok", None, None))
 
     def later(self, seconds: float, callback: Callable[..., object], *args: Any) -> None:
         """Schedule a callback in the world."""

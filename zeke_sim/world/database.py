@@ -29,6 +29,9 @@ class _RolledBack(Exception):
 class Server:
     """The state of the database server.
 
+    Args:
+        rolled_back: called with the number of each transaction of a process that is rolled back.
+
     Attributes:
         down: whether it is unavailable.
         restarts: how often it has ended all connections.
@@ -36,11 +39,14 @@ class Server:
         transactions: the open transactions by number.
     """
 
-    def __init__(self, store: MemoryStorage, loop: VirtualLoop, context: Context) -> None:
+    def __init__(
+        self, store: MemoryStorage, loop: VirtualLoop, context: Context, rolled_back: Callable[[int], None]
+    ) -> None:
         self.down = False
         self._store = store
         self._loop = loop
         self._context = context
+        self._rolled_back = rolled_back
         self.restarts = 0
         self.notifies = True
         self._down_until = 0.0
@@ -145,6 +151,14 @@ class Server:
         if opened is not None:
             opened.roll_back()
 
+    def forget(self, number: int, opened: OpenTransaction) -> bool:
+        """Remove a transaction that is rolled back, and record that; return False if it has ended."""
+        if self.transactions.pop(number, None) is None:
+            return False
+        if opened.owner is not self:
+            self._rolled_back(number)
+        return True
+
 
 class OpenTransaction:
     """The server's side of an open transaction.
@@ -190,7 +204,7 @@ class OpenTransaction:
 
     def roll_back(self) -> None:
         """Undo all changes."""
-        if self._server.transactions.pop(self._number, None) is None:
+        if not self._server.forget(self._number, self):
             return
         if self.statement is not None:
             self.statement.cancel()
