@@ -155,9 +155,19 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "outcomes-given-up-in-silence",
         "zeke_queue.worker.lifecycle",
-        "            self.settle.report_left()\n",
-        "",
+        "            self.settle.report_left()\n            self._cancel_all()\n",
+        "            self._cancel_all()\n",
         "A worker that ends during an outage does not say which outcomes are lost.",
+        "tests/runtime/test_shutdown.py::test_worker_that_ends_names_what_it_could_not_store",
+    ),
+    tested(
+        "outcomes-given-up-in-silence-by-a-cancelled-end",
+        "zeke_queue.worker.lifecycle",
+        "            self.settle.report_left()\n            self._cancel_all()\n",
+        "            self._cancel_all()\n"
+        "            if 'finish' in self._running:\n"
+        "                self.settle.report_left()\n",
+        "A worker whose end is cancelled does not say which outcomes are lost.",
         "tests/runtime/test_shutdown.py::test_worker_that_ends_names_what_it_could_not_store",
     ),
     tested(

@@ -305,14 +305,24 @@ async def test_outcomes_are_stored_at_the_end_although_heartbeats_are_refused(pl
     assert (worker.stuck, job.row_state, job.retry_count) == (1, CREATED, 0)
 
 
-async def test_worker_that_ends_names_what_it_could_not_store(place: Place) -> None:
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_worker_that_ends_names_what_it_could_not_store(
+    place: Place,
+    cancelled: bool,  # noqa: FBT001 - a parameter of the test
+) -> None:
+    """So does one whose end is cancelled."""
     with logged(stream := StringIO()):
         slow, worker, running, job_id = await begun(place)
         place.storage.cut_all()
         slow.go.set()
         worker.stop()
-        place.keep_advancing()
-        await running
+        if cancelled:
+            await turns()
+            running.cancel()
+        else:
+            place.keep_advancing()
+        await asyncio.wait([running])
+        assert running.cancelled() == cancelled
     (line,) = [line for line in stream.getvalue().splitlines() if "settlements_given_up" in line]
     assert json.loads(line)["jobIds"] == [str(job_id)]
 

@@ -126,11 +126,11 @@ class Lifecycle:
             finish = self._running["finish"]
             if finish.done() and not finish.cancelled():
                 finish.result()
-            self.settle.report_left()
             stuck = self.shutdown.stuck
             log.get_logger().info("worker_stopped", workerId=str(self.shared.info.id), stuck=stuck)
         finally:
-            # Also when the shutdown itself is cancelled.
+            # Also when the shutdown itself is cancelled, or a part has failed.
+            self.settle.report_left()
             self._cancel_all()
             self.dispatcher.close()
             self.progress_writer.close()
