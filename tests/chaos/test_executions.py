@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
+from tests.cases import check_each
 from tests.chaos.__main__ import parser, size_of
 from tests.chaos.checker import Row, Verdict
 from tests.chaos.executions import (
@@ -22,9 +23,11 @@ from tests.chaos.executions import (
     executions,
     parse,
 )
-from tests.chaos.experiment import Result, expected_jobs
+from tests.chaos.experiment import WORKLOADS, Result, expected_jobs
 from tests.chaos.faults import FAULTS
 from tests.chaos.page import PAGE, merged, with_table
+from tests.chaos.peers.__main__ import FAULTS as PEER_FAULTS
+from tests.chaos.peers.__main__ import PEERS
 from tests.chaos.report import HEAD, as_json, complaints, conditions, from_json, table
 from tests.chaos.speeds import TARGET, TOLERANCE, Speeds, speeds
 from tests.chaos.tasks import SCHEDULE
@@ -167,17 +170,24 @@ def test_later_files_replace_the_rows_of_their_faults() -> None:
 
 
 def test_tables_of_the_page_add_up() -> None:
-    """Each job of a row is in one column, and every fault has its row in the table of an idle machine."""
-    page = PAGE.read_text(encoding="utf-8")
-    places = re.findall(PLACE, page)
-    assert [name for name, _ in places] == ["idle", "loaded", "peers"]
-    for name, text in places:
+    """Each job of a row is in one column, and every fault has its rows in each table."""
+    faults = {fault: len(WORKLOADS) for fault in FAULTS}
+    of_peers = {f"{peer}, {fault}": 1 for peer in PEERS for fault in PEER_FAULTS}
+    expected = {"idle": faults, "loaded": faults, "peers": of_peers}
+    places = re.findall(PLACE, PAGE.read_text(encoding="utf-8"))
+    assert [name for name, _ in places] == list(expected)
+
+    def check(name: str, text: str) -> None:
+        assert "minutes on" in text
         rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if "|" in line]
-        assert not rows or rows[0] == list(HEAD)
-        for _, _, *numbers in rows[2:]:
+        assert rows[:1] == [list(HEAD)]
+        shown: Counter[str] = Counter()
+        fault = ""
+        for first, _, *numbers in rows[2:]:
+            fault = first or fault
+            shown[fault] += 1
             sent, *counts = (int(cell) for cell in numbers[:6])
-            # Of other systems, a job that has returned may be stuck as well.
-            assert name == "peers" or sent == sum(counts)
-    shown = set(re.findall(r"^\| ([a-z][a-z-]*) ", places[0][1], re.MULTILINE)) - {HEAD[0]}
-    assert shown <= set(FAULTS)
-    assert shown == set(FAULTS) or "minutes on" not in places[0][1], "a table of a whole run has every fault"
+            assert sent == sum(counts), fault
+        assert shown == expected[name]
+
+    check_each(places, check)
