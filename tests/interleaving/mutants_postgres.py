@@ -277,14 +277,14 @@ MUTANTS: Final = (
     Mutant(
         "a sweep ends at a batch that stopped short",
         "../../maintenance/runner.py",
-        "(1 if duty in _MOVES else self._batch)",
-        "self._batch",
+        "return rows > 0 and",
+        "return rows >= self._batch and",
         ("tests/postgres/test_retention.py",),
     ),
     Mutant(
         "a table's lock is taken for bad rows",
         "retention.py",
-        "is_probed = True\n                    moved += await self._probe(rest[-1:], error)\n",
+        "is_probed = True\n                    await self._probe(ids[-1:], error)\n",
         "is_probed = True\n",
         ("tests/postgres/test_retention.py",),
     ),

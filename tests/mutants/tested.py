@@ -15,6 +15,7 @@ from tests.mutants.heartbeat import HEARTBEAT
 from tests.mutants.outcomes import OUTCOMES
 from tests.mutants.patching import Tested, install
 from tests.mutants.patching import tested as _tested
+from tests.mutants.retention import RETENTION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +27,7 @@ OUT: Final = "--in-this-process"
 TESTED: Final[tuple[Tested, ...]] = (
     *HEARTBEAT,
     *OUTCOMES,
+    *RETENTION,
     _tested(
         "scrape-after-the-end-reads",
         "zeke_queue.web.metrics",

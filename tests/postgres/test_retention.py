@@ -77,8 +77,8 @@ async def test_referenced_row_is_kept_and_the_others_are_archived(
         ids[5],
     }
     more = await ended(jobs, 4)
+    assert await storage.archive(0, 3) == 3
     assert await storage.archive(0, 3) == 1
-    assert await storage.archive(0, 5) == 3
     sql.execute("drop table ledger")
     assert await storage.archive(0, 100) == 2
     assert all(job.archived_on for job in (await storage.get([*ids, *more])).values())
@@ -95,7 +95,7 @@ async def test_row_kept_by_a_trigger_stays_and_the_others_are_purged(
     assert sql.execute("select id from pgboss.archive").fetchall() == [(job_id,) for job_id in kept]
 
 
-async def test_purge_fails_if_nearly_every_row_fails(
+async def test_purge_fails_at_many_bad_rows_and_then_begins_behind_them(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
     await ended(jobs, BAD_ROWS + 1, priority=1)
@@ -104,6 +104,12 @@ async def test_purge_fails_if_nearly_every_row_fails(
     sql.execute(REFUSAL)
     with pytest.raises(psycopg.errors.RaiseException, match="audited"):
         await storage.purge(0, 100)
+    assert await storage.purge(0, 100) == 5
+    await ended(jobs, 1)
+    await ended(jobs, BAD_ROWS + 1, priority=1)
+    await ended(jobs, 1)
+    await storage.archive(0, 100)
+    assert [await storage.purge(0, 100) for _ in range(2)] == [1, 1]
 
 
 async def test_batch_that_takes_too_long_is_halved_and_grows_again(
@@ -145,11 +151,31 @@ async def test_many_slow_rows_do_not_stop_those_behind_them(
     ids = await ended(jobs, SLOW_MAX + 4)
     sql.execute(SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0"))
     sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX + 1]])
-    # In a row, and with another between them.
-    assert await storage.archive(-1, 100) == 3
+    # The first call tries the last one, and ends there.
+    assert [await storage.archive(-1, 100) for _ in range(2)] == [1, 2]
+    with pytest.raises(StatementTimeoutError):  # there are only slow ones
+        await storage.archive(-1, 100)
     await ended(jobs, 1)
     sql.execute("update pgboss.job set priority = 7 - priority")
+    with pytest.raises(StatementTimeoutError):
+        await storage.archive(-1, 1)
     assert await storage.archive(-1, 100) == SLOW_MAX + 1
+
+
+async def test_slow_rows_cost_later_calls_one_try_each(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    ids = await ended(jobs, 8)
+    sql.execute("create sequence public.tries minvalue 0")
+    slow = SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0")
+    sql.execute(slow.replace("raise", "perform nextval('public.tries'); raise"))
+    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX - 1]])
+    assert await storage.archive(-1, 8) == 8 - (SLOW_MAX - 1)
+    sql.execute("select setval('public.tries', 0)")
+    for tries in (1, 2):
+        await ended(jobs, 1)
+        assert await storage.archive(-1, 8) == 1
+        assert sql.execute("select last_value from public.tries").fetchall() == [(tries,)]
 
 
 async def test_server_that_is_too_slow_for_every_row_fails_the_sweep_visibly(

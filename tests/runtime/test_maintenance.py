@@ -22,7 +22,7 @@ from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.core.timeouts import SLOW_MAX
+from zeke_queue.core.timeouts import SLOW_MAX, STATEMENT_SECONDS
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, Failed, RowState
@@ -308,6 +308,20 @@ async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_o
     assert 0 < len(broken.sizes) - tries <= tries
     broken.bad_rows = set()
     assert (await maintenance.sweep()).rescued == 5
+
+
+async def test_slow_archive_is_followed_by_the_other_duties(maintained: Queue, broken: Broken) -> None:
+    for _ in range(2):
+        await broken.jobs.ended(RowState.COMPLETED)
+    broken.jobs.clock.advance(2 * DAY)
+    maintenance = Maintenance(parts_of(maintained), batch=1)
+
+    def wait(call: Call) -> None:
+        if call.verb == "archive":
+            broken.jobs.clock.advance(STATEMENT_SECONDS)
+
+    broken.before = wait
+    assert [(await maintenance.sweep()).archived for _ in range(3)] == [1, 1, 0]
 
 
 async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:

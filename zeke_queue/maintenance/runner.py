@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
+from zeke_queue.core.timeouts import STATEMENT_SECONDS
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError, TimeLimitError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.rescuer import Rescuer
@@ -178,8 +179,11 @@ class Maintenance:
                     rows = await self._storage.purge(self._delete_after, self._batch)
             moved[duty] += rows
             self._reached(duty, began)
-            # Archive and purge may stop short of a batch, at rows that they keep or on a slow server.
-            return rows >= (1 if duty in _MOVES else self._batch)
+            if duty not in _MOVES:
+                return rows >= self._batch
+            # These may stop short of a batch, at rows that they keep. On a slow server the other duties come
+            # first.
+            return rows > 0 and self._clock.monotonic() - began < STATEMENT_SECONDS
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
         expired = sum(job.reason == "deadline" for job in settled)

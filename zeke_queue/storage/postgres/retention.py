@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 Move: TypeAlias = Literal["archive", "purge"]
 
 BAD_ROWS: Final = 10
-"""Bad rows of a batch beyond which the error is raised: that many failures are not caused by the rows."""
+"""Bad rows beyond which a call ends; if it has moved none it fails, since the rows may not be the cause."""
+
+SKIPPED_MAX: Final = 1_000
+"""Bad rows that a process remembers, to begin behind them; beyond that the first ones are met again."""
 
 _FAILED: Final = (psycopg.Error, TimeLimitError)
 """What a row may cause: errors of triggers and foreign keys, locks of other tables, and slowness."""
@@ -63,6 +66,8 @@ class PostgresRetention:
 
     _pool: ConnectionPool
     _batch_sizes: dict[Move, BatchSize]
+    _skipped: dict[Move, dict[UUID, None]]
+    """Rows that could not be moved, which are tried again when there are no others: an ordered set."""
 
     async def archive(self, after: float, limit: int) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
@@ -75,97 +80,153 @@ class PostgresRetention:
     async def _move(self, move: Move, after: float, limit: int) -> int:
         """Move up to ``limit`` rows: in one statement, or in parts where that is not possible."""
         size = self._batch_sizes.setdefault(move, BatchSize())
-        batch = _Batch(self._pool, move, after, check_limit(limit), size)
-        if size.of(limit) == limit:
-            try:
-                moved = await batch.move(None)
-            except _FAILED as error:
-                batch.note(error, limit)
-            else:
-                size.succeed(limit)
-                return moved
-        return await batch.move_in_parts(await batch.ids())
+        skipped = self._skipped.setdefault(move, {})
+        return await _Batch(self._pool, move, after, check_limit(limit), size=size, skipped=skipped).run()
 
 
 class _Batch:
     """The rows that one call moves, together or in parts."""
 
-    def __init__(self, pool: ConnectionPool, move: Move, after: float, limit: int, size: BatchSize) -> None:
+    def __init__(
+        self,
+        pool: ConnectionPool,
+        move: Move,
+        after: float,
+        limit: int,
+        *,
+        size: BatchSize,
+        skipped: dict[UUID, None],
+    ) -> None:
         self._pool = pool
         self._name = move
         self._after = rows.microseconds(after)
         self._limit = limit
         self._size = size
+        self._skipped = skipped
         self._bad = 0
+        self._moved = 0
+        self._slow: StatementTimeoutError | None = None
 
-    async def ids(self) -> list[UUID]:
+    async def run(self) -> int:
+        """Move the rows that can be, and return how many; report and skip rows that can't.
+
+        Rows that earlier calls skipped are tried when there are no others, up to the first that fails again.
+
+        Raises:
+            StatementTimeoutError: there are only slow rows, so that the next call would take as long.
+        """
+        known = list(self._skipped)[: self._limit]
+        if await self._move_together():
+            is_last = self._moved < self._limit
+        else:
+            ids = await self._ids()
+            is_last = await self._move_in_parts(ids) and len(ids) < self._limit
+        if is_last:
+            await self._move_skipped(known)
+        if not self._moved and self._slow is not None:
+            raise self._slow
+        return self._moved
+
+    async def _ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
         name = "ended" if self._name == "archive" else "archived"
-        found = await self._pool.run(name, {"after": self._after, "limit": self._limit})
+        found = await self._pool.run(
+            name, {"after": self._after, "without": list(self._skipped), "limit": self._limit}
+        )
         return [row[0] for row in found]
 
-    async def move(self, ids: Sequence[UUID] | None) -> int:
-        """Move these rows, or all, in one statement; return how many."""
-        parameters = {"after": self._after, "ids": None if ids is None else list(ids)}
+    async def _move(self, ids: Sequence[UUID] | None) -> int:
+        """Move these rows, or all that were not skipped, in one statement; return how many."""
+        parameters = {
+            "after": self._after,
+            "without": list(self._skipped),
+            "ids": None if ids is None else list(ids),
+        }
         found = await self._pool.run(self._name, parameters, limit=self._limit)
         return found[0][0]
 
-    async def move_in_parts(self, ids: Sequence[UUID]) -> int:
-        """Move the rows that can be, by halves; report and skip rows that can't.
+    async def _move_together(self) -> bool:
+        """Move all rows in one statement; return False if that is not possible."""
+        if self._size.of(self._limit) < self._limit:
+            return False
+        try:
+            self._moved = await self._move(None)
+        except _FAILED as error:
+            self._note(error, self._limit)
+            return False
+        self._size.succeed(self._limit)
+        return True
+
+    async def _move_in_parts(self, ids: Sequence[UUID]) -> bool:
+        """Move rows by halves; return whether all of them were tried.
 
         A part that takes too long is halved too, and those after it are no larger. At the first lock, and
-        after ``SLOW_MAX`` slow rows in a row, the last row is tried: if it fails in the same way, the table
-        or the server is the reason, and no row is.
+        after ``SLOW_MAX`` slow rows, the last row is tried: if it fails in the same way, the table or the
+        server is the reason, and no row is. This ends after that many slow rows, since each takes a minute.
         """
-        moved, parts, slow, most, is_probed = 0, 0, 0, self._limit, False
+        parts, slow, most, is_probed = 0, 0, self._limit, False
         rest = list(ids)
-        while rest and (parts < PARTS or self._size.of(self._limit) == self._limit):
+        while rest and self._bad <= BAD_ROWS and (parts < PARTS or self._size.of(self._limit) == self._limit):
             part = rest[: min(most, self._size.of(self._limit))]
             try:
-                moved += await self.move(part)
+                self._moved += await self._move(part)
             except _FAILED as error:
-                self.note(error, len(part))
+                self._note(error, len(part))
                 if isinstance(error, LockTimeoutError) and not is_probed:
                     is_probed = True
-                    moved += await self._probe(rest[-1:], error)
+                    await self._probe(ids[-1:], error)
                 most = len(part) // 2
                 if most == 0:
-                    slow = slow + 1 if isinstance(error, StatementTimeoutError) else 0
-                    if slow == SLOW_MAX:
-                        slow = 0
-                        moved += await self._probe(rest[-1:], error)
                     self._skip(part[0], error)
-                    most = self._limit
-                    rest = rest[1:]
+                    most, rest = self._limit, rest[1:]
+                    slow += isinstance(error, StatementTimeoutError)
+                    if slow == SLOW_MAX:
+                        await self._probe(ids[-1:], error)
+                        return False
             else:
-                slow = 0
                 parts += 1
                 self._size.succeed(self._limit)
                 rest = rest[len(part) :]
-        return moved
+        return not rest
 
-    async def _probe(self, last: Sequence[UUID], error: Exception) -> int:
-        """Move the last row, and return how many were moved.
+    async def _move_skipped(self, known: Sequence[UUID]) -> None:
+        """Move rows that earlier calls skipped; the first that fails again becomes the last."""
+        for job_id in known:
+            try:
+                self._moved += await self._move([job_id])
+            except _FAILED as error:
+                self._skipped.pop(job_id)
+                self._skip(job_id, error)
+                return
+            self._skipped.pop(job_id)
+
+    async def _probe(self, last: Sequence[UUID], error: Exception) -> None:
+        """Move the last row.
 
         Raises:
             Exception: that row's, if it is of the same kind as ``error``.
         """
         try:
-            return await self.move(last)
+            self._moved += await self._move(last)
         except type(error):
             raise
         except _FAILED:
-            return 0
+            return
 
-    def note(self, error: Exception, size: int) -> None:
+    def _note(self, error: Exception, size: int) -> None:
         """Make the following batches smaller if the server was too slow for one of this size."""
         if isinstance(error, StatementTimeoutError):
             self._size.halve(size)
             get_logger().warning(f"{self._name}_batch_halved", rows=size, error=str(error))
 
     def _skip(self, job_id: UUID, error: Exception) -> None:
-        """Report a row, or raise the error if it is not caused by the rows."""
-        self._bad += 1
-        if self._bad > BAD_ROWS:
-            raise error
+        """Report and remember a row, or raise the error if it is not caused by the rows."""
         get_logger().error(f"{self._name}_row_failed", jobId=str(job_id), error=str(error).strip())
+        self._skipped[job_id] = None
+        if len(self._skipped) > SKIPPED_MAX:
+            self._skipped.pop(next(iter(self._skipped)))
+        if isinstance(error, StatementTimeoutError):
+            self._slow = error
+        self._bad += 1
+        if self._bad > BAD_ROWS and not self._moved:
+            raise error

@@ -67,6 +67,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         self._identities = Ids(clock, SystemEntropy())
         self._swept_to = _BEFORE_ALL
         self._batch_sizes = {}
+        self._skipped = {}
         super().__init__(pool)
 
     @classmethod

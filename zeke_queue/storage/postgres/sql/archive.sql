@@ -1,6 +1,6 @@
--- Moves jobs that ended long enough ago to the archive, oldest first, or of those only these; returns how
--- many. These are looked up by their ids: the states are compared as texts, which keeps the planner from the
--- index of what has ended, all of which it would read.
+-- Moves jobs that ended long enough ago to the archive, oldest first, but for some, or of those only these;
+-- returns how many. These are looked up by their ids: the states are compared as texts, which keeps the
+-- planner from the index of what has ended, all of which it would read.
 --
 -- Only other programs store an ended job without the time of its end, or with one that is over a day ahead.
 -- It gets the present time, and moves like others when that is long enough ago.
@@ -12,6 +12,7 @@ with old as materialized (
         where
             %(ids)s::uuid[] is null
             and state > 'active'
+            and id <> all(%(without)s::uuid[])
             and completedon
             < coalesce(%(now)s::timestamptz, statement_timestamp())
             - %(after)s::bigint * interval '1 microsecond'

@@ -2,7 +2,8 @@
 select id
 from {schema}.archive
 where
-    archivedon
+    id <> all(%(without)s::uuid[])
+    and archivedon
     < coalesce(%(now)s::timestamptz, statement_timestamp()) - %(after)s::bigint * interval '1 microsecond'
 order by archivedon, id
 limit %(limit)s::int

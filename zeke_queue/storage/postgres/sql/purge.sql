@@ -1,5 +1,5 @@
--- Deletes jobs that were archived long enough ago, with their events, oldest first, or of those only these;
--- returns how many.
+-- Deletes jobs that were archived long enough ago, with their events, oldest first, but for some, or of those
+-- only these; returns how many.
 --
 -- A job that its parent has waited for is kept as long as that one is live, whose next attempt asks for the
 -- outcome again. It counts as archived now, so that it is not read again by each purge.
@@ -14,6 +14,7 @@ with old as materialized (
         from {schema}.archive
         where
             %(ids)s::uuid[] is null
+            and id <> all(%(without)s::uuid[])
             and archivedon
             < coalesce(%(now)s::timestamptz, statement_timestamp())
             - %(after)s::bigint * interval '1 microsecond'
