@@ -171,6 +171,14 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_shutdown.py::test_worker_that_ends_names_what_it_could_not_store",
     ),
     tested(
+        "given-up-settlements-logged-twice",
+        "zeke_queue.worker.storage_health",
+        ', "settle_unlocked"',
+        "",
+        "A settlement that takes too long is logged twice a minute.",
+        "tests/unit/test_storage_health.py",
+    ),
+    tested(
         "new-limit-stored-late",
         "zeke_queue.worker.declaration",
         "                await self._parts.storage.declare(new, [])\n",

@@ -50,3 +50,16 @@ async def test_statements_that_are_given_up_are_logged_once_a_minute_by_verb() -
         clock.advance(REPORT_INTERVAL)
         await give_up(LockTimeoutError.of("a test"), "claim")
         assert len(lines.messages) == 3
+
+
+@pytest.mark.parametrize("verb", ["settle", "settle_unlocked", "suspend"])
+async def test_statements_whose_callers_log_the_jobs_are_not_logged_twice(verb: str) -> None:
+    health = StorageHealth(FrozenClock(), SeededEntropy(1))
+
+    async def give_up() -> Any:
+        raise StatementTimeoutError("too long")
+
+    with logged() as lines:
+        with pytest.raises(StatementTimeoutError):
+            await health.observe(Call(verb, {}), give_up)
+        assert lines.messages == []

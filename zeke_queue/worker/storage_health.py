@@ -26,8 +26,8 @@ LONGEST_PAUSE: Final = OUTAGE_PAUSE_MAX
 REPORT_INTERVAL: Final = 60.0
 """Seconds between log lines about the same calls that fail again and again."""
 
-_LOGGED_BY_CALLER: Final = frozenset({"settle", "suspend"})
-"""Calls whose callers repeat them without the locked jobs, and log those."""
+_LOGGED_BY_CALLER: Final = frozenset({"settle", "settle_unlocked", "suspend"})
+"""Calls whose callers repeat them without some of the jobs, and log those."""
 
 
 class StorageHealth:
