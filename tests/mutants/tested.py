@@ -16,6 +16,7 @@ from tests.mutants.outcomes import OUTCOMES
 from tests.mutants.patching import Tested, install
 from tests.mutants.patching import tested as _tested
 from tests.mutants.retention import RETENTION
+from tests.mutants.serving import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,6 +112,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "beside",
     ),
     *EDGES,
+    *SERVING,
     _tested(
         "open-transactions-not-named",
         "zeke_queue.cli.database",

@@ -8,14 +8,11 @@ import json
 import logging
 import resource
 import socket
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from functools import partial
 from typing import Any
 
 import pytest
-import uvicorn
-from uvicorn.server import ServerState
 
 from tests.cases import check_each, check_each_async
 from tests.clocks import FrozenClock
@@ -23,137 +20,21 @@ from tests.conformance.driver import soon
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import until
 from tests.web.conftest import open_house, shop_catalog
+from tests.web.wire import Line, post
 from zeke_queue.client.queue import Queue
-from zeke_queue.system.clock import SystemClock
 from zeke_queue.web import WebSettings, server
 from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
 from zeke_queue.web.http_connection import (
     BODY_RATE,
+    LINGER_MAX,
     LINGER_TIMEOUT,
     READ_TIMEOUT,
     STALL_SECONDS,
-    Deadlines,
-    HttpConnection,
     Phase,
 )
 from zeke_queue.web.server import UNSENT_MAX, ApiServer, listen
 
-DEADLINES = Deadlines(header=10, body=30, idle=5)
 GET = b"GET /answer HTTP/1.1\r\nhost: a\r\n\r\n"
-
-
-class Timers:
-    """An event loop whose timers a test moves."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-        self._timers: list[tuple[float, Callable[[], object], list[bool]]] = []
-        self.create_task = asyncio.get_running_loop().create_task
-
-    def time(self) -> float:
-        return self._now
-
-    def call_later(self, seconds: float, call: Callable[..., object], *given: object) -> Any:
-        cancelled = [False]
-        self._timers.append((self._now + seconds, partial(call, *given), cancelled))
-
-        class Handle:
-            def cancel(self) -> None:
-                cancelled[0] = True
-
-        return Handle()
-
-    def advance(self, seconds: float) -> None:
-        until = self._now + seconds
-        while due := [timer for timer in self._timers if timer[0] <= until and not timer[2][0]]:
-            first = min(due, key=lambda timer: timer[0])
-            self._timers.remove(first)
-            self._now = max(self._now, first[0])
-            first[1]()
-        self._now = until
-
-
-class Wire(asyncio.Transport):
-    """A transport that keeps what is written."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = b""
-        self.unread = 0
-        self.closed = self.aborted = False
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        return {}.get(name, default)
-
-    def write(self, data: Any) -> None:
-        self.written += data
-
-    def get_write_buffer_size(self) -> int:
-        return self.unread
-
-    def is_closing(self) -> bool:
-        return self.closed
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = self.aborted = True
-
-    def pause_reading(self) -> None:
-        """Accept the call."""
-
-    def resume_reading(self) -> None:
-        """Accept the call."""
-
-
-class Line:
-    """A connection of a small application, with its client's end."""
-
-    def __init__(self) -> None:
-        self.loop = Timers()
-        self.wire = Wire()
-        self.received: list[Any] = []
-        self.on_change: Callable[[HttpConnection], None] = lambda _: None
-        self.ready = asyncio.Event()
-        config = uvicorn.Config(
-            self._app, http="h11", ws="none", lifespan="off", log_config=None, interface="asgi3"
-        )
-        config.load()
-        self.connection = HttpConnection(
-            config=config,
-            server_state=ServerState(),
-            app_state={},
-            deadlines=DEADLINES,
-            on_change=self._changed,
-            _loop=self.loop,
-        )
-        self.connection.connection_made(self.wire)
-
-    def _changed(self, connection: HttpConnection) -> None:
-        self.on_change(connection)
-
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/read":
-            more = True
-            while more:
-                self.received.append(await receive())
-                more = self.received[-1].get("more_body", False)
-        if scope["path"] == "/wait":
-            await self.ready.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
-        await send({"type": "http.response.body", "body": b"ok"})
-
-    def send(self, data: bytes) -> None:
-        self.connection.data_received(data)
-
-    async def settle(self) -> None:
-        for _ in range(10):
-            await SystemClock().sleep(0)
-
-
-def post(path: str, length: int) -> bytes:
-    return f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: {length}\r\n\r\n".encode()
 
 
 async def test_client_that_sends_no_whole_header_is_disconnected() -> None:
@@ -217,6 +98,8 @@ async def test_client_that_sends_no_whole_body_is_disconnected() -> None:
     assert not line.wire.closed
     line.loop.advance(1.1)
     await line.settle()
+    assert (line.wire.is_half_closed, line.connection.phase) == (True, Phase.LINGER)
+    line.loop.advance(LINGER_TIMEOUT)
     assert line.wire.closed
     assert line.wire.written.startswith(b"HTTP/1.1 408 ")
     why = b"body: must arrive within 30 s, plus 1 s for each 4096 bytes; send it at once"
@@ -255,18 +138,76 @@ async def test_response_may_take_any_time() -> None:
     assert (line.connection.phase, line.wire.closed) == (Phase.RESPONSE, False)
 
 
-async def test_rest_of_an_answered_body_is_dropped_for_a_short_time() -> None:
+async def test_rest_of_an_answered_body_is_dropped_while_it_arrives_for_a_limited_time() -> None:
+    async def check(connection: str, every: float, closed: float) -> None:
+        line = Line()
+        line.send(
+            f"POST /answer HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n"
+            f"content-length: {10**9}\r\n\r\n".encode()
+        )
+        await line.settle()
+        assert line.wire.written.startswith(b"HTTP/1.1 200 ")
+        assert line.wire.is_half_closed == (connection == "close")
+        while line.loop.time() + every < closed:
+            line.loop.advance(every)
+            line.send(b"a" * 100_000)
+            assert (line.connection.phase, line.wire.closed) == (Phase.LINGER, False)
+        assert not line.connection.flow.read_paused
+        line.loop.advance(closed - line.loop.time() - 0.1)
+        before = line.wire.closed
+        line.loop.advance(0.2)
+        assert (before, line.wire.closed, line.connection.phase) == (False, True, Phase.CLOSING)
+
+    await check_each_async(
+        [
+            (connection, *times)
+            for connection in ("keep-alive", "close")
+            for times in ((1000, LINGER_TIMEOUT), (LINGER_TIMEOUT - 1, LINGER_MAX))
+        ],
+        check,
+    )
+
+
+async def test_stop_waits_for_no_client_that_has_not_sent_its_request() -> None:
+    async def check(sent: bytes, written: bytes) -> None:
+        line = Line()
+        line.send(sent)
+        await line.settle()
+        line.connection.shutdown()
+        await line.settle()
+        assert line.wire.closed
+        assert line.wire.written.startswith(written)
+
+    refusal = b"HTTP/1.1 503 "
+    cases = {
+        "a header": (b"GET / HT", b""),
+        "a body": (post("/read", 100) + b"a", refusal),
+        "an answered body": (post("/answer", 100) + b"a", b"HTTP/1.1 200 "),
+    }
+    await check_each_async(cases, check)
     line = Line()
-    line.send(post("/answer", 10**9))
-    await line.settle()
-    assert line.wire.written.startswith(b"HTTP/1.1 200 ")
-    assert line.connection.phase is Phase.LINGER
-    for _ in range(4):
-        line.loop.advance(LINGER_TIMEOUT / 5)
-        line.send(b"a" * 1000)
+    line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+    line.connection.shutdown()
     assert not line.wire.closed
-    line.loop.advance(LINGER_TIMEOUT / 5)
+    line.ready.set()
+    await line.settle()
     assert line.wire.closed
+    assert line.wire.written.startswith(b"HTTP/1.1 200 ")
+
+
+async def test_stop_waits_for_no_client_that_does_not_read() -> None:
+    line = Line()
+    line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")
+    await line.settle()
+    line.wire.unread = 100_000
+    line.connection.pause_writing()
+    line.loop.advance(STALL_SECONDS)
+    line.connection.shutdown()
+    aborted = line.wire.aborted
+    line.connection.connection_lost(None)
+    line.ready.set()
+    await line.settle()
+    assert aborted
 
 
 async def test_client_that_does_not_read_is_disconnected() -> None:

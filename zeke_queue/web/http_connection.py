@@ -23,11 +23,16 @@ BODY_RATE: Final = 4096
 """Bytes of a body that give it one second more to arrive."""
 
 LINGER_TIMEOUT: Final = 5.0
-"""Seconds for which the rest of a body is read and dropped once its request is answered; a client that still
-sends would not read the answer of a closed connection."""
+"""Seconds without bytes after which a connection is closed that drops the rest of a body, since its request
+is answered already. Closed at once, it would lose the answer if the client still sends."""
+
+LINGER_MAX: Final = 30.0
+"""Seconds for which the rest of a body is dropped at most, however it arrives."""
 
 READ_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""
+
+STOPPING: Final = "The server is stopping; retry later"
 
 STALL_SECONDS: Final = 5.0
 """Seconds without reading after which a connection may be closed for another one.
@@ -60,6 +65,17 @@ class Deadlines:
     idle: float
 
 
+class _Lingering:
+    """A transport whose ``close`` is another function; otherwise the transport itself."""
+
+    def __init__(self, transport: asyncio.Transport, close: Callable[[], None]) -> None:
+        self._transport = transport
+        self.close = close
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class HttpConnection(H11Protocol):
     """uvicorn's connection with deadlines.
 
@@ -82,14 +98,16 @@ class HttpConnection(H11Protocol):
         self._deadlines = deadlines
         self._on_change = on_change
         self._request: object = None
-        self._since = 0.0
+        self._since = self._heard = 0.0
         self._body_bytes = 0
+        self._is_ending = self._is_stopping = False
         self._timer: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait for the first request."""
-        super().connection_made(transport)
+        self._wire = transport
+        super().connection_made(cast("Any", _Lingering(transport, self._close_or_linger)))
         self.is_open = True
         self._enter(Phase.HEADER)
 
@@ -105,12 +123,15 @@ class HttpConnection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Receive a part of a request."""
         self._body_bytes += len(data)
-        super().data_received(data)
+        self._heard = self.loop.time()
+        if not self._is_ending:
+            super().data_received(data)
         self._follow()
 
     def on_response_complete(self) -> None:
         """Begin to wait for what follows a response."""
         super().on_response_complete()
+        self._unset_keepalive_if_required()  # phases have deadlines of their own
         self._follow()
 
     def pause_writing(self) -> None:
@@ -129,6 +150,16 @@ class HttpConnection(H11Protocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP, unless its request is answered already, and close the connection."""
         self._close(400, msg)
+
+    def shutdown(self) -> None:
+        """End the connection when the server stops, after its request, if a whole one has come."""
+        self._is_stopping = True
+        if self.is_stalled:
+            self.abort()
+        elif self.phase is Phase.BODY:
+            self._close(503, STOPPING)
+        else:
+            super().shutdown()
 
     def abort(self) -> None:
         """Close the connection without sending what is buffered."""
@@ -171,6 +202,8 @@ class HttpConnection(H11Protocol):
     def _reached(self) -> Phase:
         if self.transport.is_closing():
             return Phase.CLOSING
+        if self._is_ending:
+            return Phase.LINGER
         cycle = cast("Any", self.cycle)
         if cycle is None:
             return Phase.HEADER
@@ -182,7 +215,8 @@ class HttpConnection(H11Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self.phase, self._request = phase, self.cycle
-        self._since, self._body_bytes = self.loop.time(), 0
+        self._since = self._heard = self.loop.time()
+        self._body_bytes = 0
         if self._timer is not None:
             self._timer.cancel()
         seconds = {
@@ -197,13 +231,15 @@ class HttpConnection(H11Protocol):
         self._on_change(self)
 
     def _on_deadline(self) -> None:
-        if self.phase is Phase.BODY and (more := self._time_left()) > 0:
+        if self.phase in (Phase.BODY, Phase.LINGER) and (more := self._time_left()) > 0:
             self._timer = self.loop.call_later(more, self._on_deadline)
         else:
             self._end()
 
     def _time_left(self) -> float:
-        """Return for how many seconds more the body may arrive."""
+        """Return for how many seconds more the body, or the rest of it, may arrive."""
+        if self.phase is Phase.LINGER:
+            return min(self._heard + LINGER_TIMEOUT, self._since + LINGER_MAX) - self.loop.time()
         if self.flow.read_paused:  # the application does not read it, so it is not the client that is late
             self._since = self.loop.time()
         allowed = self._deadlines.body + self._body_bytes / BODY_RATE
@@ -227,7 +263,17 @@ class HttpConnection(H11Protocol):
             cycle.disconnected = True
             cycle.message_event.set()
         self.transport.close()
-        self._enter(Phase.CLOSING)
+        self._enter(self._reached())
+
+    def _close_or_linger(self) -> None:
+        """Close the connection; while its client sends a body, end the answers and drop the rest first."""
+        lingers = self.conn.their_state is h11.SEND_BODY and self.phase is not Phase.LINGER
+        if not lingers or self._is_stopping or self._wire.is_closing():
+            self._wire.close()
+        elif not self._is_ending:
+            self._is_ending = True
+            self.flow.resume_reading()
+            self._wire.write_eof()
 
     def _refuse(self, status: int, message: str) -> None:
         body = json.dumps({"error": message}).encode()

@@ -146,6 +146,7 @@ def listen(host: str, port: int) -> socket.socket:
 def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
     # Requests are logged by this package's own logger. uvicorn's warnings are of what clients send, one each.
     logging.getLogger("uvicorn").setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cancellation)
     return uvicorn.Config(
         app,
         log_config=None,
@@ -158,6 +159,11 @@ def _config(app: FastAPI, settings: WebSettings) -> uvicorn.Config:
         forwarded_allow_ips=list(settings.api_trusted_proxies),
         timeout_graceful_shutdown=SHUTDOWN_TIMEOUT,
     )
+
+
+def _is_no_cancellation(record: logging.LogRecord) -> bool:
+    """Leave out the traceback of each request that did not end in time; uvicorn logs their number too."""
+    return record.exc_info is None or not isinstance(record.exc_info[1], asyncio.CancelledError)
 
 
 class _Server(uvicorn.Server):
