@@ -139,7 +139,9 @@ class JobContext(Sender, Generic[Res]):
     async def extend(self, seconds: Seconds) -> None:
         """Move this attempt's deadline to ``seconds`` from now.
 
-        The row stores the attempt's new total duration, and later attempts start with it.
+        The row stores the attempt's new total duration, and later attempts start with it. In a block of
+        ``job.transaction()`` the transaction may then also be idle for so long; but call it outside of
+        savepoints, whose rollback restores the earlier limit.
 
         Raises:
             LeaseLostError: the job is no longer this worker's.

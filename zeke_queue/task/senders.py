@@ -147,7 +147,8 @@ class Transaction(Sender):
 
         Args:
             idle_timeout: seconds without a statement after which the database rolls the transaction back, in
-                case the process hangs; None for the database's own setting.
+                case the process hangs; None for the database's own setting. That of the last call counts,
+                unless it was inside a savepoint that is rolled back.
 
         Raises:
             LeaseLostError: the job is no longer active at this attempt.
