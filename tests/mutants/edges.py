@@ -256,12 +256,22 @@ EDGES: Final[tuple[Tested, ...]] = (
     tested(
         "lock-after-a-lost-answer-hides-it",
         "zeke_queue.client.insert",
-        "                    raise unanswered from error\n",
+        "                    raise unanswered or StorageUnavailableError(_PARTLY_STORED) from error\n",
         "                    raise\n",
         "A send whose first try may have inserted the job says that nothing has changed.",
         "tests/runtime/test_send.py",
         "-k",
         "lost_answer",
+    ),
+    tested(
+        "jobs-stored-before-forgotten",
+        "zeke_queue.client.insert",
+        "self._has_stored or any(ids)",
+        "False",
+        "A call that stored some of its jobs says that nothing has changed, and its repetition doubles them.",
+        "tests/runtime/test_send.py",
+        "-k",
+        "later_insert",
     ),
     tested(
         "many-locked-slots-keep-free-jobs",

@@ -334,6 +334,36 @@ async def test_lock_met_after_a_lost_answer_does_not_say_that_nothing_was_insert
     await check_each_async([(LockTimeoutError,), (StatementTimeoutError,)], check)
 
 
+async def test_lock_met_by_a_later_insert_of_a_call_does_not_say_that_nothing_was_inserted(
+    clock: FrozenClock,
+) -> None:
+    """A caller who sends all again would double those that the first insert has stored."""
+
+    async def check(sends: list[Send], stored: bool) -> None:  # noqa: FBT001 - the row of a table
+        intercepted = Intercepted(clock)
+        queue = Queue(mail_catalog(), intercepted.storage, clock=clock)
+        await queue.send("clean", debounce=60)
+        inserts = 0
+
+        def refuse(call: Call) -> None:
+            nonlocal inserts
+            if call.verb == "insert":
+                inserts += 1
+                if inserts == 2:
+                    raise LockTimeoutError.of("a test")
+
+        intercepted.before = refuse
+        with pytest.raises(StorageUnavailableError) as caught:
+            await queue.send_many(sends)
+        assert isinstance(caught.value, LockTimeoutError) is not stored
+        assert await number_of_jobs(queue) == 1 + stored
+
+    debounced = Send("clean", debounce=60)
+    await check_each_async(
+        [([debounced], False), ([Send("elsewhere", external=True), debounced], True)], check
+    )
+
+
 async def test_debounce_of_the_catalog_tries_the_next_slot_too(queue_on: QueueOn) -> None:
     catalog = Catalog(defaults=JobOptions(debounce=60))
 

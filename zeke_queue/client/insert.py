@@ -24,6 +24,11 @@ InsertTarget: TypeAlias = "IntoStorage | IntoTransaction"
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
 
+_PARTLY_STORED: Final = (
+    "Some jobs of this call are stored, and others are not, since the database ended a statement at a time"
+    " limit. Repeat the call only if its jobs have ids; others would be sent twice"
+)
+
 
 async def insert_one(target: InsertTarget, prepared: PreparedJob, *, insist: bool) -> Run[Any]:
     """Insert a job and return its run, or that of the job which a uniqueness rule keeps.
@@ -94,29 +99,34 @@ class IntoStorage:
         self.runs = parts.runs
         self._parts = parts
         self._attempt = attempt
+        self._has_stored = False
 
     async def insert(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         """Insert jobs, in up to three tries.
 
         Raises:
             TimeLimitError: the first try was answered: nothing was inserted.
-            StorageUnavailableError: a try had no answer, so it may have inserted the jobs.
+            StorageUnavailableError: a try had no answer, so it may have inserted the jobs; or an earlier
+                insert has stored other jobs of the call.
         """
         waits = iter(INSERT_WAITS)
         unanswered: StorageUnavailableError | None = None
         while True:
             try:
-                return await self._try(jobs)
+                ids = await self._try(jobs)
             except StorageUnavailableError as error:
                 if not is_outage(error):  # the caller has waited for as long as it may
-                    if unanswered is None:
+                    if unanswered is None and not self._has_stored:
                         raise
-                    raise unanswered from error
+                    raise unanswered or StorageUnavailableError(_PARTLY_STORED) from error
                 if (wait := next(waits, None)) is None:
                     raise
                 unanswered = error
                 await self._parts.clock.sleep(wait)
                 jobs = [replace(job, fresh=False) for job in jobs]  # it may exist already
+            else:
+                self._has_stored = self._has_stored or any(ids)
+                return ids
 
     async def _try(self, jobs: Sequence[NewJob]) -> list[UUID | None]:
         storage = self._parts.storage
