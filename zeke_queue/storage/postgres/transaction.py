@@ -33,7 +33,7 @@ class PostgresTransaction(PostgresVerbs):
     """``storage.jobs.Transaction`` on Postgres; one task at a time may use it.
 
     ``lock_attempt`` may be called beside it: psycopg queues the statements of one connection. During a COPY
-    it fails without an effect on that; the transaction is not idle then.
+    it waits for its end.
 
     There is no signal for the end of a joined transaction, since the caller ends it. There, ``on_commit`` and
     ``on_rollback`` act at the end of the block, so end the block right before the commit.
