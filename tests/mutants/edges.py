@@ -264,6 +264,16 @@ EDGES: Final[tuple[Tested, ...]] = (
         "lost_answer",
     ),
     tested(
+        "every-caller-said-to-repeat",
+        "zeke_queue.storage.postgres.error_mapping",
+        '" See the server\'s log"',
+        '" A worker repeats the statement"',
+        "The error of a failed declaration promises a repetition that nobody makes.",
+        "tests/postgres/test_declarations.py",
+        "-k",
+        "names_the_log",
+    ),
+    tested(
         "jobs-stored-before-forgotten",
         "zeke_queue.client.insert",
         "self._has_stored or any(ids)",

@@ -10,10 +10,15 @@ from tests.conformance.driver import soon
 from tests.postgres.many_jobs import Connection
 from tests.runtime.workers.place import until
 from zeke_queue import Catalog, Queue, Worker
+from zeke_queue.errors import StatementFailedError
 from zeke_queue.model import QueueSettings, Schedule
 from zeke_queue.storage.postgres import PostgresStorage
 
 LOCK_ALL = "select from pgboss.queue, pgboss.zeke_schedule for update"
+REFUSAL = """
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'audited'; end $$;
+    create trigger refuse before insert on pgboss.queue for each row execute function refuse();
+"""
 QUEUES = [QueueSettings("mail", 2), QueueSettings("post", None)]
 SCHEDULES = [Schedule("daily", "0 4 * * *", "mail", data='{"n": 1.0}', options={"priority": 3})]
 
@@ -29,6 +34,14 @@ async def test_rows_that_are_as_declared_are_not_locked(
         assert sql.execute(f"{touched} from pgboss.zeke_schedule".encode()).fetchall() == before
         holder.execute(LOCK_ALL)
         await soon(storage.declare(QUEUES, SCHEDULES))
+
+
+async def test_declaration_that_a_trigger_refuses_names_the_log(
+    storage: PostgresStorage, sql: Connection
+) -> None:
+    sql.execute(REFUSAL)
+    with pytest.raises(StatementFailedError, match=r"(?s)audited.*\. See the server's log$"):
+        await storage.declare(QUEUES, [])
 
 
 async def test_worker_starts_beside_locked_rows_and_stores_its_declaration_later(

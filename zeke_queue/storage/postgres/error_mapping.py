@@ -72,8 +72,8 @@ class _Failures:
         if self._values and (not state or is_of_values(state)):
             return
         raise StatementFailedError(
-            f"The database failed in a statement ({state or type(error).__name__}): {str(error).strip()}. A"
-            " worker repeats the statement; see the server's log"
+            f"The database failed in a statement ({state or type(error).__name__}): {str(error).strip()}."
+            " See the server's log"
         ) from error
 
 
