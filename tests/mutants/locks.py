@@ -31,6 +31,15 @@ MUTANTS = (
         where=("limits", "deploy"),
     ),
     Mutant(
+        "one-locked-job-locks-its-batch",
+        STORE,
+        "        changed = self._settle(now, outcomes.without(locked), repeated=repeated)\n",
+        "        locked = {one.id for one in (*completed, *failed, *released)} if locked else locked\n"
+        "        changed = self._settle(now, outcomes.without(locked), repeated=repeated)\n",
+        "If one job of a settlement is locked, the others are reported as locked too, and not stored.",
+        where=("locks",),
+    ),
+    Mutant(
         "claims-wait-for-a-locked-queue",
         STORE,
         "        now = self._clock.now()\n"

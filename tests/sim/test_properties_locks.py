@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from tests.cases import check_each
 from tests.sim.histories import COMPLETED, EPOCH, WORKERS, History
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Completed, NewJob, QueueCapacity, Released, Schedule, Waiting
+from zeke_queue.model import Completed, NewJob, QueueCapacity, Released, Schedule, Settled, Waiting
 from zeke_sim.history.events import Answered, Fault
 from zeke_sim.history.state import Place
 
@@ -107,6 +107,25 @@ def test_outcome_is_stored_while_another_row_is_locked() -> None:
         "the worker pauses": (5.0, lambda h, _: h.lived("w1", "paused"), True),
         "an answer was lost shortly before": (5.0, lambda h, _: _loses_an_answer(h), True),
         "an answer was lost long before": (12.0, lambda h, _: _loses_an_answer(h), False),
+    }
+    check_each(cases, check)
+
+
+def test_only_locked_jobs_are_reported_as_locked() -> None:
+    def check(happens: Callable[[History, UUID], object], holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job = h.send_claimed()
+        happens(h, job)
+        done = (Completed(job, 1, None),)
+        args: dict[str, Any] = {"completed": done, "failed": (), "released": (), "repeated": True}
+        h.answer(h.invoke("settle_unlocked", "w1", **args), Settled(set(), {job}))
+        assert h.holds(OUTCOME) is holds
+
+    cases: dict[str, tuple[Callable[[History, UUID], object], bool]] = {
+        "it is free": (lambda h, _: h.wait(0.0), False),
+        "its row is locked": (lambda h, job: _lock(h, job, 9.0), True),
+        "another row is locked": (lambda h, _: _lock(h, h.send(), 9.0), False),
+        "a transaction has cancelled it": (lambda h, job: _within(h, "cancel", set(), ids=[job]), True),
     }
     check_each(cases, check)
 

@@ -153,16 +153,19 @@ def test_worker_may_leave_after_long_outage() -> None:
 
 
 def test_job_that_was_found_locked_may_be_left() -> None:
-    def check(seconds: float, allowed: bool) -> None:  # noqa: FBT001 - a column of the table
+    def check(seconds: float, again: bool, allowed: bool) -> None:  # noqa: FBT001 - columns of the table
         h = History()
         job = h.send()
         h.claim(job)
         call = h.invoke("settle_unlocked", "w1", completed=(Completed(job, 1, None),), failed=(), released=())
         h.answer(call, Settled(set(), {job}))
         h.wait(seconds)
+        if again:
+            h.settle(job, Released(job, 1))
+            h.claim(job)
         assert _leaves(h, "ok").holds(LEAVES) is allowed
 
-    check_each([(1.0, True), (10.0, False)], check)
+    check_each([(1.0, False, True), (10.0, False, False), (1.0, True, False)], check)
 
 
 def test_job_of_a_claim_that_came_late_may_be_left() -> None:

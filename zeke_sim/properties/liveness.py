@@ -44,10 +44,13 @@ def gave_up(event: Answered) -> bool:
 
 
 def found_locked(event: object, state: RunState) -> dict[UUID, float]:
-    """Return when settlements last found a job locked by another transaction, with this event's answer."""
+    """Return when settlements last found a job locked since its claim, with this event's answer."""
     locked = state.of("found locked", dict["UUID", float])
     if isinstance(event, Answered) and isinstance(event.result, Settled | Suspensions):
         locked.update(dict.fromkeys(event.result.locked, event.at))
+    elif isinstance(event, Answered) and event.verb == "claim" and event.outcome == "ok":
+        for job in event.result:
+            locked.pop(job.id, None)
     return locked
 
 

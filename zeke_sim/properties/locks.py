@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID
 
 from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
-from zeke_queue.model import Waiting
+from zeke_queue.model import Settled, Suspensions, Waiting
 from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
 from zeke_sim.history.state import ENDS, Broken, Place, place_of
 from zeke_sim.properties.cron import EVERY, put_off, tick_of
@@ -91,6 +91,7 @@ def _undisturbed_since(name: str, state: RunState, *, but: frozenset[str] = froz
 def a_locked_row_delays_only_its_own_outcome(event: Change | Answered, state: RunState) -> None:
     """A worker stores the outcome of a job within the time for a lock, whatever other rows are locked.
 
+    A settlement that skips locked jobs reports no others as locked.
     If it is storing others when the handler ends, it has the time for a lock twice; and four times if jobs
     begin to wait for others, which is stored separately. Exempt is a worker that does not reach the storage
     meanwhile.
@@ -98,6 +99,8 @@ def a_locked_row_delays_only_its_own_outcome(event: Change | Answered, state: Ru
     if isinstance(event, Answered):
         for late in _remember(event, state).undecided.pop(event.call, ()):
             _stored_in_time(late, state)
+        if isinstance(event.result, Settled | Suspensions):
+            _are_locked(event.result.locked, event, state)
         return
     before = event.before
     activity = state.activity.get(before.worker) if before is not None and before.worker is not None else None
@@ -161,6 +164,15 @@ def _stored_in_time(late: _Late, state: RunState) -> None:
             job=row.id,
             since=due,
         )
+
+
+def _are_locked(jobs: Iterable[UUID], event: Answered, state: RunState) -> None:
+    """Raise if a settlement reports a job as locked that no other transaction has locked since its call."""
+    call = state.calls[event.call].invoked
+    for job in jobs:
+        row, waiting = state.lives[job].row, (one for one in call.args.get("waiting", ()) if one.id == job)
+        if row is not None and _is_free(row, call.at, state, next(waiting, None)):
+            raise Broken(f"{event.verb} reports it as locked, and it was not", job=job, since=call.at)
 
 
 @holds("a locked row delays no other claim", Change, Answered, steps=is_claim)
