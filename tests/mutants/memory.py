@@ -300,8 +300,9 @@ MUTANTS = (
         "insert-forgets-archived",
         TRANSITIONS,
         "        if not scope.known(row.id) and _conflict_of",
-        "        if not (scope.known(row.id) if row.parent else scope.row(row.id)) and _conflict_of",
-        "A job is sent again under the id of one that is archived, unless it has a parent.",
+        "        bound = row.parent is not None or row.retry_limit == 1\n"
+        "        if not (scope.known(row.id) if bound else scope.row(row.id)) and _conflict_of",
+        "A job is sent again under the id of one that is archived, unless it has a parent or one retry.",
         where=("deploy",),
     ),
     Mutant(
