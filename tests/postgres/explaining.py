@@ -89,6 +89,7 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
     given = {
         "now": None,
         "ids": None,
+        "without": [],
         "always": False,
         "work_channel": "work",
         "job_channel": "job",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.cases import check_each_async
-from tests.runtime.workers.place import until
+from tests.runtime.workers.place import turns, until
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import Completed
 
@@ -74,3 +75,20 @@ async def test_longest_deadline_can_be_a_timeout(jobs: Sender, storage: Postgres
     (job,) = await jobs.claim(1)
     async with storage.transaction() as transaction:
         assert await transaction.lock_attempt(job.id, job.attempt, 2**31)
+
+
+async def test_call_during_a_copy_takes_effect_after_it(jobs: Sender, storage: PostgresStorage) -> None:
+    await jobs.send(1)
+    (job,) = await jobs.claim(1)
+    async with storage.transaction() as transaction:
+        connection = transaction.connection
+        await connection.execute("create temporary table copied (number int)")
+        async with connection.cursor() as cursor:
+            async with cursor.copy("copy copied from stdin") as copy:
+                locking = asyncio.ensure_future(transaction.lock_attempt(job.id, job.attempt, 100))
+                await turns()
+                assert not locking.done()
+                await copy.write("1\n")
+            assert await locking
+        found = await connection.execute("show idle_in_transaction_session_timeout")
+        assert await found.fetchone() == ("100s",)
