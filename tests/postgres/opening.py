@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 
+from tests.runtime.workers.place import PATIENCE
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 from zeke_queue.storage.postgres.listener import Listener
@@ -13,6 +15,7 @@ from zeke_queue.system.clock import SystemClock
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from psycopg import AsyncConnection
     from psycopg_pool import AsyncConnectionPool
 
     from zeke_queue.storage.postgres.connections import Connection, Connections
@@ -23,6 +26,19 @@ END_ALL: Final = (
     " where datname = current_database() and pid <> pg_backend_pid()"
 )
 """Ends the other connections to the database."""
+
+WAITERS: Final[LiteralString] = (
+    "select count(distinct pid) from pg_locks where not granted and pid in (select pid from pg_locks"
+    " where database = (select oid from pg_database where datname = current_database()))"
+)
+"""Counts the sessions of the database that wait for a lock: now, unlike pg_stat_activity in a transaction."""
+
+
+async def until_one_waits(connection: AsyncConnection[Any]) -> None:
+    """Return once a session of the database waits for a lock."""
+    async with asyncio.timeout(PATIENCE):
+        while await (await connection.execute(WAITERS)).fetchone() == (0,):
+            pass
 
 
 class Opened(NamedTuple):

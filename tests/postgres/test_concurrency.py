@@ -16,6 +16,7 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
+from tests.postgres.opening import WAITERS
 from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -44,9 +45,6 @@ if TYPE_CHECKING:
     from tests.postgres.many_jobs import Connection
 
 
-WAITING = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
 ERROR = '{"type": "Boom", "message": "planned", "traceback": null}'
 new_id = Ids(SystemClock(), SeededEntropy(7))
 
@@ -122,7 +120,7 @@ async def test_batches_with_keys_in_opposite_order_do_not_deadlock(
                 for storage, keys in zip(others, (["k0", "k1", "k2"], ["k2", "k1", "k0"]), strict=True)
             ]
             # Each has inserted the keys before the one that is held, and waits for that.
-            await until(lambda: sql.execute(WAITING).fetchone() == (len(batches),))
+            await until(lambda: sql.execute(WAITERS).fetchone() == (len(batches),))
         accepted = [one for batch in await asyncio.gather(*batches) for one in batch if one is not None]
     assert len(accepted) == 2
     assert conflicts == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import psycopg
 import pytest
@@ -11,7 +10,7 @@ from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.postgres.many_jobs import Connection, Sender
-from tests.postgres.opening import END_ALL
+from tests.postgres.opening import END_ALL, until_one_waits
 from zeke_queue.errors import (
     PermissionDeniedError,
     SchemaVersionError,
@@ -56,8 +55,7 @@ async def test_broken_connection_reports_an_unknown_outcome(dsn: str, storage: P
     async with await psycopg.AsyncConnection.connect(dsn) as other:
         await other.execute("lock table pgboss.queue")
         asking = asyncio.ensure_future(storage.queues())
-        while not await _waits_for_a_lock(other):
-            pass
+        await until_one_waits(other)
         await other.execute(END_ALL)
         with pytest.raises(StorageUnavailableError):
             await asking
@@ -166,21 +164,10 @@ async def test_deadlocked_statement_is_retried_silently(
         settling = asyncio.ensure_future(
             storage.settle([Completed(first.id, 1, None), Completed(second.id, 1, None)])
         )
-        while not await _waits_for_a_lock(other):
-            pass
+        await until_one_waits(other)
         # The settlement holds the first row and waits for the second: now each waits for the other.
         await other.execute("select from pgboss.job where id = %s for update", [first.id])
     assert await settling == {first.id, second.id}
-
-
-async def _waits_for_a_lock(connection: psycopg.AsyncConnection[Any]) -> bool:
-    cursor = await connection.execute(
-        "select exists (select from pg_locks where not granted and database ="
-        " (select oid from pg_database where datname = current_database()) or not granted and locktype ="
-        " 'transactionid')"
-    )
-    row = await cursor.fetchone()
-    return bool(row and row[0])
 
 
 async def test_outputs_reach_their_jobs_with_any_content(storage: PostgresStorage, jobs: Sender) -> None:

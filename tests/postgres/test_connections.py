@@ -14,12 +14,13 @@ from psycopg import OperationalError
 
 from tests.cases import check_each_async
 from tests.postgres.many_jobs import ANNA, Connection, Sender
-from tests.postgres.opening import END_ALL, opened
+from tests.postgres.opening import END_ALL, WAITERS, opened
 from tests.runtime.workers.handler import logged
+from tests.runtime.workers.place import turns, until
 from zeke_queue.core.timeouts import SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import Completed, NewJob, WorkerInfo
-from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.storage.postgres import PostgresStorage, connections
 from zeke_queue.storage.postgres.connections import KEPT_SECONDS
 from zeke_queue.system.clock import SystemClock
 
@@ -88,7 +89,6 @@ async def test_caller_that_waits_gets_a_connection_after_an_outage(
 async def test_callers_are_served_in_the_order_in_which_they_came(
     dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zeke_queue.storage.postgres.connections.RECONNECT_SECONDS", 0.02)
     async with opened(dsn, min_size=1, max_size=1) as parts:
         served: list[int] = []
 
@@ -97,33 +97,28 @@ async def test_callers_are_served_in_the_order_in_which_they_came(
                 served.append(number)
 
         async with parts.connections.one():
+            # A caller that asks the pool meanwhile does so again after a few turns of the loop.
+            monkeypatch.setattr(connections, "RECONNECT_SECONDS", 1e-6)
             waiting: list[asyncio.Task[None]] = []
             for number in range(5):
                 waiting.append(asyncio.create_task(call(number)))
-                # Some have waited for longer than the pool is asked at a time, others have not.
-                assert await asyncio.wait(waiting, timeout=0.013) == (set(), set(waiting))
+                await turns()
+            assert not [one for one in waiting if one.done()]
+            monkeypatch.undo()
         await asyncio.gather(*waiting)
         assert served == [0, 1, 2, 3, 4]
         assert parts.pool.get_stats().get("requests_errors", 0) == 0
 
 
-LOCKED = "select count(*) from pg_locks where not granted and relation = 'pgboss.job'::regclass"
-
-
 async def test_statement_without_an_answer_ends_with_its_connection(dsn: str, sql: Connection) -> None:
     """A row that stays locked stands for a server that hangs: no limit of the server ends the wait."""
-
-    def is_locked() -> bool:
-        return sql.execute(LOCKED).fetchone() != (0,)
 
     async def check(call: Callable[[PostgresStorage], Awaitable[object]], *, ends: bool) -> None:
         async with opened(dsn, max_size=2) as parts:
             with sql.transaction():
                 sql.execute("lock table pgboss.job in access exclusive mode")
                 calling = asyncio.ensure_future(call(parts.storage))
-                async with asyncio.timeout(20):
-                    while not await asyncio.to_thread(is_locked):
-                        pass
+                await until(lambda: sql.execute(WAITERS).fetchone() == (1,))
                 asked = max(connection.asked_at for connection in parts.connections._taken)
                 with logged() as lines:
                     parts.connections.end_waits(asked + STATEMENT_SECONDS + SILENCE_SECONDS - 1)

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.postgres.many_jobs import ANNA
-from tests.postgres.opening import END_ALL
+from tests.postgres.opening import END_ALL, until_one_waits
 from zeke_queue.errors import StatementFailedError, StorageUnavailableError
 from zeke_queue.model import QueueCapacity, QueueSettings, WorkerInfo
 from zeke_queue.storage.postgres import PostgresStorage
@@ -78,8 +78,7 @@ async def test_heartbeat_does_not_wait_for_one_without_an_answer(
         await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
         waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
         async with asyncio.timeout(20):
-            while not await _waits_for_a_lock(admin):
-                pass
+            await until_one_waits(admin)
             other = WorkerInfo(UUID(int=5), "host", 1, ("mail",), 15.0)
             assert await heartbeats.heartbeat(other) == {}
         await locking.rollback()
@@ -98,8 +97,7 @@ async def test_abandoned_heartbeat_ends_with_its_connection(
         await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
         waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
         async with asyncio.timeout(20):
-            while not await _waits_for_a_lock(admin):
-                pass
+            await until_one_waits(admin)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await waiting
@@ -190,12 +188,3 @@ async def test_storage_with_a_test_clock_has_no_heartbeat_connection(dsn: str) -
         now = await storage.now()
     async with PostgresStorage.open(dsn, listen=False, now=lambda: now) as storage:
         assert storage.heartbeat_connection() is None
-
-
-async def _waits_for_a_lock(admin: psycopg.AsyncConnection) -> bool:
-    cursor = await admin.execute(
-        "select count(*) from pg_stat_activity"
-        " where datname = current_database() and wait_event_type = 'Lock'"
-    )
-    (found,) = await cursor.fetchall()
-    return found[0] > 0

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
@@ -12,11 +11,12 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.cases import check_each
+from tests.cases import check_each, check_each_async
 from tests.conformance.driver import lock_due_schedules, lock_expired, record_tick, soon
 from tests.postgres import pgboss9
 from tests.postgres.many_jobs import ANNA, BERT, Connection
 from tests.runtime.workers.handler import logged
+from tests.runtime.workers.place import until
 from zeke_queue.errors import (
     LockTimeoutError,
     PermissionDeniedError,
@@ -183,20 +183,25 @@ def test_new_tables_wait_for_the_lock_of_pgboss_only_for_so_long(
         migrate.migrate(empty_dsn, "boss9")
 
 
-def test_grants_and_migrations_wait_for_another_migration_and_say_so(
+async def test_grants_and_migrations_wait_for_another_migration_and_say_so(
     empty_dsn: str, sql: Connection, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(migrate, "_REPORT_AFTER", 0)
     migrate.migrate(empty_dsn)
     key = "('x' || md5(current_database() || '.zeke.pgboss'))::bit(64)::bigint"
-    for call in (lambda: grant(empty_dsn, "pgboss", role), lambda: migrate.migrate(empty_dsn)):
+
+    async def check(call: Callable[[], object]) -> None:
         sql.execute(f"select pg_advisory_lock({key})".encode())
-        with logged() as lines, ThreadPoolExecutor(1) as pool:
-            called = pool.submit(call)
-            while lines.messages != ["migration_waits"]:
-                assert not called.done()
+        with logged() as lines:
+            called = asyncio.ensure_future(asyncio.to_thread(call))
+            await until(lambda: lines.messages or called.done())
+            assert (lines.messages, called.done()) == (["migration_waits"], False)
             sql.execute(f"select pg_advisory_unlock({key})".encode())
-            called.result(20)
+            await soon(called)
+
+    await check_each_async(
+        [lambda: grant(empty_dsn, "pgboss", role), lambda: migrate.migrate(empty_dsn)], check
+    )
 
 
 def test_migration_repairs_unreadable_schedules(empty_dsn: str, sql: Connection) -> None:

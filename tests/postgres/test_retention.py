@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.postgres.opening import WAITERS
 from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -41,10 +42,6 @@ HELD: LiteralString = """
     create trigger wait after delete on pgboss.job for each row execute function wait();
 """
 """Keeps an archiving from its end while another session has the advisory lock."""
-
-BLOCKED: LiteralString = (
-    "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
-)
 
 SLOW: LiteralString = """
     create function be_slow() returns trigger language plpgsql as $$ begin
@@ -226,9 +223,9 @@ async def test_job_sent_while_its_id_is_archived_is_not_there_twice(
     sql.execute(HELD)
     sql.execute("select pg_advisory_lock(1)")
     archiving = asyncio.ensure_future(storage.archive(-1, 1))
-    await until(lambda: sql.execute(BLOCKED).fetchall() == [(1,)])
+    await until(lambda: sql.execute(WAITERS).fetchall() == [(1,)])
     sending = asyncio.ensure_future(storage.insert([NewJob(job_id, "again")]))
-    await until(lambda: sql.execute(BLOCKED).fetchall() == [(2,)])
+    await until(lambda: sql.execute(WAITERS).fetchall() == [(2,)])
     sql.execute("select pg_advisory_unlock(1)")
     assert (await archiving, await sending) == (1, [job_id])
     assert sql.execute("select id from pgboss.job").fetchall() == []

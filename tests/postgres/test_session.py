@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import pytest
-from psycopg import AsyncConnection
 from psycopg import sql as composing
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.cases import check_each_async
 from tests.database import database_name
 from tests.postgres.many_jobs import ANNA, Sender
+from tests.postgres.opening import until_one_waits
 from tests.postgres.pooler import Pooler, pooled
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import (
@@ -291,8 +291,7 @@ async def test_limits_of_production_find_a_deadlock_before_they_end_a_wait(
             async with storage.transaction(own=True) as transaction:
                 assert await transaction.cancel([one]) == {one}
                 waiting.append(asyncio.ensure_future(asyncio.to_thread(sql.execute, lock, [one])))
-                while not await _waits_for_a_lock(transaction.connection):
-                    pass
+                await until_one_waits(transaction.connection)
                 await transaction.cancel([other])
 
         sql.execute("set deadlock_timeout = '10min'")  # the storage's session finds it
@@ -303,14 +302,6 @@ async def test_limits_of_production_find_a_deadlock_before_they_end_a_wait(
             with pytest.raises(StorageUnavailableError, match="because of a conflict"):
                 await cancel_both()
             await waiting[0]
-
-
-async def _waits_for_a_lock(connection: AsyncConnection[Any]) -> bool:
-    cursor = await connection.execute(
-        "select from pg_locks as asked join pg_stat_activity as session using (pid)"
-        " where not asked.granted and session.datname = current_database()"
-    )
-    return cursor.rowcount > 0
 
 
 async def test_settings_of_an_application_end_with_its_transaction(plain: str) -> None:
