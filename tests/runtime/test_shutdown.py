@@ -18,7 +18,7 @@ from tests.conformance.driver import rolled_back, soon
 from tests.runtime.catalogs import nothing
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import logged
-from tests.runtime.workers.place import PATIENCE, Place, turns, until
+from tests.runtime.workers.place import PATIENCE, Place, advance_until, turns, until
 from zeke_queue.core.timeouts import LOCK_SECONDS
 from zeke_queue.model import QueueCapacity, RowState
 from zeke_queue.task.context import JobContext
@@ -343,9 +343,7 @@ async def test_worker_that_ends_waits_for_a_locked_job_only_a_moment(place: Plac
         slow.go.set()
         worker.stop()
         began = place.clock.monotonic()
-        while not running.done():
-            await turns()
-            place.clock.advance(0.1)
+        await advance_until(running.done, place.clock, 0.1)
         assert place.clock.monotonic() - began < LOCK_SECONDS + 1
         assert await place.storage.workers() == []
     assert place.state(job_id) is ACTIVE

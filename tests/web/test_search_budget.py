@@ -13,6 +13,7 @@ from fastapi import FastAPI
 
 from tests.cases import check_each, check_each_async
 from tests.conformance.driver import soon
+from tests.runtime.workers.place import until
 from tests.web.conftest import Web
 from zeke_queue.cli.serve import _api_settings
 from zeke_queue.cli.work import Beginning
@@ -108,8 +109,7 @@ async def test_every_search_is_limited(call: Web, monkeypatch: pytest.MonkeyPatc
         with monkeypatch.context() as patched:
             patched.setattr(storage, verb, slow)
             running = [asyncio.ensure_future(call("GET", path)) for _ in range(share + 3)]
-            while at_once < share and not all(one.done() for one in running):
-                await asyncio.wait(running, timeout=0)
+            await until(lambda: at_once == share or all(one.done() for one in running))
             released.set()
             assert {(await soon(one)).status_code for one in running} == {200}
 
@@ -144,8 +144,7 @@ async def test_scrapes_need_no_place_and_share_one_read(
         for _ in range((call.queue.settings.jobs_pool_max - search_budget.KEPT) // 2):
             await held.enter_async_context(parts.searches.search())
         scrapes = [asyncio.ensure_future(call("GET", "/metrics")) for _ in range(5)]
-        while not counted and not all(one.done() for one in scrapes):
-            await asyncio.wait(scrapes, timeout=0)
+        await until(lambda: counted or all(one.done() for one in scrapes))
         released.set()
         answers = [await soon(one) for one in scrapes]
     assert {one.status_code for one in answers} == {200}
