@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -97,6 +98,22 @@ def test_mutants_name_scenarios_and_mutants_that_exist() -> None:
     for one in SIMULATOR_MUTANTS:
         assert one.breaks.module.startswith("zeke_sim."), one.name
     assert planted <= blinded <= planted | {mutant.name for mutant in TABLE}
+
+
+def test_mutants_name_tests_that_exist() -> None:
+    def check(_: Mutant, tests: tuple[str, ...]) -> None:
+        at = tests.index("-k") if "-k" in tests else len(tests)
+        defined: set[str] = set()
+        for path in tests[:at]:
+            file, *names = path.partition("[")[0].split("::")
+            text = (ROOT / file).read_text(encoding="utf-8")
+            found = set(re.findall(r"^ *(?:async def|def|class) (\w+)", text, re.MULTILINE))
+            assert set(names) <= found, path
+            defined |= found
+        words = set(re.findall(r"\w+", " ".join(tests[at + 1 :]))) - {"and", "or", "not"}
+        assert [word for word in words if not any(word in name for name in defined)] == []
+
+    check_each({one.mutant.name: one for one in TESTED}, check)
 
 
 def test_every_property_and_fault_kind_has_a_mutant_or_a_reason_against() -> None:
