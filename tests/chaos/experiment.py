@@ -146,6 +146,7 @@ class Experiment:
             database,
             nodes,
             api,
+            self._size.lease,
             validity(self._size.lease, self._size.heartbeat),
             min(5.0, self._size.lease / 2),
             self._clock,

@@ -50,6 +50,7 @@ class FaultContext:
     Attributes:
         database: the run's.
         workers, api: the processes.
+        lease: seconds for which a worker may be without a database.
         silence: seconds of silence after which a worker has lost its jobs.
         seconds: how long an outage lasts, which is shorter than a worker may be without a database.
         draw: chooses targets.
@@ -60,6 +61,7 @@ class FaultContext:
     database: Database
     workers: Sequence[Node]
     api: Node
+    lease: float
     silence: float
     seconds: float
     clock: Clock
@@ -67,12 +69,14 @@ class FaultContext:
     done: list[Disturbance] = field(default_factory=list[Disturbance])
     beside_others: bool = False
 
-    async def during(self, what: str, work: Awaitable[bool]) -> None:
-        """Do something that every process meets, and that may delay outcomes but not take jobs away.
+    async def during(self, what: str, work: Awaitable[bool], *, cuts: bool = True) -> None:
+        """Do something that every process meets, and that delays outcomes.
 
         Args:
             what: the reason it gives.
             work: does it, and returns whether it had an effect.
+            cuts: whether no worker has a database meanwhile, so that jobs are lost if it lasts for longer
+                than a lease.
 
         Raises:
             NoEffectError: it had none, with no other fault beside it.
@@ -85,7 +89,9 @@ class FaultContext:
             if not self.beside_others:
                 raise
         finally:
-            self.done.append(Disturbance(what, ALL, since, self.clock.monotonic(), loses=False))
+            until = self.clock.monotonic()
+            loses = cuts and until - since > self.lease
+            self.done.append(Disturbance(what, ALL, since, until, loses=loses))
 
     def expect(self, what: str, *, effect: bool) -> None:
         if not effect and not self.beside_others:
@@ -153,7 +159,7 @@ async def restart_immediate(context: FaultContext) -> None:
 
 
 async def terminate(context: FaultContext) -> None:
-    await context.during("connections ended", context.database.terminate())
+    await context.during("connections ended", context.database.terminate(), cuts=False)
 
 
 async def read_only(context: FaultContext) -> None:
@@ -243,7 +249,7 @@ async def foreign_locks(context: FaultContext) -> None:
                 return locked > 0
             await context.clock.sleep(0.01)
 
-    await context.during("rows locked", work())
+    await context.during("rows locked", work(), cuts=False)
 
 
 async def notify_queue_full(context: FaultContext) -> None:
@@ -265,7 +271,7 @@ async def notify_queue_full(context: FaultContext) -> None:
                 await context.clock.sleep(context.seconds)
                 return usage is not None and usage[0] > _FULL
 
-    await context.during("NOTIFY queue full", work())
+    await context.during("NOTIFY queue full", work(), cuts=False)
 
 
 async def mixed(context: FaultContext) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 import psycopg
@@ -86,7 +87,7 @@ class Gone:
 def unmoved() -> FaultContext:
     node: Any = Gone()
     draw = SeededEntropy(1).stream("faults")
-    return FaultContext(Unmoved(), [node], node, 15.0, 5.0, Quick(), draw)
+    return FaultContext(Unmoved(), [node], node, 15.0, 23.0, 5.0, Quick(), draw)
 
 
 async def test_fault_without_an_effect_is_an_error() -> None:
@@ -101,6 +102,25 @@ async def test_fault_may_have_no_effect_beside_another() -> None:
     for _ in range(5):
         await FAULTS["mixed"].inject(unmoved())
     await FAULTS["none"].inject(unmoved())
+
+
+async def test_only_an_outage_longer_than_a_lease_takes_jobs_away() -> None:
+    async def check(seconds: float, *, cuts: bool, loses: bool) -> None:
+        context = unmoved()
+
+        async def work() -> bool:
+            await context.clock.sleep(seconds)
+            return True
+
+        await context.during("server crashed", work(), cuts=cuts)
+        assert [one.loses for one in context.done] == [loses]
+
+    cases = [
+        partial(check, 16, cuts=True, loses=True),
+        partial(check, 14, cuts=True, loses=False),
+        partial(check, 16, cuts=False, loses=False),
+    ]
+    await check_each_async(cases, lambda one: one())
 
 
 async def test_lost_connection_of_a_fault_is_an_error_unless_another_ends_it() -> None:

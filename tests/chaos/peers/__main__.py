@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import shutil
 import sys
 import tempfile
@@ -134,7 +135,9 @@ class Run:
             self._nodes.append(node)
             await node.start()
         draw = SeededEntropy(1).stream("faults")
-        context = faults.FaultContext(database, self._nodes, self._nodes[0], 0.0, 5.0, self._clock, draw)
+        context = faults.FaultContext(
+            database, self._nodes, self._nodes[0], math.inf, 0.0, 5.0, self._clock, draw
+        )
         feeding = [asyncio.ensure_future(self._feed(database)), asyncio.ensure_future(self._watch())]
         try:
             times = await self._phases(context)
