@@ -50,8 +50,8 @@ class Load:
         broken: streams that did not show the end of their job, with the reason.
         unshown: streams that ended without their job's last progress, and when: the end of a job does not
             wait until its progress is stored.
-        repeated: streams that showed a progress more than once, with how often they showed one, and when: it
-            is stored again if the answer is lost.
+        repeated: streams that showed a progress more than once, with how often they showed each value, and
+            when: it is stored again if the answer is lost.
         failed: errors of sends that do not say to repeat them later.
     """
 
@@ -67,7 +67,7 @@ class Load:
         self.ends: list[float] = []
         self.broken: dict[UUID, str] = {}
         self.unshown: dict[UUID, float] = {}
-        self.repeated: dict[UUID, tuple[int, float]] = {}
+        self.repeated: dict[UUID, tuple[Counter[float | None], float]] = {}
         self.failed: Counter[str] = Counter()
         self._open: Counter[str] = Counter()
         self._ended: set[UUID] = set()
@@ -167,7 +167,8 @@ class Load:
         if last is None or not last.ended:
             return "the stream ended before its job"
         if len(set(shown)) < len(shown):
-            self.repeated[job] = len(shown), self._queue.clock.monotonic()
+            values = Counter(value for _, value in shown)
+            self.repeated[job] = values, self._queue.clock.monotonic()
         if (last.output, 1.0) not in shown:
             self.unshown[job] = self._queue.clock.monotonic()
         return None
