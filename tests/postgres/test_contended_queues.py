@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
 
 import psycopg
 import pytest
@@ -12,14 +10,9 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.postgres.many_jobs import ANNA, BERT, Connection, Sender
-from tests.runtime.workers.place import PATIENCE, until
-from zeke_queue.client.queue import Queue
 from zeke_queue.core.contended_queues import REPORT_AFTER, RETRY_FIRST
-from zeke_queue.model import ClaimedJobs, QueueCapacity, QueueSettings
+from zeke_queue.model import QueueCapacity, QueueSettings
 from zeke_queue.storage.postgres import PostgresStorage, store
-from zeke_queue.system.settings import Settings
-from zeke_queue.task.catalog import Catalog
-from zeke_queue.worker import Worker
 
 LOCK = "select from pgboss.queue where name = any(%s) for update"
 LOCKED = "select count(*) from pgboss.queue where xmax <> '0'"
@@ -80,34 +73,6 @@ async def test_empty_claim_says_if_a_queue_was_left_out(
     holder.commit()
     clock.advance(RETRY_FIRST)
     assert not await left_out("mail"), "nothing in it is due"
-
-
-async def test_drain_goes_on_until_a_locked_queue_is_free(dsn: str, jobs: Sender, holder: Connection) -> None:
-    catalog, ran, claims = Catalog(), 0, 0
-
-    @catalog.task("mail", concurrency_limit=5)
-    async def mail() -> None:
-        nonlocal ran
-        ran += 1
-
-    class Counted(PostgresStorage):
-        async def claim(self, *args: Any, **options: Any) -> ClaimedJobs:
-            nonlocal claims
-            claims += 1
-            return await super().claim(*args, **options)
-
-    async with Counted.open(dsn) as storage:
-        queue = Queue(catalog, storage, settings=Settings.load())
-        await storage.declare([QueueSettings("mail", 5)], [])
-        await jobs.send(2)
-        holder.execute(LOCK, [["mail"]])
-        async with asyncio.timeout(PATIENCE), Worker(queue, maintenance=False, schedules=False) as worker:
-            draining = asyncio.ensure_future(worker.drain())
-            await until(lambda: claims >= 7)
-            assert not draining.done()
-            holder.rollback()
-            await draining
-    assert ran == 2
 
 
 async def test_locked_queue_leaves_its_place_to_the_next_one(
