@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_sim.history.events import Answered, Began, Invoked, Lived
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
+from zeke_sim.properties.interruptions import STILL
 from zeke_sim.properties.liveness import found_locked
 
 if TYPE_CHECKING:
@@ -150,9 +151,7 @@ def a_worker_that_leaves_holds_nothing(event: Answered | Invoked, state: RunStat
     ]
     since = min([failing.get(event.node, event.at), *node.open.values()])
     was_paused = any(
-        fault.node == event.node
-        and fault.kind in {"pause", "freeze", "block"}
-        and fault.at > event.at - FINAL_SETTLE_TIMEOUT
+        fault.node == event.node and fault.kind in STILL and fault.at > event.at - FINAL_SETTLE_TIMEOUT
         for fault in state.faults
     )
     late = 1 + state.rules.drift
