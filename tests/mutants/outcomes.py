@@ -20,7 +20,7 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "zeke_queue.worker.settle_loop",
         "            except (StatementFailedError, TimeLimitError) as error:\n",
         "            except KeyError as error:\n",
-        "An outcome that the database fails to store is tried again with the whole batch for ever.",
+        "A failed statement counts as an error in the outcome, which a failure replaces.",
         "tests/runtime/test_settle_loop.py::test_outcome_is_given_up_only_for_an_error_in_its_values",
     ),
     tested(

@@ -51,7 +51,7 @@ LEAST_WAITS: LiteralString = """
     create trigger count_least before update on pgboss.job for each row when (new.state = 'created')
     execute function count_least();
 """
-"""Counts the tries to put a job back that wait for hardly a moment, those that are rolled back too."""
+"""Counts the tries to put a job back that wait for a millisecond at most, those that are rolled back too."""
 
 SLOTS_TAKEN = (
     "insert into pgboss.job (name, singletonkey) select name, singletonkey from pgboss.job where id = any(%s)"

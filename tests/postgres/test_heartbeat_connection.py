@@ -133,7 +133,7 @@ async def test_broken_connection_is_replaced_after_one_error(
 
 FAILING = """
 create function {name}() returns trigger language plpgsql as $$
-begin raise exception 'out of luck' using errcode = '{state}'; end $$;
+begin raise exception 'planned' using errcode = '{state}'; end $$;
 create trigger {name} before update or delete on pgboss.{table} for each row execute function {name}();
 """
 """Makes every change of a table fail, as an error in the server or in a trigger of another program does."""
@@ -144,10 +144,10 @@ async def test_error_of_the_server_fails_one_heartbeat(
     heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection, state: str
 ) -> None:
     await heartbeats.heartbeat(WORKER)
-    await admin.execute(FAILING.format(name="unlucky", table="worker", state=state).encode())
-    with pytest.raises(StatementFailedError, match=f"{state}.*out of luck"):
+    await admin.execute(FAILING.format(name="failing", table="worker", state=state).encode())
+    with pytest.raises(StatementFailedError, match=f"{state}.*planned"):
         await heartbeats.heartbeat(WORKER)
-    await admin.execute("drop function unlucky cascade")
+    await admin.execute("drop function failing cascade")
     assert await heartbeats.heartbeat(WORKER) == {}
 
 
@@ -160,7 +160,7 @@ async def test_error_of_the_server_is_a_storage_error_to_a_worker(
         await storage.heartbeat(WORKER)
         await storage.declare([QueueSettings("mail", 1)], [])
         for table in ("worker", "job", "queue"):
-            name = f"unlucky_{table}"
+            name = f"failing_{table}"
             await admin.execute(FAILING.format(name=name, table=table, state=state).encode())
         for call in (
             storage.heartbeat(WORKER),
@@ -169,7 +169,7 @@ async def test_error_of_the_server_is_a_storage_error_to_a_worker(
             storage.deregister(ANNA),
             storage.declare([QueueSettings("mail", 2)], []),
         ):
-            with pytest.raises(StatementFailedError, match="out of luck"):
+            with pytest.raises(StatementFailedError, match="planned"):
                 await call
 
 

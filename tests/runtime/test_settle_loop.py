@@ -230,7 +230,7 @@ async def test_lost_and_refused_jobs_do_not_wait_for_a_locked_one(troubled: Buff
 
 async def test_outcome_is_given_up_only_for_an_error_in_its_values(troubled: Buffer) -> None:
     storage, state = troubled.storage, troubled.state
-    storage.errors = {ONE: SerializationError("a value"), TWO: StatementFailedError("out of luck")}
+    storage.errors = {ONE: SerializationError("a value"), TWO: StatementFailedError("no room")}
     troubled.add(4)
     await until(lambda: not state.outcomes)
     stored = {ONE, THREE, FOUR}
@@ -275,7 +275,7 @@ async def _break_all(troubled: Buffer) -> None:
     troubled.add(600)
     await until(lambda: len(state.deferred) == 600)
     await advance_until(lambda: troubled.clock.monotonic() > 100, troubled.clock, 0.5)
-    assert storage.failed_calls < FAILURES_MAX + 120, "about one a second, after a search in vain"
+    assert storage.failed_calls < FAILURES_MAX + 120, "about one a second, after a search that finds none"
     # Others are stored although all of those fail.
     troubled.add(20)
     storage.errors[UUID(int=610)] = StatementFailedError("broken")
