@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import asynccontextmanager, contextmanager, nullcontext
 from typing import Any
 from uuid import UUID
 
@@ -14,14 +14,25 @@ from psycopg.conninfo import make_conninfo
 
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
-from tests.conformance.driver import BOOM, Driver, is_kept_waiting, rolled_back, soon
+from tests.conformance.driver import ANNA, BOOM, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.storages import STORAGES
 from zeke_queue.core.timeouts import LOCK_SECONDS, LOCKS_TRIED
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Completed, Extended, Failed, Released, RowState, Settled, Waiting
+from zeke_queue.model import (
+    Completed,
+    Extended,
+    Failed,
+    QueueCapacity,
+    QueueSettings,
+    Released,
+    RowState,
+    Settled,
+    Waiting,
+)
 from zeke_queue.storage import Storage
 from zeke_queue.storage.memory import MemoryStorage
-from zeke_queue.storage.memory.locks import Owner
+from zeke_queue.storage.memory.locks import Owner, queue_lock
+from zeke_queue.storage.memory.transaction import MemoryTransaction
 from zeke_queue.storage.postgres import PostgresStorage
 
 
@@ -101,6 +112,39 @@ async def test_own_transaction_gives_up_and_an_application_waits(storage: Storag
             assert await is_kept_waiting(waiting)
             waiting.cancel()
     assert (await jobs.look(job.id)).row_state is RowState.ACTIVE
+
+
+@asynccontextmanager
+async def queue_locked(storage: Storage, name: str, dsn: str) -> AsyncIterator[None]:
+    """Lock the row of a queue within the block, as an application's own statement may."""
+    if isinstance(storage, MemoryStorage):
+        async with rolled_back(storage) as transaction:
+            assert isinstance(transaction, MemoryTransaction)
+            assert transaction.lock(queue_lock(name))
+            yield
+    else:
+        async with await psycopg.AsyncConnection.connect(dsn) as connection:
+            await connection.execute("select from pgboss.queue where name = %s for update", [name])
+            yield
+            await connection.rollback()
+
+
+async def test_claim_says_if_it_left_out_a_locked_queue(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    dsn = "" if isinstance(storage, MemoryStorage) else request.getfixturevalue("emptied_dsn")
+
+    async def claim(*names: str) -> tuple[list[str], bool]:
+        claimed = await storage.claim(ANNA, [QueueCapacity(name, 9) for name in names], 9)
+        return [job.name for job in claimed], claimed.left_out
+
+    await storage.declare([QueueSettings("mail", 2), QueueSettings("free", None)], [])
+    for name in ("mail", "free"):
+        await jobs.send(name=name)
+    async with queue_locked(storage, "mail", dsn):
+        assert await claim("free") == (["free"], False)
+        assert await claim("free", "mail") == ([], True)
+        assert await claim("free") == ([], False)
 
 
 @pytest.mark.parametrize("opened", ["memory"], indirect=True)
