@@ -19,6 +19,8 @@ from zeke_queue.cli import database
 from zeke_queue.cli.checks import Grade
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.timeouts import LOCK_SECONDS
+from zeke_queue.errors import LockTimeoutError, ReadTimeoutError
+from zeke_queue.storage.postgres.overview import PostgresOverview
 from zeke_queue.storage.postgres.server_info import LongTransaction, ServerInfo, read_server_info
 from zeke_queue.worker import Worker
 
@@ -260,3 +262,26 @@ def test_finding_is_one_line_in_a_pipe(zeke_empty: Zeke) -> None:
     assert tables_ == "✗ tables     Schema 'pgboss' does not have Zeke's tables yet"
     assert advice == "             → Run `zeke migrate`"
     assert summary == "1 problem."
+
+
+def test_rest_is_reported_if_counting_takes_too_long_or_meets_a_lock(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: object) -> Any:
+        raise ReadTimeoutError("The query took longer than 5 s")
+
+    async def locked(_: object) -> Any:
+        raise LockTimeoutError.of("a row")
+
+    monkeypatch.setattr(PostgresOverview, "queue_stats", slow)
+    found = problems(zeke, code=0, API_PORT="abc")
+    said = " ".join(finding["found"] for finding in found)
+    assert "not counted" in said
+    assert "no workers are running" in said
+    assert "API_PORT" in said
+    monkeypatch.setattr(PostgresOverview, "queue_stats", locked)
+    result = zeke("doctor", "--json")
+    assert result.exit_code == 1
+    *before, last = json.loads(result.stdout)["findings"]
+    assert before
+    assert "locked" in last["found"]

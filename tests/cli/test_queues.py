@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from tests.cli.conftest import Zeke
+from zeke_queue.errors import ReadTimeoutError
 from zeke_queue.model import JobStatus
+from zeke_queue.storage.postgres.overview import PostgresOverview
 
 LETTER = '{"to": "ann"}'
 
@@ -109,3 +113,22 @@ def test_schedule_is_one_fitting_line_on_a_terminal(zeke: Zeke) -> None:
 
 def test_empty_list_of_schedules_is_reported(zeke: Zeke) -> None:
     assert zeke.good("schedules").startswith("No schedules yet")
+
+
+def test_queue_is_paused_and_listed_where_counting_takes_too_long(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(_: object) -> Any:
+        raise ReadTimeoutError("The query took longer than 5 s")
+
+    zeke.send("mail", LETTER)
+    monkeypatch.setattr(PostgresOverview, "queue_stats", slow)
+    assert "mail is paused" in zeke.good("queue", "pause", "mail")
+    misspelt = zeke("queue", "pause", "mial")
+    assert misspelt.exit_code == 1
+    assert "add --force" in misspelt.output
+    listed = zeke("queues")
+    assert (listed.exit_code, listed.stdout.splitlines()[1].split()[:6]) == (0, ["mail", *["–"] * 5])
+    assert "Jobs are not counted: The query took longer than 5 s" in listed.stderr
+    assert zeke.json("queues")[0]["counts"] is None
+    zeke.good("queue", "resume", "mail")

@@ -79,6 +79,8 @@ class Survey:
         pgboss: when a pg-boss last worked on the same tables.
         embedded: whether the database is the user's private Postgres.
         pools: how many connections are needed, and admitted; None behind a pooler, which shares them.
+        uncounted: why there are no counts, if counting takes too long.
+        invalid: what is wrong with settings of the API.
     """
 
     now: datetime
@@ -90,6 +92,8 @@ class Survey:
     pgboss: PgBoss
     embedded: bool = False
     pools: Pools | None = None
+    uncounted: str | None = None
+    invalid: str | None = None
 
     def living(self) -> list[WorkerInfo]:
         """Return the workers whose heartbeat is not older than their lease."""
@@ -137,6 +141,8 @@ def examine(survey: Survey) -> list[Finding]:
         _schedules_of_pgboss,
         _failed,
         _connections,
+        _uncounted,
+        _settings,
     )
     return [finding for check in checks for finding in check(survey)]
 
@@ -145,8 +151,8 @@ def _workers(survey: Survey) -> Iterator[Finding]:
     living = survey.living()
     if living:
         busy = sum(states.get(RowState.ACTIVE, 0) for states in survey.counts.values())
-        found = f"{_some(len(living), 'worker')} alive, {_some(busy, 'job')} running"
-        yield Finding(Grade.OK, "workers", found)
+        running = "" if survey.uncounted else f", {_some(busy, 'job')} running"
+        yield Finding(Grade.OK, "workers", f"{_some(len(living), 'worker')} alive{running}")
         return
     waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
     needed = waiting or survey.fired_by_us()
@@ -357,6 +363,27 @@ def _connections(survey: Survey) -> Iterator[Finding]:
             f" may open {needed}, and the server admits {admitted} to this role and database",
             "lower JOBS_POOL_MAX or API_POOL_MAX, raise max_connections (or the limit of the role or of the"
             " database), or connect through a pooler",
+        )
+
+
+def _uncounted(survey: Survey) -> Iterator[Finding]:
+    if survey.uncounted is not None:
+        yield Finding(
+            Grade.WARNING,
+            "queues",
+            f"live jobs were not counted, so queues without a worker and failed jobs are not listed:"
+            f" {survey.uncounted}",
+            "look at single queues: " + survey.same("zeke jobs --queue NAME -s FAILED"),
+        )
+
+
+def _settings(survey: Survey) -> Iterator[Finding]:
+    if survey.invalid is not None:
+        yield Finding(
+            Grade.WARNING,
+            "settings",
+            f"the API can't start: {survey.invalid}",
+            "correct it where the API runs",
         )
 
 

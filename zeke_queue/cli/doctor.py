@@ -10,6 +10,7 @@ from rich.text import Text
 from zeke_queue.cli.render import console, paragraph, print_json
 from zeke_queue.cli.session import options_of, runs_async
 from zeke_queue.client.parts import parts_of
+from zeke_queue.errors import ReadTimeoutError, SettingsError, StorageUnavailableError
 
 if TYPE_CHECKING:
     from zeke_queue.cli.checks import Finding, Pools, Survey
@@ -23,12 +24,15 @@ async def doctor(context: typer.Context) -> int:
     """Check the database, workers, queues and schedules, and print remedies for problems."""
     options = options_of(context)
     settings = options.on_database()
-    from zeke_queue.cli.checks import Grade, examine
+    from zeke_queue.cli.checks import Finding, Grade, examine
     from zeke_queue.cli.database import inspect
 
     found, fit = await inspect(settings.require_database(), settings.jobs_schema)
     if fit:
-        found += examine(await take_survey(settings, embedded=options.embedded))
+        try:
+            found += examine(await take_survey(settings, embedded=options.embedded))
+        except StorageUnavailableError as error:
+            found.append(Finding(Grade.PROBLEM, "database", f"not all was read: {error}", "run it again"))
     if options.json:
         print_json({"fit": fit, "findings": found})
     else:
@@ -55,31 +59,41 @@ async def take_survey(settings: Settings, *, embedded: bool = False) -> Survey:
         storage = parts_of(queue).storage
         async with storage.transaction(own=True) as transaction:
             overdue = await transaction.lock_expired(1000)
+        pools, invalid = (None, None) if info.pooler else _pools(settings, info.admitted)
+        try:
+            counts, uncounted = {one.name: one.row_counts for one in await storage.queue_stats()}, None
+        except ReadTimeoutError as error:
+            counts, uncounted = {}, str(error)
         return Survey(
             now=await storage.now(),
             workers=await storage.workers(),
             queues=await storage.queues(),
-            counts={one.name: one.row_counts for one in await storage.queue_stats()},
+            counts=counts,
+            uncounted=uncounted,
             schedules=await storage.schedules(),
             overdue=overdue,
             pgboss=pgboss,
             embedded=embedded,
-            pools=None if info.pooler else _pools(settings, info.admitted),
+            pools=pools,
+            invalid=invalid,
         )
 
 
-def _pools(settings: Settings, admitted: int) -> Pools:
-    """Return how many connections processes with these settings may open."""
+def _pools(settings: Settings, admitted: int) -> tuple[Pools, str | None]:
+    """Return how many connections processes may open, and what is wrong in the settings of the API."""
     from zeke_queue.cli.checks import Pools
 
+    api, invalid = 0, None
     try:
         from zeke_queue.web.settings import WebSettings
-    except ModuleNotFoundError:  # without the extra, no API
-        api = 0
-    else:
+
         api = (WebSettings.load().api_pool_max or settings.jobs_pool_max) + settings.jobs_listen
+    except ModuleNotFoundError:
+        pass  # without the extra, no API
+    except SettingsError as error:
+        invalid = str(error)
     # A worker has another one for its heartbeats.
-    return Pools(settings.jobs_pool_max + settings.jobs_listen + 1, api, admitted)
+    return Pools(settings.jobs_pool_max + settings.jobs_listen + 1, api, admitted), invalid
 
 
 def _print(found: list[Finding]) -> None:

@@ -12,8 +12,8 @@ from zeke_queue.cli.render import NOTHING, ago, echo, length, plain, print_json,
 from zeke_queue.cli.session import open_queue, open_read_only, options_of, runs_async
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.names import did_you_mean
-from zeke_queue.errors import ZekeError
-from zeke_queue.model import JobStatus, QueueSettings, QueueStats
+from zeke_queue.errors import ReadTimeoutError, ZekeError
+from zeke_queue.model import JobQuery, JobStatus, QueueSettings, QueueStats
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,22 +33,43 @@ async def list_queues(context: typer.Context) -> None:
     """
     options = options_of(context)
     async with open_read_only(options) as queue:
-        stats = {one.name: one for one in await queue.stats()}
+        stats, uncounted = await _counted(queue)
         settings = {one.name: one for one in await parts_of(queue).storage.queues()}
         now = await parts_of(queue).storage.now()
     shown = [
         (settings.get(name, QueueSettings(name)), stats.get(name, QueueStats(name, {})))
         for name in sorted(stats.keys() | settings.keys())
     ]
+    if uncounted is not None:
+        echo(f"Jobs are not counted: {uncounted}", err=True)
     if options.json:
-        print_json([{**plain(one), "counts": has.counts, "lag": has.oldest_due_age} for one, has in shown])
+        print_json(
+            [
+                {
+                    **plain(one),
+                    "counts": has.counts if uncounted is None else None,
+                    "lag": has.oldest_due_age,
+                }
+                for one, has in shown
+            ]
+        )
     elif not shown:
         echo("No queues yet: a queue appears with its first job, or when a worker declares it.")
     else:
-        _print_queues(shown, now)
+        _print_queues(shown, now, counted=uncounted is None)
 
 
-def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datetime) -> None:
+async def _counted(queue: Queue) -> tuple[dict[str, QueueStats], str | None]:
+    """Return the counts of jobs by queue, or none and the reason if counting takes too long."""
+    try:
+        return {one.name: one for one in await queue.stats()}, None
+    except ReadTimeoutError as error:
+        return {}, str(error)
+
+
+def _print_queues(
+    queues: Sequence[tuple[QueueSettings, QueueStats]], now: datetime, *, counted: bool
+) -> None:
     columns = (
         Column("queue", min_width=12),
         *(Column(status.lower(), justify="right") for status in JobStatus),
@@ -59,7 +80,7 @@ def _print_queues(queues: Sequence[tuple[QueueSettings, QueueStats]], now: datet
     rows = [
         (
             one.name,
-            *has.counts.values(),
+            *(has.counts.values() if counted else [NOTHING] * len(JobStatus)),
             NOTHING if has.oldest_due_age is None else length(has.oldest_due_age),
             NOTHING if one.concurrency_limit is None else one.concurrency_limit,
             Text(f"paused {ago(one.paused_on, now)}", style="yellow") if one.paused_on else "",
@@ -90,11 +111,11 @@ async def _pause(context: typer.Context, name: str, *, paused: bool, force: bool
 async def _require_known(queue: Queue, name: str, *, paused: bool) -> None:
     """Check that a queue has jobs, settings or a worker, since pausing a misspelt one has no effect."""
     storage = parts_of(queue).storage
-    known = {one.name for one in await storage.queue_stats()}
-    known |= {one.name for one in await storage.queues()}
+    known = {one.name for one in await storage.queues()}
     known |= {served for worker in await storage.workers() for served in worker.queues}
-    if name in known:
+    if name in known or (await storage.find(JobQuery(names=(name,), limit=1))).jobs:
         return
+    known |= (await _counted(queue))[0].keys()
     hint = did_you_mean(name, sorted(known), "`zeke queues` lists the queues")
     force = "add --force to pause it before its first job; " if paused else ""
     done = "paused" if paused else "resumed"
