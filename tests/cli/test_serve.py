@@ -31,6 +31,7 @@ from zeke_queue.cli.first_key import link, offer_sign_in
 from zeke_queue.cli.serve import _queues, _server
 from zeke_queue.cli.work import Beginning
 from zeke_queue.client.parts import parts_of
+from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import NewJob, QueueCapacity, Schedule
 from zeke_queue.system.logging import configure_logging
 from zeke_queue.system.settings import Settings
@@ -177,6 +178,33 @@ async def test_link_for_a_first_key_is_logged_whatever_the_level() -> None:
         assert "sign-in?token=" in stream.getvalue()
         server.stop()
         await server.run()
+
+
+async def test_link_is_shown_even_if_warnings_are_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Queue.in_memory(Catalog()) as queue:
+        server = ApiServer(queue, WebSettings.load(api_port=0))
+        configure_logging("json", "error", stream=StringIO())
+        monkeypatch.setattr(sys, "stderr", collected := StringIO())
+        await offer_sign_in(queue, server, again=False, make_key="zeke keys create NAME")
+        assert "sign-in?token=" in collected.getvalue()
+        server.stop()
+        await server.run()
+
+
+async def test_server_runs_without_a_link_that_cannot_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The worker beside it would end too."""
+
+    async def has_keys() -> bool:
+        raise LockTimeoutError.of("a row of api_key")
+
+    async with Queue.in_memory(Catalog()) as queue:
+        monkeypatch.setattr(parts_of(queue).storage.access, "has_keys", has_keys)
+        configure_logging("json", "warning", stream=(stream := StringIO()))
+        begun = Beginning(queue.catalog, queue.settings, embedded=False)
+        server = _server(queue, begun, WebSettings.load(api_port=0), again=True)
+        server.stop()
+        await soon(asyncio.ensure_future(server.run()))
+        assert "sign_in_link_failed" in stream.getvalue()
 
 
 async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke: Zeke) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from zeke_queue.cli.render import echo
 from zeke_queue.client.parts import parts_of
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
@@ -20,13 +22,23 @@ _ANY_OR_LOCAL = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - compared, 
 async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_key: str) -> None:
     """Create the first key if no key was ever stored, and print a sign-in link for it.
 
+    If the storage is unavailable or a row is locked, this is logged: the server is of use without a link.
+
     On a terminal the key is printed too. Elsewhere lines are often collected and kept, so there only the link
-    is logged, which is soon worthless: as a warning, so that a first key is not created unseen.
+    is logged, which is soon worthless: as a warning, or, if warnings are not logged, as on a terminal, so
+    that a first key is not created unseen.
 
     Args:
         again: whether to print a link also if the first key exists already.
         make_key: the command to create a key.
     """
+    try:
+        await _offer(queue, server, again=again, make_key=make_key)
+    except StorageUnavailableError as error:
+        get_logger().warning("sign_in_link_failed", error=str(error), hint=make_key)
+
+
+async def _offer(queue: Queue, server: ApiServer, *, again: bool, make_key: str) -> None:
     from zeke_queue.web.access.first_key import FIRST_NAME, LINK_SECONDS, first_sign_in
 
     offered = await first_sign_in(queue, again=again) if server.settings.api_dashboard else None
@@ -35,8 +47,8 @@ async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_ke
             get_logger().warning("no_api_keys", consequence="all requests are refused", hint=make_key)
         return
     url = link(server.url, offered.token)
-    if not sys.stderr.isatty():
-        get_logger().warning("sign_in_link", url=url, key=FIRST_NAME, seconds=LINK_SECONDS, hint=make_key)
+    if not sys.stderr.isatty() and (logger := get_logger()).is_enabled_for(logging.WARNING):
+        logger.warning("sign_in_link", url=url, key=FIRST_NAME, seconds=LINK_SECONDS, hint=make_key)
         return
     echo(f"\nSign in (once, within {LINK_SECONDS // 60:g} minutes):\n\n    {url}\n", err=True)
     if offered.key is not None:
