@@ -10,7 +10,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import ExecStatus
 
@@ -18,7 +18,7 @@ from tests.clocks import START, FrozenClock
 from tests.conformance.driver import soon
 from tests.database import database_name
 from tests.tasks.domain import Domain, there
-from zeke_queue.errors import SchemaVersionError, StorageUnavailableError
+from zeke_queue.errors import LockTimeoutError, SchemaVersionError, StorageUnavailableError
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding
 from zeke_tasks.store.model import NewItem, NewSource, SourceType
@@ -242,3 +242,12 @@ async def _embed_and_look(dsn: str) -> None:
             assert await rows.nearest(Embedding("m", looked_for), 1) == [(STORY, distance)]
         assert await rows.nearest(Embedding("m", (1.0, 1.0)), 1) == [(STORY, 0.226043)]
         assert await rows.nearest(Embedding("m", (0.0, 0.0)), 1) == [(STORY, 1.0)]
+
+
+async def test_check_of_locked_tables_names_the_lock(dsn: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def locked(*_: object, **__: object) -> None:
+        raise errors.LockNotAvailable("canceling statement due to lock timeout")
+
+    monkeypatch.setattr(psycopg, "connect", locked)
+    with pytest.raises(LockTimeoutError):
+        await soon(migrate.check(dsn))

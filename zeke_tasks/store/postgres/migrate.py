@@ -15,6 +15,7 @@ import psycopg
 from psycopg import errors
 
 from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, StorageUnavailableError
+from zeke_queue.storage.postgres.error_mapping import translated
 from zeke_queue.storage.postgres.grants import ALL, run_grants
 from zeke_queue.storage.postgres.session import LIMIT_READS, accepted
 from zeke_queue.system import logging as log
@@ -116,20 +117,19 @@ async def check(dsn: str) -> None:
 
     Raises:
         SchemaVersionError: they are missing or too old; the message says what to do.
-        StorageUnavailableError: the database can't be reached.
+        StorageUnavailableError: the database can't be reached, or another session keeps the table locked.
     """
     await asyncio.to_thread(_check, await accepted(dsn))
 
 
 def _check(dsn: str) -> None:
-    try:
-        with psycopg.connect(dsn, connect_timeout=10) as connection:
-            connection.execute(LIMIT_READS)
-            missing = _missing(connection)
-    except (errors.UndefinedTable, errors.InvalidSchemaName):
-        missing = migrations()
-    except psycopg.OperationalError as error:
-        raise StorageUnavailableError(f"The database can't be reached: {error}") from error
+    with translated():
+        try:
+            with psycopg.connect(dsn, connect_timeout=10) as connection:
+                connection.execute(LIMIT_READS)
+                missing = _missing(connection)
+        except (errors.UndefinedTable, errors.InvalidSchemaName):
+            missing = migrations()
     if missing:
         names = ", ".join(step.name for step in missing)
         raise SchemaVersionError(f"The schema zeke lacks {names}: run `zeke migrate`.")
