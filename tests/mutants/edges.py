@@ -365,7 +365,7 @@ EDGES: Final[tuple[Tested, ...]] = (
     tested(
         "pools-compared-behind-a-pooler",
         "zeke_queue.cli.doctor",
-        "None if info.pooler else _pools",
+        "(None, None) if info.pooler else _pools",
         "_pools",
         "Doctor warns of too few connections where a pooler shares them.",
         "tests/cli/test_doctor.py",

@@ -389,8 +389,8 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "link-unseen-at-level-warning",
         "zeke_queue.cli.first_key",
-        'get_logger().warning("sign_in_link"',
-        'get_logger().info("sign_in_link"',
+        ' logger.warning("sign_in_link"',
+        ' logger.info("sign_in_link"',
         "The first key is stored, and its link is logged where LOG_LEVEL hides it.",
         "tests/cli/test_serve.py",
         "-k",

@@ -18,7 +18,12 @@ from tests.web.conftest import Web
 from zeke_queue.cli.serve import _api_settings
 from zeke_queue.cli.work import Beginning
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import ReadTimeoutError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    ReadTimeoutError,
+    StatementTimeoutError,
+    StorageUnavailableError,
+)
 from zeke_queue.model import JobPage, JobQuery
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
@@ -43,6 +48,27 @@ async def test_search_that_takes_too_long_is_answered_by_what_narrows_it(
     assert page.status_code == 503
     assert REASON in page.text
     assert "The search took too long" in page.text
+
+
+async def test_error_page_blames_the_database_only_for_an_outage(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def check(error: Exception, title: str) -> None:
+        async def find(_: JobQuery) -> JobPage:
+            raise error
+
+        monkeypatch.setattr(parts_of(call.queue).storage, "find", find)
+        page = await call("GET", "/dashboard/jobs?text=a")
+        assert (page.status_code, f"<h1>{title}</h1>" in page.text) == (503, True)
+
+    other = "Not possible at the moment"
+    cases = {
+        "outage": (StorageUnavailableError("no answer"), "The database is unavailable"),
+        "lock": (LockTimeoutError.of("a row"), other),
+        "statement": (StatementTimeoutError("60 s"), other),
+        "budget": (ApiError(503, "Too many searches run at once"), other),
+    }
+    await check_each_async(cases, check)
 
 
 async def _settled(running: Sequence[asyncio.Future[httpx2.Response]], held: int) -> Any:
@@ -171,7 +197,8 @@ async def test_scrape_under_way_ends_with_the_application(
     await soon(begun.wait())
     await close_app(app)
     assert ended
-    assert (await soon(scrape)).status_code == 503
+    answer = await soon(scrape)
+    assert (answer.status_code, answer.json()) == (503, {"error": "The server is stopping; retry later"})
 
 
 async def test_scrape_after_the_end_of_the_application_reads_nothing(

@@ -13,8 +13,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
-from zeke_queue.errors import ReadTimeoutError, StorageUnavailableError
+from zeke_queue.errors import ReadTimeoutError
 from zeke_queue.system.waiting import end, start_detached
+from zeke_queue.web.errors import RETRY_AFTER, ApiError
 from zeke_queue.web.inspect import all_workers, described
 
 if TYPE_CHECKING:
@@ -77,8 +78,8 @@ class Metrics:
         return generate_latest(registry)
 
 
-def _stopping() -> StorageUnavailableError:
-    return StorageUnavailableError("The server stops; repeat the request")
+def _stopping() -> ApiError:
+    return ApiError(503, "The server is stopping; retry later", headers={"retry-after": RETRY_AFTER})
 
 
 def _gauge(name: str, what: str, value: float) -> GaugeMetricFamily:

@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from zeke_queue.errors import ReadTimeoutError, StorageError, ZekeError
+from zeke_queue.errors import ReadTimeoutError, StorageError, ZekeError, is_outage
 from zeke_queue.web.access.guard import CSRF_HEADER, check_csrf, check_origin, permitted
 from zeke_queue.web.dashboard import jobs, overview, queues, schedules, sign_in, trigger, workers
 from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_path
@@ -46,7 +46,7 @@ _TITLES: Final = {
     413: "Too large",
     422: "Invalid input",
     429: "Too many requests",
-    503: "The database is unavailable",
+    503: "Not possible at the moment",
 }
 _WHY: Final = {
     404: "The dashboard has no page at this address.",
@@ -142,9 +142,7 @@ class Dashboard:
             caller = await self._known(request)
         page_request = PageRequest(self._shared, request, caller)
         shown: dict[str, Any] = {
-            "title": "The search took too long"
-            if isinstance(error, ReadTimeoutError)
-            else _TITLES.get(problem.status, "Something went wrong"),
+            "title": _title(error, problem.status),
             "code": problem.status,
             "message": _error_message(problem),
         }
@@ -173,6 +171,12 @@ class Dashboard:
         if page_request.is_partial:
             return Response(status_code=401, headers={"hx-redirect": there})
         return RedirectResponse(there, 303)
+
+
+def _title(error: Exception, status: int) -> str:
+    if isinstance(error, ReadTimeoutError):
+        return "The search took too long"
+    return "The database is unavailable" if is_outage(error) else _TITLES.get(status, "Something went wrong")
 
 
 def _error_message(problem: ApiError) -> str:
