@@ -40,6 +40,17 @@ MUTANTS = (
         where=("locks",),
     ),
     Mutant(
+        "job-passed-over-after-its-lock",
+        STORE,
+        "        return self._locks.taken(job_id) or (\n",
+        "        met, now = self.__dict__.setdefault('_met', {}), self._clock.monotonic()\n"
+        "        if self._locks.taken(job_id):\n"
+        "            met[job_id] = now\n"
+        "        return now < met.get(job_id, -9.0) + 4.0 or (\n",
+        "Claims pass over a job that they met locked until 4 seconds later, though the lock has ended.",
+        where=("locks",),
+    ),
+    Mutant(
         "claims-wait-for-a-locked-queue",
         STORE,
         "        now = self._clock.now()\n"
