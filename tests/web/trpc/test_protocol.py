@@ -231,6 +231,21 @@ async def test_number_of_calls_in_a_batch_is_limited() -> None:
     assert "maxItems" in error(told.body)["message"]
 
 
+async def test_answer_of_a_batch_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The calls after that are not carried out."""
+    done: list[Any] = []
+
+    async def do(_: list[Any], given: Any) -> Any:
+        done.append(given)
+        return "a" * 60
+
+    monkeypatch.setitem(PROCEDURES, "a.do", Procedure("mutation", do, Scope.TRIGGER))
+    monkeypatch.setattr(protocol, "ANSWER_MAX", 100)
+    told = await ask("POST", ",".join(["a.do"] * 5), batch="1")
+    assert (told.status, len(told.body), len(done)) == (207, 5, 2)
+    assert [error(one)["data"]["code"] for one in told.body[2:]] == ["PAYLOAD_TOO_LARGE"] * 3
+
+
 async def test_body_of_another_media_type_is_not_read() -> None:
     for media_type in (None, "", "text/plain", "application/x-www-form-urlencoded"):
         told = await ask("POST", "a.do", body=wire(1), media_type=media_type)

@@ -30,6 +30,9 @@ C = TypeVar("C")
 BATCH_MAX: Final = 100
 """Maximum number of calls in one request."""
 
+ANSWER_MAX: Final = 8 * 2**20
+"""Bytes of an answer from which on further calls of its batch are refused, and not carried out."""
+
 _OK: Final = 200
 _MIXED: Final = 207
 _TEXT_MAX: Final = 200
@@ -172,9 +175,11 @@ async def answer(
     except TrpcError as error:
         return refused(error)
     outcomes: list[TrpcError | None] = []
-    shapes: list[dict[str, Any]] = []
+    shapes: list[bytes] = []
+    size = 0
     for call in calls:
         try:
+            _check_size(size)
             procedure = _procedure(procedures, request.method, call)
             await authorize(procedure.scope)
             # A thread decodes large inputs, which would block the event loop for seconds in all.
@@ -186,13 +191,21 @@ async def answer(
             error = raised if isinstance(raised, TrpcError) else to_trpc_error(raised)
             shape = error.shape(call.path)
         outcomes.append(error)
-        shapes.append(shape)
-    return _answered(outcomes, shapes if batch else shapes[0])
+        shapes.append(_json(shape))
+        size += len(shapes[-1])
+    return _answered(outcomes, b"[%b]" % b",".join(shapes) if batch else shapes[0])
+
+
+def _check_size(answered: int) -> None:
+    """Refuse a call whose batch has such a long answer already."""
+    if answered > ANSWER_MAX:
+        told = f"batch: must be answered with at most {ANSWER_MAX} bytes; send this call in another one"
+        raise TrpcError(Code.PAYLOAD_TOO_LARGE, told)
 
 
 def refused(error: TrpcError) -> Answered:
     """Return the answer to a request that is refused as a whole."""
-    return _answered([error], error.shape(None))
+    return _answered([error], _json(error.shape(None)))
 
 
 def _procedure(procedures: Mapping[str, Procedure[C]], method: str, call: _Call) -> Procedure[C]:
@@ -260,11 +273,14 @@ def shown(text: str) -> str:
     return text if len(text) <= _TEXT_MAX else f"{text[:_TEXT_MAX]}…"
 
 
-def _answered(outcomes: list[TrpcError | None], shape: Any) -> Answered:
+def _answered(outcomes: list[TrpcError | None], body: bytes) -> Answered:
     statuses = {_OK if error is None else error.code.status for error in outcomes}
     headers = {
         name: value for error in outcomes if error is not None for name, value in error.headers.items()
     }
-    # A lone surrogate cannot be encoded, so all non-ASCII characters are escaped.
-    body = json.dumps(shape, allow_nan=False, separators=(",", ":")).encode()
     return Answered(statuses.pop() if len(statuses) == 1 else _MIXED, body, headers)
+
+
+def _json(shape: Any) -> bytes:
+    # A lone surrogate cannot be encoded, so all non-ASCII characters are escaped.
+    return json.dumps(shape, allow_nan=False, separators=(",", ":")).encode()
