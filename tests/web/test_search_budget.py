@@ -267,6 +267,26 @@ async def test_overview_is_drawn_without_the_charts_that_take_too_long(
     assert "not counted" not in (await call("GET", "/dashboard/?span=1h")).text
 
 
+async def test_queues_are_shown_without_counts_that_take_too_long(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def queue_stats() -> Any:
+        raise ReadTimeoutError(REASON)
+
+    monkeypatch.setattr(parts_of(call.queue).storage, "queue_stats", queue_stats)
+    overview = await call("GET", "/dashboard/")
+    assert overview.status_code == 200
+    assert "Counting jobs takes too long" in overview.text
+    assert "No waiting jobs" not in overview.text
+    page = await call("GET", "/dashboard/queues")
+    assert page.status_code == 200
+    assert 'data-label="Waiting">…<' in page.text
+    assert "Pause" in page.text
+    answer = await call("GET", "/queues")
+    assert answer.status_code == 200
+    assert all(one["counts"] == {} for one in answer.json()["queues"])
+
+
 async def test_list_of_jobs_counts_nothing(call: Web, monkeypatch: pytest.MonkeyPatch) -> None:
     async def queue_stats() -> Any:
         raise AssertionError("it counts all jobs")

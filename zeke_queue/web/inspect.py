@@ -23,18 +23,26 @@ BYTES_MOST: Final = 8 * 2**20
 
 
 async def all_queues(parts: Api) -> list[answers.QueueInfo]:
-    """Return every queue that has live jobs, settings or a task, by name."""
-    async with parts.searches.search():
-        stats = await parts.storage.queue_stats()
+    """Return every queue that has live jobs, settings or a task, by name; uncounted if that takes long."""
+    try:
+        async with parts.searches.search():
+            stats = await parts.storage.queue_stats()
+    except ReadTimeoutError:
+        return await uncounted(parts)
     return await described(parts, stats)
+
+
+async def uncounted(parts: Api) -> list[answers.QueueInfo]:
+    """Return every queue that has settings or a task, without counts."""
+    return [one.model_copy(update={"counts": {}}) for one in await described(parts, ())]
 
 
 async def one_queue(parts: Api, name: str) -> answers.QueueInfo:
     """Return a queue that has settings or a task, without its counts if these can't be read now."""
     try:
         queues = await all_queues(parts)
-    except (ApiError, ReadTimeoutError):
-        queues = [one.model_copy(update={"counts": {}}) for one in await described(parts, ())]
+    except ApiError:
+        queues = await uncounted(parts)
     return next(one for one in queues if one.name == name)
 
 
@@ -78,8 +86,8 @@ async def all_workers(parts: Api) -> list[answers.WorkerInfo]:
 
 
 def waiting(queue: answers.QueueInfo) -> int:
-    """Return the number of waiting jobs of a queue, due or not."""
-    return queue.counts[RowState.CREATED] + queue.counts[RowState.RETRY]
+    """Return the number of waiting jobs of a queue, due or not; 0 if they are not counted."""
+    return queue.counts.get(RowState.CREATED, 0) + queue.counts.get(RowState.RETRY, 0)
 
 
 async def page_of(parts: Api, query: JobQuery) -> tuple[list[Job], UUID | None]:

@@ -112,7 +112,7 @@ def shown(request: PageRequest, sample: Sample, span: Span) -> dict[str, Any]:
         "completed": sum(pace.completed for pace in ended),
         "failed": sum(pace.failed for pace in ended),
         "rate": sum(pace.completed + pace.failed for pace in ended) / span.seconds * 60,
-        "executing": sum(queue.counts[RowState.ACTIVE] for queue in sample.queues),
+        "executing": sum(queue.counts.get(RowState.ACTIVE, 0) for queue in sample.queues),
         "alive": alive,
         "idle": sum(not worker.holds for worker in alive),
         "unserved": unserved(sample.queues, alive),
@@ -217,15 +217,15 @@ def _latency(
 
 def backlog(sample: Sample) -> Chart:
     """Draw the number of waiting jobs in each of the last samples."""
-    top = charts.ceiling([*sample.backlog], least=10)
+    top = charts.ceiling([one for one in sample.backlog if one is not None], least=10)
     return Chart(
         "waiting",
         "Waiting",
         number(top),
         "since this page was opened",
-        f"{sample.waiting} jobs are waiting now",
+        f"{sample.waiting} jobs are waiting now" if sample.is_counted else "Waiting jobs are not counted",
         "now",
-        [("waiting", "waiting", number(sample.waiting))],
+        [("waiting", "waiting", number(sample.waiting) if sample.is_counted else "…")],
         lines=[charts.line("waiting", sample.backlog, top, BACKLOG_KEPT)],
         is_empty=False,
     )

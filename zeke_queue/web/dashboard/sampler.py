@@ -65,7 +65,8 @@ class Sample:
 
     Attributes:
         mark: equal for equal lists of queues, workers, schedules and counts of jobs.
-        backlog: the number of waiting jobs in the last samples, including this one.
+        queues: without counts if counting takes too long.
+        backlog: the number of waiting jobs in the last samples, including this one; None if not counted.
         paces: the counts of ended jobs, by the name of the span; None if counting them takes too long.
         is_old: whether the storage has been unavailable since.
     """
@@ -75,13 +76,18 @@ class Sample:
     workers: Sequence[answers.WorkerInfo]
     failures: Sequence[Job]
     paces: Mapping[str, Sequence[Throughput] | None]
-    backlog: Sequence[int]
+    backlog: Sequence[int | None]
     mark: int
     is_old: bool = False
 
     @property
+    def is_counted(self) -> bool:
+        """Whether jobs are counted by queue."""
+        return all(queue.counts for queue in self.queues)
+
+    @property
     def waiting(self) -> int:
-        """Number of waiting jobs."""
+        """Number of waiting jobs, if they are counted."""
         return sum(map(waiting, self.queues))
 
     @property
@@ -103,7 +109,7 @@ class Sampler:
         self._parts = parts
         self._viewers: set[_Viewer] = set()
         self._latest: Sample | None = None
-        self._backlog: deque[int] = deque(maxlen=BACKLOG_KEPT)
+        self._backlog: deque[int | None] = deque(maxlen=BACKLOG_KEPT)
         self._task: asyncio.Task[None] | None = None
         self._timer: StoppableTimer | None = None
         self._closed = False
@@ -184,7 +190,7 @@ class Sampler:
         for viewer in self._viewers:
             viewer.rung.set()
 
-    async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int] | None) -> Sample:
+    async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int | None] | None) -> Sample:
         storage = self._parts.storage
         now = await storage.now()
         queues = await all_queues(self._parts)
@@ -194,7 +200,7 @@ class Sampler:
         schedules = await storage.schedules()
         async with self._parts.searches.search():
             paces = {name: await self._count(span) for name, span in spans.items()}
-        number = sum(map(waiting, queues))
+        number = sum(map(waiting, queues)) if all(queue.counts for queue in queues) else None
         if backlog is None:
             self._backlog.append(number)
             backlog = (*self._backlog,)
