@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from tests.mutants.edges import EDGES
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 OUT: Final = "--in-this-process"
 """The option of the process in which a mutant lives."""
+
+PROCESSES: Final = 2
+"""Mutants that are tried at once."""
 
 
 TESTED: Final[tuple[Tested, ...]] = (
@@ -413,15 +417,21 @@ def main(arguments: Sequence[str]) -> int:
     """Run the tests of the named mutants, or of all; return 1 if one survives."""
     if arguments[:1] == [OUT]:
         return _run(next(one for one in TESTED if one.mutant.name == arguments[1]))
-    wanted = [one for one in TESTED if not arguments or one.mutant.name in arguments]
+    wanted = [one.mutant.name for one in TESTED if not arguments or one.mutant.name in arguments]
     survivors = 0
-    for one in wanted:
-        command = [sys.executable, "-m", "tests.mutants.tested", OUT, one.mutant.name]
-        ended = subprocess.run(command, capture_output=True, text=True, check=False)
-        # Exit code 1 is a failed test; any other one is an error of the run.
-        sys.stdout.write(f"{'found' if ended.returncode == 1 else 'SURVIVES'}: {one.mutant.name}\n")
-        survivors += ended.returncode != 1
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        for name, is_found in zip(wanted, pool.map(_is_found, wanted), strict=True):
+            sys.stdout.write(f"{'found' if is_found else 'SURVIVES'}: {name}\n")
+            sys.stdout.flush()
+            survivors += not is_found
     return 1 if survivors or not wanted else 0
+
+
+def _is_found(name: str) -> bool:
+    command = [sys.executable, "-m", "tests.mutants.tested", OUT, name]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    # Exit code 1 is a failed test; any other one is an error of the run.
+    return ended.returncode == 1
 
 
 def _run(one: Tested) -> int:
