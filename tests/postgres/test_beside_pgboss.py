@@ -243,8 +243,9 @@ async def test_policy_of_a_later_version_is_left_unchanged(storage: PostgresStor
 async def test_troubleshooting_queries_run_as_printed(jobs: Sender, sql: Connection) -> None:
     await jobs.send()
     page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
-    (block,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
-    questions = [question for question in block.split(";") if question.strip()]
+    transactions, jobs_of_all = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    sql.execute(transactions.encode())
+    questions = [question for question in jobs_of_all.split(";") if question.strip()]
     assert len(questions) == 3
 
     def check(question: str) -> None:
