@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from tests.cases import check_each_async
 from zeke_queue.core.timeouts import LOCKS_TRIED
 from zeke_queue.errors import StorageUnavailableError
-from zeke_queue.model import Released, Settled, Suspensions, Waiting
+from zeke_queue.model import Released, Schedule, Settled, Suspensions, Waiting
 from zeke_queue.storage.postgres import PostgresStorage
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ COMMIT_WAITS: LiteralString = """
         end if;
         return null;
     end $$;
-    create constraint trigger wait after update on pgboss.job deferrable initially deferred
+    create constraint trigger wait after insert or update on pgboss.job deferrable initially deferred
     for each row execute function wait();
 """
 """Cancels the commit of a change of jobs as a lock would that another session has for a second."""
@@ -114,6 +114,19 @@ async def test_settlement_that_gives_up_locks_waits_for_others_in_its_commit(
         other.rollback()
     assert (done.changed, done.locked) == ({ids[-1]}, set(ids[:-1]))
     assert sql.execute("select last_value from public.least").fetchall() == [(len(ids) - LOCKS_TRIED,)]
+
+
+async def test_ticks_wait_for_others_in_their_commit(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await storage.declare([], [Schedule("daily", "0 5 * * *", "mail")])
+    sql.execute(COMMIT_WAITS)
+    async with storage.transaction(own=True) as transaction:
+        for _ in range(2):
+            now, found = await transaction.lock_due_schedules(10)
+            await transaction.record_tick(found[0].name, now, now)
+        await jobs.send(within=transaction)
+    assert len(await jobs.claim()) == 1
 
 
 async def test_timeout_set_by_the_application_raises_its_own_error(storage: PostgresStorage) -> None:

@@ -150,7 +150,7 @@ class Transaction(JobWriter, Protocol):
         Paused schedules are skipped, and those of pg-boss 9's own unless its cron has been silent for
         ``maintenance.PGBOSS_SILENCE``. It counts as having served their ticks up to its last round.
 
-        From then on the transaction waits for locks for ``TICK_LOCK_SECONDS`` at most.
+        From then until its commit the transaction waits for locks for ``TICK_LOCK_SECONDS`` at most.
 
         Args:
             limit: how many schedules at most.

@@ -48,6 +48,7 @@ class PostgresTransaction(PostgresVerbs):
         self.connection: Any = opened.connection
         self._applied: list[Callable[[], None]] = []
         self._undone: list[Callable[[], None]] = []
+        self._usual_wait: str | None = None
 
     def on_commit(self, apply: Callable[[], None]) -> None:
         """Call ``apply`` once the transaction has committed, in the order of registration."""
@@ -69,7 +70,8 @@ class PostgresTransaction(PostgresVerbs):
         """Lock schedules whose next tick is due or unknown."""
         parameters = {"limit": check_limit(limit), "silence": PGBOSS_SILENCE, "single": only}
         found = await self._runner.run("lock_due_schedules", parameters | {"without": list(without)})
-        await self._limit_waits(TICK_LOCK_SECONDS)
+        usual = await self._limit_waits(TICK_LOCK_SECONDS)
+        self._usual_wait = self._usual_wait or usual
         now = found[0][-1] if found else (await self._runner.run("now"))[0][0]
         return now, [rows.schedule(row[:-1]) for row in found]
 
@@ -80,6 +82,11 @@ class PostgresTransaction(PostgresVerbs):
     async def lock_attempt(self, job_id: UUID, attempt: int, idle_timeout: float | None = None) -> bool:
         """Lock an active job until the transaction ends."""
         return await self._lock_attempt(job_id, attempt, idle_timeout)
+
+    async def ending(self) -> None:
+        """Restore the time limit of lock waits for the commit, which waits for others' if it notifies."""
+        if self._usual_wait is not None:
+            await self._limit_waits(self._usual_wait)
 
     def committed(self) -> None:
         """Call the commit callbacks."""
@@ -110,6 +117,7 @@ async def transaction(
             async with pool.open_to_all(own=own) as inner:
                 opened = PostgresTransaction(inner)
                 yield opened
+                await opened.ending()
         else:
             opened = PostgresTransaction(await _joined(pool, connection))
             yield opened
