@@ -305,7 +305,7 @@ async def test_failing_authenticator_is_answered_by_503_without_details(
     async def lose_the_storage(_: HTTPConnection) -> Caller | None:
         raise StorageUnavailableError("away")
 
-    monkeypatch.setattr(guard, "PATIENCE", 0.01)
+    monkeypatch.setattr(guard, "ANSWER_SECONDS", 0.01)
 
     async def check(authenticate: Any, path: str) -> None:
         hosted = call.with_app(authenticator=authenticate)

@@ -39,7 +39,7 @@ CALLER: Final = "zeke.caller"
 """The member of an ASGI scope that contains the authenticated caller."""
 
 SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
-PATIENCE: Final = 10.0
+ANSWER_SECONDS: Final = 10.0
 """Maximum seconds for a host application's authenticator."""
 
 _RECORD_INTERVAL: Final = 60.0
@@ -83,7 +83,7 @@ class Authenticator(Protocol):
 
         Raises:
             ApiError: the credentials are invalid. Starlette's ``HTTPException`` is treated likewise; any
-                other exception, or no result within ``PATIENCE`` seconds, is answered with 503.
+                other exception, or no result within ``ANSWER_SECONDS`` seconds, is answered with 503.
         """
         ...
 
@@ -176,7 +176,7 @@ class Guard:
         if self._authenticator is None:
             return None
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(ANSWER_SECONDS):
                 return await self._authenticator(connection)
         except (ApiError, ZekeError):
             raise
@@ -187,7 +187,7 @@ class Guard:
             raise ApiError(refused.status_code, message, headers=refused.headers) from None
         except Exception as error:  # noqa: BLE001 - an authenticator may raise anything
             why = f"{type(error).__name__}: {error}"
-            get_logger().error("authenticator_failed", error=why, timeout=PATIENCE, exc_info=error)
+            get_logger().error("authenticator_failed", error=why, timeout=ANSWER_SECONDS, exc_info=error)
             raise ApiError(
                 503,
                 "Authentication is temporarily unavailable; retry later",

@@ -199,8 +199,8 @@ async def answer(
 def _check_size(answered: int) -> None:
     """Refuse a call whose batch has such a long answer already."""
     if answered > ANSWER_MAX:
-        told = f"batch: must be answered with at most {ANSWER_MAX} bytes; send this call in another one"
-        raise TrpcError(Code.PAYLOAD_TOO_LARGE, told)
+        message = f"batch: must be answered with at most {ANSWER_MAX} bytes; send this call in another one"
+        raise TrpcError(Code.PAYLOAD_TOO_LARGE, message)
 
 
 def refused(error: TrpcError) -> Answered:
