@@ -20,7 +20,7 @@ from tests.conformance.driver import soon
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import until
 from tests.web.conftest import open_house, shop_catalog
-from tests.web.wire import Line, post
+from tests.web.wire import DEADLINES, Line, post
 from zeke_queue.client.queue import Queue
 from zeke_queue.web import WebSettings, server
 from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
@@ -169,10 +169,11 @@ async def test_rest_of_an_answered_body_is_dropped_while_it_arrives_for_a_limite
 
 
 async def test_stop_waits_for_no_client_that_has_not_sent_its_request() -> None:
-    async def check(sent: bytes, written: bytes) -> None:
+    async def check(sent: bytes, written: bytes, after: float = 0) -> None:
         line = Line()
         line.send(sent)
         await line.settle()
+        line.loop.advance(after)
         line.connection.shutdown()
         await line.settle()
         assert line.wire.closed
@@ -183,6 +184,7 @@ async def test_stop_waits_for_no_client_that_has_not_sent_its_request() -> None:
         "a header": (b"GET / HT", b""),
         "a body": (post("/read", 100) + b"a", refusal),
         "an answered body": (post("/answer", 100) + b"a", b"HTTP/1.1 200 "),
+        "a late body": (post("/read", 100) + b"a", b"HTTP/1.1 408 ", DEADLINES.body + 1),
     }
     await check_each_async(cases, check)
     line = Line()

@@ -60,6 +60,8 @@ class Wire(asyncio.Transport):
         return {}.get(name, default)
 
     def write(self, data: Any) -> None:
+        if self.is_half_closed:
+            raise RuntimeError("written after the end")
         self.written += data
 
     def get_write_buffer_size(self) -> int:

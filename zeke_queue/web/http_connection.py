@@ -158,6 +158,8 @@ class HttpConnection(H11Protocol):
             self.abort()
         elif self.phase is Phase.BODY:
             self._close(503, STOPPING)
+        elif self.phase is Phase.LINGER:
+            self._close(503, None)
         else:
             super().shutdown()
 
