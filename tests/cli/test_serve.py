@@ -187,6 +187,7 @@ async def test_link_is_shown_even_if_warnings_are_not_logged(monkeypatch: pytest
         monkeypatch.setattr(sys, "stderr", collected := StringIO())
         await offer_sign_in(queue, server, again=False, make_key="zeke keys create NAME")
         assert "sign-in?token=" in collected.getvalue()
+        assert "mid_" not in collected.getvalue()
         server.stop()
         await server.run()
 

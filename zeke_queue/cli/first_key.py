@@ -25,8 +25,8 @@ async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_ke
     If the storage is unavailable or a row is locked, this is logged: the server is of use without a link.
 
     On a terminal the key is printed too. Elsewhere lines are often collected and kept, so there only the link
-    is logged, which is soon worthless: as a warning, or, if warnings are not logged, as on a terminal, so
-    that a first key is not created unseen.
+    is shown, which is soon worthless: as a warning, or, if warnings are not logged, printed, so that a first
+    key is not created unseen.
 
     Args:
         again: whether to print a link also if the first key exists already.
@@ -51,7 +51,7 @@ async def _offer(queue: Queue, server: ApiServer, *, again: bool, make_key: str)
         logger.warning("sign_in_link", url=url, key=FIRST_NAME, seconds=LINK_SECONDS, hint=make_key)
         return
     echo(f"\nSign in (once, within {LINK_SECONDS // 60:g} minutes):\n\n    {url}\n", err=True)
-    if offered.key is not None:
+    if offered.key is not None and sys.stderr.isatty():
         echo(f"Its API key ({FIRST_NAME}, jobs.admin) is shown only now:\n\n    {offered.key}\n", err=True)
 
 
