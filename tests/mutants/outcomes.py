@@ -10,8 +10,8 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "overdue-outcomes-not-in-line",
         "zeke_queue.worker.settle_loop",
-        "        skip = bool(self._state.deferred) and not waits\n",
-        "        skip = bool(self._state.deferred)\n",
+        "        skip = (self._met_lock or bool(self._state.deferred)) and not waits\n",
+        "        skip = self._met_lock or bool(self._state.deferred)\n",
         "Maintenance may take a finished job whose deadline has passed as soon as it is unlocked.",
         "tests/runtime/test_settle_loop.py::test_locked_jobs_past_their_deadline_wait_in_line_for_their_locks_in_turn",
     ),
@@ -143,6 +143,22 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "Outcomes wait until each refused one of an earlier batch is found.",
         "tests/runtime/test_settle_loop.py::"
         "test_search_for_refused_outcomes_does_not_delay_new_ones_for_long",
+    ),
+    tested(
+        "search-waits-for-a-lock-in-each-part",
+        "zeke_queue.worker.settle_loop",
+        "        skip = (self._met_lock or bool(self._state.deferred)) and not waits\n",
+        "        skip = bool(self._state.deferred) and not waits\n",
+        "A refused outcome beside a locked row stops all settlements of the worker for twenty seconds.",
+        "tests/runtime/test_settle_loop.py::test_search_for_a_refused_outcome_waits_for_a_lock_once",
+    ),
+    tested(
+        "locks-awaited-never-again",
+        "zeke_queue.worker.settle_loop",
+        "        if new:\n            self._met_lock = False\n",
+        "",
+        "After one locked row, each locked row of later batches is deferred at once.",
+        "tests/runtime/test_settle_loop.py::test_search_for_a_refused_outcome_waits_for_a_lock_once",
     ),
     tested(
         "outcomes-behind-refused-heartbeats-at-the-end",

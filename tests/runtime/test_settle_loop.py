@@ -90,6 +90,8 @@ class Troubled(MemoryStorage):
         outcomes: dict[UUID, Any] = {one.id: one for group in given for one in group}
         self.calls.append((set(outcomes), skip))
         for job_id, outcome in outcomes.items():
+            if job_id in self.locked and not skip:
+                break
             if job_id in self.held:
                 await self.held[job_id].wait()
             if job_id in self.errors and type(outcome) is not Failed:
@@ -173,7 +175,7 @@ async def test_outcomes_that_arrive_together_are_settled_together(settler: Buffe
 # Jobs that can't be stored with the others
 
 ONE, TWO, THREE, FOUR = (UUID(int=number) for number in range(1, 5))
-NOBODY = UUID(int=4711)
+NOBODY, SOMEBODY = UUID(int=4711), UUID(int=4712)
 
 
 async def test_locked_job_delays_no_other_and_is_held_until_it_is_stored(troubled: Buffer) -> None:
@@ -324,6 +326,25 @@ async def test_search_for_refused_outcomes_does_not_delay_new_ones_for_long(trou
     assert len(storage.outcomes) + len(state.deferred) == 100
     await advance_until(lambda: not state.jobs, troubled.clock, 0.05)
     assert all(type(outcome) is Failed for outcome in storage.outcomes.values())
+
+
+@pytest.mark.parametrize("child", [None, SOMEBODY])
+async def test_search_for_a_refused_outcome_waits_for_a_lock_once(
+    troubled: Buffer, child: UUID | None
+) -> None:
+    storage, state = troubled.storage, troubled.state
+    storage.locked = {ONE}
+    storage.errors = {TWO: SerializationError("a value")}
+    troubled.add(200, child=child)
+    await until(lambda: len(storage.outcomes) == 199)
+    assert type(storage.outcomes[TWO]) is Failed
+    assert [ONE in jobs for jobs, skips in storage.calls if not skips].count(True) == 1
+    # The next search waits again.
+    storage.locked = set()
+    await advance_until(lambda: not state.jobs, troubled.clock, 0.1)
+    troubled.add(1)
+    await until(lambda: not state.jobs)
+    assert storage.calls[-1] == ({UUID(int=201)}, False)
 
 
 async def test_outcomes_refused_at_the_end_are_all_replaced() -> None:

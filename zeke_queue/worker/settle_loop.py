@@ -81,6 +81,7 @@ class SettleLoop(Part):
         self._closing = asyncio.Event()
         self._retrying: asyncio.Task[None] | None = None
         self._waits_at_end = False
+        self._met_lock = False
         self._has_new = asyncio.Event()
         self._logs_from = -math.inf
         self._loop = asyncio.get_running_loop()
@@ -238,8 +239,10 @@ class SettleLoop(Part):
 
         Refused outcomes do not count: each is found, and replaced. But later ones wait for a search among new
         jobs, so that they do count there, and the first part that the database fails to store ends it; the
-        jobs that are left are deferred.
+        jobs that are left are deferred. For the same reason such a search waits for a lock once.
         """
+        if new:
+            self._met_lock = False
         parts, failures = [batch] if batch else [], 0
         while parts and failures < FAILURES_MAX:
             part = parts.pop()
@@ -270,14 +273,14 @@ class SettleLoop(Part):
         completed = [outcome for outcome in outcomes if type(outcome) is Completed]
         released = [outcome for outcome in outcomes if type(outcome) is Released]
         waiting = [outcome for outcome in outcomes if type(outcome) is Waiting]
-        skip = bool(self._state.deferred) and not waits
+        skip = (self._met_lock or bool(self._state.deferred)) and not waits
         changed: set[UUID] = set()
         locked: AbstractSet[UUID] = frozenset()
         if not skip:
             try:
                 changed = await self._storage.settle(completed, failed, released, repeated=repeated)
             except TimeLimitError:
-                skip = repeated = True
+                skip = repeated = self._met_lock = True
         if skip:
             changed, locked = await self._storage.settle_unlocked(
                 completed, failed, released, repeated=repeated
@@ -300,7 +303,7 @@ class SettleLoop(Part):
             try:
                 return await self._storage.suspend(waiting, repeated=repeated)
             except TimeLimitError:
-                repeated = True
+                repeated = self._met_lock = True
         return await self._storage.suspend(waiting, repeated=repeated, skip_locked=True)
 
     async def _fail_refused(
