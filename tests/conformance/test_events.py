@@ -9,6 +9,7 @@ from uuid import UUID
 
 from tests.cases import check_each_async
 from tests.conformance.driver import Driver, is_kept_waiting, soon
+from zeke_queue.core.event_limits import ATTEMPTS_KEPT, TRIMMED_AT_ONCE
 from zeke_queue.model import JobEvent
 from zeke_queue.storage import Storage
 
@@ -168,3 +169,36 @@ async def test_wake_ends_the_wait_of_a_subscription(storage: Storage, jobs: Driv
         assert await soon(waiting) == []
         watch.wake()  # before the wait counts too
         assert await soon(watch.wait(30)) == []
+
+
+async def test_events_of_old_attempts_are_deleted(storage: Storage, jobs: Driver) -> None:
+    async def attempts(job_id: UUID) -> list[int]:
+        return [event.attempt for event in await storage.events({job_id: 0})]
+
+    job, other = await jobs.running(), await jobs.running()
+    await storage.append_events([progress(other.id, 0.5)])
+    for attempt in range(1, ATTEMPTS_KEPT + 1):
+        await storage.append_events([progress(job.id, 0.5, attempt)] * 2)
+    assert await attempts(job.id) == sorted([*range(1, ATTEMPTS_KEPT + 1)] * 2)
+    await storage.append_events([progress(job.id, 0.5, ATTEMPTS_KEPT + 1), progress(other.id, 0.5)])
+    assert await attempts(job.id) == sorted([*range(2, ATTEMPTS_KEPT + 1)] * 2 + [ATTEMPTS_KEPT + 1])
+    # An event of an attempt that lost its job comes late, and gives way to the next one.
+    await storage.append_events([progress(job.id, 0.5)])
+    assert (await attempts(job.id))[-1] == 1
+    await storage.append_events([progress(job.id, 0.5), progress(job.id, 0.5, ATTEMPTS_KEPT + 2)])
+    assert await attempts(job.id) == [
+        *sorted([*range(3, ATTEMPTS_KEPT + 1)] * 2),
+        ATTEMPTS_KEPT + 1,
+        1,
+        ATTEMPTS_KEPT + 2,
+    ]
+    assert await attempts(other.id) == [1, 1]
+
+
+async def test_one_write_deletes_a_limited_number_of_old_events(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    await storage.append_events([progress(job.id, 0.5)] * (TRIMMED_AT_ONCE + 5))
+    for left in (5, 0):
+        await storage.append_events([progress(job.id, 0.5, ATTEMPTS_KEPT + 1)])
+        kept = [event.attempt for event in await storage.events({job.id: 0})]
+        assert kept.count(1) == left

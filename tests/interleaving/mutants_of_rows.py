@@ -37,6 +37,20 @@ ROWS: Final = (
         ("tests/conformance/test_retention.py -k plausible",),
     ),
     Mutant(
+        "events of all attempts deleted",
+        "sql/trim_events.sql",
+        "where oldest.attempt <= late.attempt\n",
+        "where late.attempt > 0\n",
+        ("tests/conformance/test_events.py",),
+    ),
+    Mutant(
+        "old events deleted without a limit",
+        "sql/trim_events.sql",
+        "limit %(limit)s::int\n",
+        "limit %(limit)s::int + 1000000\n",
+        ("tests/conformance/test_events.py",),
+    ),
+    Mutant(
         "second wait for one end granted",
         "sql/suspend.sql",
         "        and job.keepuntil is distinct from ended.seen_until\n",

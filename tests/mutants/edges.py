@@ -64,6 +64,14 @@ EDGES: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_progress_writer.py",
     ),
     tested(
+        "lines-of-a-job-unbounded",
+        "zeke_queue.core.event_limits",
+        "if event.attempt - ATTEMPTS_KEPT > last.get(event.job_id, 0):",
+        "if False:",
+        "A job that snoozes without end fills the table.",
+        "tests/conformance/test_events.py",
+    ),
+    tested(
         "bytes-of-an-attempt-unbounded",
         "zeke_queue.worker.progress",
         "            self._bytes -= size\n",

@@ -1,11 +1,23 @@
-"""Limits on the events of one query, in total and per job; shared by both storages and their callers."""
+"""Limits on the events of one query, and of one job; shared by both storages and their callers."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from zeke_queue.model import JobEvent
 
 EVENTS_AT_ONCE: Final = 1000
 """Events of one query at most, unless that would be less than one for each job."""
+
+ATTEMPTS_KEPT: Final = 50
+"""Attempts of one job whose events are stored at most, since each has a limit of its own; the newest ones."""
+
+TRIMMED_AT_ONCE: Final = 1000
+"""Events of one job at most, its oldest, that one write deletes: more than one write adds."""
 
 
 def of_each(jobs: int) -> int:
@@ -15,3 +27,12 @@ def of_each(jobs: int) -> int:
     (1000, 333, 1)
     """
     return max(1, EVENTS_AT_ONCE // max(1, jobs))
+
+
+def no_longer_kept(events: Iterable[JobEvent]) -> dict[UUID, int]:
+    """Return the last attempt whose events are deleted when these are written, of each job that has one."""
+    last: dict[UUID, int] = {}
+    for event in events:
+        if event.attempt - ATTEMPTS_KEPT > last.get(event.job_id, 0):
+            last[event.job_id] = event.attempt - ATTEMPTS_KEPT
+    return last

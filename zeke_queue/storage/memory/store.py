@@ -11,7 +11,8 @@ from datetime import datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.core import jsonb
+from zeke_queue.core import event_limits, jsonb
+from zeke_queue.core.event_limits import TRIMMED_AT_ONCE
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, UsageError
@@ -259,6 +260,10 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Store progress and log lines, and notify watchers."""
         now = self._clock.now()
         noted = [replace(event, data=jsonb.normalise(event.data), at=now) for event in events]
+        for job_id, last in event_limits.no_longer_kept(noted).items():
+            oldest = self._tables.events.get(job_id, [])
+            kept = [event for event in oldest[:TRIMMED_AT_ONCE] if event.attempt > last]
+            oldest[:TRIMMED_AT_ONCE] = kept
         for event in noted:
             self._tables.event_seq += 1
             numbered = replace(event, seq=self._tables.event_seq)

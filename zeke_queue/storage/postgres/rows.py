@@ -16,12 +16,13 @@ from psycopg.pq import Format
 from psycopg.rows import tuple_row
 
 from zeke_queue.core import jsonb
+from zeke_queue.core.event_limits import TRIMMED_AT_ONCE
 from zeke_queue.errors import SerializationError
 from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.statements import PLAIN
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     from psycopg import AsyncConnection, Connection
     from psycopg.abc import Buffer
@@ -291,6 +292,11 @@ def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
         "kinds": [event.kind for event in events],
         "datas": [event.data for event in events],
     }
+
+
+def of_late(attempts: Mapping[UUID, int]) -> dict[str, Any]:
+    """Return the parameters of ``trim_events.sql``."""
+    return {"ids": list(attempts), "attempts": list(attempts.values()), "limit": TRIMMED_AT_ONCE}
 
 
 def of_schedule(schedule: Schedule, *, declared: bool) -> dict[str, Any]:

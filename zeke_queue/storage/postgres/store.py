@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from zeke_queue.core import event_limits
 from zeke_queue.core.names import schema_name
 from zeke_queue.core.timeouts import READ_SECONDS
 from zeke_queue.core.validation import check_limit
@@ -253,6 +254,8 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         if events:
             channel = {"job_channel": job_channel(self._pool.schema)}
             with value_errors_only():
+                if late := event_limits.no_longer_kept(events):
+                    await self._pool.run("trim_events", rows.of_late(late))
                 await self._pool.run("append_events", rows.of_events(events) | channel)
 
     async def _in_transaction(self, work: Callable[[PostgresVerbs], Awaitable[Any]]) -> Any:
