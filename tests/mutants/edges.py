@@ -72,6 +72,14 @@ EDGES: Final[tuple[Tested, ...]] = (
         "tests/conformance/test_events.py",
     ),
     tested(
+        "long-answers-of-a-search-parsed",
+        "zeke_tasks.youtube.search",
+        "if len(fetched.body) > ANSWER_MAX:",
+        "if False:",
+        "A search answer of 15 MiB blocks the worker's event loop.",
+        "tests/tasks/youtube/test_search.py",
+    ),
+    tested(
         "bytes-of-an-attempt-unbounded",
         "zeke_queue.worker.progress",
         "            self._bytes -= size\n",

@@ -17,7 +17,7 @@ from urllib.parse import quote, urlencode
 from pydantic import SecretStr
 
 from zeke_tasks.fetch.client import Fetcher
-from zeke_tasks.fetch.errors import Permanent, Transient, WebError
+from zeke_tasks.fetch.errors import BodyRefused, Permanent, Transient, WebError
 from zeke_tasks.fetch.libraries import as_mapping, as_mappings
 from zeke_tasks.fetch.text import one_line, printable
 from zeke_tasks.youtube.channels import moment_of, number_of
@@ -26,6 +26,9 @@ from zeke_tasks.youtube.model import Duration, Order, Video, is_video_id, watch_
 API: Final = "https://www.googleapis.com/youtube/v3"
 MOST: Final = 50
 """Maximum videos per request."""
+
+ANSWER_MAX: Final = 2 * 2**20
+"""Bytes of an answer at most, since the parser blocks the event loop; 50 long descriptions have less."""
 
 QUOTA_USED_UP: Final = 3600.0
 """Seconds to wait after the key is refused, most likely because its units for the day are used up."""
@@ -90,6 +93,8 @@ class YouTubeSearch:
         except WebError as error:
             # The original error has the URL with the key, so it is not chained.
             raise _without_key(url, error, error.reason.replace(key, "…")) from None
+        if len(fetched.body) > ANSWER_MAX:
+            raise BodyRefused(url, f"the answer has {len(fetched.body)} bytes; at most {ANSWER_MAX} are read")
         try:
             answer: Any = json.loads(fetched.body)
         except (ValueError, RecursionError) as error:

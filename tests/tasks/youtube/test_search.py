@@ -18,10 +18,11 @@ from tests.tasks.web.doubles import client
 from zeke_queue.system import logging as log
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import Fetched, Kind, Permanent, Transient, WebError
+from zeke_tasks.fetch.errors import BodyRefused
 from zeke_tasks.testing.web import fetched
 from zeke_tasks.youtube import Video, watch_url
 from zeke_tasks.youtube import search as module
-from zeke_tasks.youtube.search import QUOTA_USED_UP, YouTubeSearch, seconds_of
+from zeke_tasks.youtube.search import ANSWER_MAX, QUOTA_USED_UP, YouTubeSearch, seconds_of
 
 KEY = "AIza+/secret"
 ONE, TWO, THREE = "A" * 11, "B" * 11, "C" * 11
@@ -162,6 +163,14 @@ async def test_refusal_says_what_to_do_and_not_the_key(
 async def test_other_answers_than_json_are_transient() -> None:
     with pytest.raises(Transient, match="not JSON") as raised:
         await search(Api("<html>"))
+    assert KEY not in str(raised.value)
+
+
+async def test_long_answers_are_not_parsed() -> None:
+    empty = '{"items": []}'
+    assert await search(Api(empty.ljust(ANSWER_MAX))) == []
+    with pytest.raises(BodyRefused, match=f"at most {ANSWER_MAX} are read") as raised:
+        await search(Api(empty.ljust(ANSWER_MAX + 1)))
     assert KEY not in str(raised.value)
 
 
