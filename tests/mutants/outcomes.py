@@ -93,11 +93,19 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
     tested(
         "statements-given-up-in-silence",
         "zeke_queue.worker.storage_health",
-        "                self._log_given_up(call.verb, error)\n",
+        "                self.log_given_up(call.verb, error)\n",
         "                pass\n",
         "A worker that can't claim, since a table is locked, logs nothing.",
         "tests/unit/test_storage_health.py::"
         "test_statements_that_are_given_up_are_logged_once_a_minute_by_verb",
+    ),
+    tested(
+        "releases-given-up-in-silence",
+        "zeke_queue.worker.heartbeat",
+        '                        self._health.log_given_up("release", error)\n',
+        "                        pass\n",
+        "Jobs that a worker does not know stay active at it, and no log line says why.",
+        "tests/unit/test_heartbeat_releases.py::test_release_that_takes_too_long_is_logged_once_a_minute",
     ),
     tested(
         "worker-waits-for-a-locked-job-without-end",

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from tests.clocks import FrozenClock
+from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import turns
 from zeke_queue.errors import StatementTimeoutError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
@@ -66,6 +67,14 @@ async def test_few_releases_fail_at_a_time_and_others_come_before_them_the_next_
         await heartbeat.release_unknown()
     assert RELEASE_FAILURES_MAX == 3
     assert storage.tried == [[0, 1, 2, 3, 4], [0], [1], [2], [3, 4, 0, 1, 2], [3], [4], [0], [1]]
+
+
+async def test_release_that_takes_too_long_is_logged_once_a_minute() -> None:
+    heartbeat = _heartbeat(Holding(2, slow=2))
+    with logged() as lines:
+        for _ in range(2):
+            await heartbeat.release_unknown()
+    assert lines.messages == ["statement_given_up"]
 
 
 async def test_late_answer_keeps_the_jobs_to_release() -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.errors import StorageError, is_outage
+from zeke_queue.errors import StorageError, TimeLimitError, is_outage
 from zeke_queue.model import RowState
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter
@@ -190,6 +190,8 @@ class Heartbeat(Part):
                     if len(part) > 1:
                         parts += [[one] for one in reversed(part)]
                         continue
+                    if isinstance(error, TimeLimitError):
+                        self._health.log_given_up("release", error)
                     log_refusal("release", error)
                     if isinstance(error, StorageError):
                         failed.update(part)

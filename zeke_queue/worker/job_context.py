@@ -177,7 +177,9 @@ class WorkerJobContext(JobContext[Any]):
                 self._locked.extend(requested_at + seconds)
                 self._move_deadline(requested_at + seconds)
                 return
-            if not self._blocks:  # tasks that began in a block which commits now wait for that
+            # Tasks that began in a block which commits now wait for that. While there is a block, a call in
+            # another transaction passes too: its wait for a lock is limited.
+            if not self._blocks:
                 open_transactions.check_outside(services.parts.storage, "job.extend")
             try:
                 extended = await services.parts.storage.extend([Extended(self.id, self.attempt, seconds)])

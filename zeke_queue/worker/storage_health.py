@@ -27,7 +27,7 @@ REPORT_INTERVAL: Final = 60.0
 """Seconds between log lines about the same calls that fail again and again."""
 
 _LOGGED_BY_CALLER: Final = frozenset({"settle", "settle_unlocked", "suspend"})
-"""Calls whose callers repeat them without some of the jobs, and log those."""
+"""Calls whose callers repeat them without some of the jobs, and log the failures."""
 
 
 class StorageHealth:
@@ -51,7 +51,7 @@ class StorageHealth:
         except TimeLimitError as error:
             self._answered()
             if call.verb not in _LOGGED_BY_CALLER:
-                self._log_given_up(call.verb, error)
+                self.log_given_up(call.verb, error)
             raise
         except StorageUnavailableError as error:
             if self._lost_at is None:
@@ -63,7 +63,7 @@ class StorageHealth:
             self._answered()
         return answer
 
-    def _log_given_up(self, verb: str, error: StorageUnavailableError) -> None:
+    def log_given_up(self, verb: str, error: StorageUnavailableError) -> None:
         """Log that a statement was given up, once per verb and minute: it is repeated until it succeeds."""
         now = self._clock.monotonic()
         if now >= self._log_from.get(verb, -math.inf):
