@@ -390,6 +390,20 @@ MUTANTS: Final = (
         ("tests/postgres/test_session.py -k options",),
     ),
     Mutant(
+        "refused options are lost behind a pooler that shows the process of the server",
+        "session.py",
+        "dropped = plain != whole or (",
+        "dropped = (",
+        ("tests/postgres/test_session.py -k options",),
+    ),
+    Mutant(
+        "an option that never has an effect stops the start behind a pooler",
+        "session.py",
+        " and name not in RELIED_ON:",
+        ":",
+        ("tests/postgres/test_session.py -k option",),
+    ),
+    Mutant(
         "options of an application's transaction are lost behind a pooler",
         "session.py",
         "elsewhere=here | needed",

@@ -223,6 +223,26 @@ async def test_options_of_the_environment_hold_behind_a_pooler(
     await check_each_async([(None,), ("",), ("options",)], check)
 
 
+async def test_options_hold_behind_a_pooler_that_shows_the_process_of_the_server(
+    plain: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def is_pooled(_: object) -> bool:
+        return False
+
+    monkeypatch.setattr("zeke_queue.storage.postgres.session.is_pooled", is_pooled)
+    with pooled(plain, ignored="") as pooler:
+        target = make_conninfo(pooler, options="-c lock_timeout=5s")
+        async with PostgresStorage.open(target, listen=False) as storage:
+            assert (await settings_within(storage, own=True))["lock_timeout"] == "5000"
+
+
+async def test_option_that_never_has_an_effect_is_accepted_behind_a_pooler(plain: str) -> None:
+    options = "-c default_transaction_isolation=serializable"
+    for ignored in ("", "options"):
+        with pooled(plain, ignored=ignored) as pooler:
+            await find_session(make_conninfo(pooler, options=options), keep=True)
+
+
 async def test_options_that_can_not_be_set_behind_a_pooler_are_refused(plain: str) -> None:
     async def check(ignored: str, options: str, reason: str) -> None:
         refused = pytest.raises(SettingsError, match=f"^options: must be .*, got {reason}")

@@ -202,7 +202,8 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
     """
     with translated():
         parameters = _parameters(dsn)
-        plain, text = await accepted(make_conninfo(**parameters)), given_options(dsn)
+        whole, text = make_conninfo(**parameters), given_options(dsn)
+        plain = await accepted(whole)
         given = parse_options(text)[0]
         async with await AsyncConnection.connect(plain, autocommit=True) as connection:
             check_server(connection.info.server_version)
@@ -214,7 +215,8 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
             relied_on = dict(RELIED_ON)
             async with connection.transaction():
                 # A pooler passes some options on, or none: each transaction sets all of them.
-                here = given if given and await is_pooled(connection) else {}
+                dropped = plain != whole or (given and await is_pooled(connection))
+                here = given if dropped else {}
                 await _set(connection, here)
                 timeout = await _answer_timeout(connection, given)
                 found = await _read(connection, [*limits, *relied_on, "search_path"])
@@ -278,7 +280,7 @@ async def _set(connection: AsyncConnection[Any], given: Mapping[str, str]) -> No
             if not (error.sqlstate or "").startswith(_REFUSED):
                 raise
             raise SettingsError(_UNSETTABLE.format(name, error.diag.message_primary)) from error
-        if before != after and name.startswith("default_transaction_"):
+        if before != after and name.startswith("default_transaction_") and name not in RELIED_ON:
             raise SettingsError(_UNSETTABLE.format(name, "it has no effect within a transaction"))
 
 
