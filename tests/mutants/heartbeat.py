@@ -263,8 +263,8 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
     tested(
         "extension-refused-while-its-block-commits",
         "zeke_queue.worker.job_context",
-        "            if not self._blocks:  # tasks",
-        "            if True:  # tasks",
+        "            if not self._blocks:\n",
+        "            if True:\n",
         "A task of a handler that extends the job fails it, if it began in a block that commits now.",
         "tests/runtime/test_job_transaction.py",
         "-k",

@@ -29,7 +29,7 @@ STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
 SLOW_MAX: Final = 3
-"""Consecutive rows or schedules over that limit after which a sweep stops: then the server is slow, not they.
+"""Rows in a call, or schedules in a row, over that limit after which a sweep stops: the server is slow then.
 
 Retention and the rescue try one more row first, the last one, so that slow rows do not stop it for good.
 """
