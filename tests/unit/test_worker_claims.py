@@ -20,6 +20,7 @@ from zeke_queue.worker.claims import (
     CLAIM_MAX,
     EMPTY_CLAIMS,
     FAIR_INTERVAL,
+    OVERTAKEN_INTERVAL,
     Claim,
     ClaimState,
     Load,
@@ -279,6 +280,37 @@ def test_full_claim_for_free_pool_tasks_is_followed_by_one_ahead() -> None:
     assert answered(state, IDLE, 3.0) == [("quick", 10), ("slow", 10)], "no pool task has a job"
     assert answered(state, some, 3.0) == [("quick", CLAIM_MAX)]
     assert answered(state, some, 3.01 + FAIR_INTERVAL) == [("quick", 7), ("slow", 7)]
+
+
+def test_slow_jobs_are_not_followed_by_a_claim_ahead_for_a_quick_queue_that_had_none() -> None:
+    state = ClaimState([quick(), ServedQueue("slow", "slow")], size=10, poll=POLL)
+    some = Load(running=2, ready=1, backlog=0)
+    answered(state, some, 0.0)
+    state.brought_quick = False
+    assert answered(state, some, 0.0) == [("quick", 7), ("slow", 7)], "a claim ahead would find nothing"
+
+
+def test_store_is_a_second_of_work_of_the_pool_tasks_that_slow_and_limited_jobs_leave() -> None:
+    queue = quick(seconds=0.02)
+    limited = ServedQueue("limited", "limited", limit=4, busy=4)
+    state = ClaimState([queue, limited], size=10, poll=POLL)
+    assert answered(state, Load(10, 0, 0, slow=1), 0.0) == [("quick", 250)]
+    assert answered(state, Load(10, 0, 0, slow=6), 0.0) == [("quick", 50)], "at least for one pool task"
+    shared = [ServedQueue(name, "video", limit=4, task_limit=4, busy=2) for name in ("video", "film")]
+    state = ClaimState([queue, *shared], size=10, poll=POLL)
+    assert answered(state, Load(10, 0, 0), 0.0) == [("quick", 300)], "queues that share a limit count once"
+
+
+def test_worker_asks_a_limited_queue_again_in_time_though_no_job_ends() -> None:
+    limited = ServedQueue("limited", "limited", limit=2)
+    state = ClaimState([quick(), limited], size=10, poll=POLL)
+    held = Load(running=10, ready=AHEAD_MAX, backlog=0)
+    assert answered(state, held, 0.0) == [("quick", 2), ("limited", 2)]
+    assert state.next(held, 0.0) == (pytest.approx(OVERTAKEN_INTERVAL),), "others came first"
+    assert answered(state, held, 0.03, count=1) == [("quick", 2), ("limited", 2)]
+    assert state.next(held, 0.03) == (pytest.approx(FAIR_INTERVAL),), "it had none"
+    assert isinstance(state.next(Load(10, AHEAD_MAX + 1, 0), 1.0), WaitForRoom)
+    assert state.has_room(AHEAD_MAX, 0), "it may be asked once the store is not exceeded"
 
 
 def test_limited_queue_is_asked_beside_quick_ones_while_pool_tasks_have_quick_jobs() -> None:

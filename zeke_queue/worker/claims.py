@@ -31,8 +31,11 @@ AHEAD_SLOWEST: Final = 0.1
 FAIR_INTERVAL: Final = 0.25
 """Seconds after which a worker with tasks of both kinds claims for free pool tasks only.
 
-A limited queue is not asked for that long once none of its jobs came.
+A limited queue is not asked for that long, beside jobs claimed ahead, once it had none.
 """
+
+OVERTAKEN_INTERVAL: Final = 0.02
+"""Seconds for which a limited queue is not asked once more urgent jobs took all places of its claim."""
 
 BACKLOG_MAX: Final = 3000
 """Number of unstored outcomes at which claiming stops."""
@@ -63,7 +66,9 @@ class Claim(NamedTuple):
 
 
 class WaitForRoom(NamedTuple):
-    """Wait until jobs end or outcomes are stored, since nothing can be taken now."""
+    """Wait until jobs end or outcomes are stored, at most ``timeout`` seconds: nothing can be taken now."""
+
+    timeout: float | None = None
 
 
 class Sleep(NamedTuple):
@@ -144,9 +149,10 @@ class ClaimState:
     """When to claim, how much of which queue, and when to sleep.
 
     Claims are for free pool tasks. Quick jobs of tasks without a limit are also claimed ahead, at most about
-    a second of work as measured, so that pool tasks never wait for a round trip. A worker that serves both
-    kinds runs out of jobs claimed ahead four times a second, and then claims for free pool tasks only,
-    so that the order of priorities holds and no queue starves.
+    a second of work as measured, so that pool tasks never wait for a round trip. Pool tasks that slow jobs
+    have, or that jobs with limits may take, do not count for it, since the others run the store alone then. A
+    worker that serves both kinds runs out of jobs claimed ahead four times a second, and then claims for free
+    pool tasks only, so that the order of priorities holds and no queue starves.
 
     Jobs of a task with a limit start before those claimed ahead, so pool tasks that have only quick jobs
     count as free for them. A claim for these asks for quick jobs too, and so takes the first in claim order.
@@ -167,6 +173,7 @@ class ClaimState:
         stopping: whether claiming ends.
         drains: how many callers wait until nothing is due and nothing is held.
         has_both: whether some queues have limits and others none, so that slow jobs must be counted.
+        brought_quick: whether the latest jobs that were claimed include quick ones.
     """
 
     def __init__(
@@ -177,6 +184,7 @@ class ClaimState:
         for queue in queues:
             self._by_task.setdefault(queue.task, deque()).append(queue)
         self._has_limits = any(queue.limit is not None for queue in queues)
+        self._limits = sum(self._limit_of(task) for task in self._by_task)
         self.has_both = self._has_limits and any(queue.limit is None for queue in queues)
         self._size = size
         self._poll = poll
@@ -186,6 +194,7 @@ class ClaimState:
         self.unsure = False
         self.stopping = False
         self.drains = 0
+        self.brought_quick = True
         self._full = False
         self._low = 0
         self._woken = False
@@ -194,6 +203,8 @@ class ClaimState:
         self._polls = 0
         self._fair_at = math.inf
         self._was_ahead = False
+        self._asked: list[ServedQueue] = []
+        self._wait: float | None = None
         self._due_at = math.inf
 
     def next(self, load: Load, now: float) -> ClaimAction | None:
@@ -210,7 +221,7 @@ class ClaimState:
         if claim is None:
             # Set this before any wait: room that appears meanwhile is not signalled again.
             self._full = True
-            return WaitForRoom()
+            return WaitForRoom(self._wait)
         return claim
 
     def claim(self, load: Load, now: float, *, last: bool = False) -> Claim | None:
@@ -219,21 +230,24 @@ class ClaimState:
         Args:
             last: whether a sleep may follow if there are no jobs, so that every queue must be asked.
         """
-        self._low = 0
+        self._low, self._wait = 0, None
+        self._asked = []
         budget = self._budget
         bytes_max = None if budget is None else budget - load.payload_bytes
         self._over_budget = bytes_max is not None and bytes_max <= 0
         if self._over_budget or load.backlog >= BACKLOG_MAX:
             return None
         free = self._size - load.running - load.ready
-        ahead = {queue: queue.ahead(self._size) for queue in self._queues}
+        places = max(1, self._size - load.slow - self._limits)
+        ahead = {queue: queue.ahead(places) for queue in self._queues}
         is_fair_due = False
         if not all(ahead.values()):
             # Counted from the answer, since a slow storage would leave no time to claim ahead.
             self._fair_at = min(self._fair_at, now)
             is_fair_due = now - self._fair_at > FAIR_INTERVAL
             # Otherwise a worker whose jobs take less time than a claim would never claim ahead.
-            claims_ahead = self._full_claims > 0 and free < self._size and any(ahead.values())
+            claims_ahead = self._full_claims > 0 and self.brought_quick and any(ahead.values())
+            claims_ahead = claims_ahead and free < self._size
             if free > 0 and (is_fair_due or not claims_ahead):
                 self._fair_at = math.inf
                 capacity, limit = self._for_free(min(free, CLAIM_MAX), ahead, now, last=last)
@@ -254,6 +268,10 @@ class ClaimState:
         """Record the answer of a claim; return whether senders no longer need to wake the worker."""
         self._empty_claims = 0 if count else self._empty_claims + 1
         self._full_claims = self._full_claims + 1 if count == limit else 0
+        if count == limit:
+            # Jobs of these queues may be next: only a claim with places left shows that there are none.
+            for queue in self._asked:
+                queue.ask_at -= FAIR_INTERVAL - OVERTAKEN_INTERVAL
         return self._full_claims >= FULL_CLAIMS
 
     def found(self) -> None:
@@ -326,11 +344,17 @@ class ClaimState:
     ) -> tuple[list[QueueCapacity], int]:
         """Return what to claim for pool tasks that have only quick jobs, if limited queues have room."""
         places = self._size - load.slow - sum(queue.busy for queue in ahead)
-        if places <= 0 or load.ready > max(ahead.values()):
+        store = max(ahead.values())
+        if load.ready > store:
+            self._low = store
+            return [], 0
+        if places <= 0:
             return [], 0
         asked = {queue for queue in ahead if queue.limit is not None and (last or queue.ask_at <= now)}
         limited, limit = self._for_free(min(places, CLAIM_MAX), asked, now, last=False)
         if not limited:
+            paused = [queue.ask_at - now for queue in ahead if queue.ask_at > now]
+            self._wait = max(OVERTAKEN_INTERVAL, min(paused)) if paused else None
             return [], 0
         # Quick jobs are asked for too, so that those come that are first in claim order.
         limit = min(limit, sum(want.limit for want in limited))
@@ -357,7 +381,14 @@ class ClaimState:
             for queue in queues:
                 n = room if queue.limit is None else min(room, queue.limit - queue.busy)
                 if n > 0 and queue in asked:
+                    self._asked.append(queue)
                     capacity.append(QueueCapacity(queue.name, n))
                     room -= 0 if last or task_limit is None else n
                     queue.ask_at = now + FAIR_INTERVAL
         return capacity, limit
+
+    def _limit_of(self, task: str) -> int:
+        """Return how many pool tasks the jobs of a task may take by its limit; 0 without a limit."""
+        limits = [queue.limit for queue in self._by_task[task] if queue.limit is not None]
+        most = self._by_task[task][0].task_limit
+        return sum(limits) if most is None else min(most, sum(limits))

@@ -11,7 +11,7 @@ from zeke_queue.storage.jobs import JobStore
 from zeke_queue.storage.workers import WorkerStore
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import DeadlineTimer, Waiter, end
-from zeke_queue.worker.claims import Claim, Recover, Sleep
+from zeke_queue.worker.claims import Claim, Recover, Sleep, WaitForRoom
 from zeke_queue.worker.state import Interrupt, Report, Settle, Start
 from zeke_queue.worker.storage_health import log_refusal
 
@@ -174,15 +174,18 @@ class ClaimLoop(Part):
                 await self._set_idle(idle=False)
         elif type(action) is Sleep:
             await self._sleep(action.timeout)
-        elif type(action) is Recover:
-            await self._recover()
-        else:
+        elif type(action) is WaitForRoom:
             try:
                 # The worker can take nothing for a while, so senders should not wake it.
                 await self._set_idle(idle=False)
-                await self._wake_claims.wait()
+                if action.timeout is None:
+                    await self._wake_claims.wait()
+                else:
+                    await self._wake_claims.wait_for(action.timeout, self._clock)
             finally:
                 self._claims.roomy()
+        else:
+            await self._recover()
 
     async def _recover(self) -> None:
         # A doubt that arises during this call concerns something that the call does not see.

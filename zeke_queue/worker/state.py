@@ -154,6 +154,7 @@ class WorkerState:
         for job in jobs:
             job.payload_bytes = job.claimed.payload_bytes
             self.payload_bytes += job.payload_bytes
+        self.claims.brought_quick = any(job.queue.is_quick for job in jobs)
         limited = [job for job in jobs if job.queue.limit is not None]
         for job in limited:
             job.queue.busy += 1
