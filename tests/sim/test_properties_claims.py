@@ -51,6 +51,26 @@ def test_row_that_another_program_locks_is_skipped() -> None:
     check_each(cases, check)
 
 
+def test_row_that_a_transaction_cancels_is_skipped() -> None:
+    def check(*ends: tuple[str, str]) -> None:
+        h = History(strict_order=True)
+        first, second = h.send(), h.send()
+        h.answer(h.invoke("cancel", "c1", 1, ids=[first]), {first})
+        for verb, node in ends:
+            h.answer(h.invoke(verb, node, 1, ids=[]), None, "ok" if node == "db" else "failed")
+        h.claim(second)
+        assert h.holds("claims go in order") is (not ends)
+
+    check_each(
+        {
+            "until its end": (),
+            "not after it was rolled back": (("rollback", "db"),),
+            "nor after its next call": (("rollback", "db"), ("cancel", "c1")),
+        },
+        check,
+    )
+
+
 def test_limit_binds_claims(h: History) -> None:
     h.queue(limit=2)
     one, two, three = h.send(), h.send(), h.send()

@@ -7,9 +7,18 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from tests.cases import check_each
-from tests.sim.histories import COMPLETED, EPOCH, WORKERS, History
+from tests.sim.histories import CANCELLED, COMPLETED, EPOCH, WORKERS, History
 from zeke_queue.errors import LockTimeoutError
-from zeke_queue.model import Completed, NewJob, QueueCapacity, Released, Schedule, Settled, Waiting
+from zeke_queue.model import (
+    Completed,
+    NewJob,
+    QueueCapacity,
+    Released,
+    Schedule,
+    Settled,
+    Suspensions,
+    Waiting,
+)
 from zeke_sim.history.events import Answered, Fault
 from zeke_sim.history.state import Place
 
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
 OUTCOME = "a locked row delays only its own outcome"
 CLAIM = "a locked row delays no other claim"
 SCHEDULE = "a locked key delays no other schedule"
+QUEUE_OF_ONE = "__pgboss__singleton_queue"
 GAVE_UP = str(LockTimeoutError.of("it was not unlocked within 2 s"))
 
 
@@ -56,6 +66,14 @@ def _within(h: History, verb: str, answer: Any = None, *, ends: str | None = Non
         h.answer(call, answer)
     if ends is not None:
         h.answer(h.invoke(ends, "c1" if ends == "commit" else "db", transaction=1))
+
+
+def _rolls_back(h: History, verb: str, answer: Any, node: str = "c1", **args: Any) -> None:
+    """Make a call in a transaction that the server then rolls back, which the client learns later."""
+    number = 7
+    h.answer(h.invoke(verb, node, number, **args), answer)
+    h.answer(h.invoke("rollback", "db", number))
+    h.answer(h.invoke("insert", node, number, jobs=(h.new("b"),)), "the transaction is gone", "failed")
 
 
 def _loses_an_answer(h: History) -> None:
@@ -97,6 +115,11 @@ def test_outcome_is_stored_while_another_row_is_locked() -> None:
             lambda h, job: _within(h, "cancel", set(), ids=[job], ends="rollback"),
             False,
         ),
+        "one was rolled back before its next call": (
+            5.0,
+            lambda h, job: _rolls_back(h, "cancel", set(), ids=[job]),
+            False,
+        ),
         "one sends its key": (
             5.0,
             lambda h, _: _within(h, "insert", [None], jobs=(h.new(singleton_key="k"),)),
@@ -128,6 +151,39 @@ def test_only_locked_jobs_are_reported_as_locked() -> None:
         "a transaction has cancelled it": (lambda h, job: _within(h, "cancel", set(), ids=[job]), True),
     }
     check_each(cases, check)
+
+
+def test_key_that_an_outcome_takes_may_be_locked() -> None:
+    def check(key: str, holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job, rival = (h.send_claimed(singleton_key=one) for one in (QUEUE_OF_ONE, key))
+        released: dict[str, Any] = {"completed": (), "failed": (), "repeated": True}
+        _within(h, "settle", {rival}, **released, released=(Released(rival, 1),))
+        call = h.invoke("settle_unlocked", "w1", **released, released=(Released(job, 1),))
+        h.answer(call, Settled(set(), {job}))
+        assert h.holds(OUTCOME) is holds
+
+    check_each({"its own": (QUEUE_OF_ONE, True), "another": (f"{QUEUE_OF_ONE}:b", False)}, check)
+
+
+def test_job_that_was_waited_for_during_the_call_may_have_been_locked() -> None:
+    def check(seconds: float, holds: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job, child, grandchild = h.send_claimed(), h.send_claimed(), h.send()
+        h.suspend(child, grandchild)
+        cancel = h.invoke("cancel", "c1", 1, ids=[grandchild])
+        h.answer(cancel, {grandchild})
+        commit = h.invoke("commit", "c1", 1)
+        calls = [h.invoke("suspend", "w1", waiting=(Waiting(job, 1, child),), repeated=True)] * (not seconds)
+        h.change(grandchild, cancel, state=CANCELLED, completed_on=h.now)
+        h.wake(child, cancel)
+        h.answer(commit)
+        h.wait(seconds)
+        calls = calls or [h.invoke("suspend", "w1", waiting=(Waiting(job, 1, child),), repeated=True)]
+        h.answer(calls[0], Suspensions(set(), {}, frozenset({job})))
+        assert h.holds(OUTCOME) is holds
+
+    check_each({"during the call": (0.0, True), "before it": (1.0, False)}, check)
 
 
 def test_outcome_waits_for_the_settlement_of_others_once() -> None:
@@ -271,6 +327,18 @@ def test_schedule_without_a_key_is_served_while_a_key_is_locked() -> None:
         "a scheduler is away": (6.0, lambda h: h.lived("s1", "killed"), True),
     }
     check_each(cases, check)
+
+
+def test_schedule_is_not_locked_by_a_transaction_that_was_rolled_back() -> None:
+    h = History()
+    _rolls_back(h, "lock_due_schedules", (h.now, [EVERY_MINUTE]), "s1", limit=50, only=None)
+    h.wait(60.0)
+    call = h.invoke("insert", "s1", 8, jobs=(h.new(),))
+    h.wait(0.2)
+    h.answer(call, GAVE_UP, "failed", waited=0.2)
+    h.wait(600.0)
+    _serves(h, EVERY_MINUTE)
+    assert not h.holds(SCHEDULE)
 
 
 def test_statements_of_a_tick_wait_only_briefly() -> None:

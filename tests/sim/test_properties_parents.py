@@ -164,14 +164,14 @@ def test_uncertain_end_resumes_no_parent() -> None:
 
 
 def test_parent_that_a_transaction_locks_need_not_be_woken() -> None:
-    for commits in (False, True):
+    for ends in ([], ["commit"], ["rollback", "insert"]):  # the insert is refused
         h, parent, child = waiting()
         h.answer(h.invoke("cancel", transaction=1, ids=(parent,)), {parent, child})
-        if commits:
-            h.answer(h.invoke("commit", transaction=1), None)
-            h.wait(1.0)
+        for verb in ends:
+            h.answer(h.invoke(verb, transaction=1, jobs=()), None, "failed" if verb == "insert" else "ok")
+        h.wait(1.0)
         completes(h, child)
-        assert (h.verdict() is None) is not commits
+        assert (h.verdict() is None) is (not ends)
     assert h.breaks(WAKES).startswith("it waits for a job that ended at ")
 
 
@@ -436,6 +436,21 @@ def test_second_wait_for_an_end_must_be_refused() -> None:
     h, parent, child = due_again()
     h.suspend(parent, child, waits_for=None)
     assert h.breaks(ASKED) == f"it waits again for {child}, which had ended, and must be refused"
+
+
+def test_wait_is_refused_only_for_an_end_that_both_calls_could_recognise() -> None:
+    def check(*ahead: float) -> None:
+        h = History()
+        parent, child = h.send_claimed("parents"), h.send()
+        completes(h, child)
+        for seconds in ahead:
+            h.jump = -seconds  # the clock of the storage, since that end
+            h.suspend(parent, child, waits_for=None)
+            h.claim(parent)
+            h.wait(5.0)
+        assert h.verdict() is None
+
+    check_each({"not the first": (1.5, 0.0), "not the second": (0.0, 7.5)}, check)
 
 
 def test_refusal_of_a_first_wait_for_an_end_is_found() -> None:

@@ -82,6 +82,14 @@ class Call:
         self.did: list[Change] = []
 
 
+def ending(calls: Sequence[Call]) -> Call:
+    """Return the call of a transaction that may have ended it: its rollback if it has one, else its last.
+
+    A client that has not heard of the server's rollback calls once more, and is refused.
+    """
+    return next((call for call in reversed(calls) if call.invoked.verb == "rollback"), calls[-1])
+
+
 def ids_answered(call: Call) -> Sequence[UUID | None]:
     """Return the job ids in the answer of a send, None for a refused job; none before the answer."""
     result = None if call.answered is None else call.answered.result

@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
-from zeke_sim.history.state import ENDS, Broken, Call
+from zeke_sim.history.state import ENDS, Broken, Call, ending
 from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def _locked(row: Image, state: RunState) -> bool:
     return any(
         call.invoked.verb == "cancel" and not named.isdisjoint(call.invoked.args["ids"])
         for calls in state.transactions.values()
-        if calls[-1].outcome is None or calls[-1].invoked.verb not in ENDS
+        if ending(calls).outcome is None or ending(calls).invoked.verb not in ENDS
         for call in calls
     )
 

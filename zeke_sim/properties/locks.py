@@ -9,7 +9,7 @@ from uuid import UUID
 from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.model import Settled, Suspensions, Waiting
 from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
-from zeke_sim.history.state import ENDS, Broken, Place, place_of
+from zeke_sim.history.state import ENDS, Broken, Place, ending
 from zeke_sim.properties.cron import EVERY, put_off, tick_of
 from zeke_sim.properties.definition import holds, is_claim, is_end
 from zeke_sim.properties.liveness import POLLS, WORKER_RECOVERS, gave_up, open_since
@@ -285,9 +285,9 @@ def _served(event: ScheduleRow) -> datetime | None:
 def _lost_in_a_transaction(event: ScheduleRow, since: float, state: RunState) -> bool:
     """Return whether a transaction whose end is unknown may have kept a schedule locked since then."""
     for calls in state.transactions.values():
-        if _ended_before(calls[-1], since) or _serves(calls, event):
+        if _ended_before(calls, since) or _serves(calls, event):
             continue
-        if _ended_before(calls[-1], inf) and all(_is_certain(call) for call in calls):
+        if _ended_before(calls, inf) and all(_is_certain(call) for call in calls):
             continue
         for call in calls:
             if call.invoked.verb == "lock_due_schedules":
@@ -340,30 +340,33 @@ def _is_free(row: Image, since: float, state: RunState, outcome: object = None) 
     named: set[object] = {row.id, row.name, Place(row.name, None, row.singleton_key)}
     named |= state.ancestors(row.id)
     if isinstance(outcome, Waiting):
-        named |= _waited_for(outcome.child, state)
+        named |= _waited_for(outcome.child, since, state)
     if any(fault.row in named and (fault.until or 0.0) >= since for fault in state.faults):
         return False
     return not any(
-        _names(call, row, named)
+        _names(call, row, named, state)
         for calls in state.transactions.values()
-        if not _ended_before(calls[-1], since)
+        if not _ended_before(calls, since)
         for call in calls
     )
 
 
-def _waited_for(job: UUID, state: RunState) -> set[UUID]:
-    """Return a job, the one that it waits for, and so on."""
+def _waited_for(job: UUID, since: float, state: RunState) -> set[UUID]:
+    """Return a job, those for which it has waited since then, and so on."""
     found: set[UUID] = set()
-    child: UUID | None = job
-    while child is not None and child not in found:
-        found.add(child)
-        row = state.lives[child].row if child in state.lives else None
-        child = None if row is None else row.waits_for
+    left = [job]
+    while left:
+        child = left.pop()
+        if child not in found:
+            found.add(child)
+            rows = state.lives[child].between(since, state.at) if child in state.lives else ()
+            left += [row.waits_for for row in rows if row is not None and row.waits_for is not None]
     return found
 
 
-def _ended_before(last: Call, since: float) -> bool:
-    """Return whether a transaction had ended at a time, by its last call."""
+def _ended_before(calls: Sequence[Call], since: float) -> bool:
+    """Return whether a transaction had ended at a time."""
+    last = ending(calls)
     if last.invoked.verb not in ENDS:
         return False
     if last.answered is not None and last.outcome == "ok":
@@ -371,20 +374,22 @@ def _ended_before(last: Call, since: float) -> bool:
     return last.invoked.at + LOST_FOR < since
 
 
-def _names(call: Call, row: Image, named: set[object]) -> bool:
-    """Return whether a statement may lock a job, or the exclusive place that it has."""
+def _names(call: Call, row: Image, named: set[object], state: RunState) -> bool:
+    """Return whether a statement may lock a job, or the key or slot that it has or that it is to take."""
     if call.invoked.verb == "lock_expired":
         answer = call.answered
         return answer is None or answer.outcome != "ok" or any(job.id in named for job in answer.result)
-    place = place_of(row)
+    key = None if row.singleton_key is None and row.singleton_on is None else (row.name, row.singleton_key)
     for one in _values(call.invoked.args.values()):
         job = getattr(one, "id", one)
         if isinstance(job, UUID) and job in named:
             return True
-        if place is not None and hasattr(one, "singleton_key"):
-            sent = cast("NewJob", one)
-            if (sent.name, sent.singleton_key) == (place.queue, place.key):
-                return True
+        if key is None:
+            continue
+        known = state.lives[job].row if job in state.lives else None
+        other = one if hasattr(one, "singleton_key") else known
+        if other is not None and (other.name, other.singleton_key) == key:
+            return True
     return False
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
-from zeke_sim.history.state import ENDS, Broken, End, place_of
+from zeke_sim.history.state import ENDS, Broken, End, ending, place_of
 from zeke_sim.properties.definition import holds, is_end, is_send
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.settlements import outcomes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
     from uuid import UUID
 
     from zeke_sim.history.events import Event, Image
@@ -67,7 +68,7 @@ def _difference(request: Request, after: Image, state: RunState) -> str | None:
     if waited is None:
         if isinstance(what, Waiting) and not any(_rows_during(what.child, request.call.invoked.at, state)):
             return f"{what.child} does not exist, so the wait must be refused"
-        if isinstance(what, Waiting) and _was_due_for(what, state.at, state):
+        if isinstance(what, Waiting) and _was_due_for(what, state.at, state, after.start_after):
             return f"it waits again for {what.child}, which had ended, and must be refused"
         at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, request.call.invoked.at)
         return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
@@ -76,8 +77,15 @@ def _difference(request: Request, after: Image, state: RunState) -> str | None:
     return None
 
 
-def _was_due_for(wait: Waiting, until: float, state: RunState) -> bool:
-    """Return whether this attempt followed the last one at once, because of the same end of a job."""
+def _was_due_for(wait: Waiting, until: float, state: RunState, now: datetime | None = None) -> bool:
+    """Return whether this attempt followed the last one at once, because of the same end of a job.
+
+    A call recognises only an end that is not after its own time, which is when the released job is due: it
+    may have waited for the end after its clock was read, and the clock may jump.
+
+    Args:
+        now: the time of the call that was to recognise the end again.
+    """
     job, attempt, child = wait
     life = state.lives[job]
     for change in reversed(life.changes):
@@ -96,6 +104,9 @@ def _was_due_for(wait: Waiting, until: float, state: RunState) -> bool:
             and bool(seen)
             and seen[0].state in FINAL
             and len({row.completed_on for row in seen if row.state in FINAL}) == 1
+            and (end := seen[0].completed_on) is not None
+            and end <= after.start_after
+            and (now is None or end <= now)
         )
     return False
 
@@ -249,7 +260,7 @@ def _locked_until(job: UUID, state: RunState) -> float:
     until, family = -1.0, {job, *state.ancestors(job)}
     for calls in state.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
-            last = calls[-1]
+            last = ending(calls)
             ended = state.at if last.answered is None else last.answered.at
             until = max(until, ended if last.invoked.verb in ENDS else ended + ROLLED_BACK)
     return until
