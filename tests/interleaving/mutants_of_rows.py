@@ -24,16 +24,16 @@ ROWS: Final = (
     ),
     Mutant(
         "jobs without an end are never archived",
-        "sql/archive.sql",
-        " and completedon is null\n",
-        " and completedon = '-infinity'\n",
+        "sql/date.sql",
+        "and completedon is null\n",
+        "and completedon = '-infinity'\n",
         ("tests/conformance/test_retention.py -k plausible",),
     ),
     Mutant(
         "jobs that end in the far future are never archived",
-        "sql/archive.sql",
-        " + interval '1 day'\n",
-        " + interval '290000 years'\n",
+        "sql/date.sql",
+        " + interval '1 day'\n        order by",
+        " + interval '290000 years'\n        order by",
         ("tests/conformance/test_retention.py -k plausible",),
     ),
     Mutant(
@@ -49,6 +49,20 @@ ROWS: Final = (
         "limit %(limit)s::int\n",
         "limit %(limit)s::int + 1000000\n",
         ("tests/conformance/test_events.py",),
+    ),
+    Mutant(
+        "row whose end can't be set keeps all others from it",
+        "retention.py",
+        '"date": "undated"',
+        '"date": "ended"',
+        ("tests/postgres/test_retention.py -k whose_end_",),
+    ),
+    Mutant(
+        "row whose end can't be set stops archiving",
+        "retention.py",
+        'get_logger().error("date_failed", error=str(error).strip())',
+        "raise",
+        ("tests/postgres/test_retention.py -k whose_ends_",),
     ),
     Mutant(
         "second wait for one end granted",

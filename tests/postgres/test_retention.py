@@ -55,6 +55,12 @@ SLOW: LiteralString = """
 """
 """Cancels a statement that archives more than 100 jobs, as a time limit would on a slow disk."""
 
+UNDATABLE: LiteralString = """
+    create function refuse() returns trigger language plpgsql as $$ begin raise 'audited'; end $$;
+    create trigger refuse before update of completedon on pgboss.job for each row when (old.priority > 0)
+    execute function refuse();
+"""
+
 
 async def ended(jobs: Sender, times: int, **options: Any) -> list[UUID]:
     ids = await jobs.send(times, **options)
@@ -230,6 +236,45 @@ async def test_job_sent_while_its_id_is_archived_is_not_there_twice(
     assert (await archiving, await sending) == (1, [job_id])
     assert sql.execute("select id from pgboss.job").fetchall() == []
     assert sql.execute("select id from pgboss.archive").fetchall() == [(job_id,)]
+
+
+async def test_row_whose_end_can_not_be_set_is_named_and_the_others_are_set(
+    storage: PostgresStorage, jobs: Sender, sql: Connection, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = await ended(jobs, 4)
+    sql.execute("update pgboss.job set completedon = null")
+    sql.execute("update pgboss.job set completedon = 'infinity' where id = %s", [ids[3]])
+    sql.execute("update pgboss.job set priority = 7 where id = %s", [ids[1]])
+    sql.execute(UNDATABLE)
+    assert [await storage.archive(0, 100) for _ in range(2)] == [3, 0]
+    rows = sql.execute("select id from pgboss.job where completedon is null").fetchall()
+    assert rows == [(ids[1],)]
+    said = [line for line in "".join(capsys.readouterr()).splitlines() if "date_row_failed" in line]
+    assert said
+    assert all(str(ids[1]) in line for line in said)
+    sql.execute("drop trigger refuse on pgboss.job")
+    assert await storage.archive(0, 100) == 1
+
+
+async def test_many_rows_whose_ends_can_not_be_set_do_not_stop_archiving(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, BAD_ROWS + 1, priority=1)
+    sql.execute("update pgboss.job set completedon = null")
+    await ended(jobs, 2)
+    sql.execute(UNDATABLE)
+    assert await storage.archive(0, 100) == 2
+
+
+async def test_ends_are_set_while_a_slow_server_makes_batches_small(
+    storage: PostgresStorage, jobs: Sender, sql: Connection
+) -> None:
+    await ended(jobs, 8)
+    sql.execute(SLOW.replace("> 100", "> 2"))
+    assert await storage.archive(-1, 4) == 4
+    sql.execute("update pgboss.job set completedon = null")
+    await storage.archive(60, 4)
+    assert sql.execute("select count(*) from pgboss.job where completedon is null").fetchall() == [(0,)]
 
 
 async def test_lock_of_the_table_is_not_taken_for_bad_rows(

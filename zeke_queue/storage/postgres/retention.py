@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
-Move: TypeAlias = Literal["archive", "purge"]
+Move: TypeAlias = Literal["date", "archive", "purge"]
+
+_LISTS: Final[dict[str, str]] = {"date": "undated", "archive": "ended", "purge": "archived"}
+"""The statement that returns the rows of each move."""
 
 BAD_ROWS: Final = 10
 """Bad rows beyond which a call ends; if it has moved none it fails, since the rows may not be the cause."""
@@ -70,7 +73,14 @@ class PostgresRetention:
     """Rows that could not be moved, which are tried again when there are no others: an ordered set."""
 
     async def archive(self, after: float, limit: int) -> int:
-        """Move jobs that ended more than ``after`` seconds ago to the archive."""
+        """Move jobs that ended more than ``after`` seconds ago to the archive.
+
+        First, those of other programs that ended at no plausible time get the present one.
+        """
+        try:
+            await self._move("date", 0, limit)
+        except _FAILED as error:
+            get_logger().error("date_failed", error=str(error).strip())
         return await self._move("archive", after, limit)
 
     async def purge(self, after: float, limit: int) -> int:
@@ -129,10 +139,8 @@ class _Batch:
 
     async def _ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
-        name = "ended" if self._name == "archive" else "archived"
-        found = await self._pool.run(
-            name, {"after": self._after, "without": list(self._skipped), "limit": self._limit}
-        )
+        parameters = {"after": self._after, "without": list(self._skipped), "limit": self._limit}
+        found = await self._pool.run(_LISTS[self._name], parameters)
         return [row[0] for row in found]
 
     async def _move(self, ids: Sequence[UUID] | None) -> int:

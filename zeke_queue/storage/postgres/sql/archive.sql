@@ -1,9 +1,6 @@
 -- Moves jobs that ended long enough ago to the archive, oldest first, but for some, or of those only these;
 -- returns how many. These are looked up by their ids: the states are compared as texts, which keeps the
 -- planner from the index of what has ended, all of which it would read.
---
--- Only other programs store an ended job without the time of its end, or with one that is over a day ahead.
--- It gets the present time, and moves like others when that is long enough ago.
 with old as materialized (
     select oldest.place
     from (
@@ -39,36 +36,6 @@ gone as (
     delete from {schema}.job
     where ctid = any(array(select place from old))
     returning *
-),
-
-undated as materialized (
-    select nowhere.place
-    from (
-        select ctid as place
-        from {schema}.job
-        where %(ids)s::uuid[] is null and state > 'active' and completedon is null
-        limit {limit} -- noqa: AM09
-        for update skip locked
-    ) as nowhere
-    union all
-    select ahead.place
-    from (
-        select ctid as place
-        from {schema}.job
-        where
-            %(ids)s::uuid[] is null
-            and state > 'active'
-            and completedon > coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '1 day'
-        order by completedon
-        limit {limit}
-        for update skip locked
-    ) as ahead
-),
-
-dated as (
-    update {schema}.job
-    set completedon = coalesce(%(now)s::timestamptz, statement_timestamp())
-    where ctid = any(array(select place from undated))
 ),
 
 archived as (
