@@ -204,10 +204,17 @@ def _long_sim(session: nox.Session) -> None:
 
 
 def _torture(session: nox.Session) -> None:
-    with _stage("share 4: torture"):
-        session.run("python", "-m", "tests.torture")
-    with _stage("share 4: chaos, two faults by turns"):
-        turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
+    turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
+    pooler = ["--pooler"] if turn % 2 else []
+    if (
+        pooler
+        and shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None
+    ):
+        _left_out("torture through PgBouncer, which is not here")
+        pooler = []
+    with _stage(" ".join(["share 4: torture", *pooler])):
+        session.run("python", "-m", "tests.torture", *pooler)
+    with _stage("share 4: chaos, one or two faults by turns"):
         session.run("python", "-m", "tests.chaos", "--short", "--seed", str(turn))
     with _stage("share 4: all tests of the catalog"):
         session.run("pytest", "-n", "2", "tests/torture", "tests/tasks")

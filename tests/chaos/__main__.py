@@ -36,8 +36,15 @@ SHORT_SETS: Final = (
     ("crash", "locks"),
     ("terminate", "failover"),
     ("pause", "notify-full"),
+    ("read-only", "default-read-only"),
+    ("disk-full", "pooler"),
+    ("mixed",),
 )
 """Faults of a short run, of which each takes the next set by turns."""
+
+ONLY_FULL: Final = ("none", "no-connections", "lossy-failover")
+"""Faults that no short run takes: a busy machine need not lose all connections within the short fault, and
+the checker does not explain an attempt that both primaries gave out."""
 
 # A process that is busy until its parent has gone.
 _BUSY: Final = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\n    sum(range(100_000))"
@@ -137,7 +144,9 @@ def parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--fault", nargs="+", choices=FAULTS, help="only these", metavar="NAME")
     parser.add_argument(
-        "--short", action="store_true", help="small runs with a short lease; without --fault a pair by seed"
+        "--short",
+        action="store_true",
+        help="small runs with a short lease; without --fault, one or two faults by seed",
     )
     parser.add_argument(
         "--load", type=int, default=0, metavar="K", help="beside it, K busy processes for each core (0)"

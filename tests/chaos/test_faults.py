@@ -10,6 +10,7 @@ import psycopg
 import pytest
 
 from tests.cases import check_each_async
+from tests.chaos.__main__ import ONLY_FULL, SHORT_SETS
 from tests.chaos.faults import FAULTS, FaultContext, NoEffectError
 from tests.chaos.servers import AsynchronousPair, Pooled, SmallDisk
 from tests.clocks import FrozenClock
@@ -133,3 +134,7 @@ async def test_lost_connection_of_a_fault_is_an_error_unless_another_ends_it() -
     context.beside_others = True
     await context.during("rows locked", lost())
     assert [one.what for one in context.done] == ["rows locked"] * 2
+
+
+def test_short_runs_take_each_fault_once_but_for_those_left_out() -> None:
+    assert sorted(name for names in SHORT_SETS for name in names) == sorted(FAULTS.keys() - set(ONLY_FULL))

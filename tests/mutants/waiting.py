@@ -262,8 +262,10 @@ MUTANTS = (
     Mutant(
         "waits-for-no-job",
         TRANSITIONS,
-        "        if not scope.known(child_id):\n",
-        "        if False:\n",
+        "            refused[job_id] = ()\n",
+        "            _release(scope, row := scope.change(row), Released(job_id, attempt), now)\n"
+        "            scope.store(row)\n"
+        "            changed.add(job_id)\n",
         "A job that waits for one that does not exist runs again at once, without end.",
         where=HERE,
     ),

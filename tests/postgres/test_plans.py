@@ -28,7 +28,7 @@ DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
 BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "duties": ["maintenance"], "lease": 15.0}
 THEIRS = {"job_name", "job_fetch"}
-WITH_LIMIT = {"claim", "lock_expired", "archive", "purge", "resume_waiting"}
+WITH_LIMIT = {"claim", "lock_expired", "date", "archive", "purge", "resume_waiting"}
 
 FILL = """
     insert into pgboss.job (id, name, priority, startafter, createdon)
@@ -74,6 +74,7 @@ def sql(dsn: str) -> Iterator[Connection]:
         explain(connection, "settle", Outcomes(failed=[Failed(ANNA, 1, 1.0, "{}")]).parameters())
         explain(connection, "heartbeat", BEAT)
         explain(connection, "lock_expired", {"uptime": 10**15}, limit=1000)
+        explain(connection, "date", {}, limit=100)
         explain(connection, "archive", {"after": 0.0}, limit=100)
         explain(connection, "purge", {"after": 0.0}, limit=100)
         explain(connection, "resume_parents", {"ids": [ANNA]})
@@ -247,6 +248,9 @@ async def test_archive_reads_only_the_rows_it_moves(busy: Connection, jobs: Send
     assert plan.full_scans() == []
     # The jobs ended at one instant, so all of them are looked at to find those with the lowest ids.
     assert plan.most_read() <= 1500
+    plan = explain(busy, "date", {}, limit=100)
+    assert plan.full_scans() == []
+    assert plan.most_read() == 0
 
 
 @pytest.mark.parametrize("statistics", ["select 1", "analyze"])

@@ -48,6 +48,7 @@ def ended_after(
         await clock.sleep(round_trip / 2)
         return answer
 
+    # The loop moves this clock, so the place's own means to advance a frozen one are not used.
     place = Place(Catalog(), clock, forward(MemoryStorage(clock), invoke))  # pyright: ignore[reportArgumentType]
 
     def add_task(name: str) -> None:

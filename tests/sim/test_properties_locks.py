@@ -263,13 +263,19 @@ def test_due_job_is_claimed_while_another_row_is_locked() -> None:
         job, other = h.send(), h.send()
         _lock(h, other, 60.0)
         happens(h, job)
+        if happens is not no_claim:
+            h.claim()
         h.wait(seconds)
         h.claim(job)
         assert h.holds(CLAIM) is holds
 
+    def no_claim(h: History, _job: UUID) -> None:
+        h.wait(0.0)
+
     cases: dict[str, tuple[float, Callable[[History, UUID], object], bool]] = {
         "in time": (4.0, lambda h, _: h.wait(0.0), True),
         "late": (7.0, lambda h, _: h.wait(0.0), False),
+        "the worker does not ask": (7.0, no_claim, True),
         "its row is locked": (7.0, lambda h, job: _lock(h, job, 9.0), True),
         "its queue is locked": (7.0, lambda h, _: _lock(h, "a", 9.0), True),
         "the worker runs another job": (7.0, lambda h, _: h.begin(h.send_claimed("b")), True),

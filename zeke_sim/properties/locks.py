@@ -41,6 +41,7 @@ class _Known:
         latest: the last answer that was recorded.
         disturbed: when a call of each process last failed, or took long, not because of a lock.
         suspended: when a ``suspend`` of each process last gave up waiting for a lock.
+        asked: when each process made the last claim that was answered.
         undecided: late changes by the call on whose answer it depends whether a lock delayed them.
     """
 
@@ -48,6 +49,7 @@ class _Known:
         self.latest: Answered | None = None
         self.disturbed: dict[str, float] = {}
         self.suspended: dict[str, float] = {}
+        self.asked: dict[str, float] = {}
         self.undecided: dict[int, list[_Late]] = {}
 
 
@@ -179,12 +181,14 @@ def _are_locked(jobs: Iterable[UUID], event: Answered, state: RunState) -> None:
 def a_locked_row_delays_no_other_claim(event: Change | Answered, state: RunState) -> None:
     """A claim waits for no lock, and a worker that runs nothing claims due jobs within its poll interval.
 
-    Exempt from the latter are jobs that are locked, and a worker that does not reach the storage meanwhile.
+    Exempt from the latter are jobs that are locked, a worker that does not reach the storage meanwhile, and
+    one that does not ask: whether workers poll is another property's subject.
     """
     if isinstance(event, Answered):
-        _remember(event, state)
+        known = _remember(event, state)
         if event.verb == "claim":
             _waited_at_most(0.0, event, state)
+            known.asked[event.node] = state.calls[event.call].invoked.at
         return
     row, rules = event.before, state.rules
     opened = None if row is None else open_since(row.name, state)
@@ -197,7 +201,8 @@ def a_locked_row_delays_no_other_claim(event: Change | Answered, state: RunState
         return
     for activity in state.activity.values():
         idle = _idle_since(activity.node, row, state) if row.name in activity.queues else None
-        if idle is not None and event.at > max(due, idle) + most:
+        asked = state.of("locks", _Known).asked.get(activity.node, -inf)
+        if idle is not None and asked >= due and event.at > max(due, idle) + most:
             raise Broken(
                 f"due since {due:.3f} s and not locked, and {activity.node} has run nothing since"
                 f" {idle:.3f} s; it is claimed at {event.at:.3f} s, after more than {most:.3f} s",
