@@ -19,7 +19,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from tests.chaos.experiment import Experiment, Result, Size
+from tests.chaos.experiment import Experiment, Result, Size, joined
 from tests.chaos.faults import FAULTS
 from tests.chaos.report import as_json, complaints, conditions, table
 from tests.torture.running import say
@@ -52,6 +52,8 @@ _BUSY: Final = "import os\nparent = os.getppid()\nwhile os.getppid() == parent:\
 
 def main() -> int:
     given = parser().parse_args()
+    if given.runs < 1:
+        parser().error(f"--runs: must be at least 1, got {given.runs}")
     # The parent process may make us ignore them, and everything that was started must end with us.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
@@ -72,7 +74,7 @@ def main() -> int:
             given.json.write_text(as_json(results, about), encoding="utf-8")
 
     with _busy(given.load):
-        results, errors = run_all(chosen, size, folder, given.seed, keep)
+        results, errors = run_all(chosen, size, folder, range(given.seed, given.seed + given.runs), keep)
     say(f"\n{table(results)}")
     for text in (*complaints(results), *errors):
         say(f"FAILED: {text}")
@@ -89,9 +91,13 @@ def size_of(given: argparse.Namespace) -> Size:
 
 
 def run_all(
-    chosen: Sequence[str], size: Size, folder: Path, seed: int, keep: Callable[[Mapping[str, Result]], None]
+    chosen: Sequence[str],
+    size: Size,
+    folder: Path,
+    seeds: Sequence[int],
+    keep: Callable[[Mapping[str, Result]], None],
 ) -> tuple[dict[str, Result], list[str]]:
-    """Run one fault after the other; return the results, and why others have none.
+    """Run one fault after the other, each with all seeds; return the results, and why others have none.
 
     ``keep`` gets the results so far after each fault, since an interruption must not lose them.
     """
@@ -103,20 +109,27 @@ def run_all(
             say(f"LEFT OUT: {name}: this machine can't make its database")
             continue
         say(f"{name}: {fault.text}")
-        place = folder / name
-        place.mkdir(parents=True)
         clock = SystemClock()
         began = clock.monotonic()
-        try:
-            results[name] = asyncio.run(Experiment(fault, size, place, seed, say).run())
-        except Exception as error:  # noqa: BLE001 - the results of hours before it are printed
-            (place / "error").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
-            errors.append(f"{name}: {type(error).__name__}: {error}")
-            say(f"    FAILED: {errors[-1]}")
+        runs: list[Result] = []
+        for seed in seeds:
+            place = folder / name / str(seed)
+            place.mkdir(parents=True)
+            try:
+                runs.append(asyncio.run(Experiment(fault, size, place, seed, say).run()))
+            except Exception as error:  # noqa: BLE001 - the results of hours before it are printed
+                (place / "error").write_text("".join(traceback.format_exception(error)), encoding="utf-8")
+                errors.append(f"{name}, seed {seed}: {type(error).__name__}: {error}")
+                say(f"    FAILED: {errors[-1]}")
+                continue
+            say(f"    seed {seed}: {runs[-1].speeds}")
+        if not runs:
             continue
+        result = results[name] = joined(runs)
+        if size.is_speed_judged:
+            result.complaints += result.speeds.complaints()
         keep(results)
-        good = "good" if results[name].is_passed else "FAILED"
-        say(f"    {good} in {clock.monotonic() - began:.0f} s; {results[name].speeds}")
+        say(f"    {'good' if result.is_passed else 'FAILED'} in {clock.monotonic() - began:.0f} s")
         for text in complaints({name: results[name]}):
             say(f"    {text}")
     return results, errors
@@ -152,6 +165,13 @@ def parser() -> argparse.ArgumentParser:
         "--load", type=int, default=0, metavar="K", help="beside it, K busy processes for each core (0)"
     )
     parser.add_argument("--seed", type=int, default=1, metavar="NUMBER", help="of the choices (1)")
+    parser.add_argument(
+        "--runs",
+        type=int,
+        default=1,
+        help="of each fault, with the seeds from --seed on; the speed is that of the median run (1)",
+        metavar="NUMBER",
+    )
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the logs of all processes here")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here, too")
     return parser

@@ -98,6 +98,20 @@ class Verdict:
 _EXAMPLES: Final = 3
 
 
+def sum_of(verdicts: Iterable[Verdict]) -> Verdict:
+    """Return the counts of several runs together."""
+    total = Verdict()
+    for one in verdicts:
+        total.sent += one.sent
+        total.once += one.once
+        total.again += one.again
+        total.lost += one.lost
+        total.stuck += one.stuck
+        total.unexplained += one.unexplained
+        total.examples += one.examples
+    return total
+
+
 def check(
     sent: Iterable[UUID],
     rows: Mapping[UUID, Row],

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from tests.chaos.checker import ALL, SETTLED_WITHIN, Row, Verdict, by_job, check
+from tests.chaos.checker import ALL, SETTLED_WITHIN, Row, Verdict, by_job, check, sum_of
 from tests.chaos.executions import Tail, executions
 from tests.chaos.faults import FaultContext
 from tests.chaos.load import Load
@@ -100,10 +100,19 @@ class Result:
     verdicts: dict[str, Verdict]
     speeds: Speeds
     complaints: list[str] = field(default_factory=list[str])
+    runs: int = 1
 
     @property
     def is_passed(self) -> bool:
         return not self.complaints and all(verdict.is_passed for verdict in self.verdicts.values())
+
+
+def joined(results: Sequence[Result]) -> Result:
+    """Return several runs of one fault as one: the sums of their counts, and the speeds of the median run."""
+    verdicts = {name: sum_of([one.verdicts[name] for one in results]) for name in results[0].verdicts}
+    by_ratio = sorted((one.speeds for one in results), key=lambda speed: speed.ratio or 0.0)
+    complaints = [text for one in results for text in one.complaints]
+    return Result(verdicts, by_ratio[(len(results) - 1) // 2], complaints, len(results))
 
 
 class Experiment:
@@ -167,10 +176,7 @@ class Experiment:
         executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
         verdicts = await self._verdicts(database, load, executed, context.done, until)
         (self._folder / "times.json").write_text(json.dumps([times, sorted(load.ends)]))
-        found = speeds(sorted(load.ends), *times)
-        if self._size.is_speed_judged:
-            complaints += found.complaints()
-        return Result(verdicts, found, complaints)
+        return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
 
     def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
         journal = Journal(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import Counter
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -23,7 +24,7 @@ from tests.chaos.executions import (
     executions,
     parse,
 )
-from tests.chaos.experiment import WORKLOADS, Result, expected_jobs
+from tests.chaos.experiment import WORKLOADS, Result, expected_jobs, joined
 from tests.chaos.faults import FAULTS
 from tests.chaos.page import PAGE, merged, with_table
 from tests.chaos.peers.__main__ import FAULTS as PEER_FAULTS
@@ -147,6 +148,19 @@ def test_results_are_the_same_after_a_file() -> None:
     assert (found, found_about) == (results, about)
     assert table(found) == table(results)
     assert complaints(found) == complaints(results)
+
+
+def test_several_runs_are_one_row_with_the_speed_of_the_median_one() -> None:
+    one = results_with_reasons()["kill"]
+    slow, quick, never = Speeds(10.0, 8.0, 1.0), Speeds(10.0, 11.0, 1.0), Speeds(10.0, 12.0, None)
+    together = joined([replace(one, speeds=speed) for speed in (quick, never, one.speeds, slow, quick)])
+    assert together.speeds == one.speeds
+    assert len(together.complaints) == 5
+    ticks = together.verdicts["ticks"]
+    assert (ticks.sent, ticks.once, ticks.again.total(), ticks.unexplained.total()) == (15, 5, 10, 5)
+    shown = table({"kill": together})
+    assert "0.95 (5)" in shown
+    assert from_json(as_json({"kill": together}, {}))[0] == {"kill": together}
 
 
 def test_page_shows_a_table_in_its_place_and_nothing_else_changes() -> None:
