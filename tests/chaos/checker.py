@@ -3,11 +3,12 @@
 An attempt may follow another one if the process that ran it was killed, stood still beyond its lease or met
 the fault in a call of its own, and only while that can have kept its outcome from being stored. A
 re-execution without such a reason is unexplained, and so is a second execution of one attempt, which fencing
-excludes.
+excludes. Only a database that forgets commits can give one attempt out twice: once before, and once after.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -48,6 +49,24 @@ class Disturbance(NamedTuple):
         return self.node in (node, ALL) and self.since <= until and self.until >= since
 
 
+class Forgot(NamedTuple):
+    """What an asynchronous standby never got from the primary whose place it took.
+
+    Attributes:
+        since: when the standby stopped getting commits.
+        killed: when the old primary was: a claim that was asked for later was given by the new one.
+        promoted: when the standby began to be promoted: what was acknowledged later, the new one has.
+    """
+
+    since: float
+    killed: float
+    promoted: float
+
+    def may_miss(self, at: float) -> bool:
+        """Return whether what was acknowledged at this time may be forgotten."""
+        return self.since - SETTLED_WITHIN <= at <= self.promoted
+
+
 class Row(NamedTuple):
     """A job as it is stored at the end.
 
@@ -56,12 +75,14 @@ class Row(NamedTuple):
         state: of the row.
         attempt: its last claim.
         output: of the attempt that completed it, the attempt's number; None if it has none.
+        parent: the job that sent it.
     """
 
     task: str
     state: str
     attempt: int
     output: int | None
+    parent: UUID | None = None
 
 
 @dataclass
@@ -97,6 +118,8 @@ class Verdict:
 
 _EXAMPLES: Final = 3
 
+_LOST: Final = "its claim or outcome was lost with the old primary"
+
 
 def sum_of(verdicts: Iterable[Verdict]) -> Verdict:
     """Return the counts of several runs together."""
@@ -118,7 +141,8 @@ def check(
     executed: Mapping[UUID, Sequence[Execution]],
     disturbances: Sequence[Disturbance],
     *,
-    forgetful: bool = False,
+    acknowledged: Mapping[UUID, float] | None = None,
+    forgot: Forgot | None = None,
 ) -> Verdict:
     """Check the jobs of one workload.
 
@@ -127,15 +151,17 @@ def check(
         rows: all stored jobs.
         executed: all executions by job.
         disturbances: what the faults did.
-        forgetful: whether the database itself may have lost commits, as an asynchronous standby that was
-            promoted has: a missing row is then none of our losses.
+        acknowledged: when the jobs of clients were.
+        forgot: what the database itself lost. Of the missing jobs, only those that a client had an answer for
+            at that time are no loss of ours: the ticks of a lost second are served again.
     """
     verdict = Verdict()
     for job in sent:
         row, ran = rows.get(job), sorted(executed.get(job, ()), key=lambda one: (one.attempt, one.began))
         verdict.sent += 1
         if row is None:
-            if forgetful:
+            at = (acknowledged or {}).get(job)
+            if forgot is not None and at is not None and forgot.may_miss(at):
                 verdict.again["the job itself was lost with the old primary"] += 1
             else:
                 verdict.lost += 1
@@ -145,8 +171,10 @@ def check(
         elif not any(one.how == "returned" and one.attempt == row.output for one in ran):
             verdict.lost += 1
             verdict.examples.append(f"completed by attempt {row.output}, which was not executed: job {job}")
+        elif row.output != row.attempt:
+            verdict.complain("completed by an attempt before its last claim", job)
         else:
-            _check_completed(verdict, job, ran, disturbances, forgetful=forgetful)
+            _check_completed(verdict, job, ran, disturbances, forgot)
     return verdict
 
 
@@ -163,14 +191,20 @@ def _check_completed(
     job: UUID,
     ran: Sequence[Execution],
     disturbances: Sequence[Disturbance],
-    *,
-    forgetful: bool,
+    forgot: Forgot | None,
 ) -> None:
+    if any(one.how == "failed" for one in ran):
+        verdict.complain("its handler failed by itself", job)
+        return
+    killed = -math.inf if forgot is None else forgot.killed
+    old, new = [one for one in ran if one.asked < killed], [one for one in ran if one.asked >= killed]
     why: Counter[str] = Counter()
-    for one, following in pairwise(ran):
+    for one, following in (*pairwise(old), *pairwise(new), *zip(old[-1:], new[:1], strict=False)):
         if one.how == "waits" and following.attempt > one.attempt:
             continue
-        reason = reason_of(one, following, disturbances, forgetful=forgetful)
+        reason = reason_of(one, following, disturbances) if one.attempt < following.attempt else None
+        if forgot is not None and one.asked < killed <= following.asked:
+            reason = _LOST if _are_lost(old, following.attempt, forgot) else reason
         if reason is None:
             same = one.attempt == following.attempt
             verdict.complain("one attempt twice" if same else "executed again", job)
@@ -182,19 +216,24 @@ def _check_completed(
         verdict.once += 1
 
 
-def reason_of(
-    one: Execution, following: Execution, disturbances: Sequence[Disturbance], *, forgetful: bool = False
-) -> str | None:
+def _are_lost(old: Sequence[Execution], attempt: int, forgot: Forgot) -> bool:
+    """Return whether the claims from an attempt on, and the last claim or its outcome, may be forgotten."""
+    since, last = forgot.since - SETTLED_WITHIN, old[-1]
+    if any(one.asked < since for one in old if one.attempt >= attempt):
+        return False
+    return last.asked >= since or (last.ended is not None and since <= last.ended <= forgot.killed)
+
+
+def reason_of(one: Execution, following: Execution, disturbances: Sequence[Disturbance]) -> str | None:
     """Return which disturbance explains that an attempt was followed by another; None if there is none."""
-    if one.attempt == following.attempt and not forgetful:
-        return None
     for it in disturbances:
         if it.loses and it.meets(one.node, one.began, following.began) and _unsettled(one, it, disturbances):
             return it.what
-    if one.how in ("raised", "cancelled") and one.ended is not None:
+    if one.how == "raised" and one.ended is not None:
         for it in disturbances:
-            # A handler's own call may take a while to fail.
-            if one.how == "raised" and it.meets(one.node, one.began - SETTLED_WITHIN, one.ended):
+            # A call may take a while to fail; that of a process that was killed or stood still does not.
+            since = one.began - SETTLED_WITHIN if it.node == ALL else one.began
+            if it.meets(one.node, since, one.ended):
                 return f"its own call failed: {it.what}"
     return None
 

@@ -7,6 +7,7 @@ Times are the machine's monotonic clock, which all processes share.
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,12 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+CLAIMED: Final = "K"
 BEGAN: Final = "B"
 RETURNED: Final = "R"
 WAITS: Final = "W"
 RAISED: Final = "X"
 CANCELLED: Final = "C"
-HOW: Final = {RETURNED: "returned", WAITS: "waits", RAISED: "raised", CANCELLED: "cancelled"}
+LOST: Final = "L"
+FAILED: Final = "F"
+HOW: Final = {
+    RETURNED: "returned",
+    WAITS: "waits",
+    RAISED: "raised",
+    CANCELLED: "cancelled",
+    LOST: "lost",
+    FAILED: "failed",
+}
 
 _LINE: Final = "{} {:<8} {} {:06d} {:014.6f}\n"
 WIDTH: Final = len(_LINE.format(BEGAN, "plain", UUID(int=0), 0, 0.0))
@@ -48,7 +59,9 @@ class Execution:
         job, attempt, task: of the job.
         node: the process's name.
         began, ended: seconds of the monotonic clock; ``ended`` is None if the log has no end.
-        how: ``returned``, ``waits``, ``raised`` or ``cancelled``; None without an end.
+        how: ``returned``; ``waits``; ``raised``, as the storage was unavailable; ``cancelled``; ``lost``, as
+            the job was another's; or ``failed``, by any other error. None without an end.
+        asked: when its claim was sent.
     """
 
     job: UUID
@@ -58,6 +71,7 @@ class Execution:
     began: float
     ended: float | None = None
     how: str | None = None
+    asked: float = -math.inf
 
 
 class ExecutionLog:
@@ -79,9 +93,10 @@ class ExecutionLog:
         # A handler that is cancelled must not cancel what others wait for.
         await asyncio.shield(self._next)
 
-    def append(self, what: str, task: str, job: UUID, attempt: int) -> None:
-        """Append a line, which is on the disk some time later."""
-        os.write(self._file, _LINE.format(what, task, job, attempt, self._clock.monotonic()).encode())
+    def append(self, what: str, task: str, job: UUID, attempt: int, at: float | None = None) -> None:
+        """Append a line, of this moment unless ``at`` is given, which is on the disk some time later."""
+        at = self._clock.monotonic() if at is None else at
+        os.write(self._file, _LINE.format(what, task, job, attempt, at).encode())
 
     async def _sync(self) -> None:
         while self._next is not None:
@@ -119,10 +134,14 @@ def executions(node: str, lines: Iterable[Line]) -> Iterator[Execution]:
     """Yield the executed attempts of one process's log, in the order in which they began."""
     of_attempt: defaultdict[tuple[UUID, int], list[Execution]] = defaultdict(list)
     found: list[Execution] = []
+    asked: dict[tuple[UUID, int], float] = {}
     for line in lines:
         same = of_attempt[line.job, line.attempt]
-        if line.what == BEGAN:
-            one = Execution(line.job, line.attempt, line.task, node, line.at)
+        if line.what == CLAIMED:
+            asked[line.job, line.attempt] = line.at
+        elif line.what == BEGAN:
+            at = asked.pop((line.job, line.attempt), line.at)
+            one = Execution(line.job, line.attempt, line.task, node, line.at, asked=at)
             same.append(one)
             found.append(one)
         else:

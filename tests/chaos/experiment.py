@@ -18,7 +18,7 @@ from tests.chaos.executions import Tail, executions
 from tests.chaos.faults import FaultContext
 from tests.chaos.load import Load
 from tests.chaos.process import Part
-from tests.chaos.speeds import Speeds, speeds
+from tests.chaos.speeds import GAP_MAX, Speeds, longest_gap, speeds
 from tests.chaos.tasks import CHILDREN, SCHEDULE, make_catalog
 from tests.interop.keys import add_key
 from tests.torture.nodes import Node
@@ -65,9 +65,9 @@ _PROGRESS: Final = (
     " from pgboss.job_event where kind = 'progress' group by 1, 2"
 )
 _ROWS: Final = (
-    "select id, name, state::text, attempt, case when jsonb_typeof(output) = 'number' then output::int end"
-    " from (select id, name, state, attempt, output from pgboss.job"
-    " union all select id, name, state, attempt, output from pgboss.archive) jobs"
+    "select id, name, state::text, attempt, case when jsonb_typeof(output) = 'number' then output::int end,"
+    " parent from (select id, name, state, attempt, output, parent from pgboss.job"
+    " union all select id, name, state, attempt, output, parent from pgboss.archive) jobs"
 )
 
 
@@ -112,6 +112,12 @@ def joined(results: Sequence[Result]) -> Result:
     verdicts = {name: sum_of([one.verdicts[name] for one in results]) for name in results[0].verdicts}
     by_ratio = sorted((one.speeds for one in results), key=lambda speed: speed.ratio or 0.0)
     complaints = [text for one in results for text in one.complaints]
+    complaints += [
+        f"{name}: no job was sent"
+        for one in results
+        for name, verdict in one.verdicts.items()
+        if not verdict.sent
+    ]
     return Result(verdicts, by_ratio[(len(results) - 1) // 2], complaints, len(results))
 
 
@@ -170,12 +176,14 @@ class Experiment:
         finally:
             loading.cancel()
             await asyncio.gather(loading, return_exceptions=True)
-        complaints = await self._end([*nodes, api])
+        complaints = await end([*nodes, api])
         complaints += [f"{count} sends failed: {error}" for error, count in load.failed.items()]
         load.read()
         executed = [one for node, lines in load.lines.items() for one in executions(node, lines)]
-        verdicts = await self._verdicts(database, load, executed, context.done, until)
+        verdicts = await self._verdicts(database, load, executed, context, until)
         (self._folder / "times.json").write_text(json.dumps([times, sorted(load.ends)]))
+        if (gap := longest_gap(load.ends, times[0], times[-1])) >= GAP_MAX:
+            complaints.append(f"no job ended for {gap:.0f} s")
         return Result(verdicts, speeds(sorted(load.ends), *times), complaints)
 
     def _nodes(self, database: Database, stack: AsyncExitStack) -> tuple[list[Node], Node, str]:
@@ -263,43 +271,55 @@ class Experiment:
                 return
             await self._clock.sleep(0.2)
 
-    async def _end(self, nodes: Sequence[Node]) -> list[str]:
-        stopped = await asyncio.gather(*(node.drain(PATIENCE) for node in nodes))
-        late = [
-            f"{node.name} did not stop in {PATIENCE:g} s"
-            for node, by_itself in zip(nodes, stopped, strict=True)
-            if not by_itself
-        ]
-        return late + [failure for node in nodes for failure in node.failed]
-
     async def _verdicts(
         self,
         database: Database,
         load: Load,
         executed: Sequence[Execution],
-        disturbances: Sequence[Disturbance],
+        context: FaultContext,
         until: datetime,
     ) -> dict[str, Verdict]:
         rows = {row[0]: Row(*row[1:]) for row in await database.fetch(_ROWS)}
-        (self._folder / "disturbances.json").write_text(json.dumps(disturbances, indent=1), encoding="utf-8")
+        done, forgot = context.done, context.forgot
+        happened = json.dumps([*done, forgot], indent=1)
+        (self._folder / "disturbances.json").write_text(happened, encoding="utf-8")
         ran = by_job(executed)
         expected = expected_jobs(load.sent, rows, until)
         verdicts: dict[str, Verdict] = {}
         for name, tasks in WORKLOADS.items():
             jobs = [job for job, task in expected.items() if task in tasks]
-            forgetful = self._fault.forgetful
-            verdicts[name] = check(jobs, rows, ran, disturbances, forgetful=forgetful)
+            verdicts[name] = check(jobs, rows, ran, done, acknowledged=load.acknowledged, forgot=forgot)
         stored: defaultdict[UUID, Counter[float | None]] = defaultdict(Counter)
         for job, value, count in await database.fetch(_PROGRESS):
             stored[job][value] = count
-        known = rows.keys() if self._fault.forgetful else None
-        check_streams(load, stored, disturbances, verdicts["streams"], known)
-        parents = [job for job, task in load.sent.items() if task == "parent" and job in rows]
-        missing = CHILDREN * len(parents) - Counter(row.task for row in rows.values())["child"]
-        if missing and not self._fault.forgetful:
-            family = verdicts["parents, children"]
-            family.complain(f"{missing} children are missing", parents[0])
+        check_streams(load, stored, done, verdicts["streams"], None if forgot is None else rows.keys())
+        check_families(rows, verdicts["parents, children"])
         return verdicts
+
+
+async def end(nodes: Sequence[Node]) -> list[str]:
+    """Stop processes; return what was wrong with them, such as one that had ended by itself."""
+    for node in nodes:
+        # Nothing is wrong with the database any more.
+        node.troubled = False
+        node.look()
+    stopped = await asyncio.gather(*(node.drain(PATIENCE) for node in nodes))
+    late = [
+        f"{node.name} did not stop in {PATIENCE:g} s"
+        for node, by_itself in zip(nodes, stopped, strict=True)
+        if not by_itself
+    ]
+    return late + [failure for node in nodes for failure in node.failed]
+
+
+def check_families(rows: Mapping[UUID, Row], verdict: Verdict) -> None:
+    """Check that each parent has its children, and each child its parent."""
+    children = Counter(row.parent for row in rows.values() if row.task == "child")
+    for job in {*children, *(job for job, row in rows.items() if row.task == "parent")}:
+        if job is None or job not in rows:
+            verdict.complain("a child's parent is missing", job or UUID(int=0))
+        elif children[job] != CHILDREN:
+            verdict.complain(f"it has {children[job]} children", job)
 
 
 def check_streams(
@@ -326,10 +346,10 @@ def check_streams(
         return any(one.meets(ALL, at - SETTLED_WITHIN, at) for one in disturbances)
 
     for job, at in load.unshown.items():
-        if not stored.get(job, {}).get(1.0):
-            verdict.complain("its last progress was lost", job)
-        elif not is_disturbed(at):
-            verdict.complain("its stream ended before its last progress", job)
+        is_stored = bool(stored.get(job, {}).get(1.0))
+        if not is_disturbed(at) or (not is_stored and known is None):
+            what = "its stream ended before its last progress" if is_stored else "its last progress was lost"
+            verdict.complain(what, job)
     for job, (shown, at) in load.repeated.items():
         more = any(count > stored.get(job, {}).get(value, 0) for value, count in shown.items())
         if more and known is None:

@@ -45,6 +45,7 @@ class Load:
 
     Attributes:
         sent: the acknowledged jobs, by task.
+        acknowledged: when they were.
         lines: all lines of the logs, by node.
         ends: when jobs returned.
         broken: streams that did not show the end of their job, with the reason.
@@ -63,6 +64,7 @@ class Load:
         self._new_id = parts_of(queue).factory.new_id
         self._stopping = False
         self.sent: dict[UUID, str] = {}
+        self.acknowledged: dict[UUID, float] = {}
         self.lines: dict[str, list[Line]] = {tail.node: [] for tail in tails}
         self.ends: list[float] = []
         self.broken: dict[UUID, str] = {}
@@ -130,6 +132,7 @@ class Load:
                 self.failed[f"{type(error).__name__}: {error}".partition("\n")[0]] += 1
             await self._queue.clock.sleep(_BETWEEN_TRIES)
         self.sent.update(batch)
+        self.acknowledged.update(dict.fromkeys(batch, self._queue.clock.monotonic()))
         self._open.update(batch.values())
 
     async def _follow(self, client: JobsClient) -> None:

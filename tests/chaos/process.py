@@ -9,7 +9,7 @@ import asyncio
 import json
 import signal
 import sys
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -51,20 +51,26 @@ async def play(part: Part) -> None:
     executed = ExecutionLog(Path(part.journal)) if part.role == "worker" else None
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    while not stopping.is_set():
-        # As process managers do: restart a program whose database is unavailable when it starts.
-        with suppress(StorageUnavailableError):
-            async with Queue.connect(make_catalog(executed), settings=settings) as queue:
-                if stopping.is_set():
-                    return
-                if part.role == "worker":
-                    await run_until_signalled(Worker(queue))
-                else:
-                    api = ApiServer(queue, WebSettings.load(api_port=part.port))
-                    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, api.stop)
-                    await api.run()
-                return
-        await clock.sleep(_BETWEEN_TRIES)
+    async with AsyncExitStack() as stack:
+        while not stopping.is_set():
+            # As process managers do: restart a program whose database is unavailable when it starts, and only
+            # then, for one that runs must outlast an outage.
+            with suppress(StorageUnavailableError):
+                queue = await stack.enter_async_context(
+                    Queue.connect(make_catalog(executed), settings=settings)
+                )
+                break
+            await clock.sleep(_BETWEEN_TRIES)
+        else:
+            return
+        if stopping.is_set():
+            return
+        if part.role == "worker":
+            await run_until_signalled(Worker(queue))
+        else:
+            api = ApiServer(queue, WebSettings.load(api_port=part.port))
+            asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, api.stop)
+            await api.run()
 
 
 if __name__ == "__main__":

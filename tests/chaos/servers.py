@@ -41,7 +41,7 @@ _SETTINGS: Final = {
 _BETWEEN_TRIES: Final = 0.1
 _ADMIN: Final = "chaos"
 _TERMINATE: Final = (
-    "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    "select count(*) filter (where pg_terminate_backend(pid)) from pg_stat_activity"
     " where backend_type = 'client backend' and pid <> pg_backend_pid()"
     " and application_name <> 'another application'"
 )
@@ -155,6 +155,7 @@ class SmallDisk(Database):
     """A server whose jobs are on a disk of their own, a small one."""
 
     SIZE: Final = "1g"
+    ROOM: Final = 32 << 20
 
     def __init__(self, stack: ExitStack) -> None:
         super().__init__(stack)
@@ -165,6 +166,7 @@ class SmallDisk(Database):
         stack.callback(subprocess.run, ["umount", "--lazy", self.disk], check=False)
         # The server keeps files in it open until it stops, so it stops first.
         stack.callback(self.server.stop)
+        self._filler = self.disk / "filler"
         space = self.disk / "space"
         space.mkdir(mode=0o700)
         self.give(space)
@@ -177,10 +179,17 @@ class SmallDisk(Database):
     def is_possible() -> bool:
         return os.geteuid() == 0 and shutil.which("mount") is not None
 
+    def nearly_fill(self) -> None:
+        """Leave little room on the disk."""
+        with self._filler.open("wb", buffering=0) as file:
+            while shutil.disk_usage(self.disk).free > self.ROOM:
+                file.write(bytes(1 << 20))
+
     async def fill(self, seconds: float) -> bool:
-        """Leave no room on the disk for a time; return whether there was none."""
-        filler = self.disk / "filler"
-        with filler.open("wb", buffering=0) as file:
+        """Leave no room on the disk for a time; return whether a statement failed for that."""
+        log = self.server.directory / "log"
+        written = log.stat().st_size
+        with self._filler.open("ab", buffering=0) as file:
             size = 1 << 20
             while size:
                 try:
@@ -189,8 +198,8 @@ class SmallDisk(Database):
                     size >>= 4
         free = shutil.disk_usage(self.disk).free
         await self.clock.sleep(seconds)
-        filler.unlink()
-        return free == 0
+        self._filler.unlink()
+        return free == 0 and b"No space left on device" in log.read_bytes()[written:]
 
 
 class Pooled(Database):
@@ -239,23 +248,15 @@ class Pair(Database):
 
     async def fail_over(self, seconds: float) -> bool:
         """Kill the primary, and promote the standby a while later; return whether it was promoted."""
-        if not self.SYNCHRONOUS:
-            self._hold_back(stopped=True)
-            await self.clock.sleep(_LAG)
         _kill_server(self.server)
-        if not self.SYNCHRONOUS:
-            self._hold_back(stopped=False)
         await self.clock.sleep(seconds)
+        return await self.promote()
+
+    async def promote(self) -> bool:
+        """Promote the standby; return whether it was."""
         async with await psycopg.AsyncConnection.connect(self.standby.dsn, autocommit=True) as connection:
             promoted = await (await connection.execute("select pg_promote()")).fetchone()
         return promoted == (True,)
-
-    def _hold_back(self, *, stopped: bool) -> None:
-        """Keep the standby from receiving what the primary commits."""
-        number = signal.SIGSTOP if stopped else signal.SIGCONT
-        for process in psutil.Process(_pid(self.standby)).children():
-            if "walreceiver" in " ".join(process.cmdline()):
-                process.send_signal(number)
 
     def _admit_replication(self, server: EmbeddedPostgres) -> None:
         with (server.directory / "data" / "pg_hba.conf").open("a", encoding="utf-8") as file:
@@ -299,8 +300,48 @@ class AsynchronousPair(Pair):
 
     SYNCHRONOUS: ClassVar[bool] = False
 
+    def __init__(self, stack: ExitStack) -> None:
+        super().__init__(stack)
+        self._committed = "0/0"
 
-_LAG: Final = 0.3
+    async def fall_behind(self) -> None:
+        """Keep commits from the standby, until it lacks more than is on its way to it."""
+        self._hold_back(stopped=True)
+        self._stack.callback(self._hold_back, stopped=False)
+        for _ in range(_LAG_TRIES):
+            for committed, behind in await self.fetch(_LAG):
+                self._committed = committed
+                if behind >= _LAG_BYTES:
+                    return
+            await self.clock.sleep(_BETWEEN_TRIES)
+
+    def kill_primary(self) -> None:
+        _kill_server(self.server)
+        self._hold_back(stopped=False)
+
+    async def promote(self) -> bool:
+        """Promote the standby; return whether it was, and has lost commits."""
+        received = f"select pg_wal_lsn_diff('{self._committed}', pg_last_wal_receive_lsn()) > 0"
+        async with await psycopg.AsyncConnection.connect(self.standby.dsn, autocommit=True) as connection:
+            lost = await (await connection.execute(received.encode())).fetchone()
+        return await super().promote() and lost == (True,)
+
+    def _hold_back(self, *, stopped: bool) -> None:
+        number = signal.SIGSTOP if stopped else signal.SIGCONT
+        with suppress(psutil.NoSuchProcess, FileNotFoundError):
+            for process in psutil.Process(_pid(self.standby)).children():
+                if "walreceiver" in " ".join(process.cmdline()):
+                    process.send_signal(number)
+
+
+_LAG: Final = (
+    "select pg_current_wal_flush_lsn()::text, pg_wal_lsn_diff(pg_current_wal_flush_lsn(), flush_lsn)"
+    " from pg_stat_replication"
+)
+_LAG_BYTES: Final = 1 << 20
+"""What the standby must lack: more than the socket between the two holds, which it still gets."""
+
+_LAG_TRIES: Final = 300
 
 
 def _pid(server: EmbeddedPostgres) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -20,6 +21,13 @@ TARGET: Final = 0.95
 TOLERANCE: Final = 0.1
 """How much less of it one run may show: without a fault on an idle machine, the speeds of two periods of
 eight seconds, which is about as long as a run's first phase, differ by up to 9 %."""
+
+RECOVERY_MAX: Final = 15.0
+"""Seconds from the last fault in which jobs must be nearly as fast as before, in a whole run on an idle
+machine."""
+
+GAP_MAX: Final = 60.0
+"""Seconds without an end of a job from which a run fails, on any machine."""
 
 _STEP: Final = 0.1
 
@@ -49,6 +57,12 @@ class Speeds(NamedTuple):
         elif self.ratio < TARGET - TOLERANCE:
             yield f"speed: must be {TARGET - TOLERANCE:.2f} of that before at least, got {self.ratio:.2f}"
 
+    def late(self) -> Iterator[str]:
+        """Yield what is wrong with the recovery, which is judged in each of several runs."""
+        if self.recovery is None or self.recovery > RECOVERY_MAX:
+            got = "none" if self.recovery is None else f"{self.recovery:.1f} s"
+            yield f"recovery: must take {RECOVERY_MAX:g} s at most, got {got}"
+
 
 def speeds(
     ends: Sequence[float], began: float, faulty_from: float, faulty_until: float, until: float
@@ -69,6 +83,12 @@ def speeds(
             return Speeds(before, _rate(ends, at, until), at - faulty_until)
         at += _STEP
     return Speeds(before, _rate(ends, faulty_until, until), None)
+
+
+def longest_gap(ends: Sequence[float], since: float, until: float) -> float:
+    """Return the longest time between two ends of jobs in a period, whose own ends count, too."""
+    times = [since, *sorted(at for at in ends if since < at < until), until]
+    return max(later - earlier for earlier, later in pairwise(times))
 
 
 def _rate(ends: Sequence[float], since: float, until: float) -> float:

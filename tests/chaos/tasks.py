@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import BaseModel
 
-from tests.chaos.executions import BEGAN, CANCELLED, RAISED, RETURNED, WAITS
+from tests.chaos.executions import BEGAN, CANCELLED, CLAIMED, FAILED, LOST, RAISED, RETURNED, WAITS
+from zeke_queue.errors import LeaseLostError, StorageUnavailableError
 from zeke_queue.model import CatchUp
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.task.catalog import Catalog
@@ -30,7 +31,17 @@ STEPS: Final = 3
 
 SCHEDULE: Final = "every-second"
 
-_POLICY: Final[dict[str, Any]] = {"retry_limit": 50, "retry_delay": 0}
+_EXPIRE_IN: Final = 3600.0
+_POLICY: Final[dict[str, Any]] = {"retry_limit": 50, "retry_delay": 0, "expire_in": _EXPIRE_IN}
+_HOW: Final = (
+    (Wait, WAITS),
+    (asyncio.CancelledError, CANCELLED),
+    (StorageUnavailableError, RAISED),
+    (LeaseLostError, LOST),
+    (BaseException, FAILED),
+)
+"""The line for each error with which a handler ends; the first that applies counts."""
+
 _MOMENT: Final = 0.01
 
 
@@ -79,13 +90,14 @@ def make_catalog(log: ExecutionLog | None) -> Catalog:
 
 def _logged(log: ExecutionLog, name: str, work: Callable[[Work, JobContext], Awaitable[None]]) -> Any:
     async def handler(payload: Work, job: JobContext) -> Any:
+        # The deadline counts from when the claim was sent.
+        log.append(CLAIMED, name, job.id, job.attempt, job.deadline - _EXPIRE_IN)
         await log.write(BEGAN, name, job.id, job.attempt)
         try:
             await work(payload, job)
             await log.write(RETURNED, name, job.id, job.attempt)
         except BaseException as error:
-            cancelled = isinstance(error, asyncio.CancelledError)
-            how = WAITS if isinstance(error, Wait) else CANCELLED if cancelled else RAISED
+            how = next(letter for kind, letter in _HOW if isinstance(error, kind))
             log.append(how, name, job.id, job.attempt)
             raise
         return job.attempt

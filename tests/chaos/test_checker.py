@@ -11,7 +11,7 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.chaos import checker as real
-from tests.chaos.checker import ALL, Disturbance, Row
+from tests.chaos.checker import ALL, Disturbance, Forgot, Row
 from tests.chaos.executions import Execution
 
 JOB: Final = UUID(int=1)
@@ -25,13 +25,20 @@ class Case:
     row: Row | None
     column: str
     disturbances: tuple[Disturbance, ...] = ()
-    forgetful: bool = False
+    forgot: Forgot | None = None
+    acknowledged: float | None = None
 
 
 def ran(
-    attempt: int, began: float, ended: float | None, how: str | None = "returned", node: str = "w1"
+    attempt: int,
+    began: float,
+    ended: float | None,
+    how: str | None = "returned",
+    node: str = "w1",
+    *,
+    asked: float = 0.0,
 ) -> Execution:
-    return Execution(JOB, attempt, "plain", node, began, ended, how)
+    return Execution(JOB, attempt, "plain", node, began, ended, how, asked)
 
 
 def completed(attempt: int) -> Row:
@@ -45,6 +52,8 @@ def killed(at: float, node: str = "w1") -> Disturbance:
 def outage(since: float, until: float) -> Disturbance:
     return Disturbance("outage", ALL, since, until, loses=False)
 
+
+FORGOT: Final = Forgot(since=20, killed=21, promoted=24)
 
 CASES: Final = {
     "executed once": Case([ran(1, 1, 2)], completed(1), "once"),
@@ -105,15 +114,102 @@ CASES: Final = {
     "a second reason is missing": Case(
         [ran(1, 1, None, None), ran(2, 5, 6), ran(3, 7, 8)], completed(3), "unexplained", (killed(3),)
     ),
-    "lost with a primary": Case([ran(1, 1, 2)], None, "again", forgetful=True),
-    "one attempt twice, since its claim was lost with a primary": Case(
-        [ran(1, 1, 2), ran(1, 5, 6, node="w2")],
-        completed(1),
-        "again",
-        (Disturbance("lost", ALL, 2, 4, loses=True),),
-        forgetful=True,
+    "its call failed in the next life of a process that was killed": Case(
+        [ran(1, 4, 5, "raised"), ran(2, 7, 8)], completed(2), "unexplained", (killed(3),)
+    ),
+    "its handler failed by itself, and then its worker was killed": Case(
+        [ran(1, 1, 2, "failed"), ran(2, 5, 6)], completed(2), "unexplained", (killed(3),)
+    ),
+    "it was another's in an outage shorter than the lease": Case(
+        [ran(1, 1, 5, "lost"), ran(2, 8, 12)], completed(2), "unexplained", (outage(2, 6),)
+    ),
+    "completed by an attempt before its last claim": Case(
+        [ran(1, 1, 2)], Row("plain", "completed", 2, 1), "unexplained"
     ),
 }
+FORGOTTEN: Final = {
+    "lost with a primary": Case([], None, "again", forgot=FORGOT, acknowledged=20.5),
+    "acknowledged before the standby fell behind": Case([], None, "lost", forgot=FORGOT, acknowledged=5),
+    "acknowledged by the new primary": Case([], None, "lost", forgot=FORGOT, acknowledged=25),
+    "lost, and no client sent it": Case([], None, "lost", forgot=FORGOT),
+    "given out by both primaries": Case(
+        [ran(1, 20.6, 20.8, asked=20.5), ran(1, 26, 27, node="w2", asked=25)],
+        completed(1),
+        "again",
+        forgot=FORGOT,
+    ),
+    "given out by both, and the old one's began last": Case(
+        [ran(1, 26, 27, node="w2", asked=25), ran(1, 26.5, 28, asked=20.5)],
+        completed(1),
+        "again",
+        forgot=FORGOT,
+    ),
+    "given out by both, of which the new one gave the next number, too": Case(
+        [ran(1, 25.5, 28, asked=20.5), ran(2, 26, 27, node="w2", asked=25)],
+        completed(2),
+        "again",
+        forgot=FORGOT,
+    ),
+    "given out twice by the new primary": Case(
+        [ran(1, 25.5, 27, asked=25), ran(1, 26, 27, node="w2", asked=25)],
+        completed(1),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "given out twice by the new primary, beside the old one": Case(
+        [ran(1, 25.5, 27, asked=25), ran(1, 26, 27, asked=20.5), ran(1, 26.5, 27, node="w2", asked=25)],
+        completed(1),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "given out twice by the old primary": Case(
+        [ran(1, 20.6, 20.8, asked=20.5), ran(1, 20.7, 20.8, node="w2", asked=20.5)],
+        completed(1),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "given out again although its claim was not lost": Case(
+        [ran(1, 4, 20.8, asked=3), ran(1, 26, 27, asked=25)], completed(1), "unexplained", forgot=FORGOT
+    ),
+    "its outcome was lost": Case(
+        [ran(1, 4, 20.8, asked=3), ran(2, 26, 27, asked=25)], completed(2), "again", forgot=FORGOT
+    ),
+    "its outcome was stored long before": Case(
+        [ran(1, 4, 5, asked=3), ran(2, 26, 27, asked=25)], completed(2), "unexplained", forgot=FORGOT
+    ),
+    "its outcome was the new primary's": Case(
+        [ran(1, 4, 22, asked=3), ran(2, 26, 27, asked=25)], completed(2), "unexplained", forgot=FORGOT
+    ),
+    "its call failed while there was no primary": Case(
+        [ran(1, 4, 22, "raised", asked=3), ran(2, 26, 27, asked=25)],
+        completed(2),
+        "again",
+        (outage(21, 24),),
+        forgot=FORGOT,
+    ),
+    "two claims and a wait were lost": Case(
+        [
+            *(ran(1, 20.2, 20.3, "waits", asked=20.1), ran(2, 20.6, 20.8, asked=20.5)),
+            *(ran(1, 26, 27, "waits", asked=25), ran(2, 28, 29, asked=27)),
+        ],
+        completed(2),
+        "again",
+        forgot=FORGOT,
+    ),
+    "one claim was lost, and one before it was not": Case(
+        [
+            *(ran(1, 4, 5, "waits", asked=3), ran(2, 20.6, 20.8, asked=20.5)),
+            *(ran(1, 26, 27, "waits", asked=25), ran(2, 28, 29, asked=27)),
+        ],
+        completed(2),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "it waited for longer than the failover": Case(
+        [ran(1, 4, 5, "waits", asked=3), ran(2, 26, 27, asked=25)], completed(2), "once", forgot=FORGOT
+    ),
+}
+CASES.update(FORGOTTEN)
 COLUMNS: Final = ("once", "again", "lost", "stuck", "unexplained")
 
 MISTAKES: Final = {
@@ -123,17 +219,36 @@ MISTAKES: Final = {
     "an attempt without an end completes": ('one.how == "returned" and ', ""),
     "a retry is an end": ('("created", "retry", "active")', '("created", "active")'),
     "an active job has ended": ('("created", "retry", "active")', '("created", "retry")'),
-    "an attempt may be executed twice": ("if one.attempt == following.attempt and", "if False and"),
+    "an attempt may be executed twice": ("if one.attempt < following.attempt else None", ""),
+    "an attempt may complete after others": ("elif row.output != row.attempt:", "elif False:"),
+    "a handler may fail": ('one.how == "failed"', "False"),
+    "a call fails in the next life": ("if it.node == ALL else one.began", ""),
     "an outage takes jobs away": ("if it.loses and ", "if "),
     "a fault disturbs every process": ("self.node in (node, ALL) and ", ""),
     "a fault disturbs before it begins": (" and self.until >= since", ""),
     "a fault disturbs after its end": ("self.since <= until and ", ""),
-    "only the first pair counts": ("in pairwise(ran):", "in list(pairwise(ran))[:1]:"),
+    "only the first pair counts": ("*pairwise(new),", "*list(pairwise(new))[:1],"),
     "outcomes are never stored": ("return stored_by >= it.since", "return True"),
     "outages keep no outcome": ("max(stored_by, other.until + SETTLED_WITHIN)", "stored_by"),
-    "an outage cancels handlers": ('if one.how == "raised" and it', "if it"),
+    "an outage cancels handlers": ('if one.how == "raised" and ', "if "),
     "a wait is an execution": ('one.how == "waits"', 'one.how == "wait"'),
-    "a database forgets nothing": ("if forgetful:", "if False:"),
+    "a database forgets no job": ("at is not None and forgot.may_miss(at)", "False"),
+    "a database forgets any job": (" and forgot.may_miss(at)", ""),
+    "a database forgets ticks": ("forgot is not None and at is not None and forgot.may_miss(at)", "forgot"),
+    "a database forgets old jobs": ("self.since - SETTLED_WITHIN <= at", "at"),
+    "a new primary forgets": (" <= self.promoted", " < 99"),
+    "a database forgets no claim": ("if _are_lost(old, following.attempt, forgot) else reason", ""),
+    "a database forgets old claims": ("if any(one.asked < since", "if any(False"),
+    "only the last claim counts": (
+        "< since for one in old if",
+        "< since for one in old[-1:] if",
+    ),
+    "every outcome was lost": ("since <= last.ended <= forgot.killed", "True"),
+    "a worker's own outcomes are lost": ("<= last.ended <= forgot.killed", "<= last.ended"),
+    "outcomes outlast a primary": ("last.asked >= since or (", "last.asked >= since or (False and "),
+    "a claim that was lost leaves no outcome": ("last.asked >= since or (", "("),
+    "the old primary gives attempts out twice": ("(*pairwise(old), ", "("),
+    "nothing is between the primaries": (", *zip(old[-1:], new[:1], strict=False))", ")"),
 }
 """Mistakes of the checker, as text and replacement, each of which a case finds."""
 
@@ -142,7 +257,10 @@ def column_of(case: Case, checker: Any = real) -> str:
     """Return the one column in which a job is counted."""
     rows = {} if case.row is None else {JOB: case.row}
     disturbances = [checker.Disturbance(*one) for one in case.disturbances]
-    verdict = checker.check([JOB], rows, {JOB: case.executed}, disturbances, forgetful=case.forgetful)
+    acknowledged = {} if case.acknowledged is None else {JOB: case.acknowledged}
+    forgot = case.forgot and checker.Forgot(*case.forgot)
+    happened = {"acknowledged": acknowledged, "forgot": forgot}
+    verdict = checker.check([JOB], rows, {JOB: case.executed}, disturbances, **happened)
     assert verdict.sent == 1
     counts = {name: getattr(verdict, name) for name in COLUMNS}
     totals = {name: one if isinstance(one, int) else one.total() for name, one in counts.items()}

@@ -16,6 +16,7 @@ from tests.chaos.checker import Row, Verdict
 from tests.chaos.executions import (
     BEGAN,
     CANCELLED,
+    CLAIMED,
     RETURNED,
     WIDTH,
     ExecutionLog,
@@ -30,7 +31,7 @@ from tests.chaos.page import PAGE, merged, with_table
 from tests.chaos.peers.__main__ import FAULTS as PEER_FAULTS
 from tests.chaos.peers.__main__ import PEERS
 from tests.chaos.report import HEAD, as_json, complaints, conditions, from_json, table
-from tests.chaos.speeds import TARGET, TOLERANCE, Speeds, speeds
+from tests.chaos.speeds import RECOVERY_MAX, TARGET, TOLERANCE, Speeds, longest_gap, speeds
 from tests.chaos.tasks import SCHEDULE
 from zeke_queue.maintenance.scheduler import tick_id
 
@@ -73,6 +74,12 @@ def test_handler_that_is_cancelled_while_its_return_is_written_was_cancelled() -
     assert (one.ended, one.how) == (2.1, "cancelled")
 
 
+def test_claim_belongs_to_the_next_execution_of_its_attempt() -> None:
+    steps = ((CLAIMED, 1, 1.0), (CLAIMED, 2, 2.0), (BEGAN, 2, 3.0), (BEGAN, 1, 4.0), (BEGAN, 1, 5.0))
+    lines = [Line(what, "plain", JOBS[0], attempt, at) for what, attempt, at in steps]
+    assert [one.asked for one in executions("w1", lines)] == [2.0, 1.0, 5.0]
+
+
 def test_lines_have_one_width() -> None:
     assert parse(f"R streamed {JOBS[0]} 000012 0000012.500000") == ("R", "streamed", JOBS[0], 12, 12.5)
     assert len(f"R streamed {JOBS[0]} 000012 0000012.500000\n") == WIDTH
@@ -96,6 +103,11 @@ def test_recovery_is_missing_if_the_speed_does_not_return() -> None:
     assert (found.recovery, found.ratio, round(found.after)) == (None, None, 10)
 
 
+def test_longest_gap_may_be_at_an_end_of_the_period() -> None:
+    gaps = [longest_gap(ends, 10.0, 50.0) for ends in ([], [1.0, 20.0, 60.0], [45.0, 30.0], [12.0, 49.0])]
+    assert gaps == [40.0, 30.0, 20.0, 37.0]
+
+
 def test_whole_run_on_an_idle_machine_is_judged_by_its_speed() -> None:
     least = TARGET - TOLERANCE
     assert not [*Speeds(100.0, 100.0, 0.0).complaints()]
@@ -106,6 +118,11 @@ def test_whole_run_on_an_idle_machine_is_judged_by_its_speed() -> None:
     assert "10 jobs/s after 100" in never
     (nothing,) = Speeds(0.0, 0.0, 0.0).complaints()
     assert "0 jobs/s after 0" in nothing
+    assert not [*Speeds(100.0, 100.0, RECOVERY_MAX).late()]
+    (late,) = Speeds(100.0, 100.0, RECOVERY_MAX + 1).late()
+    assert "16.0 s" in late
+    (none,) = Speeds(100.0, 10.0, None).late()
+    assert "none" in none
     given = parser().parse_args
     judged = {" ".join(words): size_of(given([*words])).is_speed_judged for words in ((), ("--short",))}
     assert judged == {"": True, "--short": False}
@@ -139,6 +156,14 @@ def test_table_has_reasons_and_complaints() -> None:
     assert "- kill: UNEXPLAINED: executed again: 1 of ticks" in shown
     assert complaints(results) == ["kill: w1 did not stop", f"kill: ticks: executed again: job {JOBS[0]}"]
     assert not results["kill"].is_passed
+
+
+def test_workload_without_jobs_fails_a_run() -> None:
+    good, bad = (Result({"ticks": Verdict(sent=sent, once=sent)}, Speeds(10.0, 9.5, 1.25)) for sent in (1, 0))
+    together = joined([good, bad])
+    assert together.complaints == ["ticks: no job was sent"]
+    assert not together.is_passed
+    assert joined([good]).is_passed
 
 
 def test_results_are_the_same_after_a_file() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.chaos.__main__ import ONLY_FULL, SHORT_SETS
-from tests.chaos.faults import FAULTS, FaultContext, NoEffectError
-from tests.chaos.servers import AsynchronousPair, Pooled, SmallDisk
+from tests.chaos.faults import FAULTS, FaultContext, NoEffectError, kill, pause
+from tests.chaos.servers import CONNECTIONS, AsynchronousPair, Pooled, SmallDisk
 from tests.clocks import FrozenClock
 from zeke_queue.system.entropy import SeededEntropy
 
@@ -35,7 +35,11 @@ class Unmoved(Pooled, SmallDisk, AsynchronousPair):
     async def _nothing(self, *_: Any, **__: Any) -> Any:
         return False
 
-    restart = terminate = become_standby = fill = fail_over = execute = _nothing
+    restart = terminate = become_standby = fill = fail_over = execute = fall_behind = promote = _nothing
+
+    def nearly_fill(self) -> None: ...
+
+    def kill_primary(self) -> None: ...
 
     def restart_pooler(self) -> bool:
         return False
@@ -75,6 +79,9 @@ class Gone:
     """A process that does not run."""
 
     name = "w1"
+    starts = 1
+
+    def look(self) -> None: ...
 
     async def kill(self) -> bool:
         return False
@@ -96,13 +103,107 @@ async def test_fault_without_an_effect_is_an_error() -> None:
         with pytest.raises(NoEffectError):
             await FAULTS[name].inject(unmoved())
 
-    await check_each_async(FAULTS.keys() - {"none", "mixed"}, check)
+    await check_each_async(FAULTS.keys() - {"none"}, check)
 
 
-async def test_fault_may_have_no_effect_beside_another() -> None:
-    for _ in range(5):
-        await FAULTS["mixed"].inject(unmoved())
+async def test_fault_may_have_no_effect_beside_another_that_has_one() -> None:
+    context = unmoved()
+    context.beside_others = True
+    await kill(context)
+    assert context.done == []
     await FAULTS["none"].inject(unmoved())
+
+
+class Process:
+    """A process that can be killed and paused."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.starts = 1
+        self.runs = True
+
+    def look(self) -> None: ...
+
+    async def kill(self) -> bool:
+        killed, self.runs = self.runs, False
+        return killed
+
+    async def start(self) -> None:
+        self.starts += not self.runs
+        self.runs = True
+
+    async def pause(self) -> bool:
+        return self.runs
+
+    def resume(self) -> None: ...
+
+
+async def test_run_of_kill_kills_each_process_once() -> None:
+    async def check(seed: int) -> None:
+        context = unmoved()
+        names = ("w1", "w2", "w3", "api")
+        workers: list[Any] = [Process(name) for name in names]
+        context.workers, context.api = workers[:3], workers[3]
+        context.draw = SeededEntropy(seed).stream("faults")
+        for _ in range(FAULTS["kill"].times):
+            await FAULTS["kill"].inject(context)
+        assert {one.node for one in context.done} == {*names}
+
+    await check_each_async(range(8), check)
+
+
+async def test_pause_of_a_process_that_is_killed_meanwhile_excuses_nothing() -> None:
+    context = unmoved()
+    process: Any = Process("w1")
+    context.workers, context.beside_others = [process], True
+
+    class Killing(Quick):
+        async def sleep(self, seconds: float) -> None:
+            await process.kill()
+            await process.start()
+            await super().sleep(seconds)
+
+    await pause(context)
+    assert [one.until - one.since for one in context.done] == [context.silence + 3]
+    context.done.clear()
+    context.clock = Killing()
+    await pause(context)
+    assert context.done == []
+
+
+async def test_connections_are_taken_for_longer_than_the_outage_on_a_busy_machine() -> None:
+    """A slow program gets them one by one, and keeps them for the whole outage then."""
+
+    class Slow(Unmoved):
+        def __init__(self, clock: Quick) -> None:
+            self.moments = clock
+            self.used = 0
+            self.free = 0
+
+        async def hold(self) -> Any:
+            await self.moments.sleep(0.1)
+            if not self.free:
+                raise psycopg.OperationalError
+            self.free -= 1
+            self.used += 1
+            return Held()
+
+        async def terminate(self, *_: object) -> bool:
+            self.free = min(1, CONNECTIONS - self.used)
+            return True
+
+    context = unmoved()
+    clock = Quick()
+    context.clock, context.database = clock, Slow(clock)
+    await FAULTS["no-connections"].inject(context)
+    (one,) = context.done
+    assert one.until - one.since > 2 * context.seconds
+
+
+class Held:
+    """A connection."""
+
+    async def close(self) -> None: ...
 
 
 async def test_only_an_outage_longer_than_a_lease_takes_jobs_away() -> None:

@@ -237,9 +237,7 @@ def checked(
         if not any(one.how == "returned" for one in attempts):
             verdict.lost += 1
             continue
-        why = Counter(
-            reason_of(one, following, disturbances, forgetful=True) for one, following in pairwise(attempts)
-        )
+        why = Counter(reason_of(one, following, disturbances) for one, following in pairwise(attempts))
         if not why:
             verdict.once += 1
         elif None in why:
