@@ -209,20 +209,20 @@ class Waiting(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The jobs that a settlement changed, and active ones that it left alone: their row or slot is locked."""
+    """The jobs that a settlement changed, and active ones that it skipped: their row or slot is locked."""
 
     changed: set[UUID]
     locked: set[UUID]
 
 
 class Suspensions(NamedTuple):
-    """What a suspension of jobs did.
+    """The result of suspending jobs.
 
     Attributes:
         changed: the jobs that were suspended, or that are due at once because their child had ended.
         refused: the jobs that stay active, each with the chain of waits that would lead back to it, child
-            first: ``WAIT_CHAIN_MAX`` at most. None without a child; for a second wait for its end, it alone.
-        locked: those that were left alone, since another transaction has locked them.
+            first: at most ``WAIT_CHAIN_MAX``. Empty without a child; the child alone if it had ended before.
+        locked: those that were skipped, since another transaction has locked them.
     """
 
     changed: set[UUID]

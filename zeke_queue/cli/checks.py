@@ -34,7 +34,7 @@ PGBOSS_GONE: Final = 3_600.0
 
 
 _SOON: Final = "within half a minute"
-"""When, with the default lease, for which workers wait after their start and after an outage."""
+"""How soon jobs are rescued with the default lease; after a start or an outage workers wait for that long."""
 
 
 class Grade(enum.StrEnum):

@@ -32,7 +32,9 @@ async def doctor(context: typer.Context) -> int:
         try:
             found += examine(await take_survey(settings, embedded=options.embedded))
         except StorageUnavailableError as error:
-            found.append(Finding(Grade.PROBLEM, "database", f"not all was read: {error}", "run it again"))
+            found.append(
+                Finding(Grade.PROBLEM, "database", f"could not read everything: {error}", "run it again")
+            )
     if options.json:
         print_json({"fit": fit, "findings": found})
     else:

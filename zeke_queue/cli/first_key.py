@@ -22,11 +22,11 @@ _ANY_OR_LOCAL = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - compared, 
 async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_key: str) -> None:
     """Create the first key if no key was ever stored, and print a sign-in link for it.
 
-    If the storage is unavailable or a row is locked, this is logged: the server is of use without a link.
+    If the storage is unavailable or a row is locked, this is logged: the server works without a link.
 
-    On a terminal the key is printed too. Elsewhere lines are often collected and kept, so there only the link
-    is shown, which is soon worthless: as a warning, or, if warnings are not logged, printed, so that a first
-    key is not created unseen.
+    On a terminal the key is printed too. Elsewhere output is often collected and stored, so only the link is
+    shown, which soon expires: as a warning, or, if warnings are not logged, on standard error, so that no
+    first key is created without a message.
 
     Args:
         again: whether to print a link also if the first key exists already.

@@ -6,6 +6,6 @@ ticks are due.
 ``jsonb`` writes JSON as Postgres does, ``failure`` describes exceptions, ``redaction`` hides values,
 ``validation`` and ``names`` check arguments, ``apikeys`` makes and checks keys. ``time_buckets``,
 ``text_search``, ``event_limits``, ``waits`` and ``timeouts`` are rules that both storages share, ``leases``,
-``halves`` and ``poll_backoff`` such that several loops share. ``contended_queues`` tells when claims retry
-queues whose rows others have locked.
+``halves`` and ``poll_backoff`` rules that several loops share. ``contended_queues`` decides when claims retry
+queues whose rows other sessions have locked.
 """

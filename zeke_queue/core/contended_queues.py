@@ -1,8 +1,9 @@
 """Limited queues whose row another session has locked: when claims retry them, and when that is logged.
 
 A claim locks the rows of its limited queues without waiting, so a locked row affects only its own queue. The
-queue is tried again after a pause, which is doubled as long as the same transaction has the row. The row of a
-queue that many workers share is locked by another claim each time, for a moment, so its pause stays short.
+queue is tried again after a pause, which is doubled as long as the same transaction holds the lock. The row
+of a queue that many workers share is locked by another claim each time, for a moment, so its pause stays
+short.
 """
 
 from __future__ import annotations
@@ -14,16 +15,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 RETRY_FIRST: Final = 0.01
-"""Seconds until a queue is tried again whose row was locked."""
+"""Seconds until a queue whose row was locked is tried again."""
 
 RETRY_MAX: Final = 1.0
-"""Seconds until it is tried again at most, while one transaction has the row."""
+"""Maximum seconds until it is tried again, while one transaction holds the lock."""
 
 REPORT_AFTER: Final = 5.0
 """Seconds for which one transaction must hold the row before that is logged."""
 
 REPORT_INTERVAL: Final = 60.0
-"""Seconds between two log lines about the same queue at least."""
+"""Minimum seconds between two log lines about the same queue."""
 
 
 @dataclass(slots=True)

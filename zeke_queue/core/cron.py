@@ -206,7 +206,7 @@ def due_since(
     *,
     limit: int = TICKS_MAX,
 ) -> Due:
-    """Return the ticks to serve now of a schedule that a lock has kept from being served since an instant.
+    """Return the ticks to serve now of a schedule that could not be served because of a lock.
 
     Ticks up to ``since`` are decided as they were then. None of the later ones was missed by the schedulers,
     so each is served, as by ``CatchUp.ALL``.

@@ -14,10 +14,10 @@ EVENTS_AT_ONCE: Final = 1000
 """Events of one query at most, unless that would be less than one for each job."""
 
 ATTEMPTS_KEPT: Final = 50
-"""Attempts of one job whose events are stored at most, since each has a limit of its own; the newest ones."""
+"""Maximum attempts of one job, its newest, whose events are kept; each attempt has a limit of its own."""
 
 TRIMMED_AT_ONCE: Final = 1000
-"""Events of one job at most, its oldest, that one write deletes: more than one write adds."""
+"""Maximum events of one job, its oldest, that one write deletes; more than one write adds."""
 
 
 def of_each(jobs: int) -> int:

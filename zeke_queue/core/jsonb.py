@@ -188,7 +188,7 @@ def size_over(text: str, cap: int) -> int | None:
     """Return the size in bytes of ``dumps``' output as Postgres writes it if that exceeds the cap, else None.
 
     Most texts are short, and few have numbers that expand (``1e300`` has 301 digits), so the exact size is
-    seldom computed. Equal keys, as of ``{1: "a", "1": "b"}``, count each.
+    seldom computed. Equal keys, as of ``{1: "a", "1": "b"}``, are counted separately.
     """
     if len(text) * _GROWTH_MAX <= cap:
         return None

@@ -8,13 +8,13 @@ from __future__ import annotations
 from typing import Final
 
 LOCK_SECONDS: Final = 2.0
-"""Seconds that a statement waits for a lock of another transaction at most.
+"""Maximum seconds that a statement waits for a lock of another transaction.
 
 Longer than Postgres's ``deadlock_timeout`` of one second, so that a deadlock is found first and repeated.
 """
 
 BRIEF_LOCK_SECONDS: Final = 0.1
-"""Seconds that a settlement which skips locked jobs waits for a slot or a child of one job at most."""
+"""Maximum seconds that a settlement which skips locked jobs waits for a slot or a child of one job."""
 
 LOCKS_TRIED: Final = 10
 """Failed waits of such a settlement after which it waits ``LEAST_LOCK_SECONDS`` for each of the others."""
@@ -23,7 +23,7 @@ LEAST_LOCK_SECONDS: Final = 0.001
 """Postgres's shortest limit: long enough for what is not locked, so that every such job is settled."""
 
 TICK_LOCK_SECONDS: Final = 0.2
-"""Seconds that a transaction which serves ticks waits for a lock at most, since it delays other schedules."""
+"""Maximum seconds that a transaction which serves ticks waits for a lock, since it delays other schedules."""
 
 STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
@@ -35,7 +35,7 @@ Retention and the rescue try one more row first, the last one, so that slow rows
 """
 
 SILENCE_SECONDS: Final = 30.0
-"""Seconds beyond the limit of a statement after which a connection is given up whose server does not answer.
+"""Seconds beyond the limit of a statement after which the connection to an unresponsive server is closed.
 
 A server that hangs enforces no limits, nor does a commit that waits for a standby.
 """

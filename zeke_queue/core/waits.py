@@ -12,7 +12,7 @@ WAIT_CHAIN_MAX: Final = 1000
 """Jobs that may wait for each other in a row; a longer chain is refused, so that every cycle is found."""
 
 _NAMED_MAX: Final = 10
-"""Jobs of a chain that an error names."""
+"""Maximum jobs of a chain that an error names."""
 
 
 def is_endless(chain: Sequence[UUID], job_id: UUID) -> bool:
@@ -37,7 +37,7 @@ def missing_error(child: UUID) -> str:
 
 
 def is_ended(chain: Sequence[UUID], job_id: UUID) -> bool:
-    """Return whether a wait was refused because the handler ran again after that end, and waits for it again.
+    """Return whether a wait was refused because the job had ended and the handler waits for it a second time.
 
     >>> is_ended("B", "A"), is_ended("A", "A"), is_ended("BCA", "A"), is_ended("", "A")
     (True, False, False, False)
@@ -54,7 +54,7 @@ def ended_error(child: UUID) -> str:
 
 
 def cycle_error(chain: Sequence[UUID], job_id: UUID) -> str:
-    """Return the error of a job that would wait for itself, with the chain of jobs by which it would."""
+    """Return the error of a job that would wait for itself, with the chain of jobs that leads back to it."""
     if chain[-1] != job_id:
         return (
             f"The handler waits for job {chain[0]}, the first of {WAIT_CHAIN_MAX} or more jobs, each of "

@@ -28,7 +28,7 @@ class OutageMonitor:
         self._since = self._last = -math.inf
 
     def answered(self, reached: float) -> None:
-        """Record that a call was answered; at the monotonic time ``reached`` the storage had it."""
+        """Record an answered call, which had reached the storage at the monotonic time ``reached``."""
         with self._lock:
             now = self._clock.monotonic()
             if reached - self._last > self.gap:

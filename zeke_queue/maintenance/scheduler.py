@@ -50,13 +50,13 @@ SHORTEST_PAUSE: Final = 0.01
 """Seconds between rounds at least, in case the clock wakes the loop a little before a tick."""
 
 BLOCKED_TRIES: Final = 5
-"""Blocked schedules that a round tries at most; each may take ``TICK_LOCK_SECONDS``."""
+"""Maximum blocked schedules that a round tries; each may take ``TICK_LOCK_SECONDS``."""
 
 BLOCKED_DOUBLINGS: Final = 2
 """How many times the pause before a blocked schedule is retried doubles, starting with ``every``."""
 
 ABSENT_TRIES: Final = 3
-"""Consecutive tries that do not find a blocked schedule after which regular rounds serve it again."""
+"""Consecutive tries without finding a blocked schedule after which regular rounds serve it again."""
 
 UNREADABLE_FOR: Final = timedelta(seconds=60)
 """Time until a schedule that could not be read or served is tried again, since it may have been fixed."""
@@ -220,7 +220,7 @@ class Scheduler:
         return _Served(sent, more=False, upcoming=math.inf)
 
     async def _serve_blocked(self) -> list[UUID]:
-        """Try blocked schedules again, each by itself: those that have waited longest for that."""
+        """Try blocked schedules again, each by itself, beginning with those that have waited longest."""
         now = self._queue.clock.monotonic()
         due = sorted((entry.retry_at, name) for name, entry in self._blocked.items() if entry.retry_at <= now)
         return [

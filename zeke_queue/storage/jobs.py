@@ -153,7 +153,7 @@ class Transaction(JobWriter, Protocol):
         From then until its commit the transaction waits for locks for ``TICK_LOCK_SECONDS`` at most.
 
         Args:
-            limit: how many schedules at most.
+            limit: maximum number of schedules.
             only: the one schedule to lock, if it is due; None for all.
             without: schedules to leave out.
 

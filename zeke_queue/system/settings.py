@@ -80,17 +80,17 @@ class Settings(Variables):
         jobs_cron_tz: the IANA zone of schedules without one.
         jobs_schema: the schema of the tables.
         jobs_concurrency: jobs that one worker runs concurrently; 0 for maintenance and schedules alone.
-        jobs_poll_interval: how long an idle worker waits at most before it polls.
+        jobs_poll_interval: maximum time that an idle worker waits before it polls.
         jobs_lease: the longest outage of the database that cancels no handler; see ``core/leases.py``.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
         jobs_shutdown_timeout: how long running jobs may continue once a worker is stopped.
-        jobs_payload_budget: bytes of payloads that one worker holds at most, exceeded by one job if need be.
+        jobs_payload_budget: maximum bytes of payloads that one worker holds; one larger job may exceed it.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
         jobs_read_timeout: how long a search of jobs, or the counts of a chart, may take.
-        jobs_pool_max: connections at most; 2 or more: transactions leave one to claims and outcomes.
-        jobs_embedded_directory: where the private Postgres of ``--embedded`` and ``zeke up`` lives; None for
+        jobs_pool_max: maximum connections, at least 2: transactions leave one to claims and outcomes.
+        jobs_embedded_directory: folder of the private Postgres of ``--embedded`` and ``zeke up``; None for
             the user's data folder, which all projects of that user share.
         jobs_archive_after: how long an ended job stays in the job table; a century at most.
         jobs_delete_after: how long an archived job is kept after that; a century at most.

@@ -25,9 +25,9 @@ BACKOFF_MAX: Final = 30.0
 """Seconds that a loop waits at most after errors, unless its own interval is longer."""
 
 OUTAGE_PAUSE_MAX: Final = 2.0
-"""Seconds that a loop waits at most while the storage is unavailable, unless its own interval is longer.
+"""Maximum seconds that a loop waits while the storage is unavailable, unless its own interval is longer.
 
-Each worker asks that often, so the work continues soon after the outage, however long it was.
+Each worker tries that often, so work resumes soon after an outage of any length.
 """
 
 DETACHED: Final[ContextVar[bool]] = ContextVar("zeke_detached", default=False)

@@ -140,7 +140,7 @@ class JobContext(Sender, Generic[Res]):
         """Move this attempt's deadline to ``seconds`` from now.
 
         The row stores the attempt's new total duration, and later attempts start with it. In a block of
-        ``job.transaction()`` the transaction may then also be idle for so long; but call it outside of
+        ``job.transaction()`` the transaction may then be idle for as long; but call it outside of
         savepoints, whose rollback restores the earlier limit.
 
         Raises:

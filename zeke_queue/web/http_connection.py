@@ -23,11 +23,11 @@ BODY_RATE: Final = 4096
 """Bytes of a body that give it one second more to arrive."""
 
 LINGER_TIMEOUT: Final = 5.0
-"""Seconds without bytes after which a connection is closed that drops the rest of a body, since its request
-is answered already. Closed at once, it would lose the answer if the client still sends."""
+"""Seconds without bytes after which a connection that discards the rest of a body is closed. Its request is
+answered already; if it were closed at once, a client that still sends would lose the answer."""
 
 LINGER_MAX: Final = 30.0
-"""Seconds for which the rest of a body is dropped at most, however it arrives."""
+"""Maximum seconds for which the rest of a body is discarded, however it arrives."""
 
 READ_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""

@@ -48,7 +48,7 @@ def check_parts(body: bytes) -> None:
 
 
 _PART: Final = rb'(?:[^"\[{]++|"(?:[^"\\]++|\\.)*+")*+[\[{]'
-"""What is before a bracket outside of texts, and this. It never goes back, even in a text without an end."""
+"""Matches up to the next bracket outside of strings, without backtracking, even in an unterminated string."""
 
 
 def capped(scope: Scope, receive: Receive, most: int) -> Receive:

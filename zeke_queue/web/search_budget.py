@@ -26,7 +26,7 @@ class SearchBudget:
     """Limits the searches of an interface that run at once.
 
     Args:
-        most: how many.
+        most: maximum number of concurrent searches.
     """
 
     def __init__(self, most: int) -> None:

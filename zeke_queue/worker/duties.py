@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.maintenance.outage_monitor import OutageMonitor
 
 SWEEP_INTERVAL_MAX: Final = 5.0
-"""Seconds between two rounds of maintenance at most."""
+"""Maximum seconds between two rounds of maintenance."""
 
 CHECK_INTERVAL: Final = 60.0
 """Seconds between two checks whether a live worker has the duties that this one leaves out."""

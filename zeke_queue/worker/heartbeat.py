@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 RELEASE_FAILURES_MAX: Final = 3
-"""Jobs that can't be released by themselves, after which the others wait for the next heartbeat's answer."""
+"""Failed releases of single jobs after which the other jobs wait for the next heartbeat's answer."""
 
 
 class Heartbeat(Part):

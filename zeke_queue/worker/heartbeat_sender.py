@@ -32,7 +32,7 @@ PAUSE_MIN: Final = 0.1
 """Maximum seconds to the next heartbeat after a first failure; doubled with each further failure."""
 
 PAUSE_MAX: Final = 1.0
-"""Seconds to the next heartbeat after any failure at most; a third of the time to reconnect, if shorter."""
+"""Maximum seconds to the next heartbeat after any failure; a third of the time to reconnect, if shorter."""
 
 
 def answer_timeout(interval: float) -> float:

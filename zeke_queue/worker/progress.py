@@ -33,13 +33,13 @@ LINES_MAX: Final = 200
 """Log lines of one job in one write at most."""
 
 LINES_OF_ATTEMPT: Final = 10_000
-"""Log lines of one attempt at most."""
+"""Maximum log lines of one attempt."""
 
 BYTES_OF_ATTEMPT: Final = 4 * 2**20
-"""Bytes of the JSON of all log lines of one attempt at most."""
+"""Maximum bytes of the JSON of all log lines of one attempt."""
 
 PENDING_MAX: Final = 1_000
-"""Log lines of one attempt that threads have handed over and the loop has not yet taken, at most."""
+"""Maximum log lines of one attempt that threads have handed over and the loop has not taken yet."""
 
 WAITING_MAX: Final = 10_000
 """Events that wait while the storage is unavailable at most; the oldest are dropped first."""

@@ -42,19 +42,19 @@ if TYPE_CHECKING:
     from zeke_queue.worker.progress import ProgressWriter
 
 GATHER: Final = 0.005
-"""Seconds that an outcome waits for others at most."""
+"""Maximum seconds that an outcome waits for others."""
 
 ENOUGH: Final = 250
 """Outcomes that are sent without further waiting."""
 
 BATCH_MAX: Final = 1000
-"""Outcomes per settlement at most."""
+"""Maximum outcomes per settlement."""
 
 FAILURES_MAX: Final = 24
 """Maximum failed statements of a search for rows that can't be stored: enough for two in ``BATCH_MAX``."""
 
 SHOWN: Final = 10
-"""Jobs that a log line names at most."""
+"""Maximum jobs that a log line names."""
 
 
 class SettleLoop(Part):

@@ -28,7 +28,7 @@ CODINGS_MAX: Final = 2
 """Maximum codings of a body; some servers compress twice by mistake."""
 
 MEMBERS_MAX: Final = 1000
-"""Members of a gzip body at most; those of bgzip hold 64 KiB each, so 15 MiB have 240."""
+"""Maximum members of a gzip body; those of bgzip hold 64 KiB each, so 15 MiB have 240."""
 
 RATIO_FLOOR: Final = 2**20
 """Bytes up to which a body may decompress at any ratio: a short page of spaces is harmless."""

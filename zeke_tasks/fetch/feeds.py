@@ -40,10 +40,10 @@ _PREFIXED_ITEM = re.compile(r"<([A-Za-z][\w.-]*):(?:item|entry)\b")
 
 
 ATTRIBUTES_MAX: Final = 1000
-"""Attributes of one element at most: the parser's time grows with their square."""
+"""Maximum attributes of one element; the parser's time grows with their square."""
 
 ITEMS_MAX: Final = 20_000
-"""Items of a feed at most; reading that many takes some seconds."""
+"""Maximum items of a feed; reading that many takes some seconds."""
 
 _ITEM = re.compile(r"<(?:[\w.-]+:)?(?:item|entry)\b")
 _VALUE = r"""(?:"[^"<]*+"|'[^'<]*+'|[^\s<>"']++)"""

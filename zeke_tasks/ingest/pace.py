@@ -24,7 +24,7 @@ def after_success(source: Source) -> float:
 
 
 EXPENSIVE_MAX: Final = 7 * DAY
-"""Seconds until the next check of a source that is too expensive to read, at most."""
+"""Maximum seconds until the next check of a source that is too expensive to read."""
 
 
 def after_expense(source: Source, failing_for: float | None) -> float:

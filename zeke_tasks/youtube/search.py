@@ -28,7 +28,7 @@ MOST: Final = 50
 """Maximum videos per request."""
 
 ANSWER_MAX: Final = 2 * 2**20
-"""Bytes of an answer at most, since the parser blocks the event loop; 50 long descriptions have less."""
+"""Maximum bytes of an answer, since the parser blocks the event loop; 50 long descriptions have less."""
 
 QUOTA_USED_UP: Final = 3600.0
 """Seconds to wait after the key is refused, most likely because its units for the day are used up."""

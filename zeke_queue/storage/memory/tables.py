@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.uniqueness import Hold
 
 AHEAD_MAX: Final = timedelta(days=1)
-"""Time by which the end of a job may be ahead; another program wrote one that is further ahead."""
+"""Maximum time by which the end of a job may be in the future; only other programs write later ones."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.unit_of_work import AutoCommit
 
 SEEN_MAX: Final = timedelta(hours=87_600)
-"""Age of the end of a job from which it is not recognised again."""
+"""Age from which the end of a job is no longer recognised as one that a job has waited for before."""
 
 
 def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:

@@ -3,7 +3,7 @@
 ``store`` and ``verbs`` implement the port; ``transaction``, ``sqlalchemy_connection`` and
 ``sync_connection`` join a caller's transaction. ``connection_pool`` runs statements and repeats
 transactions, on ``connections`` with one spare, the settings of ``session`` and what a full
-``notify_queue`` asks for; ``pooler`` finds what one in between keeps; ``statements`` loads the files of
+``notify_queue`` asks for; ``pooler`` detects what a pooler keeps; ``statements`` loads the files of
 ``sql/``; ``waiting`` waits for the server's answers; ``rows`` converts columns; ``error_mapping``
 converts the server's errors. ``claims`` decides which claim to send; ``retention`` archives and purges;
 ``reader``, ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys.

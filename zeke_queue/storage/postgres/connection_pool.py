@@ -150,7 +150,7 @@ class ConnectionPool:
         self.conninfo = session.conninfo
         self.schema = schema
         self._notify = NotifyQueue()
-        # What a transaction sets: by itself, and where the application uses it too.
+        # What a transaction sets: one of this package alone, and one that the application uses too.
         self._ours = None if session.kept else local_parameters(session.ours)
         self._elsewhere = local_parameters(session.elsewhere) if session.elsewhere else None
 

@@ -26,7 +26,7 @@ KEPT_SECONDS: Final = 60.0
 
 _RESET: Final = "reset all; reset role"
 CHECKS: Final = 8
-"""Checks for unanswered statements in the time that one may take: it may take longer by an eighth."""
+"""Checks for unanswered statements per answer timeout, which a statement may so exceed by an eighth."""
 
 RECONNECT_SECONDS: Final = 2.0
 """Seconds for which the pool tries to replace a lost connection, and after which a waiting caller asks again.

@@ -24,7 +24,7 @@ _CONNECT_SECONDS: Final = 5
 """Seconds to connect, shared by the hosts of the DSN: one that does not answer must not delay the others."""
 
 _CONNECT_SECONDS_MIN: Final = 2
-"""Seconds for one host at least, which is also libpq's minimum."""
+"""Minimum seconds for one host; also libpq's minimum."""
 
 _SETTINGS: Final = {
     # The server must not keep running a heartbeat that the client has abandoned.

@@ -67,7 +67,7 @@ _REPEATED: Final = (
     psycopg.errors.InternalError_,  # of two grants at once: "tuple concurrently updated"
 )
 _POOL_EXHAUSTED: Final = "query_wait_timeout"
-"""What PgBouncer says, which has no SQLSTATE for it."""
+"""PgBouncer's message for it, which has no SQLSTATE."""
 
 _NO_LIMITS: Final = (
     "select set_config(name, '0', %s) from pg_settings where setting <> '0' and name in"
@@ -262,7 +262,7 @@ def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
                     "migration_waits",
                     schema=schema,
                     reason="another process migrates this schema, or grants rights on it",
-                    hint="let it end, or stop it, and the session of its connections with it",
+                    hint="wait for it, or stop it and end its sessions with pg_terminate_backend",
                 )
             threading.Event().wait(_POLL_SECONDS)
         try:

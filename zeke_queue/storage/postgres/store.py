@@ -91,7 +91,7 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         Args:
             dsn: the database, as a URL or as libpq's pairs.
             min_size: connections that are kept open.
-            max_size: connections at most; listening takes an additional one.
+            max_size: maximum connections; listening takes an additional one.
             listen: receive notifications by LISTEN; False to poll instead, behind a pooler in transaction
                 mode.
             prepare: use prepared statements, and settings sent with the connection; False behind a pooler

@@ -175,9 +175,9 @@ class PostgresVerbs:
         return Settled(changed, locked)
 
     async def _limit_waits(self, limit: float | str) -> str:
-        """Limit how long the rest of the transaction waits for a lock; return the limit that held before.
+        """Limit how long the rest of the transaction waits for a lock; return the previous limit.
 
-        That one must hold again at the commit, which waits for the commits of others if it notifies.
+        Restore it before the commit, which waits for the commits of others if it notifies.
 
         Args:
             limit: in seconds, or what an earlier call returned.
