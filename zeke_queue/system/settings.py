@@ -84,7 +84,7 @@ class Settings(Variables):
         jobs_lease: the longest outage of the database that cancels no handler; see ``core/leases.py``.
         jobs_heartbeat_interval: the interval of heartbeats; at most half of the lease.
         jobs_shutdown_timeout: how long running jobs may continue once a worker is stopped.
-        jobs_payload_budget: maximum bytes of payloads that one worker holds; one larger job may exceed it.
+        jobs_payload_budget: maximum bytes of payloads that one worker holds, exceeded by at most one job.
         jobs_listen: whether to LISTEN for work and changes; False behind PgBouncer in transaction mode.
         jobs_prepare: whether to use prepared statements; False behind a PgBouncer that doesn't track them.
         jobs_pool_min: connections that are kept open.
