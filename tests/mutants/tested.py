@@ -90,8 +90,8 @@ TESTED: Final[tuple[Tested, ...]] = (
     _tested(
         "never-ahead-of-a-claim",
         "zeke_queue.worker.claims",
-        "claims_ahead = self._full_claims > 0 and",
-        "claims_ahead = False and",
+        "                self._full_claims > 0 and self.brought_quick",
+        "                False and self.brought_quick",
         "A worker whose jobs take less time than a claim claims no more of them than it has pool tasks.",
         "tests/runtime/test_claims_of_both_kinds.py",
     ),

@@ -246,8 +246,9 @@ class ClaimState:
             self._fair_at = min(self._fair_at, now)
             is_fair_due = now - self._fair_at > FAIR_INTERVAL
             # Otherwise a worker whose jobs take less time than a claim would never claim ahead.
-            claims_ahead = self._full_claims > 0 and self.brought_quick and any(ahead.values())
-            claims_ahead = claims_ahead and free < self._size
+            claims_ahead = (
+                self._full_claims > 0 and self.brought_quick and any(ahead.values()) and free < self._size
+            )
             if free > 0 and (is_fair_due or not claims_ahead):
                 self._fair_at = math.inf
                 capacity, limit = self._for_free(min(free, CLAIM_MAX), ahead, now, last=last)
@@ -345,10 +346,10 @@ class ClaimState:
         """Return what to claim for pool tasks that have only quick jobs, if limited queues have room."""
         places = self._size - load.slow - sum(queue.busy for queue in ahead)
         store = max(ahead.values())
-        if load.ready > store:
+        is_full = load.ready > store
+        if is_full:
             self._low = store
-            return [], 0
-        if places <= 0:
+        if is_full or places <= 0:
             return [], 0
         asked = {queue for queue in ahead if queue.limit is not None and (last or queue.ask_at <= now)}
         limited, limit = self._for_free(min(places, CLAIM_MAX), asked, now, last=False)
