@@ -13,7 +13,7 @@ from tests.runtime.workers.place import advance_until
 from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, StorageError, StorageUnavailableError
 from zeke_queue.model import QueueSettings, Schedule
 from zeke_queue.system.entropy import SeededEntropy
-from zeke_queue.worker.declaration import Declaration
+from zeke_queue.worker.declaration import FAILURES_MAX, Declaration
 from zeke_queue.worker.storage_health import StorageHealth
 
 
@@ -30,7 +30,7 @@ class Rows:
         self.known = {queue.name for queue in queues}
         self.locked: set[str] = set()
         self.stored: set[str] = set()
-        self.calls = 0
+        self.calls = self.failures = 0
         self.error: StorageError | None = None
 
     def declaration(self) -> Any:
@@ -45,6 +45,7 @@ class Rows:
             raise self.error
         names = {one.name for one in (*queues, *schedules)}
         if names & self.locked:
+            self.failures += 1
             raise LockTimeoutError.of("it is locked")
         self.stored |= names
 
@@ -77,6 +78,20 @@ async def test_locked_rows_hold_up_no_others_and_are_stored_once_unlocked() -> N
     await advance_until(lambda: not declared.left, clock, 0.1)
     assert "s" in rows.stored
     assert not running.done(), "a part of a worker that ends counts as failed"
+    running.cancel()
+
+
+async def test_many_locked_rows_do_not_hold_up_the_others() -> None:
+    """Each costs the time limit of a lock, and so do all parts that have one."""
+    rows, clock = Rows(200), FrozenClock()
+    rows.locked = {f"q{n}" for n in range(100)}
+    declared = declaration(rows, clock)
+    await declared.store()
+    running = asyncio.create_task(declared.run())
+    await advance_until(lambda: rows.failures > 1, clock, 0.1)
+    assert rows.failures == 1 + FAILURES_MAX, "a try ends early"
+    assert rows.stored >= {f"q{n}" for n in range(100, 200)} | {"s"}
+    await advance_until(lambda: {one.name for one in declared.left} == rows.locked, clock, 0.1)
     running.cancel()
 
 

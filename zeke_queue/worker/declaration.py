@@ -7,7 +7,7 @@ have no row are stored before it starts; only another worker that just stores th
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core.halves import halve
 from zeke_queue.errors import LockTimeoutError, StorageError
@@ -24,18 +24,22 @@ if TYPE_CHECKING:
 
 Declared = QueueSettings | Schedule
 
+FAILURES_MAX: Final = 10
+"""Locked parts of a declaration that one try meets at most, each for ``LOCK_SECONDS``."""
+
 
 class Declaration:
-    """The queues and schedules that a worker declares.
-
-    Attributes:
-        left: those that are not stored yet, since a row was locked.
-    """
+    """The queues and schedules that a worker declares."""
 
     def __init__(self, parts: Parts, health: StorageHealth) -> None:
         self._parts = parts
         self._health = health
-        self.left: list[Declared] = []
+        self._rest: list[Sequence[Declared]] = []
+
+    @property
+    def left(self) -> list[Declared]:
+        """Those that are not stored yet, since a row was locked."""
+        return [one for part in self._rest for one in part]
 
     async def store(self) -> None:
         """Store everything, or leave it to ``run`` if a row that must change stays locked.
@@ -54,39 +58,44 @@ class Declaration:
             known = {queue.name for queue in await self._parts.storage.queues()}
             if new := [queue for name, queue in last.items() if name not in known]:
                 await self._parts.storage.declare(new, [])
-            self.left = [*last.values(), *schedules]
+            self._rest = [[*last.values(), *schedules]]
             consequence = "the worker starts with the stored limits and schedules, and stores the rest later"
             log.get_logger().warning("declaration_waits", reason=str(error), consequence=consequence)
 
     async def run(self) -> None:
         """Store what is left, and repeat that as long as rows are locked; then wait to be cancelled."""
-        failures = 0
-        while self.left:
-            await self._health.pause(failures)
-            self.left = await self._store_rest(self.left)
-            if failures == 0 and self.left:
+        tries = 0
+        while self._rest:
+            await self._health.pause(tries)
+            await self._store_rest()
+            if tries == 0 and self._rest:
                 names = sorted(one.name for one in self.left)
                 log.get_logger().warning("declaration_locked", names=names)
-            failures += 1
-        if failures:
+            tries += 1
+        if tries:
             log.get_logger().info("declaration_stored")
         await Waiter().wait()
 
-    async def _store_rest(self, rest: Sequence[Declared]) -> list[Declared]:
-        """Store as much as possible, and return the rest: parts with a locked row are halved."""
-        left: list[Declared] = []
-        parts = [rest]
-        while parts:
-            part = parts.pop()
+    async def _store_rest(self) -> None:
+        """Store as much as possible: a part with a locked row is halved, and its halves come last.
+
+        A locked row by itself is left to the next try, which begins with what this one did not reach.
+        """
+        locked: list[Sequence[Declared]] = []
+        failures = 0
+        while self._rest and failures < FAILURES_MAX:
+            part = self._rest[0]
             try:
                 await self._parts.storage.declare(
                     [one for one in part if isinstance(one, QueueSettings)],
                     [one for one in part if isinstance(one, Schedule)],
                 )
             except LockTimeoutError:
-                if not halve(parts, part):
-                    left += part
+                failures += 1
+                if not halve(self._rest, part):
+                    locked.append(part)
             except StorageError as error:
                 log_refusal("declare", error)
-                return [*left, *part, *(one for other in parts for one in other)]
-        return left
+                break
+            self._rest.pop(0)
+        self._rest += locked
