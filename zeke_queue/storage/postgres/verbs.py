@@ -10,7 +10,7 @@ from psycopg.errors import UniqueViolation
 from zeke_queue.core import failure, jsonb, waits
 from zeke_queue.core.options import INT4_MAX
 from zeke_queue.core.timeouts import BRIEF_LOCK_SECONDS, LEAST_LOCK_SECONDS, LOCKS_TRIED
-from zeke_queue.errors import LeaseLostError, LockTimeoutError
+from zeke_queue.errors import LeaseLostError, LockTimeoutError, StorageUnavailableError, TimeLimitError
 from zeke_queue.model import Settled, Suspensions
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
@@ -71,7 +71,12 @@ class PostgresVerbs:
         # refused it.
         missing = [job.id for job in jobs if job.id not in ids and not (job.fresh and _is_unique(job))]
         if missing:
-            ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
+            try:
+                ids.update(row[0] for row in await self._runner.run("known", {"ids": missing}))
+            except TimeLimitError as error:
+                if not ids or self._runner.in_transaction:
+                    raise
+                raise StorageUnavailableError(f"Some of the jobs were inserted: {error}") from error
         return [job.id if job.id in ids else None for job in jobs]
 
     async def _insert_known(self, jobs: Sequence[NewJob]) -> set[UUID]:
