@@ -101,7 +101,8 @@ def _lacking(info: ServerInfo, schema: str, error: PermissionDeniedError) -> Fin
         Grade.PROBLEM,
         "rights",
         f"role {info.role} lacks in schema {schema}: {_listed(info.missing_rights)}",
-        f"as the tables' owner: {usage} {_grants(info.missing_rights, info.role, schema)}",
+        f"as the tables' owner, run `zeke migrate --grant {info.role}`, or these: {usage}"
+        f" {_grants(info.missing_rights, info.role, schema)}",
     )
 
 

@@ -265,4 +265,4 @@ def _grant(message: str) -> str:
             f"For `zeke migrate`, as the database's owner: grant create on database {refused[2]} to that"
             " role; or connect as its owner"
         )
-    return "Grant it (`zeke doctor` prints the statements), or connect as the tables' owner"
+    return "Grant it: run `zeke migrate --grant ROLE` as the tables' owner, or connect as the owner"

@@ -205,8 +205,8 @@ def _lacking(
         f"As the tables' owner: grant usage on schema {schema} to {quoted};"
         f" grant select on all tables in schema {schema} to {quoted}"
         if reading
-        else "Grant it (`zeke doctor` prints the statements, for all that are missing), or connect as the"
-        " tables' owner"
+        else f"Grant it: run `zeke migrate --grant {role}` as the tables' owner, or connect as the owner"
+        " (`zeke doctor` prints all that are missing)"
     )
     return PermissionDeniedError(f"Role {role!r} lacks the right {right} on {on}. {advice}")
 

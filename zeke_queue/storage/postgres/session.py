@@ -248,7 +248,7 @@ async def find_session(dsn: str, *, keep: bool) -> Session:
     if keep and not prepares:
         get_logger().warning(
             "prepared_statements_impossible",
-            reason="a pooler gives each transaction another connection, and does not track them",
+            reason="a pooler gives each transaction another connection, and tracks no prepared statements",
             consequence="statements are planned each time",
             hint="set JOBS_PREPARE=false, or max_prepared_statements of PgBouncer",
         )
