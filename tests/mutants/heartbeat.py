@@ -357,6 +357,16 @@ HEARTBEAT: Final[tuple[Tested, ...]] = (
         "right_after_connecting",
     ),
     tested(
+        "refused-option-ends-the-worker",
+        "zeke_queue.storage.postgres.heartbeat_connection",
+        "            raise as_storage_error(error) or error from None\n",
+        "            raise\n",
+        "A worker ends when another pooler refuses an option of its heartbeat's connection for a while.",
+        "tests/postgres/test_heartbeat_connection.py",
+        "-k",
+        "pooler_refuses_later",
+    ),
+    tested(
         "heartbeat-that-was-not-sent-counts",
         "zeke_queue.worker.heartbeat_sender",
         "            if await self._send() is False:\n                return False\n",

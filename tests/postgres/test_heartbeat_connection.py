@@ -131,6 +131,19 @@ async def test_broken_connection_is_replaced_after_one_error(
     assert await heartbeats.heartbeat(WORKER) == {}
 
 
+async def test_option_that_a_pooler_refuses_later_fails_one_heartbeat(
+    heartbeats: HeartbeatConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def refuse(*_arguments: object, **_options: object) -> None:
+        raise psycopg.OperationalError("connection failed: FATAL: unsupported startup parameter: options")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.AsyncConnection, "connect", refuse)
+        with pytest.raises(StorageUnavailableError, match="unsupported startup parameter"):
+            await heartbeats.heartbeat(WORKER)
+    assert await heartbeats.heartbeat(WORKER) == {}
+
+
 FAILING = """
 create function {name}() returns trigger language plpgsql as $$
 begin raise exception 'planned' using errcode = '{state}'; end $$;

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from psycopg import AsyncConnection, IsolationLevel
+from psycopg import AsyncConnection, IsolationLevel, OperationalError
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from zeke_queue.storage.postgres import rows
-from zeke_queue.storage.postgres.error_mapping import no_driver_errors, translated
+from zeke_queue.storage.postgres.error_mapping import as_storage_error, no_driver_errors, translated
 from zeke_queue.storage.postgres.rows import Cursor
 from zeke_queue.storage.postgres.session import SET_LOCAL, local_parameters
 from zeke_queue.storage.postgres.statements import statement
@@ -58,7 +58,7 @@ class HeartbeatConnection:
         connection, self._idle = self._idle, None
         with no_driver_errors(), translated():
             if is_new := connection is None:
-                connection = await AsyncConnection.connect(self._conninfo, prepare_threshold=None)
+                connection = await self._connect()
             try:
                 if is_new:
                     await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
@@ -76,6 +76,14 @@ class HeartbeatConnection:
         """Close the connection."""
         if self._idle is not None:
             await self._idle.close()
+
+    async def _connect(self) -> AsyncConnection[Any]:
+        try:
+            return await AsyncConnection.connect(self._conninfo, prepare_threshold=None)
+        except OperationalError as error:
+            # No SettingsError, which would end the worker: its options were accepted when it started, and a
+            # pooler with another configuration may refuse them for a while.
+            raise as_storage_error(error) or error from None
 
     async def _send(self, connection: AsyncConnection[Any], worker: WorkerInfo) -> dict[UUID, int]:
         settings, heartbeat = Cursor(connection), Cursor(connection)
