@@ -17,7 +17,13 @@ from tests.runtime.odd_values import Unprintable, Unwritable
 from tests.runtime.workers.faulty import Faulty
 from tests.runtime.workers.handler import Lines
 from tests.runtime.workers.place import Place, turns, until
-from zeke_queue.errors import PermissionDeniedError, StorageUnavailableError
+from zeke_queue.errors import (
+    LockTimeoutError,
+    PermissionDeniedError,
+    StatementFailedError,
+    StorageError,
+    StorageUnavailableError,
+)
 from zeke_queue.model import JobEvent, RowState
 from zeke_queue.task.context import JobContext
 from zeke_queue.worker import progress
@@ -87,6 +93,38 @@ async def test_lines_of_failed_writes_are_written_in_order(storage: Faulty, note
     await flushing
     await until(lambda: not notes.any)
     assert (tries, await kept(storage)) == (4, ["one", "two"])
+
+
+async def test_outcomes_do_not_wait_again_for_a_locked_table(storage: Faulty, notes: ProgressWriter) -> None:
+    async def check(error: StorageError, *, waits: bool) -> None:
+        real, calls, written = storage.real.append_events, 0, await kept(storage)
+
+        async def append_events(events: Sequence[JobEvent]) -> None:
+            nonlocal calls
+            calls += bool(events)
+            raise error
+
+        storage.real.append_events = append_events
+        say(notes, "one")
+        await turns(5)
+        await notes.flush()
+        before = calls
+        say(notes, "two")
+        await notes.flush()
+        assert (calls > before) is waits
+        storage.real.append_events = real
+        await until(lambda: not notes.any)  # the background goes on
+        say(notes, "three")
+        await turns(1)
+        await notes.flush()
+        assert await kept(storage) == [*written, "one", "two", "three"]
+
+    for error, waits in (
+        (StorageUnavailableError("away"), True),
+        (LockTimeoutError.of("a test"), False),
+        (StatementFailedError("broken"), False),
+    ):
+        await check(error, waits=waits)
 
 
 async def test_line_that_the_storage_refuses_does_not_drop_others(

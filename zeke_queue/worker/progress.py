@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import clean, plain
-from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavailableError
+from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavailableError, is_outage
 from zeke_queue.model import JobEvent
 from zeke_queue.system.waiting import start_detached
 from zeke_queue.worker.storage_health import log_refusal
@@ -108,6 +108,7 @@ class ProgressWriter:
         self._timer: asyncio.TimerHandle | None = None
         self._writing: asyncio.Task[None] | None = None
         self._one_write = asyncio.Lock()
+        self._blocked = False
         self._loop = asyncio.get_running_loop()
         self._closed = False
 
@@ -145,10 +146,14 @@ class ProgressWriter:
             self._loop.call_soon(self._add_last, JobEvent(job_id, attempt, "log", ""), budget)
 
     async def flush(self) -> None:
-        """Write the waiting events; if the storage is unavailable, retry later."""
-        if self._writing is not None:
+        """Write the waiting events; if the storage is unavailable, retry later.
+
+        Do nothing if the storage answers, but has not stored the last events, because another transaction has
+        locked their table, for example: outcomes must not wait for that each time.
+        """
+        if self._writing is not None and not self._blocked:
             await asyncio.shield(self._writing)
-        if self._refused or self._waiting:
+        if (self._refused or self._waiting) and not self._blocked:
             await self._write()
 
     def close(self) -> None:
@@ -221,7 +226,8 @@ class ProgressWriter:
         """Append events to the storage without those that it refuses; return what an outage left unstored."""
         try:
             await self._storage.append_events(events)
-        except (StorageUnavailableError, StatementFailedError):
+        except (StorageUnavailableError, StatementFailedError) as error:
+            self._blocked = not is_outage(error)
             return events
         except Exception as error:  # noqa: BLE001 - a service for watchers must not disturb jobs
             if len(events) == 1 or isinstance(error, StorageError):
@@ -231,6 +237,7 @@ class ProgressWriter:
             if unstored := await self._append(events[:half]):
                 return unstored + events[half:]
             return await self._append(events[half:])
+        self._blocked = False
         return []
 
 
