@@ -14,7 +14,7 @@ MUTANTS = (
     Mutant(
         "locked-outcomes-wait-with-the-others",
         SETTLE_LOOP,
-        "                skip = repeated = self._met_lock = True\n",
+        "                waits, repeated = False, True\n",
         "                return await self._settle(batch, repeated=True, waits=waits)\n",
         "A job whose row is locked holds up the outcomes of all others.",
         where=("locks",),

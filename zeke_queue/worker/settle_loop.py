@@ -81,7 +81,6 @@ class SettleLoop(Part):
         self._closing = asyncio.Event()
         self._retrying: asyncio.Task[None] | None = None
         self._waits_at_end = False
-        self._met_lock = False
         self._has_new = asyncio.Event()
         self._logs_from = -math.inf
         self._loop = asyncio.get_running_loop()
@@ -241,8 +240,7 @@ class SettleLoop(Part):
         jobs, so that they do count there, and the first part that the database fails to store ends it; the
         jobs that are left are deferred. For the same reason such a search waits for a lock once.
         """
-        if new:
-            self._met_lock = False
+        waits = waits or (new and not self._state.deferred)
         parts, failures = [batch] if batch else [], 0
         while parts and failures < FAILURES_MAX:
             part = parts.pop()
@@ -266,27 +264,26 @@ class SettleLoop(Part):
         Args:
             batch: the jobs.
             repeated: an earlier try had no answer, or left some out.
-            waits: wait for locked jobs, although some are known to be locked.
+            waits: wait for locked jobs, before they are skipped.
         """
         outcomes = [job.outcome for job in batch]
         failed = [outcome for outcome in outcomes if type(outcome) is Failed]
         completed = [outcome for outcome in outcomes if type(outcome) is Completed]
         released = [outcome for outcome in outcomes if type(outcome) is Released]
         waiting = [outcome for outcome in outcomes if type(outcome) is Waiting]
-        skip = (self._met_lock or bool(self._state.deferred)) and not waits
         changed: set[UUID] = set()
         locked: AbstractSet[UUID] = frozenset()
-        if not skip:
+        if waits:
             try:
                 changed = await self._storage.settle(completed, failed, released, repeated=repeated)
             except TimeLimitError:
-                skip = repeated = self._met_lock = True
-        if skip:
+                waits, repeated = False, True
+        if not waits:
             changed, locked = await self._storage.settle_unlocked(
                 completed, failed, released, repeated=repeated
             )
         if waiting:
-            suspended = await self._suspend(waiting, repeated=repeated, skip=skip)
+            suspended = await self._suspend(waiting, repeated=repeated, waits=waits)
             changed |= suspended.changed
             locked |= suspended.locked
             if suspended.refused:
@@ -298,12 +295,12 @@ class SettleLoop(Part):
                 _log_outcome(self._logger, job, stored=job.claimed.id in changed)
         self._forget(batch)
 
-    async def _suspend(self, waiting: Sequence[Waiting], *, repeated: bool, skip: bool) -> Suspensions:
-        if not skip:
+    async def _suspend(self, waiting: Sequence[Waiting], *, repeated: bool, waits: bool) -> Suspensions:
+        if waits:
             try:
                 return await self._storage.suspend(waiting, repeated=repeated)
             except TimeLimitError:
-                repeated = self._met_lock = True
+                repeated = True
         return await self._storage.suspend(waiting, repeated=repeated, skip_locked=True)
 
     async def _fail_refused(
