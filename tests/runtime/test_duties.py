@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.conformance.driver import soon
@@ -199,3 +200,15 @@ async def test_sweep_that_hangs_is_cancelled(place: Place, monkeypatch: pytest.M
     place.keep_advancing()
     await soon(running)
     assert place.clock.now() - began < timedelta(minutes=1)
+
+
+async def test_error_of_the_check_for_duties_does_not_end_the_worker(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail() -> list[WorkerInfo]:
+        raise psycopg.errors.InternalError_("an error of the server")
+
+    job_id = await place.send("work", delay=600)
+    monkeypatch.setattr(place.storage, "workers", fail)
+    assert await warnings(place, {}, [], 700) == 0
+    assert place.state(job_id) is RowState.COMPLETED

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
+import psycopg
+
 from tests.clocks import FrozenClock
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import turns
+from tests.runtime.workers.samples import leased
 from zeke_queue.errors import StatementTimeoutError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
-from zeke_queue.model import Released, Settled, WorkerInfo
+from zeke_queue.model import Job, Released, Settled, WorkerInfo
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
 from zeke_queue.system.waiting import Waiter, end
@@ -50,12 +53,16 @@ class Holding(MemoryStorage):
             raise StatementTimeoutError("too slow")
         return Settled({one.id for one in released}, set())
 
+    async def get(self, *_: Any) -> dict[UUID, Job]:
+        raise psycopg.errors.DataCorrupted("missing chunk")
 
-def _heartbeat(storage: MemoryStorage) -> Heartbeat:
+
+def _heartbeat(storage: MemoryStorage, state: WorkerState | None = None) -> Heartbeat:
     clock = FrozenClock()
     info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 10.0)
     health = StorageHealth(clock, SeededEntropy(1))
-    shared = Shared(info, storage, health, WorkerState({}, 1, 1.0), clock, wake_claims=Waiter())
+    state = state or WorkerState({}, 1, 1.0)
+    shared = Shared(info, storage, health, state, clock, wake_claims=Waiter())
     monitor, actions = OutageMonitor(clock, 1.0), list[Action]()
     return Heartbeat(shared, 1.0, None, monitor, entropy=SeededEntropy(1), carry_out=actions.extend)
 
@@ -92,3 +99,17 @@ async def test_late_answer_keeps_the_jobs_to_release() -> None:
     await turns()
     await end(reconciling)
     assert storage.tried == [[0]]
+
+
+async def test_lost_job_that_can_not_be_read_ends_nothing() -> None:
+    storage, state, lost = Holding(1), WorkerState({}, 1, 1.0), leased(7)
+    state.jobs[lost] = None
+    state.ready.append(lost)
+    heartbeat = _heartbeat(storage, state)
+    reconciling = asyncio.ensure_future(heartbeat.reconcile())
+    with logged() as lines:
+        for _ in range(2):
+            await heartbeat.send()
+            await turns()
+    assert lines.messages == ["storage_error", "lease_lost", "unknown_jobs_released"]
+    await end(reconciling)

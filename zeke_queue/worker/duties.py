@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol
 
-from zeke_queue.errors import StorageError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer
+from zeke_queue.worker.storage_health import log_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -116,8 +116,9 @@ class DutyCheck:
         while not self._timer.stopped:
             try:
                 found = await self._missing()
-            except StorageError:
-                found = missing  # the worker's own loops report that the storage fails
+            except Exception as error:  # noqa: BLE001 - a check must not end the worker
+                log_refusal("workers", error)
+                found = missing
             for name in sorted(found - missing):
                 get_logger().warning("duty_missing", duty=name, hint=_HINTS[name])
             missing = found

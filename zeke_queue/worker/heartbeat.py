@@ -207,7 +207,8 @@ class Heartbeat(Part):
         lost, self._lost = self._lost, []
         try:
             found = await self._storage.get([job.claimed.id for job in lost]) if lost else {}
-        except StorageError:
+        except Exception as error:  # noqa: BLE001 - a row that can't be read matters only to the log
+            log_refusal("get", error)
             found = {}
         for job in lost:
             stored = found.get(job.claimed.id)
