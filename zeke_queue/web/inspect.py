@@ -23,13 +23,22 @@ BYTES_MOST: Final = 8 * 2**20
 
 
 async def all_queues(parts: Api) -> list[answers.QueueInfo]:
-    """Return every queue that has live jobs, settings or a task, by name; uncounted if that takes long."""
+    """Return every queue that has live jobs, settings or a task, by name.
+
+    Raises:
+        ReadTimeoutError: counting the jobs takes too long; ``uncounted`` returns the rest.
+    """
+    async with parts.searches.search():
+        stats = await parts.storage.queue_stats()
+    return await described(parts, stats)
+
+
+async def known_queues(parts: Api) -> list[answers.QueueInfo]:
+    """Return every queue as ``all_queues`` does, but without counts if counting takes too long."""
     try:
-        async with parts.searches.search():
-            stats = await parts.storage.queue_stats()
+        return await all_queues(parts)
     except ReadTimeoutError:
         return await uncounted(parts)
-    return await described(parts, stats)
 
 
 async def uncounted(parts: Api) -> list[answers.QueueInfo]:
@@ -40,7 +49,7 @@ async def uncounted(parts: Api) -> list[answers.QueueInfo]:
 async def one_queue(parts: Api, name: str) -> answers.QueueInfo:
     """Return a queue that has settings or a task, without its counts if these can't be read now."""
     try:
-        queues = await all_queues(parts)
+        queues = await known_queues(parts)
     except ApiError:
         queues = await uncounted(parts)
     return next(one for one in queues if one.name == name)

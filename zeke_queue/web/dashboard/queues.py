@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.admin import set_queue_paused
 from zeke_queue.web.dashboard.page import View
-from zeke_queue.web.inspect import all_queues, all_workers, waiting
+from zeke_queue.web.inspect import all_workers, known_queues, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def queues(request: PageRequest) -> Response:
     """Show all queues."""
     catalog = request.parts.queue.catalog
-    known = await all_queues(request.parts)
+    known = await known_queues(request.parts)
     return request.page(
         "queues.html",
         queues=known,

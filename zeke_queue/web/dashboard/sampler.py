@@ -17,7 +17,7 @@ from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import StoppableTimer, backoff, end, start_detached
 from zeke_queue.web.errors import ApiError
-from zeke_queue.web.inspect import all_queues, all_workers, waiting
+from zeke_queue.web.inspect import all_workers, known_queues, waiting
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -193,7 +193,7 @@ class Sampler:
     async def _read(self, spans: Mapping[str, Span], backlog: Sequence[int | None] | None) -> Sample:
         storage = self._parts.storage
         now = await storage.now()
-        queues = await all_queues(self._parts)
+        queues = await known_queues(self._parts)
         workers = await all_workers(self._parts)
         failed = JobQuery(status=(JobStatus.FAILED,), without=("data", "meta", "history"), limit=FAILURES)
         failures = (await self._parts.find(failed)).jobs
