@@ -274,11 +274,13 @@ def test_rest_is_reported_if_counting_takes_too_long_or_meets_a_lock(
         raise LockTimeoutError.of("a row")
 
     monkeypatch.setattr(PostgresOverview, "queue_stats", slow)
-    found = problems(zeke, code=0, API_PORT="abc")
+    found = problems(zeke, API_PORT="abc")
     said = " ".join(finding["found"] for finding in found)
-    assert "not counted" in said
-    assert "no workers are running" in said
+    assert "live jobs were not counted" in said
     assert "API_PORT" in said
+    stopped = sole(finding for finding in found if finding["about"] == "workers")
+    assert stopped["grade"] == "problem"
+    assert stopped["found"] == "no workers are running; jobs may wait, since they were not counted"
     monkeypatch.setattr(PostgresOverview, "queue_stats", locked)
     result = zeke("doctor", "--json")
     assert result.exit_code == 1

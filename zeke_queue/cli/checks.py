@@ -155,8 +155,10 @@ def _workers(survey: Survey) -> Iterator[Finding]:
         yield Finding(Grade.OK, "workers", f"{_some(len(living), 'worker')} alive{running}")
         return
     waiting = sum(survey.waiting(name) for name in survey.counts if _ours(name))
-    needed = waiting or survey.fired_by_us()
+    needed = waiting or survey.uncounted is not None or survey.fired_by_us()
     backlog = f"; {_some(waiting, 'job')} {'waits' if waiting == 1 else 'wait'}" if waiting else ""
+    if survey.uncounted is not None:
+        backlog = "; jobs may wait, since they were not counted"
     yield Finding(
         Grade.PROBLEM if needed and not survey.beside_pgboss() else Grade.WARNING,
         "workers",
