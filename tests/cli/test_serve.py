@@ -113,7 +113,7 @@ def test_open_stream_ends_with_its_server(start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
-def test_first_key_is_created_and_only_up_prints_a_link_again(zeke: Zeke, start: Start) -> None:
+def test_first_key_is_created_and_once_it_is_used_only_up_prints_a_link(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = served(api)
         assert called(f"{url}/queues")[0] == 200

@@ -29,7 +29,7 @@ async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_ke
     first key is created without a message.
 
     Args:
-        again: whether to print a link also if the first key exists already.
+        again: whether to print a link also if the first key was used already.
         make_key: the command to create a key.
     """
     try:

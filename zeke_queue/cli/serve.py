@@ -46,8 +46,8 @@ def api(
 ) -> None:
     """Serve the HTTP API and the dashboard, without a worker, until SIGTERM or SIGINT.
 
-    If no key was ever created, it creates the first one, and prints a link that signs in to the dashboard
-    once.
+    If no key was ever created, it creates the first one. Until that is used, each start prints a link that
+    signs in to the dashboard once.
     """
     web = _web_settings(host, port)
     asyncio.run(_serve(beginning(options_of(context), app), web))
@@ -119,7 +119,7 @@ class _ServerWithLink:
 
 
 def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) -> _ServerWithLink:
-    """Bind the address; with ``again``, the server prints a link also if the first key exists already."""
+    """Bind the address; with ``again``, the server prints a link also if the first key was used already."""
     from zeke_queue.cli.first_key import offer_sign_in
     from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages

@@ -175,6 +175,18 @@ async def test_first_key_is_created_once_and_signs_in_by_a_link(call: Web, queue
 
 
 @on_both_storages
+async def test_each_start_offers_a_link_until_the_first_key_is_used(call: Web, queue: Queue) -> None:
+    web = call.with_app(authenticator=None)
+    lost = await first_sign_in(queue, again=False)
+    other = await first_sign_in(queue, again=False)
+    assert lost is not None
+    assert other is not None
+    assert other.key is None
+    assert (await web("GET", link(other.token))).status_code == 303
+    assert await first_sign_in(queue, again=False) is None
+
+
+@on_both_storages
 async def test_link_expires_and_opens_pages_only_by_a_session(
     call: Web, queue: Queue, clock: FrozenClock
 ) -> None:

@@ -47,11 +47,13 @@ class FirstSignIn:
 async def first_sign_in(queue: Queue, *, again: bool) -> FirstSignIn | None:
     """Create the first key if no key was ever stored, and a sign-in link for it.
 
+    As long as neither the key nor a link was used, each call creates another link: earlier ones may be lost.
+
     Args:
-        again: whether to create a link also if the first key exists already.
+        again: whether to create a link also if the first key was used already.
 
     Returns:
-        None if there is nothing to sign in with: the first key exists (without ``again``) or is revoked,
+        None if there is nothing to sign in with: the first key was used (without ``again``) or is revoked,
         others were created before it, or the database's role may not create keys.
     """
     access = parts_of(queue).storage.access
@@ -72,11 +74,16 @@ async def first_sign_in(queue: Queue, *, again: bool) -> FirstSignIn | None:
             return None
         if stored.digest != apikeys.digest_of(text):
             text = None  # another process created it at the same time
-    elif not again:
+    elif not again and not await _is_unused(access):
         return None
     token = parts_of(queue).entropy.stream("session").randbytes(TOKEN_BYTES).hex()
     opened = await access.create_session(apikeys.link_digest(token), FIRST_KEY, LINK_SECONDS)
     return FirstSignIn(token, text) if opened else None
+
+
+async def _is_unused(access: Access) -> bool:
+    """Return whether the first key exists and was never used."""
+    return any(key.id == FIRST_KEY and key.last_used_on is None for key in await access.keys())
 
 
 async def use_link(access: Access, token: str) -> ApiKey | None:
