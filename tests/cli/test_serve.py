@@ -63,8 +63,8 @@ def served(process: subprocess.Popen[str]) -> str:
 
 def signed_in(events: dict[str, dict[str, Any]]) -> str:
     url: str = events["api_listening"]["url"]
-    assert events["sign_in_link"]["url"].startswith(url.replace("127.0.0.1", "localhost"))
-    opened = httpx2.get(events["sign_in_link"]["url"].replace("localhost", "127.0.0.1"), timeout=PATIENCE)
+    assert events["sign_in_link"]["url"].startswith(url)
+    opened = httpx2.get(events["sign_in_link"]["url"], timeout=PATIENCE)
     assert opened.status_code == 303
     token = opened.cookies[COOKIE]
     shown.update({"cookie": f"{COOKIE}={token}", CSRF_HEADER: csrf_token(token)})
@@ -218,11 +218,11 @@ async def test_job_of_the_api_wakes_the_worker_beside_it_without_listening(zeke:
         assert await soon(idle)
 
 
-def test_link_has_a_host_that_reaches_the_server() -> None:
+def test_link_has_an_address_that_no_other_process_can_take() -> None:
     for server, host in {
-        "http://0.0.0.0:3003": "localhost:3003",
-        "http://127.0.0.1:80": "localhost:80",
-        "http://[::]:1": "localhost:1",
+        "http://0.0.0.0:3003": "127.0.0.1:3003",
+        "http://127.0.0.1:80": "127.0.0.1:80",
+        "http://[::]:1": "[::1]:1",
         "http://10.0.0.7:3003": "10.0.0.7:3003",
         "http://[fd00::1]:3003": "[fd00::1]:3003",
     }.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlencode, urlsplit
 
 from zeke_queue.cli.render import echo
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.server import ApiServer
 
-_ANY_OR_LOCAL = ("0.0.0.0", "::", "127.0.0.1", "::1")  # noqa: S104 - compared, not bound
+_LOCAL: Final = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - compared, not bound
+"""The address of this machine at which a server on all addresses listens too."""
 
 
 async def offer_sign_in(queue: Queue, server: ApiServer, *, again: bool, make_key: str) -> None:
@@ -56,7 +57,11 @@ async def _offer(queue: Queue, server: ApiServer, *, again: bool, make_key: str)
 
 
 def link(server: str, token: str) -> str:
-    """Return a sign-in link to a server, for a browser on its machine if the server listens there."""
+    """Return a sign-in link to a server, for a browser on its machine if the server listens there.
+
+    It does not name localhost, which has two addresses: at the other one, another user of this machine may
+    wait for the token.
+    """
     parts = urlsplit(server)
-    host = "localhost" if parts.hostname in _ANY_OR_LOCAL else parts.netloc.rpartition(":")[0]
+    host = _LOCAL.get(parts.hostname or "", parts.netloc.rpartition(":")[0])
     return f"{parts.scheme}://{host}:{parts.port}/dashboard/sign-in?{urlencode({'token': token})}"
