@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx2
 import pytest
 
 from tests.cases import check_each_async
+from tests.conformance.driver import soon
 from tests.tasks.domain import Domain
 from tests.tasks.store.samples import BRIEF, MODELS
 from tests.web.conftest import Web, open_house
 from tests.web.dashboard.conftest import Browser
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
-from zeke_queue.system.settings import Settings
+from zeke_queue.system.settings import INTERVAL_MIN, Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.dashboard import installed_pages
@@ -32,9 +36,9 @@ TEAM = UUID(int=7)
 SCROLLS = r' id="[^"]+" tabindex="0" role="region" aria-label="[^"]'
 
 
-@pytest.fixture
-async def call(domain: Domain) -> AsyncIterator[Web]:
-    queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load())
+@asynccontextmanager
+async def newsroom(domain: Domain, **settings: Any) -> AsyncIterator[Web]:
+    queue = Queue(catalog, domain.storage, clock=domain.clock, settings=Settings.load(**settings))
     yield Web(
         create_app(
             queue, WebSettings(), pages=[newsroom_page(domain.repository)], authenticator=open_house(queue)
@@ -42,6 +46,12 @@ async def call(domain: Domain) -> AsyncIterator[Web]:
         queue,
     )
     await queue.close()
+
+
+@pytest.fixture
+async def call(domain: Domain) -> AsyncIterator[Web]:
+    async with newsroom(domain) as call:
+        yield call
 
 
 @pytest.fixture
@@ -98,6 +108,18 @@ async def test_sources_show_their_health(client: httpx2.AsyncClient, domain: Dom
     assert EVIL not in page
     assert "&lt;script&gt;" in page
     assert "javascript:" not in page
+
+
+async def test_page_that_is_not_read_in_time_says_so(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def every_source(_: object) -> Any:
+        await asyncio.Event().wait()
+
+    async with domain.rows() as rows:
+        monkeypatch.setattr(type(rows), "every_source", every_source)
+    async with newsroom(domain, jobs_read_timeout=INTERVAL_MIN) as call:
+        answer = await soon(call("GET", "/dashboard/zeke/"))
+    assert answer.status_code == 503
+    assert "JOBS_READ_TIMEOUT" in answer.text
 
 
 async def test_source_can_be_paused_and_resumed(client: httpx2.AsyncClient, domain: Domain) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.errors import SchemaVersionError
+from zeke_queue.errors import ReadTimeoutError, SchemaVersionError
 from zeke_queue.storage.access import Scope
 from zeke_queue.web.dashboard import Page, View
 from zeke_queue.web.errors import ApiError
@@ -116,8 +117,18 @@ class _Newsroom:
 
     @asynccontextmanager
     async def _rows(self, request: PageRequest) -> AsyncGenerator[Rows]:
-        async with request.parts.queue.transaction() as transaction:
-            yield self._repository.within(transaction)
+        """Open a transaction, whose statements have no time limit of their own.
+
+        Raises:
+            ReadTimeoutError: the block takes longer than a search of jobs may.
+        """
+        queue, seconds = request.parts.queue, request.parts.queue.settings.jobs_read_timeout
+        try:
+            async with asyncio.timeout(seconds), queue.transaction() as transaction:
+                yield self._repository.within(transaction)
+        except TimeoutError:
+            why = f"The newsroom took longer than {seconds:g} s (JOBS_READ_TIMEOUT); raise it, or retry later"
+            raise ReadTimeoutError(why) from None
 
 
 async def _runs(request: PageRequest, rows: Rows) -> list[dict[str, Any]]:
