@@ -177,6 +177,15 @@ async def test_document_over_the_memory_limit_is_unreadable() -> None:
         assert await readers(strange_documents.grow, 1024**2) == 1024**2
 
 
+async def test_document_with_a_long_result_is_too_expensive_and_is_read_once() -> None:
+    async with ParserPool(1, result=1000, prepare=strange_documents.nothing) as readers:
+        assert len(await readers(bytes, 900)) == 900
+        pid = await readers(strange_documents.where)
+        with pytest.raises(TooExpensive, match="more than 1000 bytes"):
+            await readers(bytes, 1000)
+        assert await readers(strange_documents.where) != pid
+
+
 async def test_memory_limit_applies_to_each_document_separately() -> None:
     async with ParserPool(2, memory=1024**3, prepare=strange_documents.nothing) as readers:
         kept = await asyncio.gather(*(readers(strange_documents.keep, 700 * 1024**2) for _ in range(2)))

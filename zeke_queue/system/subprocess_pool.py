@@ -48,6 +48,10 @@ class ChildEnded(ZekeError):
         super().__init__(f"A child process ended with {self.how} before it had answered{_advice(code)}")
 
 
+class MessageTooLong(ZekeError):
+    """A child's message that exceeds the limit of its reader, who has not read it."""
+
+
 class Children:
     """A pool of child processes that all run one module.
 
@@ -186,14 +190,20 @@ class Child:
         """Send a message to the child."""
         self._writer.write(len(message).to_bytes(LENGTH_BYTES) + message)
 
-    async def receive(self) -> bytes:
+    async def receive(self, most: int | None = None) -> bytes:
         """Wait for a message from the child.
+
+        Args:
+            most: how many bytes it may have.
 
         Raises:
             ChildEnded: the process is gone.
+            MessageTooLong: the message is longer; the child is of no further use.
         """
         try:
             length = int.from_bytes(await self._reader.readexactly(LENGTH_BYTES))
+            if most is not None and length > most:
+                raise MessageTooLong(f"A child process answered with {length} bytes, {most} at most")
             return await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
             raise ChildEnded(await self._process.wait()) from None

@@ -19,7 +19,7 @@ import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from zeke_queue.errors import UsageError, ZekeError
-from zeke_queue.system.subprocess_pool import ChildEnded, Children
+from zeke_queue.system.subprocess_pool import ChildEnded, Children, MessageTooLong
 from zeke_tasks.fetch.libraries import load_parsers
 
 if TYPE_CHECKING:
@@ -40,6 +40,9 @@ PATIENCE: Final = 600.0
 
 MEMORY: Final = 1024**3
 """Bytes of address space of a process; the libraries use some 150 MiB, a page of 5 MiB uses 330 MiB."""
+
+RESULT: Final = 64 * 2**20
+"""Bytes of the result of a call: a document of a few kilobytes may be read as gigabytes of text."""
 
 DOCUMENTS: Final = 1000
 """Documents after which a process is replaced, which frees memory that it has leaked."""
@@ -83,6 +86,7 @@ class ParserPool:
         seconds: limit of CPU seconds per call.
         patience: limit of wall-clock seconds per call.
         memory: limit of a process's address space in bytes, where the system supports it (Linux).
+        result: limit of a call's result in bytes.
         prepare: is called by each process before its first document. Its errors are not blamed on a document
             and propagate.
     """
@@ -94,11 +98,13 @@ class ParserPool:
         seconds: float = SECONDS,
         patience: float = PATIENCE,
         memory: int = MEMORY,
+        result: int = RESULT,
         prepare: Callable[[], object] = load_parsers,
     ) -> None:
         self._seconds = seconds
         self._patience = patience
         self._memory = _possible(memory)
+        self._most = result
         self._first = _pickled(prepare, (), {})
         self._children = Children(
             "zeke_tasks.fetch.parser_process",
@@ -136,7 +142,8 @@ class ParserPool:
 
         Raises:
             Unreadable: it crashed or hung, or exceeded its memory, in two processes.
-            TooExpensive: it exceeded its processor time, or its memory in two processes.
+            TooExpensive: it exceeded its processor time, or its memory in two processes, or its result is too
+                long.
             ParserKilled: the processes were killed from outside, possibly for lack of memory.
             ChildEnded: a process exited on its own or can't be started, so this machine has a problem.
             UsageError: the function, an argument or the result can't be pickled.
@@ -156,7 +163,9 @@ class ParserPool:
             child.send(request)
             try:
                 async with asyncio.timeout(self._patience):
-                    answer = _answer(await child.receive())
+                    answer = _answer(await child.receive(self._most))
+            except MessageTooLong as error:
+                raise TooExpensive(f"its content takes more than {self._most} bytes") from error
             except TimeoutError:
                 raise Unreadable(f"reading it takes more than {self._patience:g} seconds") from None
             except ChildEnded as ended:
