@@ -31,6 +31,9 @@ router = APIRouter(tags=["runs"])
 
 MOST: Final = 200
 
+_WORDS_LOGGED: Final = 10
+"""Deprecated words of a request that are logged at most."""
+
 _FILTERS: Final = frozenset(
     {"archived", "createdFrom", "createdTo", "cursor", "limit", "parent", "status", "task", "text"}
 )
@@ -55,13 +58,10 @@ def _in_utc(instant: datetime) -> datetime:
 
 
 def _read_status(value: object) -> object:
-    """Convert a row state of pg-boss to a status and warn of its use; return other values unchanged."""
+    """Convert a row state of pg-boss to a status; return other values unchanged."""
     if isinstance(value, str):
         with suppress(ValueError):
-            status, _ = read_status(value)
-            if value != status:
-                get_logger().warning("status_deprecated", word=value, status=status.value)
-            return status
+            return read_status(value)[0]
     return value
 
 
@@ -104,6 +104,8 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
 ) -> answers.Page:
     """Return jobs, newest first, a page at a time."""
     check_known(request, _FILTERS)
+    if deprecated := {*request.query_params.getlist("status")} - {*JobStatus}:
+        get_logger().warning("status_deprecated", words=sorted(deprecated)[:_WORDS_LOGGED])
     filters: dict[str, object] = {
         "task": sorted(task or ()),
         "status": sorted(status or ()),
