@@ -241,8 +241,14 @@ def local_path(text: str, root: str) -> str | None:
     return None if {".", ".."} & {*steps} or "" in steps[1:-1] else text
 
 
+_DECODINGS_MAX: Final = 10
+"""How many times a path is decoded, which takes as long as the path each time."""
+
+
 def _plain(path: str) -> str:
-    """Decode a path until no percent-encoding is left."""
-    while (plain := unquote(path)) != path:
+    """Decode a path until no percent-encoding is left; return an empty text if that takes too many times."""
+    for _ in range(_DECODINGS_MAX):
+        if (plain := unquote(path)) == path:
+            return path
         path = plain
-    return path
+    return ""
