@@ -94,6 +94,7 @@ class Line:
         self.wire = Wire()
         self.received: list[Any] = []
         self.on_change: Callable[[HttpConnection], None] = lambda _: None
+        self.on_late: Callable[[str], None] = lambda _: None
         self.ready = asyncio.Event()
         config = uvicorn.Config(
             self._app, http="h11", ws="none", lifespan="off", log_config=None, interface="asgi3"
@@ -105,6 +106,7 @@ class Line:
             app_state={},
             deadlines=DEADLINES,
             on_change=self._changed,
+            on_late=lambda what: self.on_late(what),
             _loop=self.loop,
         )
         self.connection.connection_made(self.wire)

@@ -2,14 +2,15 @@
 
 The worker, the database connections and the log need files too. At the limit, the connection that has waited
 longest for a whole request, or for its client to read, is closed for a new one, so that clients that do
-neither do not exclude others; if all are busy, new connections wait, one accepted and the others in the
-listen backlog, until one ends.
+neither do not exclude others; a part of a request gets 503 first. If all are busy, new connections wait, one
+accepted and the others in the listen backlog, until one ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.system.logging import get_logger
@@ -25,7 +26,7 @@ ACCEPT_PAUSE: Final = 1.0
 """Seconds without accepting after the system had no file or memory for a connection."""
 
 LOG_INTERVAL: Final = 60.0
-"""Minimum seconds between two log lines about the same condition."""
+"""Minimum seconds between two log lines about the same condition, each with its number since the last one."""
 
 FILES_SHARE: Final = 0.5
 """Share of the process's open files (``ulimit -n``) that connections may use."""
@@ -48,6 +49,7 @@ class Acceptor:
         self._waiting: dict[HttpConnection, None] = {}
         self._changed = asyncio.Event()
         self._logged: dict[str, float] = {}
+        self._counts: Counter[str] = Counter()
 
     def on_change(self, connection: HttpConnection) -> None:
         """Note the phase or the end of a connection."""
@@ -59,6 +61,10 @@ class Acceptor:
             if connection.is_evictable:
                 self._waiting[connection] = None
         self._changed.set()
+
+    def on_late(self, what: str) -> None:
+        """Count a client that is disconnected because it took too long for a header, a body or reading."""
+        self._log("clients_too_slow", latest=what)
 
     async def run(self, make: Callable[[], HttpConnection]) -> None:
         """Accept connections until cancelled."""
@@ -83,20 +89,22 @@ class Acceptor:
 
     async def _has_room(self) -> None:
         """Wait until there may be one more connection, closing one whose client neither sends nor reads."""
-        while len(self._open) >= self.limit:
-            self._changed.clear()
-            if self._waiting:
-                next(iter(self._waiting)).abort()
+        if len(self._open) >= self.limit:
             self._log(
                 "connections_at_limit", limit=self.limit, hint="raise API_CONNECTIONS_MAX and ulimit -n"
             )
+        while len(self._open) >= self.limit:
+            self._changed.clear()
+            if self._waiting:
+                next(iter(self._waiting)).evict()
             await self._changed.wait()
 
     def _log(self, event: str, **fields: object) -> None:
         now = self._clock.monotonic()
+        self._counts[event] += 1
         if now - self._logged.get(event, -LOG_INTERVAL) >= LOG_INTERVAL:
             self._logged[event] = now
-            get_logger().warning(event, **fields)
+            get_logger().warning(event, times=self._counts.pop(event), **fields)
 
 
 def connection_limit(most: int) -> int:

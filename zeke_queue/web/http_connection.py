@@ -33,6 +33,7 @@ READ_TIMEOUT: Final = 60.0
 """Seconds in which a client must have read some of a response that waits for it, or it is disconnected."""
 
 STOPPING: Final = "The server is stopping; retry later"
+CROWDED: Final = "The server has too many connections; retry later"
 
 STALL_SECONDS: Final = 5.0
 """Seconds without reading after which a connection may be closed for another one.
@@ -82,6 +83,7 @@ class HttpConnection(H11Protocol):
     Args:
         deadlines: those of the client.
         on_change: called with the connection after a change of its phase and after its end.
+        on_late: called with what a client took too long for, before it is disconnected.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class HttpConnection(H11Protocol):
         *given: Any,
         deadlines: Deadlines,
         on_change: Callable[[HttpConnection], None],
+        on_late: Callable[[str], None],
         **options: Any,
     ) -> None:
         super().__init__(*given, **options)
@@ -97,6 +100,7 @@ class HttpConnection(H11Protocol):
         self.is_stalled = False
         self._deadlines = deadlines
         self._on_change = on_change
+        self._on_late = on_late
         self._request: object = None
         self._since = self._heard = 0.0
         self._body_bytes = 0
@@ -167,6 +171,13 @@ class HttpConnection(H11Protocol):
         """Close the connection without sending what is buffered."""
         self.transport.abort()
 
+    def evict(self) -> None:
+        """Close the connection for another one, after an error response to a request that has begun."""
+        if self._has_begun() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            self._refuse(503, CROWDED)
+            self._disconnect()
+        self.abort()
+
     @property
     def is_evictable(self) -> bool:
         """Whether it may be closed for another one: no whole request has come, or no answer is read."""
@@ -181,6 +192,7 @@ class HttpConnection(H11Protocol):
         self._unread = None
         waited = 0.0 if self._buffered() < before else waited + STALL_SECONDS
         if waited >= READ_TIMEOUT:
+            self._on_late("reading")
             self.abort()
         else:
             self._stall(waited)
@@ -249,23 +261,33 @@ class HttpConnection(H11Protocol):
 
     def _end(self) -> None:
         """Close the connection, after telling a client that was in the middle of a request."""
-        late = {Phase.HEADER: self._deadlines.header, Phase.BODY: self._deadlines.body}.get(self.phase)
         message = None
-        if late is not None and (self.phase is Phase.BODY or self.conn.trailing_data[0]):
-            more = f", plus 1 s for each {BODY_RATE} bytes" if self.phase is Phase.BODY else ""
-            message = f"{self.phase.name.lower()}: must arrive within {late:g} s{more}; send it at once"
+        if self._has_begun():
+            what, seconds, more = "header", self._deadlines.header, ""
+            if self.phase is Phase.BODY:
+                what, seconds, more = "body", self._deadlines.body, f", plus 1 s for each {BODY_RATE} bytes"
+            message = f"{what}: must arrive within {seconds:g} s{more}; send it at once"
+            self._on_late(what)
         self._close(408, message)
+
+    def _has_begun(self) -> bool:
+        """Return whether a part of a request has come."""
+        return self.phase is Phase.BODY or (self.phase is Phase.HEADER and bool(self.conn.trailing_data[0]))
 
     def _close(self, status: int, message: str | None) -> None:
         """Close the connection, after an error response if the request has none yet."""
         if message is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(status, message)
+        self._disconnect()
+        self.transport.close()
+        self._enter(self._reached())
+
+    def _disconnect(self) -> None:
+        """End the application's part in a request."""
         cycle = cast("Any", self.cycle)
         if cycle is not None and not cycle.response_complete:
             cycle.disconnected = True
             cycle.message_event.set()
-        self.transport.close()
-        self._enter(self._reached())
 
     def _close_or_linger(self) -> None:
         """Close the connection; while its client sends a body, end the answers and drop the rest first."""

@@ -195,6 +195,7 @@ class _Server(uvicorn.Server):
             app_state=self.lifespan.state,
             deadlines=self._deadlines,
             on_change=self._acceptor.on_change,
+            on_late=self._acceptor.on_late,
         )
 
     def _on_accepting_ended(self, ended: asyncio.Future[None]) -> None:
