@@ -29,8 +29,10 @@ from zeke_queue.web.http_connection import (
     BODY_RATE,
     LINGER_MAX,
     LINGER_TIMEOUT,
+    PART_MAX,
     READ_TIMEOUT,
     STALL_SECONDS,
+    HttpConnection,
     Phase,
 )
 from zeke_queue.web.server import UNSENT_MAX, ApiServer, listen
@@ -371,7 +373,9 @@ async def test_part_of_a_request_is_answered_before_it_makes_room_for_another() 
         with socket.socket() as listening:
             acceptor = Acceptor(listening, 1, FrozenClock())
             line.on_change = acceptor.on_change
-            line.send(sent)
+            acceptor.on_change(line.connection)
+            if sent:
+                line.send(sent)
             await line.settle()
             room = asyncio.ensure_future(acceptor._has_room())
             await line.settle()
@@ -404,8 +408,8 @@ async def test_slow_clients_are_counted_in_a_line_a_minute() -> None:
             line = Line()
             line.on_late = acceptor.on_late
             line.send(sent)
-            line.loop.advance(seconds)
-            assert line.wire.closed
+            line.loop.advance(seconds + 1)
+            assert line.wire.written.startswith(b"HTTP/1.1 408 ")
 
         late(b"GET / HT", DEADLINES.header)
         for _ in range(10):
@@ -441,6 +445,25 @@ async def test_new_connection_waits_while_all_others_are_busy(monkeypatch: pytes
         await answer
         for _, writer in (*busy, last, waits):
             writer.close()
+
+
+async def test_little_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    receive = HttpConnection.data_received
+
+    def received(connection: HttpConnection, data: bytes) -> None:
+        sizes.append(len(data))
+        receive(connection, data)
+
+    monkeypatch.setattr(HttpConnection, "data_received", received)
+    async with crowded(3) as (url, _):
+        head = b"POST /trigger HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n"
+        head += b"content-type: application/json\r\n\r\n"
+        client = await connect(url, head + b"1\r\na\r\n" * 50_000 + b"0\r\n\r\n")
+        assert b"HTTP/1.1 400" in await soon(client[0].readuntil(b"\r\n\r\n"))
+        client[1].close()
+    assert sum(sizes) > 10 * PART_MAX
+    assert max(sizes) <= PART_MAX
 
 
 async def test_streams_leave_connections_to_other_requests() -> None:

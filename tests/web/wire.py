@@ -106,13 +106,16 @@ class Line:
             app_state={},
             deadlines=DEADLINES,
             on_change=self._changed,
-            on_late=lambda what: self.on_late(what),
+            on_late=self._late,
             _loop=self.loop,
         )
         self.connection.connection_made(self.wire)
 
     def _changed(self, connection: HttpConnection) -> None:
         self.on_change(connection)
+
+    def _late(self, what: str) -> None:
+        self.on_late(what)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["path"] == "/read":

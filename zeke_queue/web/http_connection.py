@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import enum
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -18,6 +19,10 @@ from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable
+
+PART_MAX: Final = 16_384
+"""Bytes that are parsed at once; asyncio reads 256 KiB, which in chunks of one byte, or as headers, would
+block the event loop for 0.2 s."""
 
 BODY_RATE: Final = 4096
 """Bytes of a body that give it one second more to arrive."""
@@ -111,6 +116,8 @@ class HttpConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:
         """Begin to wait for the first request."""
         self._wire = transport
+        with suppress(AttributeError):  # of other event loops
+            cast("Any", transport).max_size = PART_MAX
         super().connection_made(cast("Any", _Lingering(transport, self._close_or_linger)))
         self.is_open = True
         self._enter(Phase.HEADER)
