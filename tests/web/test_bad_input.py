@@ -316,7 +316,7 @@ async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
     call: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_bodies, "PARTS_MAX", 20)
-    why = "body: must have at most 20 objects and lists, got"
+    why = "body: must have at most 20 objects, lists and members, got"
     many = '{"taskId": "mail", "payload": {"to": "a", "x": [' + "[]," * 20 + "1]}}"
     answer = await call("POST", "/trigger", content=many, headers=JSON)
     assert (answer.status_code, answer.json()["error"][: len(why)]) == (413, why)
@@ -324,7 +324,7 @@ async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
     assert answer.status_code == 413
     answer = await call("POST", "/trpc/trigger.trigger", content=f'{{"json":{many}}}', headers=JSON)
     assert answer.json()["error"]["json"]["data"]["code"] == "PAYLOAD_TOO_LARGE"
-    text = '{"taskId": "mail", "payload": {"to": "[{\\"[[' + "[{" * 20 + '"}}'
+    text = '{"taskId": "mail", "payload": {"to": "[{\\"[[' + "[{," * 20 + '"}}'
     answer = await call("POST", "/trigger", content=text, headers=JSON)
     assert answer.status_code == 200, answer.text
 
@@ -348,8 +348,9 @@ def test_search_for_too_many_parts_takes_linear_time() -> None:
         "the last one escapes nothing": (brackets + escaped + b"\\", 200),
         "quotes": (brackets + b'"' * 1_000_000 + b"[", 413),
         "one quote more": (brackets + b'"' * 1_000_001 + b"[", 200),
-        "texts": (b'["[\\"[",' * request_bodies.PARTS_MAX, 200),
-        "texts and one more": (b'["[\\"[",' * request_bodies.PARTS_MAX + b"{", 413),
+        "texts": (b'["[,\\"["' * request_bodies.PARTS_MAX, 200),
+        "texts and one more": (b'["[,\\"["' * request_bodies.PARTS_MAX + b"{", 413),
+        "members": (b"[" + b"1," * request_bodies.PARTS_MAX, 413),
     }
     check_each(cases, check)
 

@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Message, Receive, Scope
 
-PARTS_MAX: Final = 100_000
-"""Maximum objects and lists in a body: each costs a hundred times as much as other bytes to parse."""
+PARTS_MAX: Final = 40_000
+"""Maximum objects, lists and further members of these in a body: each is parsed, checked and written several
+times, and costs up to a hundred times as much as other bytes."""
 
 LARGE: Final = 65_536
 """Size in bytes from which on a tRPC body is decoded in a thread, so that it does not block the event loop.
 
-Other bodies are parsed on the loop: the parser of ``json`` holds the interpreter's lock in any thread. It
-takes about 0.1 s for a body of 2 MiB, the default of ``API_BODY_MAX``.
+Other bodies are parsed on the loop: the parser of ``json`` holds the interpreter's lock in any thread. With
+``PARTS_MAX``, to parse, check and write one of 2 MiB, the default of ``API_BODY_MAX``, takes up to 0.1 s.
 """
 
 MEMBERS_MAX: Final = 100
@@ -34,21 +35,24 @@ Text = Annotated[str, StringConstraints(min_length=1, max_length=512)]
 
 
 def check_parts(body: bytes) -> None:
-    """Refuse JSON with too many objects and lists, before it is parsed.
+    """Refuse JSON with too many objects, lists and members, before it is parsed.
 
     Raises:
         HTTPException: 413.
     """
-    if body.count(b"[") + body.count(b"{") <= PARTS_MAX:
+    if body.count(b"[") + body.count(b"{") + body.count(b",") <= PARTS_MAX:
         return
     if re.match(rb"(?:%b){%d}" % (_PART, PARTS_MAX + 1), body, re.DOTALL):
         raise HTTPException(
-            413, f"body: must have at most {PARTS_MAX} objects and lists, got more; send a reference instead"
+            413,
+            f"body: must have at most {PARTS_MAX} objects, lists and members, got more; send a reference"
+            " instead",
         )
 
 
-_PART: Final = rb'(?:[^"\[{]++|"(?:[^"\\]++|\\.)*+")*+[\[{]'
-"""Matches up to the next bracket outside of strings, without backtracking, even in an unterminated string."""
+_PART: Final = rb'(?:[^"\[{,]++|"(?:[^"\\]++|\\.)*+")*+[\[{,]'
+"""Matches up to the next bracket or comma outside of strings, without backtracking, even in an unterminated
+string."""
 
 
 def capped(scope: Scope, receive: Receive, most: int) -> Receive:
