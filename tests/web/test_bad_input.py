@@ -329,6 +329,21 @@ async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
     assert answer.status_code == 200, answer.text
 
 
+async def test_form_of_too_many_separators_is_rejected_before_it_is_parsed(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_bodies, "SEPARATORS_MAX", 20)
+
+    async def check(path: str) -> None:
+        for more, refused in ((0, False), (1, True)):
+            separators = b"&" * (20 + more)
+            form = {"content-type": "application/x-www-form-urlencoded"}
+            answer = await call("POST", path, content=separators, headers=form)
+            assert (answer.status_code == HTTPStatus.REQUEST_ENTITY_TOO_LARGE) == refused
+
+    await check_each_async(["/dashboard/trigger", "/dashboard/sign-in"], check)
+
+
 def test_search_for_too_many_parts_takes_linear_time() -> None:
     """A pattern that goes back would take hours on each of these."""
     brackets = b"[" * request_bodies.PARTS_MAX

@@ -14,12 +14,16 @@ from starlette.requests import Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
+    from starlette.datastructures import FormData
     from starlette.responses import Response
     from starlette.types import Message, Receive, Scope
 
 PARTS_MAX: Final = 40_000
 """Maximum objects, lists and further members of these in a body: each is parsed, checked and written several
 times, and costs up to a hundred times as much as other bytes."""
+
+SEPARATORS_MAX: Final = 10_000
+"""Maximum separators of a form's fields: each, also between empty ones, is a step of a parser in Python."""
 
 LARGE: Final = 65_536
 """Size in bytes from which on a tRPC body is decoded in a thread, so that it does not block the event loop.
@@ -71,6 +75,17 @@ def capped(scope: Scope, receive: Receive, most: int) -> Receive:
         return message
 
     return receive_capped
+
+
+async def read_form(request: Request) -> FormData:
+    """Return a form's fields.
+
+    Raises:
+        HTTPException: 413 if there are too many separators; 400 if there are too many fields.
+    """
+    if (await request.body()).count(b"&") > SEPARATORS_MAX:
+        raise HTTPException(413, f"form: must have at most {SEPARATORS_MAX} separators; send fewer fields")
+    return await request.form()
 
 
 class JsonRequest(Request):

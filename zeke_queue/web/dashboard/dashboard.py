@@ -22,7 +22,7 @@ from zeke_queue.web.dashboard.page_request import PageRequest, Shared, local_pat
 from zeke_queue.web.dashboard.renderer import Assets, environment
 from zeke_queue.web.dashboard.sampler import Sampler
 from zeke_queue.web.errors import ApiError, answer_disconnected, to_api_error
-from zeke_queue.web.request_bodies import capped
+from zeke_queue.web.request_bodies import capped, read_form
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -99,7 +99,7 @@ class Dashboard:
             # The body of an unknown caller is not read.
             caller, needs_token = await self._shared.parts.guard.identify(request)
             permitted(caller, view.scope)
-            form = await request.form() if view.changes else None
+            form = await read_form(request) if view.changes else None
             if needs_token:
                 csrf = None if form is None else form.get("csrf")
                 check_csrf(request, csrf if isinstance(csrf, str) else request.headers.get(CSRF_HEADER))
@@ -117,7 +117,8 @@ class Dashboard:
             form = None
             if request.method == "POST":
                 check_origin(request)  # there is no caller yet for the guard to check
-                form = await Request(request.scope, capped(request.scope, request.receive, FORM_MAX)).form()
+                receive = capped(request.scope, request.receive, FORM_MAX)
+                form = await read_form(Request(request.scope, receive))
             return await handle(PageRequest(self._shared, request, None, form))
 
         return answer
