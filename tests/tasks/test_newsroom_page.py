@@ -110,7 +110,9 @@ async def test_sources_show_their_health(client: httpx2.AsyncClient, domain: Dom
     assert "javascript:" not in page
 
 
-async def test_page_that_is_not_read_in_time_says_so(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_that_takes_too_long_is_answered_with_503(
+    domain: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def every_source(_: object) -> Any:
         await asyncio.Event().wait()
 

@@ -10,7 +10,6 @@ import resource
 import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
-from io import StringIO
 from typing import Any
 
 import pytest
@@ -248,7 +247,7 @@ async def test_connection_whose_client_does_not_read_makes_room_for_another() ->
             await line.settle()
             assert line.connection.phase is phase
             line.connection.pause_writing()
-            room = asyncio.ensure_future(acceptor._has_room())
+            room = asyncio.ensure_future(acceptor.wait_for_room())
             for _ in range(10):
                 line.wire.unread -= 1
                 line.loop.advance(STALL_SECONDS)
@@ -365,64 +364,6 @@ async def test_connection_that_waited_longest_makes_room_for_another() -> None:
     form = b"POST /dashboard/sign-in HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n"
     form += b"content-type: application/x-www-form-urlencoded\r\n\r\nk"
     await check_each_async({"header": (b"GET / HT",), "body": (form,)}, check)
-
-
-async def test_part_of_a_request_is_answered_before_it_makes_room_for_another() -> None:
-    async def check(sent: bytes, status: bytes, disconnected: bool) -> None:  # noqa: FBT001
-        line = Line()
-        with socket.socket() as listening:
-            acceptor = Acceptor(listening, 1, FrozenClock())
-            line.on_change = acceptor.on_change
-            acceptor.on_change(line.connection)
-            if sent:
-                line.send(sent)
-            await line.settle()
-            room = asyncio.ensure_future(acceptor._has_room())
-            await line.settle()
-            written, aborted = line.wire.written, line.wire.aborted
-            line.connection.connection_lost(None)
-            await soon(room)
-        await line.settle()
-        assert aborted
-        assert written.startswith(status)
-        assert written.count(b"HTTP/1.1 ") == bool(status)
-        assert (line.received[-1:] == [{"type": "http.disconnect"}]) == disconnected
-
-    refusal = b"HTTP/1.1 503 "
-    cases = {
-        "nothing": (b"", b"", False),
-        "a header": (b"GET / HT", refusal, False),
-        "a body": (post("/read", 100) + b"a", refusal, True),
-        "an answered body": (post("/answer", 100) + b"a", b"HTTP/1.1 200 ", False),
-        "a whole request": (GET, b"HTTP/1.1 200 ", False),
-    }
-    await check_each_async(cases, check)
-
-
-async def test_slow_clients_are_counted_in_a_line_a_minute() -> None:
-    clock = FrozenClock()
-    with socket.socket() as listening, logged(stream := StringIO()):
-        acceptor = Acceptor(listening, 1, clock)
-
-        def late(sent: bytes, seconds: float) -> None:
-            line = Line()
-            line.on_late = acceptor.on_late
-            line.send(sent)
-            line.loop.advance(seconds + 1)
-            assert line.wire.written.startswith(b"HTTP/1.1 408 ")
-
-        late(b"GET / HT", DEADLINES.header)
-        for _ in range(10):
-            late(post("/read", 100), DEADLINES.body)
-        clock.advance(LOG_INTERVAL)
-        line = Line()
-        line.loop.advance(DEADLINES.header)  # a browser that connects in advance
-        late(post("/read", 100), DEADLINES.body)
-    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
-    assert [(one["message"], one["times"], one["latest"]) for one in lines] == [
-        ("clients_too_slow", 1, "header"),
-        ("clients_too_slow", 11, "body"),
-    ]
 
 
 async def test_new_connection_waits_while_all_others_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
