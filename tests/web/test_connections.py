@@ -20,7 +20,7 @@ from tests.conformance.driver import soon
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import until
 from tests.web.conftest import open_house, shop_catalog
-from tests.web.wire import DEADLINES, Line, post
+from tests.web.wire import DEADLINES, Line, post, room_in
 from zeke_queue.client.queue import Queue
 from zeke_queue.web import WebSettings, server
 from zeke_queue.web.acceptor import ACCEPT_PAUSE, LOG_INTERVAL, Acceptor, connection_limit
@@ -247,7 +247,7 @@ async def test_connection_whose_client_does_not_read_makes_room_for_another() ->
             await line.settle()
             assert line.connection.phase is phase
             line.connection.pause_writing()
-            room = asyncio.ensure_future(acceptor.wait_for_room())
+            room = room_in(acceptor)
             for _ in range(10):
                 line.wire.unread -= 1
                 line.loop.advance(STALL_SECONDS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from io import StringIO
@@ -11,7 +10,7 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import soon
 from tests.runtime.workers.handler import logged
-from tests.web.wire import DEADLINES, Line, post
+from tests.web.wire import DEADLINES, Line, post, room_in
 from zeke_queue.web.acceptor import LOG_INTERVAL, Acceptor
 
 GET = b"GET /answer HTTP/1.1\r\nhost: a\r\n\r\n"
@@ -27,7 +26,7 @@ async def test_part_of_a_request_is_answered_before_it_makes_room_for_another() 
             if sent:
                 line.send(sent)
             await line.settle()
-            room = asyncio.ensure_future(acceptor.wait_for_room())
+            room = room_in(acceptor)
             await line.settle()
             written, aborted = line.wire.written, line.wire.aborted
             line.connection.connection_lost(None)

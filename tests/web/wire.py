@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from zeke_queue.system.clock import SystemClock
+from zeke_queue.web.acceptor import Acceptor
 from zeke_queue.web.http_connection import Deadlines, HttpConnection
 
 DEADLINES = Deadlines(header=10, body=30, idle=5)
@@ -134,6 +135,11 @@ class Line:
     async def settle(self) -> None:
         for _ in range(10):
             await SystemClock().sleep(0)
+
+
+def room_in(acceptor: Acceptor) -> asyncio.Future[None]:
+    """Wait for room for one more connection."""
+    return asyncio.ensure_future(acceptor._has_room())
 
 
 def post(path: str, length: int) -> bytes:

@@ -79,7 +79,7 @@ class Acceptor:
                 continue
             # Now, since before it no other connection had to make room.
             try:
-                await self.wait_for_room()
+                await self._has_room()
                 await loop.connect_accepted_socket(make, accepted)
             except OSError:
                 accepted.close()
@@ -87,7 +87,7 @@ class Acceptor:
                 accepted.close()
                 raise
 
-    async def wait_for_room(self) -> None:
+    async def _has_room(self) -> None:
         """Wait until there may be one more connection, closing one whose client neither sends nor reads."""
         if len(self._open) >= self.limit:
             self._log(
@@ -96,7 +96,7 @@ class Acceptor:
         while len(self._open) >= self.limit:
             self._changed.clear()
             if self._waiting:
-                next(iter(self._waiting)).evict()
+                next(iter(self._waiting)).abort()
             await self._changed.wait()
 
     def _log(self, event: str, **fields: object) -> None:

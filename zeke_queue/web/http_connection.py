@@ -175,15 +175,11 @@ class HttpConnection(H11Protocol):
             super().shutdown()
 
     def abort(self) -> None:
-        """Close the connection without sending what is buffered."""
-        self.transport.abort()
-
-    def evict(self) -> None:
-        """Close the connection for another one, after an error response to a request that has begun."""
+        """Close the connection without sending what is buffered; a part of a request gets 503 first."""
         if self._has_begun() and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             self._refuse(503, CROWDED)
             self._disconnect()
-        self.abort()
+        self.transport.abort()
 
     @property
     def is_evictable(self) -> bool:
