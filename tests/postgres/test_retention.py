@@ -13,12 +13,12 @@ from tests.postgres.opening import WAITERS
 from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.core.timeouts import SLOW_MAX
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import NewJob
-from zeke_queue.storage.postgres import PostgresStorage
-from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, PARTS
+from zeke_queue.storage.postgres import PostgresStorage, retention
+from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, LISTS, Move
+from zeke_queue.storage.postgres.statements import statement
 from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 
@@ -54,6 +54,38 @@ SLOW: LiteralString = """
     execute function be_slow();
 """
 """Cancels a statement that archives more than 100 jobs, as a time limit would on a slow disk."""
+
+RECORD: LiteralString = """
+    create table public.moved (size int);
+    create function record() returns trigger language plpgsql as $$ begin
+        insert into public.moved select count(*) from gone;
+        return null;
+    end $$;
+    create trigger record after delete on pgboss.job referencing old table as gone for each statement
+    execute function record();
+"""
+"""Stores how many jobs each statement archives."""
+
+ODD: LiteralString = """
+    insert into pgboss.job (name, state, completedon)
+    select 'odd', state, at
+    from
+        unnest(enum_range(null::pgboss.job_state)) as state,
+        unnest(array[
+            null, '-infinity', '2020-02-02', now() - interval '1 hour', now() - interval '1 minute', now(),
+            now() + interval '23 hours', now() + interval '2 days', 'infinity'
+        ]) as at
+"""
+"""Jobs in every state, with every kind of end."""
+
+ARCHIVED: LiteralString = """
+    update pgboss.archive set archivedon = case state
+        when 'completed' then '-infinity'
+        when 'expired' then now() - interval '1 hour'
+        when 'cancelled' then now() - interval '1 minute'
+        else 'infinity'
+    end
+"""
 
 UNDATABLE: LiteralString = """
     create function refuse() returns trigger language plpgsql as $$ begin raise 'audited'; end $$;
@@ -118,25 +150,22 @@ async def test_purge_fails_at_many_bad_rows_and_then_begins_behind_them(
 async def test_batch_that_takes_too_long_is_halved_and_grows_again(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    async def archive_singly(batches: int) -> None:
-        for _ in range(batches):
-            await ended(jobs, 1)
-            assert await storage.archive(-1, 1000) == 1
+    async def archive(number: int) -> list[int]:
+        await ended(jobs, number)
+        assert await storage.archive(-1, 1000) == number
+        return [row[0] for row in sql.execute("delete from public.moved returning size").fetchall()]
 
-    await ended(jobs, 1000)
+    sql.execute(RECORD)
     sql.execute(SLOW)
     # 1000, 500, 250 and 125 rows take too long.
-    assert await storage.archive(-1, 1000) == PARTS * 62
-    assert await storage.archive(-1, 1000) == PARTS * 62
-    assert await storage.archive(-1, 1000) == 1000 - 2 * PARTS * 62
+    assert await archive(1000) == [62] * 16 + [8]
+    for _ in range(GROW_AFTER - 17 - 1):
+        await archive(1)
     sql.execute("drop trigger be_slow on pgboss.job")
-    await archive_singly(GROW_AFTER - 2 * PARTS - 1)
-    await ended(jobs, 1000)
-    assert await storage.archive(-1, 1000) == PARTS * 124
-    assert await storage.archive(-1, 1000) == 1000 - PARTS * 124
-    await archive_singly(4 * GROW_AFTER)
-    await ended(jobs, 1000)
-    assert await storage.archive(-1, 1000) == 1000
+    assert await archive(1000) == [62] + [124] * 7 + [70]
+    for _ in range(4 * GROW_AFTER):
+        await archive(1)
+    assert await archive(1000) == [1000]
 
 
 async def test_row_that_takes_too_long_is_kept_and_the_others_are_archived(
@@ -144,36 +173,20 @@ async def test_row_that_takes_too_long_is_kept_and_the_others_are_archived(
 ) -> None:
     ids = await ended(jobs, 8)
     sql.execute(SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0"))
-    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX - 1]])
-    assert await storage.archive(-1, 8) == 8 - (SLOW_MAX - 1)
-
-
-async def test_many_slow_rows_do_not_stop_those_behind_them(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
-    ids = await ended(jobs, SLOW_MAX + 4)
-    sql.execute(SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0"))
-    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX + 1]])
-    # The first call tries the last one, and ends there.
-    assert [await storage.archive(-1, 100) for _ in range(2)] == [1, 2]
-    with pytest.raises(StatementTimeoutError):  # there are only slow ones
-        await storage.archive(-1, 100)
-    await ended(jobs, 1)
-    sql.execute("update pgboss.job set priority = 7 - priority")
-    with pytest.raises(StatementTimeoutError):
-        await storage.archive(-1, 1)
-    assert await storage.archive(-1, 100) == SLOW_MAX + 1
+    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[:4]])
+    assert [await storage.archive(-1, 8) for _ in range(2)] == [4, 0]
 
 
 async def test_slow_rows_cost_later_calls_one_try_each(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
+    storage: PostgresStorage, jobs: Sender, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(retention, "RETRY_SECONDS", 0.0)
     ids = await ended(jobs, 8)
     sql.execute("create sequence public.tries minvalue 0")
     slow = SLOW.replace("from gone) > 100", "from gone where priority = 7) > 0")
     sql.execute(slow.replace("raise", "perform nextval('public.tries'); raise"))
-    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[: SLOW_MAX - 1]])
-    assert await storage.archive(-1, 8) == 8 - (SLOW_MAX - 1)
+    sql.execute("update pgboss.job set priority = 7 where id = any(%s)", [ids[:2]])
+    assert await storage.archive(-1, 8) == 6
     sql.execute("select setval('public.tries', 0)")
     for tries in (1, 2):
         await ended(jobs, 1)
@@ -184,10 +197,10 @@ async def test_slow_rows_cost_later_calls_one_try_each(
 async def test_server_that_is_too_slow_for_every_row_fails_the_sweep_visibly(
     storage: PostgresStorage, jobs: Sender, sql: Connection
 ) -> None:
-    await ended(jobs, SLOW_MAX)
+    await ended(jobs, 3)
     sql.execute(SLOW.replace("> 100", "> 0"))
     with pytest.raises(StatementTimeoutError):
-        await storage.archive(-1, SLOW_MAX)
+        await storage.archive(-1, 3)
 
 
 async def test_bad_rows_at_the_head_do_not_stop_small_batches(
@@ -200,15 +213,6 @@ async def test_bad_rows_at_the_head_do_not_stop_small_batches(
     sql.execute(LEDGER)
     sql.execute("insert into ledger select unnest(%s::uuid[])", [kept])
     assert (await maintenance(storage, archive_after=-1.0, batch=8).sweep(["archive"])).archived == 10
-
-
-async def test_sweep_goes_on_with_batches_that_a_slow_server_made_small(
-    storage: PostgresStorage, jobs: Sender, sql: Connection
-) -> None:
-    await ended(jobs, 600)
-    sql.execute(SLOW)
-    # The first call ends at 4 batches of 62 rows, the second at 8.
-    assert (await maintenance(storage, archive_after=-1.0).sweep(["archive"])).archived == 600
 
 
 async def test_sweep_goes_on_past_rows_that_live_parents_keep(
@@ -302,6 +306,47 @@ async def test_row_that_another_table_locks_is_kept_and_the_others_are_archived(
         with psycopg.connect(dsn) as other:
             other.execute("select from ledger for update")
             assert await storage.archive(-1, 9) == 8
+
+
+async def test_others_are_archived_while_the_last_row_is_locked(
+    dsn: str, jobs: Sender, sql: Connection
+) -> None:
+    ids = [job_id for _ in range(9) for job_id in await ended(jobs, 1)]
+    sql.execute(LEDGER.replace("(id)", "(id) on delete cascade"))
+    sql.execute("insert into ledger values (%s)", [ids[-1]])
+    hurried = make_conninfo(dsn, options="-c lock_timeout=20")
+    async with PostgresStorage.open(hurried, listen=False) as storage:
+        with psycopg.connect(dsn) as other:
+            other.execute("select from ledger for update")
+            assert await storage.archive(-1, 9) == 8
+
+
+@pytest.mark.parametrize("move", ["date", "archive", "purge"])
+def test_rows_are_the_same_listed_or_moved_together_or_by_their_ids(sql: Connection, move: Move) -> None:
+    """The statements state the choice separately, for the sake of their plans."""
+
+    def run(name: str, **options: Any) -> list[Any]:
+        given = {"now": None, "after": 1_800_000_000, "ids": None, "without": [], "limit": 1000, **options}
+        return sql.execute(statement(name, "pgboss", 1000), given).fetchall()
+
+    kept: LiteralString = "select id, completedon::text from pgboss.job"
+    sql.execute(ODD)
+    if move == "purge":
+        kept = "select id, archivedon::text from pgboss.archive"
+        run("archive")
+        sql.execute(ARCHIVED)
+    every = sql.execute(kept).fetchall()
+
+    def moved(**options: Any) -> set[UUID]:
+        with sql.transaction(force_rollback=True):
+            run(move, **options)
+            return {row[0] for row in set(every).difference(sql.execute(kept).fetchall())}
+
+    listed = {row[0] for row in run(LISTS[move])}
+    assert 0 < len(listed) < len(every)
+    assert moved() == moved(ids=[row[0] for row in every]) == listed
+    one = min(listed)
+    assert moved(without=[one]) == {row[0] for row in run(LISTS[move], without=[one])} == listed - {one}
 
 
 async def test_bad_last_row_does_not_keep_the_others_of_a_locked_one(

@@ -10,6 +10,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.conformance.storages import open_storage
+from tests.runtime.broken import Broken
 from tests.runtime.catalogs import mail_catalog
 from tests.runtime.workers.faulty import faulty_place
 from tests.runtime.workers.handler import Lines, logged
@@ -85,3 +86,14 @@ def place() -> Place:
 def lines() -> Iterator[Lines]:
     with logged() as caught:
         yield caught
+
+
+@pytest.fixture
+def broken(clock: FrozenClock) -> Broken:
+    return Broken(clock)
+
+
+@pytest.fixture
+def maintained(broken: Broken, clock: FrozenClock) -> Queue:
+    """A queue on the storage that fails."""
+    return Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))

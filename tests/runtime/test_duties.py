@@ -167,7 +167,7 @@ async def stopped_during_a_sweep(place: Place, monkeypatch: pytest.MonkeyPatch, 
     """Stop a worker that archives, in a way of the test's; returns its run."""
     begun = asyncio.Event()
 
-    async def begin(*_: object) -> int:
+    async def begin(*_: object, **__: object) -> int:
         begun.set()
         return await archive()
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
 from uuid import UUID
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,17 +13,17 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver, rolled_back, soon
 from tests.conformance.storages import on_both_storages
+from tests.runtime.broken import Broken
 from tests.runtime.catalogs import mail_catalog
-from tests.runtime.intercepted import Intercepted
 from tests.runtime.ticking import pass_seconds, running
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.core.timeouts import SLOW_MAX, STATEMENT_SECONDS
+from zeke_queue.core.timeouts import STATEMENT_SECONDS
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageError, StorageUnavailableError
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
-from zeke_queue.model import FINAL, Failed, RowState
+from zeke_queue.model import FINAL, RowState
 from zeke_queue.storage.forwarding import Call
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.system.entropy import SeededEntropy
@@ -149,44 +147,6 @@ async def test_concurrent_maintenance_requeues_each_job_once(queue: Queue, jobs:
 # When something is wrong: these sweep a storage that fails on purpose
 
 
-class Broken(Intercepted):
-    """A storage that fails on some calls, or on settling some rows."""
-
-    def __init__(self, clock: FrozenClock) -> None:
-        super().__init__(clock)
-        self.broken: dict[str, Exception] = {}
-        self.bad_rows: set[UUID] = set()
-        self.slow_rows: set[UUID] = set()
-        self.largest = 1_000
-        self.sizes: list[int] = []
-        self.asked: Counter[str] = Counter()
-        self.before = self.check
-        self.jobs = Driver(self.storage, clock)
-
-    def check(self, call: Call) -> None:
-        verb = call.verb.removesuffix("_unlocked")
-        self.asked[verb] += 1
-        if verb in self.broken:
-            raise self.broken[verb]
-        failed: Sequence[Failed] = call.arguments.get("failed", ())
-        if verb == "settle":
-            self.sizes.append(len(failed))
-            if len(failed) > self.largest or any(job.id in self.slow_rows for job in failed):
-                raise StatementTimeoutError("it took too long")
-        if any(job.id in self.bad_rows for job in failed):
-            raise StorageError("a trigger of the application raised an error")
-
-
-@pytest.fixture
-def broken(clock: FrozenClock) -> Broken:
-    return Broken(clock)
-
-
-@pytest.fixture
-def maintained(broken: Broken, clock: FrozenClock) -> Queue:
-    return Queue(mail_catalog(), broken.storage, clock=clock, entropy=SeededEntropy(1))
-
-
 async def test_row_that_can_not_be_settled_does_not_stop_the_others(
     maintained: Queue, broken: Broken
 ) -> None:
@@ -220,45 +180,6 @@ async def test_job_whose_slot_is_locked_does_not_stop_the_others(maintained: Que
     assert swept.expired + swept.rescued == 2
 
 
-async def test_batch_that_takes_too_long_is_halved(maintained: Queue, broken: Broken) -> None:
-    ids = [await broken.jobs.send() for _ in range(8)]
-    await broken.jobs.claim()
-    broken.largest = 3
-    assert (await Maintenance(parts_of(maintained)).sweep()).rescued == 8
-    assert set(await broken.jobs.states(ids)) == {RowState.RETRY}
-
-
-async def test_row_that_takes_too_long_does_not_stop_the_others(maintained: Queue, broken: Broken) -> None:
-    ids = [await broken.jobs.send() for _ in range(8)]
-    await broken.jobs.claim()
-    broken.slow_rows = set(ids[: SLOW_MAX - 1])
-    swept = await Maintenance(parts_of(maintained)).sweep()
-    assert (swept.rescued, swept.failed) == (8 - len(broken.slow_rows), ())
-    assert set(await broken.jobs.states(broken.slow_rows)) == {RowState.ACTIVE}
-
-
-async def test_many_slow_rows_do_not_stop_those_behind_them(maintained: Queue, broken: Broken) -> None:
-    ids = [await broken.jobs.send() for _ in range(16)]
-    await broken.jobs.claim()
-    broken.slow_rows = set(ids[: SLOW_MAX + 2])
-    swept = await Maintenance(parts_of(maintained)).sweep()
-    assert (swept.rescued, swept.failed) == (16 - len(broken.slow_rows), ())
-
-
-async def test_jobs_rescued_before_the_server_became_slow_are_reported(
-    maintained: Queue, broken: Broken
-) -> None:
-    ids = [await broken.jobs.send() for _ in range(8)]
-    await broken.jobs.claim()
-    broken.slow_rows = set(ids[2:])
-    with logged() as lines:
-        maintenance = Maintenance(parts_of(maintained))
-        swept = await maintenance.sweep(["rescue"])
-    assert swept.failed == ("rescue",)
-    assert lines.messages.count("job_lost") == 2
-    assert Counter(await broken.jobs.states(ids)) == {RowState.RETRY: 2, RowState.ACTIVE: 6}
-
-
 async def test_jobs_whose_rescue_does_not_commit_are_not_reported(clock: FrozenClock) -> None:
     async def check(error: StorageError) -> None:
         broken = Broken(clock)
@@ -271,19 +192,6 @@ async def test_jobs_whose_rescue_does_not_commit_are_not_reported(clock: FrozenC
         assert "job_lost" not in lines.messages
 
     await check_each_async([(AWAY,), (StorageError("a deferred trigger raised an error"),)], check)
-
-
-async def test_sweep_on_a_server_that_is_too_slow_for_every_row_ends(
-    maintained: Queue, broken: Broken
-) -> None:
-    ids = [await broken.jobs.send() for _ in range(32)]
-    await broken.jobs.claim()
-    broken.slow_rows = set(ids)
-    maintenance = Maintenance(parts_of(maintained))
-    assert (await maintenance.sweep(["rescue"])).failed == ("rescue",)
-    assert len(broken.sizes) <= 11
-    broken.slow_rows = set()
-    assert (await maintenance.sweep(["rescue"])).rescued == 32
 
 
 async def test_bad_rows_that_fill_a_batch_do_not_stop_the_others_and_are_tried_once_a_sweep(
@@ -322,6 +230,23 @@ async def test_slow_archive_is_followed_by_the_other_duties(maintained: Queue, b
 
     broken.before = wait
     assert [(await maintenance.sweep()).archived for _ in range(3)] == [1, 1, 0]
+
+
+async def test_ends_are_set_once_a_sweep(maintained: Queue, broken: Broken) -> None:
+    for _ in range(3):
+        await broken.jobs.ended(RowState.COMPLETED)
+    broken.jobs.clock.advance(2 * DAY)
+    dated = list[bool]()
+
+    def note(call: Call) -> None:
+        if call.verb == "archive":
+            dated.append(call.arguments["dating"])
+
+    broken.before = note
+    maintenance = Maintenance(parts_of(maintained), batch=2)
+    for _ in range(2):
+        await maintenance.sweep()
+    assert dated == [True, False, False, True]
 
 
 async def test_failed_duty_does_not_stop_the_others(clock: FrozenClock) -> None:
@@ -413,6 +338,25 @@ async def test_lock_timeout_does_not_count_as_an_outage(maintained: Queue, broke
         lost = await _lost_before_an_outage(broken, 20, LockTimeoutError.of("a test"))
         await pass_seconds(jobs.clock, 10)
         assert await jobs.states([lost]) == [RowState.RETRY]
+
+
+async def test_statement_that_takes_too_long_does_not_count_as_an_outage(
+    maintained: Queue, broken: Broken
+) -> None:
+    jobs = broken.jobs
+
+    def take_long(call: Call) -> None:
+        if call.verb == "archive":
+            jobs.clock.advance(STATEMENT_SECONDS)
+            raise StatementTimeoutError("it took too long")
+
+    async with running(Maintenance(parts_of(maintained), every=5)):
+        await pass_seconds(jobs.clock, 60)
+        await jobs.heartbeat(lease=15)
+        lost = await jobs.running()
+        broken.before = take_long
+        await pass_seconds(jobs.clock, 10)
+        assert await jobs.states([lost.id]) == [RowState.RETRY]
 
 
 async def test_outage_shorter_than_two_rounds_does_not_delay_a_rescue(

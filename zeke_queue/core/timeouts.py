@@ -28,11 +28,14 @@ TICK_LOCK_SECONDS: Final = 0.2
 STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
-SLOW_MAX: Final = 3
-"""Rows in a call, or schedules in a row, over that limit after which a sweep stops: the server is slow then.
+DUTY_SECONDS: Final = 60.0
+"""Seconds after which a duty of a sweep begins no further statement, so that the other duties come."""
 
-Retention and the rescue try one more row first, the last one, so that slow rows do not stop it for good.
-"""
+RETRY_SECONDS: Final = 600.0
+"""Seconds until maintenance tries a row again that took too long, or that retention could not lock."""
+
+SLOW_MAX: Final = 3
+"""Schedules of a round over ``STATEMENT_SECONDS`` after which it ends: the server is slow then."""
 
 SILENCE_SECONDS: Final = 30.0
 """Seconds beyond the limit of a statement after which the connection to an unresponsive server is closed.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.core.timeouts import STATEMENT_SECONDS
+from zeke_queue.core.timeouts import DUTY_SECONDS
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError, TimeLimitError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.rescuer import Rescuer
@@ -163,27 +163,26 @@ class Maintenance:
         moved = dict.fromkeys(DUTIES, 0)
         stuck: set[UUID] = set()
 
-        async def batch(duty: MaintenanceJob) -> bool:
-            began = self._clock.monotonic()
+        async def batch(duty: MaintenanceJob, until: float) -> bool:
+            began, rows = self._clock.monotonic(), 0
             match duty:
                 case "rescue":
-                    rows, changed = await self._rescuer.rescue(self._batch, stuck)
-                    settled.extend(changed)
-                    if len(stuck) >= STUCK_MAX:
-                        return False
+                    more = await self._rescuer.rescue(self._batch, stuck, settled, until)
+                    more = more and len(stuck) < STUCK_MAX
                 case "resume":
                     rows = await self._storage.resume_waiting(self._batch)
+                    more = rows >= self._batch
                 case "archive":
-                    rows = await self._storage.archive(self._archive_after, self._batch)
+                    dating = not moved[duty]  # once a sweep is enough
+                    rows = await self._storage.archive(self._archive_after, self._batch, dating=dating)
+                    more = rows > 0  # it may stop short of a batch, at rows that it keeps
                 case "purge":
                     rows = await self._storage.purge(self._delete_after, self._batch)
+                    more = rows > 0
             moved[duty] += rows
-            self._reached(duty, began)
-            if duty not in _MOVES:
-                return rows >= self._batch
-            # These may stop short of a batch, at rows that they keep. On a slow server the other duties come
-            # first.
-            return rows > 0 and self._clock.monotonic() - began < STATEMENT_SECONDS
+            # One that moves many rows may take long without an outage.
+            self._reached(began if duty in _MOVES else self._clock.monotonic())
+            return more
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
         expired = sum(job.reason == "deadline" for job in settled)
@@ -196,23 +195,30 @@ class Maintenance:
             failed=tuple(failed),
         )
 
-    def _reached(self, duty: MaintenanceJob, began: float) -> None:
-        """Record that a statement was answered; one that moves many rows may take long without an outage."""
+    def _reached(self, at: float) -> None:
+        """Record that a statement was answered which the database had at a monotonic time."""
         if self._monitor is None and self._rescuer.monitor is not None:
-            self._rescuer.monitor.answered(began if duty in _MOVES else self._clock.monotonic())
+            self._rescuer.monitor.answered(at)
 
-    async def _do(self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob], Awaitable[bool]]) -> bool:
-        """Run a duty batch by batch while there is more; return False if it failed."""
+    async def _do(
+        self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob, float], Awaitable[bool]]
+    ) -> bool:
+        """Run a duty batch by batch while there is more, and time; return False if it failed."""
         self._unavailable.discard(duty)
+        began = self._clock.monotonic()
+        until = began + DUTY_SECONDS
         try:
             for _ in range(BATCHES):
-                if not await batch(duty) or self._timer.stopped:
+                began = self._clock.monotonic()
+                if not await batch(duty, until) or self._timer.stopped or self._clock.monotonic() >= until:
                     break
         except StorageUnavailableError as error:
+            # A statement that timed out was on the server meanwhile. It costs that as much each time, so it
+            # gets the longer pauses.
+            is_slow = isinstance(error, StatementTimeoutError)
             if isinstance(error, TimeLimitError):
-                self._reached(duty, self._clock.monotonic())  # the database answered
-            # A statement that timed out costs the server as much each time, so it gets the longer pauses.
-            if not isinstance(error, StatementTimeoutError):
+                self._reached(began if is_slow else self._clock.monotonic())
+            if not is_slow:
                 self._unavailable.add(duty)
             self._log.warning("maintenance_retrying", duty=duty, error=str(error))
             return False

@@ -23,10 +23,16 @@ class MaintenanceStore(Protocol):
         """
         ...
 
-    async def archive(self, after: float, limit: int) -> int:
+    async def archive(self, after: float, limit: int, *, dating: bool = True) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive, oldest first; return how many.
 
-        A job that can't be moved is reported and skipped.
+        A job that can't be moved is reported and skipped. Ends after about a minute, as ``purge`` does.
+
+        Args:
+            dating: first give jobs of other programs that ended at no plausible time the present one.
+
+        Raises:
+            TimeLimitError: no job could be moved in time.
         """
         ...
 
@@ -35,6 +41,9 @@ class MaintenanceStore(Protocol):
 
         A job that can't be deleted is reported and skipped. One that its parent has waited for is kept as
         long as that one is live, and counts as archived now.
+
+        Raises:
+            TimeLimitError: no job could be deleted in time.
         """
         ...
 

@@ -221,11 +221,12 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             await self._locks.clear(lambda: self._locks_of_returning(ids, Event.REVIVE))
         return transitions.requeue(self._direct, now, ids, Event.REVIVE)
 
-    async def archive(self, after: float, limit: int) -> int:
+    async def archive(self, after: float, limit: int, *, dating: bool = True) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive."""
         check_limit(limit)
         now, moved = self._clock.now(), 0
-        self._tables.date_ends(now)
+        if dating:
+            self._tables.date_ends(now)
         for row in islice(self._tables.ended_before(now - timedelta(seconds=after)), limit):
             self._tables.bury(row, now)
             moved += 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import psycopg
 
-from zeke_queue.core.timeouts import SLOW_MAX
+from zeke_queue.core.timeouts import DUTY_SECONDS, RETRY_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, TimeLimitError
 from zeke_queue.storage.postgres import rows
@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
+    from zeke_queue.system.clock import Clock
 
 Move: TypeAlias = Literal["date", "archive", "purge"]
 
-_LISTS: Final[dict[str, str]] = {"date": "undated", "archive": "ended", "purge": "archived"}
+LISTS: Final[dict[str, str]] = {"date": "undated", "archive": "ended", "purge": "archived"}
 """The statement that returns the rows of each move."""
 
 BAD_ROWS: Final = 10
@@ -31,8 +32,6 @@ SKIPPED_MAX: Final = 1_000
 
 _FAILED: Final = (psycopg.Error, TimeLimitError)
 """What a row may cause: errors of triggers and foreign keys, locks of other tables, and slowness."""
-PARTS: Final = 8
-"""Successful statements per call at most, while batches are smaller than asked for."""
 
 GROW_AFTER: Final = 20
 """Batches of a reduced size that must succeed in a row before the size is doubled."""
@@ -65,22 +64,31 @@ class BatchSize:
 
 
 class PostgresRetention:
-    """``archive`` and ``purge`` of ``storage.jobs.JobStore`` on Postgres."""
+    """``archive`` and ``purge`` of ``storage.maintenance.MaintenanceStore`` on Postgres."""
 
     _pool: ConnectionPool
+    _clock: Clock
     _batch_sizes: dict[Move, BatchSize]
-    _skipped: dict[Move, dict[UUID, None]]
-    """Rows that could not be moved, which are tried again when there are no others: an ordered set."""
+    _skipped: dict[Move, dict[UUID, float]]
+    """Rows that could not be moved, each with the monotonic time from which on it is tried again."""
+    _dating_from = 0.0
 
-    async def archive(self, after: float, limit: int) -> int:
+    async def archive(self, after: float, limit: int, *, dating: bool = True) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive.
 
-        First, those of other programs that ended at no plausible time get the present one.
+        First, those of other programs that ended at no plausible time get the present one. If that takes all
+        the time of the call, it is left out for ``RETRY_SECONDS``.
         """
-        try:
-            await self._move("date", 0, limit)
-        except _FAILED as error:
-            get_logger().error("date_failed", error=str(error).strip())
+        began = self._clock.monotonic()
+        if dating and began >= self._dating_from:
+            try:
+                await self._move("date", 0, limit)
+            except _FAILED as error:
+                get_logger().error("date_failed", error=str(error).strip())
+            now = self._clock.monotonic()
+            if now - began >= DUTY_SECONDS:
+                self._dating_from = now + RETRY_SECONDS
+                return 0
         return await self._move("archive", after, limit)
 
     async def purge(self, after: float, limit: int) -> int:
@@ -91,23 +99,31 @@ class PostgresRetention:
         """Move up to ``limit`` rows: in one statement, or in parts where that is not possible."""
         size = self._batch_sizes.setdefault(move, BatchSize())
         skipped = self._skipped.setdefault(move, {})
-        return await _Batch(self._pool, move, after, check_limit(limit), size=size, skipped=skipped).run()
+        batch = _Batch(self._pool, self._clock, move, after, check_limit(limit), size=size, skipped=skipped)
+        return await batch.run()
 
 
 class _Batch:
-    """The rows that one call moves, together or in parts."""
+    """The rows that one call moves, together or in parts.
+
+    After ``DUTY_SECONDS`` it begins no further statement. What it learned is kept: the size of batches, and
+    the rows to skip.
+    """
 
     def __init__(
         self,
         pool: ConnectionPool,
+        clock: Clock,
         move: Move,
         after: float,
         limit: int,
         *,
         size: BatchSize,
-        skipped: dict[UUID, None],
+        skipped: dict[UUID, float],
     ) -> None:
         self._pool = pool
+        self._clock = clock
+        self._began = clock.monotonic()
         self._name = move
         self._after = rows.microseconds(after)
         self._limit = limit
@@ -115,32 +131,35 @@ class _Batch:
         self._skipped = skipped
         self._bad = 0
         self._moved = 0
-        self._slow: StatementTimeoutError | None = None
+        self._error: Exception | None = None
 
     async def run(self) -> int:
         """Move the rows that can be, and return how many; report and skip rows that can't.
 
-        Rows that earlier calls skipped are tried when there are no others, up to the first that fails again.
+        Rows that earlier calls skipped are tried when there are no others, up to the first that fails again:
+        refused ones at once, those that took too long or were locked after ``RETRY_SECONDS``.
 
         Raises:
-            StatementTimeoutError: there are only slow rows, so that the next call would take as long.
+            Exception: no row could be moved because of a time limit, or of more than ``BAD_ROWS`` rows.
         """
-        known = list(self._skipped)[: self._limit]
+        known = [job_id for job_id, at in self._skipped.items() if at <= self._began][: self._limit]
         if await self._move_together():
             is_last = self._moved < self._limit
         else:
-            ids = await self._ids()
-            is_last = await self._move_in_parts(ids) and len(ids) < self._limit
+            is_last = self._has_time() and await self._move_in_parts()
         if is_last:
             await self._move_skipped(known)
-        if not self._moved and self._slow is not None:
-            raise self._slow
+        if not self._moved and self._error is not None:
+            raise self._error
         return self._moved
+
+    def _has_time(self) -> bool:
+        return self._clock.monotonic() - self._began < DUTY_SECONDS
 
     async def _ids(self) -> list[UUID]:
         """Return the ids of the rows, oldest first."""
         parameters = {"after": self._after, "without": list(self._skipped), "limit": self._limit}
-        found = await self._pool.run(_LISTS[self._name], parameters)
+        found = await self._pool.run(LISTS[self._name], parameters)
         return [row[0] for row in found]
 
     async def _move(self, ids: Sequence[UUID] | None) -> int:
@@ -150,7 +169,11 @@ class _Batch:
             "without": list(self._skipped),
             "ids": None if ids is None else list(ids),
         }
-        found = await self._pool.run(self._name, parameters, limit=self._limit)
+        try:
+            found = await self._pool.run(self._name, parameters, limit=self._limit)
+        except TimeLimitError as error:
+            self._error = error
+            raise
         return found[0][0]
 
     async def _move_together(self) -> bool:
@@ -165,41 +188,38 @@ class _Batch:
         self._size.succeed(self._limit)
         return True
 
-    async def _move_in_parts(self, ids: Sequence[UUID]) -> bool:
-        """Move rows by halves; return whether all of them were tried.
+    async def _move_in_parts(self) -> bool:
+        """Move rows by halves; return whether all of them were tried, and there are no others.
 
-        A part that takes too long is halved too, and those after it are no larger. At the first lock, and
-        after ``SLOW_MAX`` slow rows, the last row is tried: if it fails in the same way, the table or the
-        server is the reason, and no row is. This ends after that many slow rows, since each takes a minute.
+        A part that fails is halved, and those after it are no larger. At the first lock it is tested whether
+        the table is locked: then no row is the reason, and this ends.
         """
-        parts, slow, most, is_probed = 0, 0, self._limit, False
-        rest = list(ids)
-        while rest and self._bad <= BAD_ROWS and (parts < PARTS or self._size.of(self._limit) == self._limit):
-            part = rest[: min(most, self._size.of(self._limit))]
+        ids = await self._ids()
+        rest, most, is_tested = ids, max(1, len(ids) // 2), False
+        while rest and self._bad <= BAD_ROWS and self._has_time():
+            part = rest[: self._size.of(most)]
             try:
                 self._moved += await self._move(part)
             except _FAILED as error:
                 self._note(error, len(part))
-                if isinstance(error, LockTimeoutError) and not is_probed:
-                    is_probed = True
-                    await self._probe(ids[-1:], error)
+                if isinstance(error, LockTimeoutError) and not is_tested:
+                    is_tested = True
+                    if await self._is_table_locked():
+                        return False
                 most = len(part) // 2
                 if most == 0:
                     self._skip(part[0], error)
                     most, rest = self._limit, rest[1:]
-                    slow += isinstance(error, StatementTimeoutError)
-                    if slow == SLOW_MAX:
-                        await self._probe(ids[-1:], error)
-                        return False
             else:
-                parts += 1
                 self._size.succeed(self._limit)
                 rest = rest[len(part) :]
-        return not rest
+        return not rest and len(ids) < self._limit
 
     async def _move_skipped(self, known: Sequence[UUID]) -> None:
         """Move rows that earlier calls skipped; the first that fails again becomes the last."""
         for job_id in known:
+            if not self._has_time():
+                return
             try:
                 self._moved += await self._move([job_id])
             except _FAILED as error:
@@ -208,18 +228,13 @@ class _Batch:
                 return
             self._skipped.pop(job_id)
 
-    async def _probe(self, last: Sequence[UUID], error: Exception) -> None:
-        """Move the last row.
-
-        Raises:
-            Exception: that row's, if it is of the same kind as ``error``.
-        """
+    async def _is_table_locked(self) -> bool:
+        """Return whether a statement that moves no row can't be run either."""
         try:
-            self._moved += await self._move(last)
-        except type(error):
-            raise
-        except _FAILED:
-            return
+            await self._move([])
+        except _FAILED as error:
+            return isinstance(error, TimeLimitError)
+        return False
 
     def _note(self, error: Exception, size: int) -> None:
         """Make the following batches smaller if the server was too slow for one of this size."""
@@ -228,13 +243,12 @@ class _Batch:
             get_logger().warning(f"{self._name}_batch_halved", rows=size, error=str(error))
 
     def _skip(self, job_id: UUID, error: Exception) -> None:
-        """Report and remember a row, or raise the error if it is not caused by the rows."""
+        """Report and remember a row."""
         get_logger().error(f"{self._name}_row_failed", jobId=str(job_id), error=str(error).strip())
-        self._skipped[job_id] = None
+        pause = RETRY_SECONDS if isinstance(error, TimeLimitError) else 0.0
+        self._skipped[job_id] = self._clock.monotonic() + pause
         if len(self._skipped) > SKIPPED_MAX:
             self._skipped.pop(next(iter(self._skipped)))
-        if isinstance(error, StatementTimeoutError):
-            self._slow = error
         self._bad += 1
-        if self._bad > BAD_ROWS and not self._moved:
-            raise error
+        if self._bad > BAD_ROWS:
+            self._error = error
