@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -145,6 +146,19 @@ async def test_claim_says_if_it_left_out_a_locked_queue(
         assert await claim("free") == (["free"], False)
         assert await claim("free", "mail") == ([], True)
         assert await claim("free") == ([], False)
+
+
+async def test_change_of_a_locked_queue_is_given_up(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    dsn = "" if isinstance(storage, MemoryStorage) else request.getfixturevalue("emptied_dsn")
+    mail, other = QueueSettings("mail", 2), QueueSettings("other", 1)
+    await storage.declare([mail], [])
+    async with queue_locked(storage, "mail", dsn):
+        await soon(storage.declare([mail, other], []))  # its row need not change
+        assert await is_given_up(jobs, storage.declare([replace(mail, concurrency_limit=3)], []))
+        assert await is_given_up(jobs, storage.pause_queue("mail", paused=True))
+    assert await storage.queues() == [mail, other]
 
 
 @pytest.mark.parametrize("opened", ["memory"], indirect=True)

@@ -248,8 +248,8 @@ MUTANTS = (
     Mutant(
         "redeploy-ends-pauses",
         SCHEDULES,
-        "                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit\n",
-        "                declared, concurrency_limit=declared.concurrency_limit\n",
+        "replace(self._tables.queue(name), concurrency_limit=limit)\n",
+        "replace(self._tables.queue(name), concurrency_limit=limit, paused_on=None)\n",
         "A paused queue is resumed when the next worker starts.",
         where=("storm",),
     ),

@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from zeke_queue.core import jsonb
+from zeke_queue.storage.memory.locks import queue_lock
 from zeke_queue.storage.memory.rows import normal
 from zeke_queue.storage.memory.tables import Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage.memory.locks import Locks
@@ -93,17 +94,23 @@ class MemoryAdmin:
                 if (plan := plans.get(schedule.name)) is None or plan.declared != definition
             ]
 
+        def wanted() -> Iterator[str]:
+            yield from (schedule.name for schedule, _ in changed())
+            for name, limit in limits.items():
+                stored = self._tables.queues.get(name)
+                if stored is not None and stored.concurrency_limit != limit:
+                    yield queue_lock(name)
+
+        limits = {queue.name: queue.concurrency_limit for queue in queues}
         if self._locks.any:
-            await self._locks.clear(lambda: [schedule.name for schedule, _ in changed()])
+            await self._locks.clear(wanted)
         for schedule, definition in changed():
             plan = self._tables.plans.get(schedule.name)
             stored = edited(schedule, plan and plan.schedule)
             self._scope.store_plan(Plan(stored, declared=definition))
-        for declared in queues:
-            self._tables.queues[declared.name] = replace(
-                self._tables.queue(declared.name), concurrency_limit=declared.concurrency_limit
-            )
-            self._notifier.queue(declared.name)
+        for name, limit in limits.items():
+            self._tables.queues[name] = replace(self._tables.queue(name), concurrency_limit=limit)
+            self._notifier.queue(name)
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
@@ -111,6 +118,8 @@ class MemoryAdmin:
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue, keeping the time of an earlier pause, or resume it."""
+        if self._locks.any:
+            await self._locks.clear(lambda: [queue_lock(name)])
         queue = self._tables.queue(name)
         since = (queue.paused_on or self._clock.now()) if paused else None
         self._tables.queues[name] = replace(queue, paused_on=since)
