@@ -108,10 +108,14 @@ def _git(*arguments: str) -> str:
     return done.stdout.strip()
 
 
+def _before() -> str:
+    """Return the commit of six hours ago, or an older one; nothing where git cannot say."""
+    return _git("rev-list", "-1", "--before=6 hours ago", "HEAD") or _git("rev-parse", "--verify", "HEAD~1")
+
+
 def _changed(*paths: str) -> bool:
     """Return whether a path that begins so changed in the last six hours; True where git cannot say."""
-    before = _git("rev-list", "-1", "--before=6 hours ago", "HEAD") or _git("rev-parse", "--verify", "HEAD~1")
-    if not before:
+    if not (before := _before()):
         return True
     files = _git("diff", "--name-only", before) + "\n" + _git("ls-files", "--others", "--exclude-standard")
     return any(file.startswith(paths) for file in files.splitlines())
@@ -167,14 +171,15 @@ def _due() -> int:
 def _mutants(session: nox.Session) -> None:
     with _stage("share 0: every planted bug is found"):
         session.run("python", "-m", "tests.mutants", "--jobs", "2")
-    part = "1/1"
+    part, since = "1/1", []
     if session.posargs == ["landing"] and _due() != 0:
         # Beside the share whose turn it is there is no time for all, which run when this one is due.
         part = f"{int(_git('rev-list', '--count', 'HEAD') or 0) // len(SHARES) % 5 + 1}/5"
+        since = ["--since", before] if (before := _before()) else []
     with _stage(f"share 0: mutants of the simulator are found, part {part}"):
         session.run("python", "-m", "tests.mutants", "--simulator", "--part", part)
-    with _stage("share 0: mutants that named tests find are found"):
-        session.run("python", "-m", "tests.mutants.tested")
+    with _stage(f"share 0: mutants that named tests find are found, part {part} and what changed"):
+        session.run("python", "-m", "tests.mutants.tested", "--part", part, *since)
 
 
 def _postgres_mutants(session: nox.Session) -> None:
@@ -260,7 +265,7 @@ def nightly(session: nox.Session) -> None:
     0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
     long simulations, 4 torture, chaos and all tests of the catalog, 5 other Pythons. Which share a landing
     takes is the number of commits modulo 6; one that touches the worker or the storage takes share 0 too, and
-    of its mutants of the simulator a fifth.
+    of its mutants of the simulator a fifth, as of those that named tests find, unless they changed.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]

@@ -397,6 +397,7 @@ MUTANTS = (
         "ended and (info is None or timedelta(seconds=info.lease) < self._uptime)",
         "ended",
         "After an outage jobs are rescued before their workers could renew their leases.",
+        where=("retries",),
     ),
     Mutant(
         "expires-from-creation",

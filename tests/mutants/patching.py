@@ -79,6 +79,12 @@ def install(mutants: Iterable[Mutant]) -> None:
     sys.meta_path.insert(0, _Finder(patches))
 
 
+def is_installed(mutant: Mutant) -> bool:
+    """Return whether this process has imported the module with the mutant in it."""
+    module = sys.modules.get(mutant.module)
+    return module is not None and isinstance(module.__loader__, _Loader)
+
+
 class _Finder:
     """Finds the modules that have patches as usual, and gives them another loader."""
 

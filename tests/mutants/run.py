@@ -10,16 +10,15 @@ import argparse
 import itertools
 import json
 import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.mutants.blind import hunt_blind
 from tests.mutants.patching import install
 from tests.mutants.planted import PLANTED
+from tests.mutants.processes import ForkedError, forked, part, say
 from tests.mutants.simulator import SIMULATOR_MUTANTS
 from tests.mutants.table import TABLE
 
@@ -46,9 +45,6 @@ TOO_LONG: Final = ("catalog",)
 
 HANG: Final = 1800.0
 """Real seconds after which a process is ended. Its mutant counts as not tried, instead of not found."""
-
-_LAST_WORDS: Final = 300
-_ROOT: Final = Path(__file__).parents[2]
 
 
 class UnknownMutant(LookupError):
@@ -229,34 +225,21 @@ def _all(commands: Sequence[list[str]], jobs: int, told: Callable[[Verdict], Non
 
 def _elsewhere(command: list[str]) -> Verdict:
     """Try a mutant in its own process; if that crashes or hangs, the mutant counts as not tried."""
-    under = command[-1] if "--under" in command else None
-
-    def not_tried(error: str) -> Verdict:
-        return Verdict(command[0], found=False, cpu=0.0, error=error, under=under)
-
-    program = [sys.executable, "-m", "tests.mutants.run", *command]
     try:
-        done = subprocess.run(program, cwd=_ROOT, capture_output=True, text=True, timeout=HANG, check=False)
-    except subprocess.TimeoutExpired:
-        return not_tried(f"it hung, and was ended after {HANG:g} s")
-    try:
-        return Verdict(**json.loads(done.stdout.splitlines()[-1]))
-    except (IndexError, ValueError, TypeError):
-        return not_tried(done.stderr.strip()[-_LAST_WORDS:] or f"exit code {done.returncode}")
+        return forked(_hunt, *command, seconds=HANG)
+    except ForkedError as error:
+        under = command[2] if command[1] == "--under" else None
+        return Verdict(command[0], found=False, cpu=0.0, error=str(error), under=under)
+
+
+def _hunt(name: str, option: str, value: str) -> Verdict:
+    return hunt_under(value) if option == "--under" else hunt(name, int(value))
 
 
 def _cpu() -> float:
     """Return the seconds of processor time that this process has used, since it began."""
     times = os.times()
     return times.user + times.system
-
-
-def _part(text: str) -> tuple[int, int]:
-    """Return which part of how many an option's text means, such as 2/5."""
-    first, _, step = text.partition("/")
-    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
-        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text!r}")
-    return int(first), int(step)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -267,12 +250,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
     parser.add_argument("--under", help="the mutant of the simulator under which NAME has to go unfound")
     parser.add_argument("--simulator", action="store_true", help="make all of them, one at a time")
-    parser.add_argument("--part", type=_part, metavar="K/N", help="of them only every Nth, from the Kth on")
+    parser.add_argument("--part", type=part, metavar="K/N", help="of them only every Nth, from the Kth on")
     given = parser.parse_args(arguments)
-
-    def say(line: object) -> None:
-        sys.stdout.write(f"{line}\n")
-        sys.stdout.flush()
 
     if given.name is not None:
         verdict = hunt_under(given.under) if given.under else hunt(given.name, given.runs)

@@ -1,32 +1,38 @@
 """Mutants that named tests find, since no search does: of HTTP, the command line, fetching, and of locks.
 
 ``python -m tests.mutants.tested NAME…`` plants each mutant in a fresh process, runs its tests there, and
-fails if they pass; without a name, it does so for all.
+fails if they pass; without a name, it does so for all. Then it runs the tests that failed, without a mutant.
 """
 
 from __future__ import annotations
 
-import subprocess
+import argparse
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.mutants.changes import Changes, changes_since
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
 from tests.mutants.outcomes import OUTCOMES
-from tests.mutants.patching import Tested, install
+from tests.mutants.patching import Tested, install, is_installed
 from tests.mutants.patching import tested as _tested
+from tests.mutants.processes import ForkedError, forked, part, say
+from tests.mutants.requests import REQUESTS
 from tests.mutants.retention import RETENTION
 from tests.mutants.serving import SERVING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-OUT: Final = "--in-this-process"
-"""The option of the process in which a mutant lives."""
-
 PROCESSES: Final = 2
 """Mutants that are tried at once."""
+
+HANG: Final = 600.0
+"""Seconds after which a process is ended; its mutant survives."""
 
 
 TESTED: Final[tuple[Tested, ...]] = (
@@ -199,227 +205,7 @@ TESTED: Final[tuple[Tested, ...]] = (
         "The digits of a fraction count twice in the size of a payload.",
         "tests/unit/core/test_jsonb_size.py",
     ),
-    _tested(
-        "parts-in-texts-count",
-        "zeke_queue.web.request_bodies",
-        '|"(?:[^"\\\\]++|\\\\.)*+")*+',
-        '|")*+',
-        "Brackets in texts count as parts of a body.",
-        "tests/web/test_bad_input.py",
-    ),
-    _tested(
-        "trpc-reads-first",
-        "zeke_queue.web.trpc.router",
-        " and await context.is_authenticated():",
-        ":",
-        "tRPC reads the body of an unknown caller.",
-        "tests/web/test_unread_bodies.py",
-    ),
-    _tested(
-        "form-read-first",
-        "zeke_queue.web.dashboard.dashboard",
-        "            caller, needs_token = await self._shared.parts.guard.identify(request)\n",
-        "            await request.body()\n"
-        "            caller, needs_token = await self._shared.parts.guard.identify(request)\n",
-        "The dashboard reads the form of an unknown caller.",
-        "tests/web/test_unread_bodies.py",
-    ),
-    _tested(
-        "token-of-forms-not-checked",
-        "zeke_queue.web.dashboard.dashboard",
-        "            if needs_token:\n",
-        "            if needs_token and form is None:\n",
-        "A form needs no CSRF token.",
-        "tests/web/dashboard/test_sign_in.py",
-    ),
-    _tested(
-        "header-without-end",
-        "zeke_queue.web.http_connection",
-        "            Phase.HEADER: self._deadlines.header,\n            Phase.BODY: self",
-        "            Phase.BODY: self",
-        "A client may take any time for the header of a request.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "deadline-anew-with-each-byte",
-        "zeke_queue.web.http_connection",
-        "if phase is not self.phase or self.cycle is not self._request:",
-        "if phase is not Phase.RESPONSE:",
-        "Each byte gives a client the whole time again.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "unread-response-without-end",
-        "zeke_queue.web.http_connection",
-        "self._unread = self.loop.call_later(STALL_SECONDS, self._on_unread, self._buffered(), waited)",
-        "pass",
-        "A client that does not read its response keeps its connection.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "unread-body-counts",
-        "zeke_queue.web.http_connection",
-        "        if self.flow.read_paused:",
-        "        if False:",
-        "A body that the application does not read counts as late.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "files-all-taken",
-        "zeke_queue.web.acceptor",
-        "int(files * FILES_SHARE)",
-        "files",
-        "Connections may take all files of the process.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "no-idle-connection-is-closed",
-        "zeke_queue.web.acceptor",
-        "                next(iter(self._waiting)).abort()\n",
-        "                pass\n",
-        "At the limit of connections none that waits is closed.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "connections-without-a-limit",
-        "zeke_queue.web.acceptor",
-        "        while len(self._open) >= self.limit:\n",
-        "        while len(self._open) >= self.limit and self._waiting:\n",
-        "While all connections are busy, there may be any number of them.",
-        "tests/web/test_connections.py::test_new_connection_waits_while_all_others_are_busy",
-    ),
-    _tested(
-        "accepts-without-a-pause",
-        "zeke_queue.web.acceptor",
-        "                    await self._clock.sleep(ACCEPT_PAUSE)\n",
-        "                    await self._clock.sleep(0)\n",
-        "A process without files tries to accept connections all the time.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "each-accept-error-is-logged",
-        "zeke_queue.web.acceptor",
-        "if now - self._logged.get(event, -LOG_INTERVAL) >= LOG_INTERVAL:",
-        "if True:",
-        "Each failed attempt to accept a connection is logged.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "searches-without-a-limit",
-        "zeke_queue.web.search_budget",
-        "most := (connections - KEPT) // 2",
-        "most := connections",
-        "Searches of the API may take all connections.",
-        "tests/web/test_search_budget.py",
-    ),
-    _tested(
-        "read-without-a-limit",
-        "zeke_queue.storage.postgres.connection_pool",
-        "        if seconds is not None:\n",
-        "        if False:\n",
-        "A search may take as long as any statement.",
-        "tests/postgres/test_session.py",
-        "-k",
-        "takes_too_long",
-    ),
-    _tested(
-        "pool-of-the-worker",
-        "zeke_queue.cli.serve",
-        "    most = web.api_pool_max or settings.jobs_pool_max\n",
-        "    most = settings.jobs_pool_max\n",
-        "API_POOL_MAX has no effect.",
-        "tests/web/test_search_budget.py",
-    ),
-    _tested(
-        "slow-readers-cut-off",
-        "zeke_queue.web.http_connection",
-        "        waited = 0.0 if self._buffered() < before else waited + STALL_SECONDS\n",
-        "        waited += STALL_SECONDS\n",
-        "A client that reads slowly gets a part of its response.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "nearly-read-responses-without-end",
-        "zeke_queue.web.http_connection",
-        " and self.phase is not Phase.CLOSING:",
-        ":",
-        "A closing connection whose client stops reading near the end stays.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "half-bodies-keep-their-connections",
-        "zeke_queue.web.http_connection",
-        "Phase.HEADER, Phase.BODY, Phase.LINGER}",
-        "Phase.HEADER, Phase.LINGER}",
-        "Clients that send half a form keep all others out.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "answered-requests-refused",
-        "zeke_queue.web.http_connection",
-        "if message is not None and self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):",
-        "if message is not None:",
-        "What is not HTTP after a response is an error in the log.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "refused-requests-go-on",
-        "zeke_queue.web.http_connection",
-        "            cycle.disconnected = True\n",
-        "            pass\n",
-        "The application answers a request that was refused.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "room-before-there-is-a-client",
-        "zeke_queue.web.acceptor",
-        "            try:\n                accepted, _ = await",
-        "            await self._has_room()\n            try:\n                accepted, _ = await",
-        "At the limit less one, new connections are closed.",
-        "tests/web/test_connections.py",
-    ),
-    _tested(
-        "clients-that-left-logged",
-        "zeke_queue.web.dashboard.dashboard",
-        "                ClientDisconnect: answer_disconnected,\n",
-        "",
-        "Each client that leaves in the middle of a form is an error in the log.",
-        "tests/web/test_unread_bodies.py",
-    ),
-    _tested(
-        "small-pools-all-searched",
-        "zeke_queue.web.search_budget",
-        "        return shared, shared\n",
-        "        return shared, cls(1)\n",
-        "Searches may take all connections of a pool of two.",
-        "tests/web/test_search_budget.py",
-    ),
-    _tested(
-        "found-without-a-limit",
-        "zeke_queue.web.api",
-        "        async with self.searches.search():\n            return await self.storage.find(query)\n",
-        "        return await self.storage.find(query)\n",
-        "Pages of jobs may take all connections.",
-        "tests/web/test_search_budget.py",
-    ),
-    _tested(
-        "counts-without-a-limit",
-        "zeke_queue.storage.postgres.overview",
-        'Statement("lag", {}), plain=True, seconds=self.read_seconds\n',
-        'Statement("lag", {}), plain=True\n',
-        "Counting jobs takes as long as any statement.",
-        "tests/postgres/test_session.py",
-        "-k",
-        "takes_too_long",
-    ),
-    _tested(
-        "pause-counts-first",
-        "zeke_queue.web.rest.queues",
-        "    await set_queue_paused(parts, name, paused=True)\n",
-        "    await all_queues(parts)\n    await set_queue_paused(parts, name, paused=True)\n",
-        "A queue can't be paused while searches are at their limit.",
-        "tests/web/test_search_budget.py",
-    ),
+    *REQUESTS,
     _tested(
         "link-unseen-at-level-warning",
         "zeke_queue.cli.first_key",
@@ -443,35 +229,92 @@ TESTED: Final[tuple[Tested, ...]] = (
 )
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Run the tests of the named mutants, or of all; return 1 if one survives."""
-    if arguments[:1] == [OUT]:
-        return _run(next(one for one in TESTED if one.mutant.name == arguments[1]))
-    wanted = [one.mutant.name for one in TESTED if not arguments or one.mutant.name in arguments]
-    survivors = 0
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the tests of mutants; return 1 if one survives, or is found by a test that fails without it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants.tested", description=__doc__)
+    names = [one.mutant.name for one in TESTED]
+    parser.add_argument("name", nargs="*", help="mutants to try; all by default")
+    parser.add_argument("--part", type=part, metavar="K/N", help="only every Nth, from the Kth on")
+    parser.add_argument(
+        "--since", metavar="COMMIT", help="beside a part, those whose function or tests changed since it"
+    )
+    given = parser.parse_args(arguments)
+    if unknown := [name for name in given.name if name not in names]:
+        parser.error(f"name: must be that of a mutant, got {', '.join(unknown)}")
+    wanted = [one for one in TESTED if not given.name or one.mutant.name in given.name]
+    if given.part is not None:
+        first, step = given.part
+        changed = changes_since(given.since) if given.since else Changes({}, {})
+        wanted = [one for at, one in enumerate(wanted) if at % step == first - 1 or changed.touch(one)]
+    from tests.database import choose, new_run, server  # noqa: PLC0415 - a child has the runtime patched
+
+    with server(choose(None), new_run()) as dsn:
+        return 0 if are_found(wanted, dsn) else 1
+
+
+def are_found(wanted: Sequence[Tested], dsn: str) -> bool:
+    """Return whether each mutant is found, by a test that passes without it."""
     with ThreadPoolExecutor(PROCESSES) as pool:
-        for name, is_found in zip(wanted, pool.map(_is_found, wanted), strict=True):
-            sys.stdout.write(f"{'found' if is_found else 'SURVIVES'}: {name}\n")
-            sys.stdout.flush()
-            survivors += not is_found
-    return 1 if survivors or not wanted else 0
+        killers: dict[str, str | None] = {}
+        for one, killer in zip(wanted, pool.map(partial(_killer, dsn), wanted), strict=True):
+            say(f"{'SURVIVES' if killer is None else 'found'}: {one.mutant.name}")
+            killers[one.mutant.name] = killer
+        tests = sorted({killer for killer in killers.values() if killer is not None})
+        halves = [half for half in (tests[::2], tests[1::2]) if half]
+        unsound = {test for failed in pool.map(partial(_failing, dsn), halves) for test in failed}
+    for name, killer in killers.items():
+        if killer in unsound:
+            say(f"NOT FOUND: {name}: {killer} fails without it, too")
+    return bool(killers) and None not in killers.values() and not unsound
 
 
-def _is_found(name: str) -> bool:
-    command = [sys.executable, "-m", "tests.mutants.tested", OUT, name]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    # Exit code 1 is a failed test; any other one is an error of the run.
-    return ended.returncode == 1
+def _killer(dsn: str, one: Tested) -> str | None:
+    """Return the first test that fails with a mutant, in a process of its own."""
+    with suppress(ForkedError):
+        failed = forked(_run_with, dsn, one, seconds=HANG)
+        return failed[0] if failed else None
+    return None
 
 
-def _run(one: Tested) -> int:
+def _failing(dsn: str, tests: Sequence[str]) -> Sequence[str]:
+    """Return which tests fail without a mutant."""
+    with suppress(ForkedError):
+        return forked(_run, dsn, tests, seconds=HANG)
+    return tests
+
+
+def _run_with(dsn: str, one: Tested) -> list[str]:
     install([one.mutant])
+    failed = _run(dsn, ("-x", *one.tests))
+    # A test that never imports the mutant fails for another reason.
+    return failed if is_installed(one.mutant) else []
+
+
+def _run(dsn: str, arguments: Sequence[str]) -> list[str]:
+    """Run tests in this process; return those that fail."""
     import pytest  # noqa: PLC0415 - its plugins import the runtime, which is patched first
 
+    failed: list[str] = []
+
+    class Failures:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            if report.failed:
+                failed.append(report.nodeid)
+
+    os.environ["ZEKE_TEST_DSN"] = dsn  # noqa: TID251 - that of the run's one server
     # The hook that rewrites assertions would load the module itself.
-    options = ["-q", "-x", "-n", "0", "--flaky", "0", "--assert=plain", "-p", "no:cacheprovider"]
-    return int(pytest.main([*options, *one.tests]))
+    options = ["-q", "-n", "0", "--flaky", "0", "--assert=plain", "-p", "no:cacheprovider"]
+    try:
+        code = pytest.main([*options, *arguments], plugins=[Failures()])
+    except Exception:
+        # What a test that failed has left open is raised at the end, alone or in a group.
+        if not failed:
+            raise
+        return failed
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        raise RuntimeError(f"pytest ended with {code}")
+    return failed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

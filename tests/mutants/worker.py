@@ -32,6 +32,7 @@ MUTANTS = (
         "        if lost or self._unknown:\n",
         "        if lost:\n",
         "A claim that the server finishes after its client has left stays active at a worker that lives.",
+        where=("cron",),
     ),
     Mutant(
         "doubt-is-put-off",
@@ -139,6 +140,7 @@ MUTANTS = (
         "transaction.lock_expired(limit, monitor.uptime())",
         "transaction.lock_expired(limit)",
         "After an outage the jobs of workers are rescued which had no time to renew their leases.",
+        where=("retries",),
     ),
     Mutant(
         "lease-unwatched",

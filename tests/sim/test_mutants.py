@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cache
@@ -19,6 +21,7 @@ from tests.cases import check_each
 from tests.mutants import TABLE, DoesNotApply, Mutant
 from tests.mutants import run as mutants
 from tests.mutants.planted import PLANTED
+from tests.mutants.processes import ForkedError, forked
 from tests.mutants.run import (
     UnknownMutant,
     Verdict,
@@ -188,18 +191,26 @@ def test_obvious_mutants_are_found_and_reported_within_few_runs() -> None:
         assert verdict.cpu > 0
 
 
-def test_crashed_process_reports_its_error_and_no_finding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    broken = tmp_path / "python"
-    broken.write_text("#!/bin/sh\necho nothing of use\necho out of memory >&2\nexit 137\n")
-    broken.chmod(0o700)
-    monkeypatch.setattr(sys, "executable", str(broken))
-    (verdict,) = table(["attempt-not-counted"])
-    assert (verdict.tried, verdict.found, verdict.error) == (False, False, "out of memory")
+def test_failed_process_reports_its_error_and_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(error: str, work: Callable[..., object], *arguments: object) -> None:
+        with pytest.raises(ForkedError, match=error):
+            forked(work, *arguments, seconds=5)
+
+    check_each(
+        [("exit code -9", signal.raise_signal, signal.SIGKILL), ("ValueError: invalid", int, "x")], check
+    )
+    with pytest.raises(ForkedError, match="ended after 0 s"):
+        forked(signal.pause, seconds=0)
+
+    def failing(*_: object, seconds: float) -> object:
+        return forked(divmod, 1, 0, seconds=seconds)
+
+    monkeypatch.setattr(mutants, "forked", failing)
     name = SIMULATOR_MUTANTS[0].name
-    (verdict,) = simulator_table([name])
-    assert (verdict.tried, verdict.shown, verdict.under) == (False, False, name)
+    ((verdict,), (under,)) = table(["attempt-not-counted"]), simulator_table([name])
+    assert (verdict.tried, verdict.found) == (False, False)
+    assert "ZeroDivisionError" in str(verdict.error)
+    assert (under.tried, under.shown, under.under) == (False, False, name)
 
 
 def test_interrupt_cancels_mutants_that_have_not_begun(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,104 @@
+"""Mutants that named tests find: what counts as found, and which are tried in a part."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.cases import check_each
+from tests.mutants import patching
+from tests.mutants.changes import Changes, changes_in
+from tests.mutants.tested import are_found, main
+
+FAILING = "tests/mutants/failing.py"
+FLAKY = "tests.flaky"
+DOC = "How long one test may take the second time."
+
+
+def test_mutant_is_found_only_if_a_test_fails_because_of_it(capsys: pytest.CaptureFixture[str]) -> None:
+    def check(one: patching.Tested, told: str) -> None:
+        assert not are_found([one], "")
+        assert told in capsys.readouterr().out
+
+    cases = {
+        "its test fails without it, too": (
+            patching.tested("a", FLAKY, DOC, f"{DOC} ", "", FAILING),
+            f"NOT FOUND: a: {FAILING}::test_that_fails fails without it",
+        ),
+        "nothing imports it": (
+            patching.tested("b", "tests.clocks", "START", "START ", "", FAILING),
+            "SURVIVES: b",
+        ),
+        "its module is imported before": (
+            patching.tested("c", "tests.mutants.patching", "a", "b", "", FAILING),
+            "SURVIVES: c",
+        ),
+        "it does not apply": (patching.tested("d", FLAKY, "no such text", "", "", FAILING), "SURVIVES: d"),
+    }
+    check_each(cases, check)
+
+
+def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["pause-counts-first", "no-such-mutant"])
+    assert "name: must be that of a mutant, got no-such-mutant" in capsys.readouterr().err
+
+
+DIFF = """\
+diff --git tests/unit/test_a.py tests/unit/test_a.py
+--- tests/unit/test_a.py
++++ tests/unit/test_a.py
+@@ -1,3 +1,3 @@
+ def test_one_thing() -> None:
+-    assert a == 1
++    assert a == 2
+diff --git zeke_queue/a.py zeke_queue/a.py
+--- zeke_queue/a.py
++++ zeke_queue/a.py
+@@ -1,3 +1,3 @@
+ def a() -> int:
+     b = 3
+-    return 1
++    return 2
+diff --git tests/mutants/edges.py tests/mutants/edges.py
+--- tests/mutants/edges.py
++++ tests/mutants/edges.py
+@@ -1,3 +1,3 @@
+     _tested(
+-        "old-name",
++        "new-name",
+     _tested(
+         "another-name",
+"""
+
+
+def test_mutant_is_tried_if_it_or_its_function_or_its_test_changed() -> None:
+    changes = changes_in(DIFF)
+
+    def check(one: patching.Tested, is_touched: bool) -> None:  # noqa: FBT001 - a column
+        assert changes.touch(one) == is_touched
+        assert not Changes({}, {}).touch(one)
+
+    a, b, test, other = "zeke_queue.a", "zeke_queue.b", "tests/unit/test_a.py", "tests/unit/test_b.py"
+    cases = {
+        "its function": (patching.tested("m", a, "    b = 3\n", "", "", other), True),
+        "another function": (patching.tested("m", a, "    c = 3\n", "", "", other), False),
+        "what was there": (patching.tested("m", a, "return 1", "", "", other), False),
+        "another module": (
+            patching.tested("m", b, "b = 3", "", "", other),
+            False,
+        ),
+        "itself": (patching.tested("new-name", b, "x", "", "", other), True),
+        "its neighbour": (
+            patching.tested("another-name", b, "x", "", "", other),
+            False,
+        ),
+        "a file of tests": (patching.tested("m", b, "x", "", "", test), True),
+        "its test": (patching.tested("m", b, "x", "", "", f"{test}::test_one_thing"), True),
+        "another test": (patching.tested("m", b, "x", "", "", f"{test}::test_other"), False),
+        "tests by a word": (patching.tested("m", b, "x", "", "", test, "-k", "thing"), True),
+        "tests by another word": (
+            patching.tested("m", b, "x", "", "", test, "-k", "that"),
+            False,
+        ),
+    }
+    check_each(cases, check)
