@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.mutants.matrix import BUDGET, Entry, layer_of, main
+from tests.mutants.matrix import BUDGET, KILLS, Entry, layer_of, main
+from tests.mutants.table import TABLE
 from tests.mutants.touches import ordered
 
 FILES = {
@@ -168,3 +169,7 @@ def test_order_is_quick_first_and_one_case_a_function() -> None:
 def test_layer_is_the_folder_and_budget_is_forty_seconds() -> None:
     assert [layer_of("tests/unit/core/test_a.py::b"), layer_of("tests/test_docs.py::c")] == ["unit", "tests"]
     assert (BUDGET, Entry().summary()) == (40.0, "no test touches it")
+
+
+def test_matrix_has_a_row_for_each_mutant_of_the_table() -> None:
+    assert sorted(json.loads(KILLS.read_text())["mutants"]) == sorted(mutant.name for mutant in TABLE)
