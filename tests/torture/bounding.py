@@ -26,7 +26,10 @@ SEEN_AT_LAST: Final = 5.0
 """Seconds after which a commit is seen by all, though its call has no answer: the server's own work, which no
 fault is on, takes milliseconds."""
 
-_LOOKS: Final = frozenset({"get", "insert", "cancel", "resume", "retry", "extend", "lock_expired"})
+_LOOKS: Final = frozenset(
+    {"get", "insert", "cancel", "resume", "retry", "extend", "lock_expired"}
+    | {"http_get", "http_cancel", "http_watch"}
+)
 """Verbs whose answer depends on the visible rows."""
 
 

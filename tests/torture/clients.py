@@ -7,6 +7,7 @@ from collections import deque
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.api_client import ServerUnavailableError
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
 from zeke_queue.model import Job, JobQuery, JobStatus
@@ -44,7 +45,7 @@ PAUSED: Final = {"c1": ("slow", "quick"), "c2": ("limited", "failing")}
 """Which queues a client pauses, so that no client resumes what another one pauses."""
 
 _REMEMBERED: Final = 100
-_EXPECTED: Final = (StorageUnavailableError, JobConflictError, JobNotFoundError)
+_EXPECTED: Final = (StorageUnavailableError, ServerUnavailableError, JobConflictError, JobNotFoundError)
 """What the faults, and the rules of the queue, may answer with; anything else ends the client."""
 
 
@@ -72,18 +73,7 @@ class Client:
 
     async def run(self) -> None:
         """Work until stopped; unfinished calls are cancelled, and what no fault explains is raised."""
-        ways: list[tuple[int, Callable[[], Awaitable[None]]]] = [
-            (40, self._send),
-            (6, self._send_many),
-            (6, self._send_together),
-            (10, self._cancel),
-            (5, self._resume),
-            (5, self._retry),
-            (3, self._pause),
-            (12, self._watch),
-            (4, self._look),
-            (2, self._edit),
-        ]
+        ways = self._ways()
         weights = [weight for weight, _ in ways]
         stop = asyncio.ensure_future(self._stopping.wait())
         while not stop.done():
@@ -99,6 +89,21 @@ class Client:
         if self._doing:
             await asyncio.wait(self._doing)
         self._clear_up()
+
+    def _ways(self) -> list[tuple[int, Callable[[], Awaitable[None]]]]:
+        """Return what this client does, by how often."""
+        return [
+            (40, self._send),
+            (6, self._send_many),
+            (6, self._send_together),
+            (10, self._cancel),
+            (5, self._resume),
+            (5, self._retry),
+            (3, self._pause),
+            (12, self._watch),
+            (4, self._look),
+            (2, self._edit),
+        ]
 
     def _clear_up(self) -> None:
         for task in [task for task in self._doing if task.done()]:

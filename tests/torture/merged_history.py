@@ -12,7 +12,8 @@ from tests.torture.cluster import read_commits
 from tests.torture.decoding import Tables
 from tests.torture.recording import loads
 from tests.torture.tasks import LIMIT, options
-from zeke_sim.history.events import Change, Fault, Lived, Rules, Violation
+from zeke_queue.model import STATUS_OF, RowState
+from zeke_sim.history.events import Answered, Change, Fault, Lived, Rules, Violation
 from zeke_sim.history.state import Broken
 from zeke_sim.properties import ALL, holds
 from zeke_sim.properties.checker import Checker
@@ -67,7 +68,43 @@ def a_send_is_one_job(event: Change, past: RunState) -> None:
         raise Broken(f"of send {send}, which is job {known[send]} already", job=row.id)
 
 
-PROPERTIES: Final = (*(one for one in ALL if one.name not in LEFT_OUT), a_send_is_one_job)
+@holds("answers over HTTP tell the truth", Answered, verbs=("http_get", "http_cancel"))
+def answers_over_http_tell_the_truth(event: Answered, past: RunState) -> None:
+    """An answer shows a job as it was at some time during the request; one that was cancelled was so then."""
+    if event.outcome != "ok":
+        return
+    request = past.calls[event.call].invoked
+    (job,) = request.args["ids"]
+    rows = [row and (row.state, row.attempt) for row in past.lives[job].between(request.at, event.at)]
+    told = event.result.get(job)
+    if told not in rows:
+        raise Broken(f"{event.verb} answered {told}, and it was {rows}", job=job, since=request.at)
+    if told and event.verb == "http_cancel" and RowState.CANCELLED not in {row[0] for row in rows if row}:
+        raise Broken(f"its cancellation was acknowledged, and it was {rows}", job=job, since=request.at)
+
+
+@holds("streams go forward", Answered, verbs=("http_watch",))
+def streams_go_forward(event: Answered, past: RunState) -> None:
+    """A stream over HTTP shows statuses that its job has had since the request, in their order."""
+    request = past.calls[event.call].invoked
+    ((job, status),) = event.result.items()
+    shown = past.of("the change that a stream showed last", dict[int, int])
+    changes = past.lives[job].changes
+    for place in range(shown.get(event.call, -1) + 1, len(changes)):
+        after = changes[place].after
+        lasted = place + 1 == len(changes) or changes[place + 1].at >= request.at
+        if lasted and after is not None and STATUS_OF[after.state] is status:
+            shown[event.call] = place
+            return
+    raise Broken(f"its stream shows {status}, which it has not been since", job=job, since=request.at)
+
+
+PROPERTIES: Final = (
+    *(one for one in ALL if one.name not in LEFT_OUT),
+    a_send_is_one_job,
+    answers_over_http_tell_the_truth,
+    streams_go_forward,
+)
 
 DRIFT: Final = 0.5
 """The fraction by which an interval may seem to end early: a process may be delayed between reading

@@ -1,4 +1,4 @@
-"""One process of a run: a worker, a keeper (a worker of duties alone), or a client.
+"""One process of a run: a worker, a keeper (a worker of duties alone), the API, or a client.
 
 It gets its role in one argument of JSON, and ends when its parent does: it reads its standard input,
 which the parent holds open.
@@ -34,12 +34,14 @@ _BETWEEN_TRIES = 0.3
 
 @dataclass(frozen=True)
 class Part(Program):
-    """The role of a process: ``worker``, ``keeper`` or ``client``.
+    """The role of a process: ``worker``, ``keeper``, ``api`` or ``client``.
 
     Attributes:
         lease, poll, shutdown_timeout, sweep, archive_after, delete_after: seconds, as workers take them;
             heartbeats and maintenance come each ``sweep``.
-        pace: seconds between two things that a client does.
+        pace: seconds between two things that a client does; over HTTP it does one of four.
+        port: of the API.
+        token, caller: the API key of clients, and the id of the caller that it belongs to.
     """
 
     MODULE: ClassVar[str] = "tests.torture.process"
@@ -51,6 +53,9 @@ class Part(Program):
     archive_after: float = 6.0
     delete_after: float = 8.0
     pace: float = 0.08
+    port: int = 0
+    token: str = ""
+    caller: str = ""
 
 
 async def play(part: Part) -> None:
@@ -71,34 +76,57 @@ async def play(part: Part) -> None:
                 continue
             queue = Queue(make_catalog(journal), recording(storage, journal), settings=settings)
             stack.push_async_callback(queue.close)
-            await _act(part, queue, journal, stopping)
+            if not stopping.is_set():
+                await _act(part, queue, journal, stopping)
             return
 
 
 async def _act(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Event) -> None:
-    if part.role != "client":
-        about = about_worker(Path(part.journal).parent, os.getpid())
-        about.write_text(json.dumps(asdict(part)), encoding="utf-8")
-        worker = Worker(
-            queue,
-            concurrency=6 if part.role == "worker" else 0,
-            poll_interval=part.poll,
-            lease=part.lease,
-            heartbeat_interval=part.sweep,
-            shutdown_timeout=part.shutdown_timeout,
-        )
-        if stopping.is_set():
-            return
-        await run_until_signalled(worker)
+    if part.role == "client":
+        await _use(part, queue, journal, stopping)
         return
-    draw = SeededEntropy(part.seed).stream(f"{part.node}.{part.life}")
-    client = Client(queue, journal, draw, part.pace, str(Path(part.journal).parent))
-    running = asyncio.ensure_future(client.run())
-    stop = asyncio.ensure_future(stopping.wait())
-    # A client that ends on its own has failed.
-    await asyncio.wait((stop, running), return_when=asyncio.FIRST_COMPLETED)
-    client.stop()
-    await running
+    if part.role == "api":
+        # Here, since these take longer to load than all that a worker needs.
+        from zeke_queue.web import WebSettings  # noqa: PLC0415
+        from zeke_queue.web.server import ApiServer  # noqa: PLC0415
+
+        api = ApiServer(queue, WebSettings.load(api_port=part.port, api_trigger_limit=0))
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, api.stop)
+        await api.run()
+        return
+    about = about_worker(Path(part.journal).parent, os.getpid())
+    about.write_text(json.dumps(asdict(part)), encoding="utf-8")
+    worker = Worker(
+        queue,
+        concurrency=6 if part.role == "worker" else 0,
+        poll_interval=part.poll,
+        lease=part.lease,
+        heartbeat_interval=part.sweep,
+        shutdown_timeout=part.shutdown_timeout,
+    )
+    await run_until_signalled(worker)
+
+
+async def _use(part: Part, queue: Queue, journal: Journal, stopping: asyncio.Event) -> None:
+    """Do the work of a client: a part on the database, and another one through the API."""
+    from tests.torture.http_clients import HttpClient  # noqa: PLC0415 - as for the API
+    from zeke_queue.api_client import JobsClient  # noqa: PLC0415
+
+    entropy, folder = SeededEntropy(part.seed), str(Path(part.journal).parent)
+    name = f"{part.node}.{part.life}"
+    async with JobsClient(f"http://127.0.0.1:{part.port}", part.token) as api:
+        draw = entropy.stream(f"{name}.http")
+        clients = (
+            Client(queue, journal, entropy.stream(name), part.pace, folder),
+            HttpClient(queue, journal, draw, 4 * part.pace, folder, api=api, caller=part.caller),
+        )
+        running = [asyncio.ensure_future(client.run()) for client in clients]
+        stop = asyncio.ensure_future(stopping.wait())
+        # A client that ends on its own has failed.
+        await asyncio.wait((stop, *running), return_when=asyncio.FIRST_COMPLETED)
+        for client in clients:
+            client.stop()
+        await asyncio.gather(*running)
 
 
 if __name__ == "__main__":

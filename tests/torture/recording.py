@@ -39,8 +39,9 @@ if TYPE_CHECKING:
 PASSED_ON: Final = frozenset(
     {"close", "find", "now", "queue_stats", "wait_for_jobs"}
     | {"begin", "rollback", "subscribe", "unsubscribe", "add", "discard", "wait"}
+    | {"create_key", "keys", "valid_keys", "touch_key"}
 )
-"""Calls that are not recorded: reads that no property uses, waits, and blocks."""
+"""Calls that are not recorded: reads that no property uses, waits, blocks, and those of API keys."""
 
 CALLS_OF_ONE: Final = 1_000_000
 """Calls that one process may make before its numbers run into its next life's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -12,16 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from tests.interop.keys import add_key
 from tests.torture import chaos
 from tests.torture.cluster import Cluster, Decoder
 from tests.torture.nodes import LinkedNode
 from tests.torture.process import Part
 from tests.torture.proxy import Link
 from tests.torture.recording import Journal, recording
+from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
 from zeke_queue.core.leases import validity
+from zeke_queue.storage.access import Scope
 from zeke_queue.storage.postgres import PostgresStorage
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SeededEntropy
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.history.events import Fault, Phase
 
 if TYPE_CHECKING:
@@ -33,6 +39,7 @@ ROOT: Final = Path(__file__).parents[2]
 CAST: Final = {
     **dict.fromkeys(("w1", "w2", "w3"), "worker"),
     **dict.fromkeys(("k1", "k2"), "keeper"),
+    "a1": "api",
     **dict.fromkeys(("c1", "c2"), "client"),
 }
 """The processes by name."""
@@ -124,6 +131,9 @@ class Run:
 
     async def _set_up(self, stack: AsyncExitStack) -> None:
         sockets = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="zeke-links-")))
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+        token, caller = await self._add_key()
         for place, (name, role) in enumerate(CAST.items()):
             link = Link(self._cluster.socket, sockets / name)
             await link.start()
@@ -137,6 +147,9 @@ class Run:
                 str(self._folder / f"{name}.jsonl"),
                 self._epoch,
                 self._seed,
+                port=port,
+                token=token,
+                caller=caller,
             )
             node = LinkedNode(part, link, self._journal, self._folder / f"{name}.log", ROOT)
             stack.push_async_callback(node.kill)
@@ -152,6 +165,13 @@ class Run:
                 if node.failed:
                     raise RuntimeError(f"{node.failed[0]}; nothing was done to it yet")
             await self._clock.sleep(0.1)
+
+    async def _add_key(self) -> tuple[str, str]:
+        """Store an API key; return its text, and the id of its caller."""
+        async with Queue.connect(Catalog(), self._cluster.dsn) as queue:
+            token = await add_key(queue, "torture", Scope.ADMIN)
+            (key,) = await parts_of(queue).storage.access.keys()
+        return token, f"key:{key.id}"
 
     def _begin(self, phase: Literal["faults", "quiet", "end"]) -> None:
         self._phase = phase

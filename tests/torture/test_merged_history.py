@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -18,6 +19,7 @@ from tests.torture.process import Part
 from tests.torture.running import RULES
 from tests.torture.tasks import options
 from zeke_queue.model import (
+    STATUS_OF,
     Completed,
     ExpiredJob,
     Failed,
@@ -53,6 +55,7 @@ ROW = Image(
 )
 ACTIVE = ROW._replace(state=RowState.ACTIVE, attempt=1, worker=WORKER, started_on=BEGAN)
 DONE = ACTIVE._replace(state=RowState.COMPLETED)
+CANCELLED = DONE._replace(state=RowState.CANCELLED)
 RETRY = ACTIVE._replace(state=RowState.RETRY, start_after=BEGAN + timedelta(seconds=2.5), output="{}")
 COMPLETED, FAILED = Completed(JOB, 1, None), Failed(JOB, 1, 1.0, "{}")
 
@@ -191,7 +194,7 @@ def test_change_requested_by_users_belongs_to_its_call() -> None:
     check_each(
         [
             (ROW, ROW._replace(state=RowState.CANCELLED), "cancel"),
-            (DONE._replace(state=RowState.CANCELLED), ROW, "resume"),
+            (CANCELLED, ROW, "resume"),
             (DONE._replace(state=RowState.FAILED), RETRY, "retry"),
         ],
         check,
@@ -297,6 +300,37 @@ def test_send_that_stored_two_jobs_breaks_a_property() -> None:
     checker = Checker(Rules(), properties=[merged_history.a_send_is_one_job])
     with pytest.raises(Violation, match="of send 5"):
         judge_all(checker, events)
+
+
+def over_http(verb: str, *answers: tuple[float, Any]) -> list[Event]:
+    asked, _ = call(7, verb, {"ids": (JOB,)}, (2.5, 9))
+    return [asked, *(Answered(at, "c1", 7, verb, "ok", told, None) for at, told in answers)]
+
+
+def test_answers_over_http_must_be_true() -> None:
+    life: list[Event] = [change(1, None, ROW), change(2, ROW, ACTIVE), change(3, ACTIVE, CANCELLED)]
+    again = [change(4, CANCELLED, RETRY), change(5, RETRY, DONE)]
+    status = STATUS_OF[RowState.ACTIVE], STATUS_OF[RowState.CANCELLED]
+
+    def check(verb: str, told: list[tuple[float, Any]], text: str | None) -> None:
+        events = [*life, *again, *over_http(verb, *((at, {JOB: one} if one else {}) for at, one in told))]
+        checker = Checker(Rules(), properties=merged_history.PROPERTIES[-2:])
+        with pytest.raises(Violation, match=text) if text else nullcontext():
+            judge_all(checker, sorted(events, key=lambda event: event.at))
+
+    check_each(
+        [
+            ("http_get", [(2.7, (RowState.ACTIVE, 1))], None),
+            ("http_get", [(2.7, (RowState.CREATED, 0))], "answered"),
+            ("http_get", [(2.7, None)], "answered None"),
+            ("http_cancel", [(3.5, (RowState.CANCELLED, 1))], None),
+            ("http_cancel", [(2.7, (RowState.ACTIVE, 1))], "its cancellation was acknowledged"),
+            ("http_watch", [(2.7, status[0]), (3.5, status[1])], None),
+            ("http_watch", [(3.5, status[1]), (3.7, status[0])], "its stream shows"),
+            ("http_watch", [(2.7, STATUS_OF[RowState.CREATED])], "its stream shows"),
+        ],
+        check,
+    )
 
 
 def test_records_of_handlers_are_checked() -> None:

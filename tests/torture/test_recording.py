@@ -18,6 +18,7 @@ from tests.torture.samples import JOB, NOW, WORKER
 from zeke_queue.errors import InvalidOptionError, StorageUnavailableError
 from zeke_queue.model import CatchUp, Claimed, Failed, NewJob, QueueCapacity, RowState, Schedule
 from zeke_queue.storage import Storage
+from zeke_queue.storage.access import Access
 from zeke_queue.storage.inspect import ChangeFeed
 from zeke_queue.storage.jobs import Transaction
 from zeke_queue.storage.memory import MemoryStorage
@@ -148,7 +149,7 @@ async def test_commit_without_an_answer_is_unknown(journal: Journal, tmp_path: P
 
 
 def test_forwarded_names_are_those_of_a_protocol() -> None:
-    named = {name for protocol in (Storage, ChangeFeed) for name in dir(protocol)}
+    named = {name for protocol in (Storage, ChangeFeed, Access) for name in dir(protocol)}
     assert PASSED_ON - named == {"begin", "rollback", "unsubscribe"}
 
 
