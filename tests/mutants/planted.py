@@ -14,6 +14,7 @@ CLAIMS = "zeke_queue.worker.claims"
 HEARTBEAT = "zeke_queue.worker.heartbeat"
 SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 NODE = "zeke_sim.world.node"
+NETWORK = "zeke_sim.world.network"
 
 PLANTED: Final = (
     Mutant(
@@ -96,6 +97,17 @@ PLANTED: Final = (
         "        ]\n",
         "A job that was released before it began is completed if the storage did not answer.",
         where=("shutdown",),
+    ),
+    Mutant(
+        "full-notification-queue-fails-writes",
+        NETWORK,
+        "        world.statement = self.address\n",
+        "        if not world.server.notifies and self.verb in {'insert', 'settle', 'settle_unlocked'}:\n"
+        "            full = StorageUnavailableError('the notification queue is full')\n"
+        "            self._finish((full, None), issued)\n"
+        "            return\n"
+        "        world.statement = self.address\n",
+        "A send or a settlement fails because its notifications are refused.",
     ),
     Mutant(
         "paused-process-goes-on",

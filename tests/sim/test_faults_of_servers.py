@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.runtime.catalogs import nothing
+from tests.sim.histories import History
 from tests.sim.test_faults import attempts, completed, of, outcome_of, send_later, woken
 from tests.sim.worlds import sending
 from zeke_queue.core.timeouts import LOCK_SECONDS
@@ -71,6 +72,19 @@ def test_full_queue_of_notifications_costs_polls_and_no_job() -> None:
     assert prompt + 0.02 < unheard <= prompt + 2.1
     late = {"db/0": {"fault": "notify_full", "at": 5.0, "for": 4.0}}
     assert woken(outcome_of(late, send_later)) == prompt
+
+
+def test_write_that_fails_while_the_queue_of_notifications_is_full_is_found() -> None:
+    def check(result: str, *, full: bool, holds: bool) -> None:
+        h = History()
+        if full:
+            h.events.append(Fault(h.at, "db", "db/0", "notify_full", h.at + 10.0))
+        h.answer(h.invoke("insert", "c1", jobs=(h.new(),)), result, "failed")
+        assert h.holds("a full notification queue fails no write") is holds
+
+    check("the queue is full", full=True, holds=False)
+    check("the queue is full", full=False, holds=True)
+    check("Another transaction keeps a row locked", full=True, holds=True)
 
 
 def lock(at: float, seconds: float, *, shared: bool = False) -> dict[str, Any]:

@@ -98,6 +98,21 @@ def _named(args: Any) -> list[Any] | None:
 _NAMING: Final = (*_SETTLE, "suspend", "extend", "cancel", "resume", "retry")
 
 
+_WRITING: Final = (*_SETTLE, "suspend", "insert")
+
+
+@holds("a full notification queue fails no write", Answered, verbs=_WRITING)
+def a_full_notification_queue_fails_no_write(event: Answered, state: RunState) -> None:
+    """While the notification queue is full, sends and settlements are stored without notifications.
+
+    Those that arrive fail only because of another transaction, or with their own.
+    """
+    if event.outcome != "failed" or event.issued is None or "transaction" in str(event.result):
+        return
+    if any(fault.kind == "notify_full" and (fault.until or 0.0) >= event.at for fault in state.faults):
+        raise Broken(f"{event.verb} of {event.node} failed: {event.result}")
+
+
 @holds("answers match what was done", Answered, verbs=_NAMING)
 def answers_match_what_was_done(event: Answered, state: RunState) -> None:
     """A call's answer names exactly the jobs that it changed, and it had to skip all others.
