@@ -63,7 +63,9 @@ async def test_wait_for_an_ended_job_is_allowed_after_anything_else(storage: Sto
     parent = await jobs.running()
     assert await jobs.wait_for(first, parent)
     assert await jobs.wait_for(second, parent := await jobs.claim_one()), "another job"
+    jobs.clock.advance(1)
     assert await jobs.wait_for(first, parent := await jobs.claim_one()), "another job"
+    jobs.clock.advance(1)
     assert await jobs.release(parent := await jobs.claim_one())
     assert await jobs.wait_for(first, parent := await jobs.claim_one()), "a snooze"
     assert await jobs.fail(parent := await jobs.claim_one(), retry_in=0)
@@ -75,12 +77,31 @@ async def test_wait_for_an_ended_job_is_allowed_after_anything_else(storage: Sto
     assert await jobs.wait_for(first, await jobs.claim_one()), "another end of the same job"
 
 
+async def test_job_that_waits_for_ended_jobs_in_turn_pauses(storage: Storage, jobs: Driver) -> None:
+    errands = [await jobs.ended(RowState.COMPLETED, "errand") for _ in range(2)]
+    jobs.clock.advance(10)
+    assert await storage.archive(5, 1) == 1
+    parent = await jobs.running()
+    assert await jobs.wait_for(errands[0], parent)
+    for errand in (errands[1], errands[0], errands[1]):
+        assert await jobs.wait_for(errand, await jobs.claim_one())
+        jobs.clock.advance(0.9)
+        assert await jobs.claim() == []
+        jobs.clock.advance(0.1)
+    # What ends during the attempt may be what the handler could not know yet.
+    last, parent = await jobs.running("errand"), await jobs.claim_one()
+    assert await jobs.complete(last)
+    assert await jobs.wait_for(last.id, parent)
+    assert await jobs.complete(await jobs.claim_one())
+
+
 async def test_wait_for_a_job_with_an_odd_end_is_stored(jobs: Driver, plant: Plant) -> None:
     async def check(end: datetime | None) -> None:
         odd, parent = await jobs.look(await jobs.ended(RowState.COMPLETED, "errand")), await jobs.running()
         await plant(replace(odd, completed_on=end))
         for _ in range(2):
             assert await jobs.wait_for(odd.id, parent)
+            jobs.clock.advance(1)
             parent = await jobs.claim_one()
         assert await jobs.complete(parent)
 

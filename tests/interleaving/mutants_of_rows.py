@@ -72,6 +72,13 @@ ROWS: Final = (
         ("tests/conformance/test_endless_waits.py", MODEL),
     ),
     Mutant(
+        "waits for ended jobs in turn without a pause",
+        "sql/suspend.sql",
+        "interval '1 second'",
+        "interval '0'",
+        ("tests/conformance/test_endless_waits.py", MODEL),
+    ),
+    Mutant(
         "wait for another job that ended at the same time refused",
         "sql/suspend.sql",
         "('x' || right((%(child)s::uuid)::text, 8))::bit(32)::bigint * interval '1 microsecond'",

@@ -122,8 +122,8 @@ MUTANTS = (
     Mutant(
         "late-for-nothing",
         TRANSITIONS,
-        "            _release(scope, row, Released(job_id, attempt), now)\n",
-        "            _release(scope, row, Released(job_id, attempt, 5.0), now)\n",
+        "_is_in_turn(row, ended, now) else 0.0\n",
+        "_is_in_turn(row, ended, now) else 5.0\n",
         "A job that starts to wait for one that has just ended is delayed.",
         where=HERE,
     ),

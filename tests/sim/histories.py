@@ -271,12 +271,12 @@ class History:
         self.answer(call, sent.id)
         return sent.id
 
-    def suspend(self, job: UUID, child: UUID, **columns: Any) -> None:
-        """Make the handler of a running job wait for another job."""
+    def suspend(self, job: UUID, child: UUID, *, pause: float = 0.0, **columns: Any) -> None:
+        """Make the handler of a running job wait for another job, or for a pause if that has ended."""
         self.run(job, "raised", f"Wait: Waits for job {child}")
         waiting = Waiting(job, self.rows[job].attempt, child)
         call = self.invoke("suspend", "w1", waiting=(waiting,), repeated=False)
-        rests = CENTURY if columns.get("waits_for", child) is not None else timedelta()
+        rests = CENTURY if columns.get("waits_for", child) is not None else timedelta(seconds=pause)
         right = {"state": CREATED, "worker": None, "waits_for": child, "start_after": self.now + rests}
         self.change(job, call, **{**right, **columns})
         self.answer(call, Suspensions({job}, {}))

@@ -7,14 +7,13 @@ from uuid import UUID
 
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, CENTURY, COMPLETED, CREATED, EPOCH, ERROR, RETRY, WORKERS, History
-from zeke_queue.model import Completed, Failed, Released, Suspensions, Waiting
+from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.history.events import Ended
 
 HOLDS, ASKED = "a waiting job holds nothing", "a wait is as requested"
 EARLY, WAKES = "no parent continues too early", "the end of a job resumes those that wait for it"
 IN_VAIN, TOGETHER = "no job waits for an ended job", "children end with their parent"
 BACK, UNASKED = "children are resumed with their parent", "nothing changes without a request"
-CYCLE, ENDLESS = "no job waits in a cycle", "a wait is refused only if it would not end"
 LOST, TOLD = "a lost job has no more children", "no held job is reported as lost"
 
 
@@ -362,109 +361,6 @@ def test_lease_lost_is_raised_only_for_lost_jobs() -> None:
         h.events.append(Ended(h.at, "w1", "parents", parent, 1, "raised", said))
         assert (h.verdict() is None) is lost
     assert h.breaks(TOLD) == "attempt 1 raised LeaseLostError, and holds its job since 0.004 s"
-
-
-# Waits that would never end.
-
-
-def test_jobs_that_wait_for_each_other_are_found() -> None:
-    def check(number: int) -> None:
-        h = History()
-        jobs = [h.send_claimed("parents") for _ in range(number)]
-        for job, other in zip(jobs, [*jobs[1:], jobs[0]], strict=True):
-            h.suspend(job, other)
-        chain = " -> ".join(map(str, [jobs[-1], *jobs[:-1]]))
-        assert h.breaks(CYCLE) == f"it waits for itself, by {chain}"
-
-    check_each([1, 2, 3], check)
-
-
-def refuses(h: History, job: UUID, child: UUID, chain: tuple[UUID, ...], attempt: int = 1) -> None:
-    """Refuse the wait of a running job."""
-    h.run(job, "raised", f"Wait: Waits for job {child}")
-    call = h.invoke("suspend", "w1", waiting=(Waiting(job, attempt, child),), repeated=False)
-    h.answer(call, Suspensions(set(), {job: chain}))
-
-
-def test_endless_wait_is_refused_and_fails() -> None:
-    def check(error: str) -> None:
-        h = History()
-        first, second = h.send_claimed("parents"), h.send_claimed("parents")
-        output = f'{{"type": "{error}", "message": "never"}}'
-        if error == "Wait":
-            h.suspend(first, second)
-            refuses(h, second, first, (first, second))
-            h.settle(second, Failed(second, 1, None, output), wakes=(first,), output=output)
-        else:
-            refuses(h, second, UUID(int=999), ())
-            h.settle(second, Failed(second, 1, 1.0, output), output=output)
-        assert h.verdict() is None
-
-    check_each(["Wait", "JobNotFoundError"], check)
-
-
-def test_refusal_of_a_wait_that_would_end_is_found(h: History) -> None:
-    parent, child = h.send_claimed("parents"), h.send()
-    refuses(h, parent, child, ())
-    assert h.breaks(ENDLESS) == f"it may not wait for {child}, which exists"
-    h = History()
-    parent, child = h.send_claimed("parents"), h.send()
-    refuses(h, parent, child, (child, parent))
-    assert h.breaks(ENDLESS) == f"it may not wait for {child}, which does not wait for it"
-
-
-def test_wait_for_a_job_that_does_not_exist_must_be_refused(h: History) -> None:
-    parent, unknown = h.send_claimed("parents"), UUID(int=999)
-    h.suspend(parent, unknown, waits_for=None)
-    assert h.breaks(ASKED) == f"{unknown} does not exist, so the wait must be refused"
-
-
-def due_again() -> tuple[History, UUID, UUID]:
-    """Return a history with the second attempt of a job that was due because another one had ended."""
-    h = History()
-    parent, child = h.send_claimed("parents"), h.send()
-    completes(h, child)
-    h.suspend(parent, child, waits_for=None)
-    h.claim(parent)
-    return h, parent, child
-
-
-def test_second_wait_for_an_end_must_be_refused() -> None:
-    h, parent, child = due_again()
-    refuses(h, parent, child, (child,), attempt=2)
-    assert h.verdict() is None
-    h, parent, child = due_again()
-    h.suspend(parent, child, waits_for=None)
-    assert h.breaks(ASKED) == f"it waits again for {child}, which had ended, and must be refused"
-
-
-def test_wait_is_refused_only_for_an_end_that_both_calls_could_recognise() -> None:
-    def check(*ahead: float) -> None:
-        h = History()
-        parent, child = h.send_claimed("parents"), h.send()
-        completes(h, child)
-        for seconds in ahead:
-            h.jump = -seconds  # the clock of the storage, since that end
-            h.suspend(parent, child, waits_for=None)
-            h.claim(parent)
-            h.wait(5.0)
-        assert h.verdict() is None
-
-    check_each({"not the first": (1.5, 0.0), "not the second": (0.0, 7.5)}, check)
-
-
-def test_refusal_of_a_first_wait_for_an_end_is_found() -> None:
-    h = History()
-    parent, child = h.send_claimed("parents"), h.send()
-    completes(h, child)
-    refuses(h, parent, child, (child,))
-    message = f"it may not wait for {child}, and has not been due for its end"
-    assert h.breaks(ENDLESS) == message
-    h, parent, child = due_again()
-    other = h.send()
-    completes(h, other)
-    refuses(h, parent, other, (other,), attempt=2)
-    assert h.breaks(ENDLESS) == message.replace(str(child), str(other))
 
 
 # Other properties of waits.

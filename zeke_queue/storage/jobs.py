@@ -237,9 +237,10 @@ class JobStore(JobWriter, Protocol):
     ) -> Suspensions:
         """Suspend active jobs, each until its child has ended; each in its own transaction.
 
-        A job whose child has ended already, in the archive too, is due at once. One that can't return to
-        waiting ends failed, as in ``settle``. One that would wait forever is refused and stays active: its
-        child does not exist, or waits for it, directly or through others.
+        A job whose child has ended already, in the archive too, is due at once; if it was due for such an end
+        before, and this child had ended before its attempt, in a second. One that can't return to waiting
+        ends failed, as in ``settle``. One that would wait forever is refused and stays active: its child does
+        not exist, or waits for it, directly or through others, or it waits again for the same end.
 
         Args:
             repeated: an earlier try had no answer. Then a job that waits already, at the

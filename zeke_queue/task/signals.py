@@ -69,8 +69,9 @@ class Wait(BaseException):
     It is not an ``Exception``, so ``except Exception`` around ``job.call`` does not catch it. When the other
     job has ended, the handler runs again from its beginning, which uses no retry. ``JobContext.wait_for``
     raises it when needed, after checking the job: a handler that raises it for a job that has ended runs
-    again at once. If it then does so again, or if the job does not exist, the attempt fails, and is retried
-    by the policy; if that job waits for this one, directly or not, this job fails permanently.
+    again at once. If it then raises it again for the same job, or if the job does not exist, the attempt
+    fails, and is retried by the policy; if it raises it for another job that had ended, it runs again after a
+    second. If that job waits for this one, directly or not, this job fails permanently.
 
     Args:
         child: the job, or its id.

@@ -26,6 +26,9 @@ _CREATED, _ACTIVE, _CANCELLED = RowState.CREATED, RowState.ACTIVE, RowState.CANC
 FAR: Final = timedelta(days=36_000)
 """The delay of a job that waits for another: about a century, so that it never becomes due on its own."""
 
+IN_TURN: Final = timedelta(seconds=1)
+"""The pause of a job that waits for several ended jobs in turn."""
+
 ROLLED_BACK: Final = 15.0
 """Seconds after its last answer by which an uncommitted transaction has ended and released its locks."""
 
@@ -66,14 +69,23 @@ def _difference(request: Request, after: Image, state: RunState) -> str | None:
     if after.waits_for != waited:
         return f"it waits for {after.waits_for}, and should for {waited}"
     if waited is None:
-        if isinstance(what, Waiting) and not any(_rows_during(what.child, request.call.invoked.at, state)):
-            return f"{what.child} does not exist, so the wait must be refused"
-        if isinstance(what, Waiting) and _was_due_for(what, state.at, state, after.start_after):
-            return f"it waits again for {what.child}, which had ended, and must be refused"
-        at_once = not isinstance(what, Waiting) or state.stamped(after.start_after, request.call.invoked.at)
-        return None if at_once else f"nothing is left to wait for, and it starts at {after.start_after}"
+        return _difference_at_an_end(what, request, after, state) if isinstance(what, Waiting) else None
     if state.now is not None and after.start_after < state.now + FAR:
         return f"it waits for {waited}, and starts at {after.start_after}"
+    return None
+
+
+def _difference_at_an_end(wait: Waiting, request: Request, after: Image, state: RunState) -> str | None:
+    """Describe how a row differs from a request to wait for a job that has ended."""
+    since = request.call.invoked.at
+    if not any(_rows_during(wait.child, since, state)):
+        return f"{wait.child} does not exist, so the wait must be refused"
+    start = after.start_after
+    times = [now for now in (start, start - IN_TURN) if state.stamped(now, since)]
+    if times and all(_was_due_for(wait, state.at, state, now) for now in times):
+        return f"it waits again for {wait.child}, which had ended, and must be refused"
+    if not any(_is_in_turn(wait, after.started_on, now, state) == (now != start) for now in times):
+        return f"nothing is left to wait for, and it starts at {start}"
     return None
 
 
@@ -86,29 +98,52 @@ def _was_due_for(wait: Waiting, until: float, state: RunState, now: datetime | N
     Args:
         now: the time of the call that was to recognise the end again.
     """
-    job, attempt, child = wait
-    life = state.lives[job]
+    at, due, child = _due_for_an_end(wait, until, state)
+    if due is None or child != wait.child:
+        return False
+    seen = [row for row in state.lives[wait.child].between(at, until) if row is not None]
+    return (
+        bool(seen)
+        and seen[0].state in FINAL
+        and len({row.completed_on for row in seen if row.state in FINAL}) == 1
+        and (end := seen[0].completed_on) is not None
+        and end <= due
+        and (now is None or end <= now)
+    )
+
+
+def _due_for_an_end(
+    wait: Waiting, until: float, state: RunState
+) -> tuple[float, datetime | None, UUID | None]:
+    """Return when an attempt ended because it waited for an ended job, when the next was due, and that job.
+
+    The next attempt is that of the given wait. All but the time are None if it was due for another reason.
+    """
+    life = state.lives[wait.id]
     for change in reversed(life.changes):
         before, after = change.before, change.after
-        if before is None or after is None or before.state is not _ACTIVE or before.attempt >= attempt:
+        if before is None or after is None or before.state is not _ACTIVE or before.attempt >= wait.attempt:
             continue
-        if after.state is not _CREATED or after.waits_for is not None:
-            return False
-        last, causes = before.attempt, state.causes(change)
-        asked = [one.call for one in life.outcomes.get(last, ()) if one.what == (job, last, child)]
-        rows = [*life.between(change.at, until)]
-        seen = [row for row in state.lives[child].between(change.at, until) if row is not None]
-        return (
-            any(call in causes for call in asked)
+        causes, asked = state.causes(change), life.outcomes.get(before.attempt, ())
+        waits = [one.what for one in asked if isinstance(one.what, Waiting) and one.call in causes]
+        rows = life.between(change.at, until)
+        if (
+            waits
+            and after.waits_for is None
             and all(row is None or row.state in {_CREATED, _ACTIVE} for row in rows)
-            and bool(seen)
-            and seen[0].state in FINAL
-            and len({row.completed_on for row in seen if row.state in FINAL}) == 1
-            and (end := seen[0].completed_on) is not None
-            and end <= after.start_after
-            and (now is None or end <= now)
-        )
-    return False
+        ):
+            return change.at, after.start_after, waits[0].child
+        break
+    return until, None, None
+
+
+def _is_in_turn(wait: Waiting, began: datetime | None, now: datetime, state: RunState) -> bool:
+    """Return whether a job, due because of an end, waits for a job that had ended before it began again."""
+    ended = _rows_during(wait.child, state.at, state)[0]
+    if _due_for_an_end(wait, state.at, state)[1] is None or ended is None:
+        return False
+    end = ended.completed_on
+    return end is None or began is None or not began <= end <= now
 
 
 @holds("no job waits in a cycle", Change)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 SEEN_MAX: Final = timedelta(hours=87_600)
 """Age from which the end of a job is no longer recognised as one that a job has waited for before."""
 
+IN_TURN_SECONDS: Final = 1.0
+"""Seconds until a job is due that waits for ended jobs in turn."""
+
 
 def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:
     """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
@@ -115,14 +118,16 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
         if child is not None and child.state not in FINAL:
             _suspend(scope, row, child, now)
         else:
-            seen_until = _seen_until(child or scope.tables.archive[child_id], now)
+            ended = child or scope.tables.archive[child_id]
+            seen_until = _seen_until(ended, now)
             if row.keep_until == seen_until:
                 refused[job_id] = (child_id,)
                 continue
+            pause = IN_TURN_SECONDS if _is_in_turn(row, ended, now) else 0.0
             row = scope.change(row)
-            _release(scope, row, Released(job_id, attempt), now)
-            if row.waits and seen_until is not None:
-                row.keep_until = seen_until
+            _release(scope, row, Released(job_id, attempt, pause), now)
+            if row.waits:
+                row.keep_until = seen_until or now + 2 * A_CENTURY
             scope.store(row)
         changed.add(job_id)
     return Suspensions(changed, refused)
@@ -144,7 +149,15 @@ def _seen_until(child: Row, now: datetime) -> datetime | None:
     end = child.completed_on
     if end is None or not now - SEEN_MAX <= end <= now:
         return None
-    return end + A_CENTURY + timedelta(microseconds=child.id.int % 2**32)
+    return end + 2 * A_CENTURY + timedelta(microseconds=child.id.int % 2**32)
+
+
+def _is_in_turn(row: Row, ended: Row, now: datetime) -> bool:
+    """Return whether a job that was due because of an end waits for another job that had ended before."""
+    if row.keep_until <= now + 1.5 * A_CENTURY:
+        return False
+    end, began = ended.completed_on, row.started_on
+    return end is None or began is None or end < began or not now - SEEN_MAX <= end <= now
 
 
 def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:

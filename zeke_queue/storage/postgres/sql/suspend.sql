@@ -2,9 +2,10 @@
 -- finds it. If the other has ended, it is due at once. Both are locked, so neither changes meanwhile.
 -- "between 'active' and 'active'" and "any(array[...])" as in complete.sql.
 --
--- A job that is due because the other had ended is kept until a century after that end, plus a number of
--- microseconds from the other's id. Whatever else ends an attempt replaces this time, so a job that has it
--- waits again for the same end, and is left alone.
+-- A job that is due because the other had ended is kept until two centuries after that end, plus a number of
+-- microseconds from the other's id. Whatever else ends an attempt replaces this time by one in a century. So
+-- a job that has it waits again for the same end, and is left alone. One that has another such time, and
+-- waits for a job that had ended before this attempt, does so in turn with others: it is due after a pause.
 with living as (
     select id
     from {schema}.job
@@ -13,8 +14,9 @@ with living as (
 
 ended as (
     select
+        found.completedon,
         found.completedon
-        + interval '876000 hours'
+        + interval '1752000 hours'
         + ('x' || right((%(child)s::uuid)::text, 8))::bit(32)::bigint * interval '1 microsecond' as seen_until
     from (
         select completedon
@@ -54,11 +56,20 @@ done as (
     set
         state = 'created',
         startafter = coalesce(%(now)s::timestamptz, statement_timestamp())
-        + case when living.id is null then interval '0' else interval '876000 hours' end,
+        + case
+            when living.id is not null then interval '876000 hours'
+            when
+                job.keepuntil
+                > coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '1314000 hours'
+                and coalesce(ended.completedon < job.startedon, true)
+                then interval '1 second'
+            else interval '0'
+        end,
         completedon = null,
         keepuntil = coalesce(
             ended.seen_until,
-            coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours'
+            coalesce(%(now)s::timestamptz, statement_timestamp())
+            + case when living.id is null then interval '1752000 hours' else interval '876000 hours' end
         ),
         worker = null,
         waitsfor = living.id
