@@ -208,7 +208,9 @@ async def test_error_of_the_check_for_duties_does_not_end_the_worker(
     async def fail() -> list[WorkerInfo]:
         raise psycopg.errors.InternalError_("an error of the server")
 
-    job_id = await place.send("work", delay=600)
     monkeypatch.setattr(place.storage, "workers", fail)
-    assert await warnings(place, {}, [], 700) == 0
-    assert place.state(job_id) is RowState.COMPLETED
+    with logged() as lines:
+        async with place.working(**SHORT):
+            await place.advance(100, 5)
+    assert "storage_error" in lines.messages
+    assert "worker_part_failed" not in lines.messages
