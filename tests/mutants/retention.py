@@ -38,14 +38,14 @@ RETENTION: Final[tuple[Tested, ...]] = (
         "too_slow_for_every_row",
     ),
     tested(
-        "locked-last-row-stops-the-archive",
+        "locked-row-stops-the-archive",
         "zeke_queue.storage.postgres.retention",
         "                    if await self._is_table_locked():\n",
         "                    if True:\n",
-        "Nothing is archived while the newest row of a batch is locked.",
+        "Nothing is archived while a row is locked.",
         "tests/postgres/test_retention.py",
         "-k",
-        "last_row_is_locked",
+        "another_table_locks",
     ),
     tested(
         "locked-table-taken-for-bad-rows",
