@@ -119,6 +119,7 @@ class Process:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.pid = 1
         self.starts = 1
         self.runs = True
 
@@ -152,6 +153,27 @@ async def test_run_of_kill_kills_each_process_once() -> None:
     await check_each_async(range(8), check)
 
 
+async def test_process_that_holds_no_jobs_is_paused_again() -> None:
+    async def check(answers: list[bool]) -> None:
+
+        class Holding(Unmoved):
+            async def fetch(self, *_: object, **__: object) -> list[tuple[Any, ...]]:
+                return [(answers.pop(0) if answers else False,)]
+
+        context = unmoved()
+        process: Any = Process("w1")
+        context.workers, context.database = [process], Holding()
+        await pause(context)
+        (one,) = context.done
+        # From the pause that lasted; the question takes a moment.
+        assert round(one.until - one.since, 6) == context.silence + 3.2
+
+    await check([True])
+    await check([False, False, True])
+    with pytest.raises(NoEffectError):
+        await check([])
+
+
 async def test_pause_of_a_process_that_is_killed_meanwhile_excuses_nothing() -> None:
     context = unmoved()
     process: Any = Process("w1")
@@ -164,7 +186,7 @@ async def test_pause_of_a_process_that_is_killed_meanwhile_excuses_nothing() -> 
             await super().sleep(seconds)
 
     await pause(context)
-    assert [one.until - one.since for one in context.done] == [context.silence + 3]
+    assert [one.until - one.since for one in context.done] == [context.silence + 3.2]
     context.done.clear()
     context.clock = Killing()
     await pause(context)

@@ -89,6 +89,10 @@ class Node:
         return self.part.node
 
     @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
     def starts(self) -> int:
         return self._lives
 
