@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.runtime.workers.place import Place, turns
+from tests.runtime.workers.place import Place, advance_until, turns
 from zeke_queue.core.timeouts import BLOCK_SECONDS, LOCK_SECONDS
 from zeke_queue.errors import LeaseLostError, LockTimeoutError, StorageUnavailableError, UsageError
 from zeke_queue.model import Extended, RowState
@@ -35,6 +35,25 @@ async def test_lost_attempt_cannot_open_a_transaction(place: Place) -> None:
     job = await place.run_one(note)
     assert said == [str(LeaseLostError.of(job.id))]
     assert len(place.storage.dump().jobs) == 1
+
+
+async def test_transaction_does_not_commit_after_the_lease_has_ended(place: Place) -> None:
+    @place.catalog.task("cost")
+    async def cost() -> None: ...
+
+    @place.catalog.task("note")
+    async def note(job: JobContext) -> None:
+        async with job.transaction() as transaction:
+            await transaction.send("cost")
+            if job.attempt == 1:
+                place.clock.advance(60)  # the process hangs
+
+    async with place.working(lease=15, heartbeat_interval=5):
+        job_id = await place.send(note)
+        await advance_until(lambda: place.state(job_id) is RowState.COMPLETED, place.clock)
+    rows = [(row.name, row.attempt) for row in place.storage.dump().jobs]
+    assert sorted(name for name, _ in rows) == ["cost", "note"]
+    assert ("note", 2) in rows
 
 
 async def test_unlocked_transaction_of_a_lost_attempt_commits(place: Place) -> None:

@@ -296,7 +296,8 @@ class JobContext(Sender, Generic[Res]):
             lock: False to commit even if the job has been lost, for facts that stay true, such as costs.
 
         Raises:
-            LeaseLostError: the worker no longer holds this job, for example because it was cancelled.
+            LeaseLostError: the worker no longer holds this job, for example because it was cancelled;
+                or its lease has ended in the block, of which nothing was committed.
             LockTimeoutError: other tasks of the handler had such blocks open for a minute.
         """
 

@@ -44,6 +44,7 @@ class ContextServices(NamedTuple):
         queue: the queue whose jobs are run.
         lost: called with a job that turned out to be lost, to interrupt it.
         extended: called with a job and its new deadline.
+        is_lease_over: called with a time on the clock; whether the worker's lease has ended by then.
         handler_clock: the clock of the deadlines that handlers see; another one only in a simulation.
         resources: the value that the catalog's ``resources`` yielded.
     """
@@ -53,6 +54,7 @@ class ContextServices(NamedTuple):
     progress_writer: ProgressWriter
     lost: Callable[[LeasedJob], None]
     extended: Callable[[LeasedJob, float], None]
+    is_lease_over: Callable[[float], bool]
     clock: Clock
     handler_clock: Clock
     resources: Any
@@ -100,6 +102,7 @@ class WorkerJobContext(JobContext[Any]):
                     yield transaction
                     self._locked = None  # extensions from now on are stored after the commit
                     await locked.store()
+                    self._check_held()
                 finally:
                     self._locked = None
                     await locked.end()
@@ -141,6 +144,13 @@ class WorkerJobContext(JobContext[Any]):
     def _left(self) -> float:
         """Return the seconds until the deadline."""
         return self.leased.deadline - self._services.clock.monotonic()
+
+    def _check_held(self) -> None:
+        """Refuse to commit after the end of the lease: the outcome is not stored, so the job runs again."""
+        services = self._services
+        if self.leased.reason == "lost" or services.is_lease_over(services.clock.monotonic()):
+            services.lost(self.leased)
+            raise LeaseLostError.of(self.id)
 
     def run_coroutine(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run a coroutine on the worker's loop, from a thread; see ``JobContext``."""

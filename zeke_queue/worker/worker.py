@@ -129,8 +129,7 @@ class Worker:
         queue: the queue with the catalog and the storage.
         concurrency: how many jobs run concurrently; 0 for maintenance and schedules alone. This and the
             durations below are by default those of the queue's settings.
-        tasks: names, aliases or tasks to serve; all of the catalog by default. A task is always served under
-            all its names.
+        tasks: names, aliases or tasks to serve, each under all its names; all of the catalog by default.
         task_concurrency: how many jobs of a task run concurrently in this worker, by task or name.
         maintenance: whether it rescues expired and lost jobs, archives and purges, for all tasks.
         schedules: whether it serves schedules, those of other catalogs included.
@@ -372,6 +371,7 @@ class Worker:
             progress_writer=progress_writer,
             lost=dispatcher.lost,
             extended=dispatcher.extend,
+            is_lease_over=state.is_lease_over,
             clock=clock,
             handler_clock=self._handler_clock,
             resources=resources,

@@ -10,6 +10,7 @@ from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
 from zeke_sim.history.state import ENDS, Broken, End, ending, place_of
 from zeke_sim.properties.definition import holds, is_end, is_send
+from zeke_sim.properties.interruptions import lease_over
 from zeke_sim.properties.liveness import duty_since
 from zeke_sim.properties.settlements import outcomes
 
@@ -401,11 +402,13 @@ def _stays_cancelled(job: UUID, parent: Image, time: tuple[float, float], state:
 
 @holds("no held job is reported as lost", Ended)
 def no_held_job_is_reported_as_lost(event: Ended, state: RunState) -> None:
-    """A handler is refused operations of the job's holder only after the job was lost."""
+    """A handler is refused operations of the job's holder only after the job was lost, or the lease ended."""
     if event.how != "raised" or not str(event.value).startswith("LeaseLostError:"):
         return
     life = state.lives[event.job]
     began = life.began[event.attempt][-1].at
+    if lease_over(event, state, began, 1 / (1 + state.rules.drift)) is not None:
+        return
     rows = list(life.between(began, event.at))
     if all(row is not None and row.state is _ACTIVE and row.attempt == event.attempt for row in rows):
         raise Broken(
