@@ -46,6 +46,10 @@ class Speeds(NamedTuple):
     after: float
     recovery: float | None
 
+    def __str__(self) -> str:
+        recovery = "never" if self.recovery is None else f"in {self.recovery:.1f} s"
+        return f"{self.before:.0f} jobs/s before, {self.after:.0f} after; recovered {recovery}"
+
     @property
     def ratio(self) -> float | None:
         return self.after / self.before if self.before and self.recovery is not None else None

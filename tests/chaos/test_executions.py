@@ -116,6 +116,7 @@ def test_whole_run_on_an_idle_machine_is_judged_by_its_speed() -> None:
     assert f"{least - 0.01:.2f}" in slow
     (never,) = Speeds(100.0, 10.0, None).complaints()
     assert "10 jobs/s after 100" in never
+    assert str(Speeds(100.0, 10.0, None)) == "100 jobs/s before, 10 after; recovered never"
     (nothing,) = Speeds(0.0, 0.0, 0.0).complaints()
     assert "0 jobs/s after 0" in nothing
     assert not [*Speeds(100.0, 100.0, RECOVERY_MAX).late()]

@@ -64,7 +64,7 @@ MUTANTS = (
         "        return at >= self.alive_until\n",
         "        return at >= self.alive_until + 3600\n",
         "A worker begins jobs of a claim during which its lease ended.",
-        where=("unique",),
+        where=("expiry",),
     ),
     Mutant(
         "never-rests",

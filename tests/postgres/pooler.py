@@ -25,6 +25,7 @@ _CONFIG = """
 [pgbouncer]
 pool_mode = {mode}
 query_wait_timeout = {patience}
+server_login_retry = 1
 default_pool_size = {size}
 server_round_robin = {in_turn:d}
 max_client_conn = 1000
