@@ -89,14 +89,15 @@ class Acceptor:
 
     async def _has_room(self) -> None:
         """Wait until there may be one more connection, closing one whose client neither sends nor reads."""
-        if len(self._open) >= self.limit:
-            self._log(
-                "connections_at_limit", limit=self.limit, hint="raise API_CONNECTIONS_MAX and ulimit -n"
-            )
+        is_counted = False
         while len(self._open) >= self.limit:
             self._changed.clear()
             if self._waiting:
                 next(iter(self._waiting)).abort()
+            if not is_counted:
+                is_counted = True
+                hint = "raise API_CONNECTIONS_MAX and ulimit -n"
+                self._log("connections_at_limit", limit=self.limit, hint=hint)
             await self._changed.wait()
 
     def _log(self, event: str, **fields: object) -> None:

@@ -300,7 +300,10 @@ class HttpConnection(H11Protocol):
         elif not self._is_ending:
             self._is_ending = True
             self.flow.resume_reading()
-            self._wire.write_eof()
+            try:
+                self._wire.write_eof()
+            except OSError:  # the client has reset the connection
+                self._wire.close()
 
     def _refuse(self, status: int, message: str) -> None:
         body = json.dumps({"error": message}).encode()
