@@ -8,14 +8,13 @@ excludes. Only a database that forgets commits can give one attempt out twice: o
 
 from __future__ import annotations
 
-import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from uuid import UUID
 
     from tests.chaos.executions import Execution
@@ -119,6 +118,10 @@ class Verdict:
 _EXAMPLES: Final = 3
 
 _LOST: Final = "its claim or outcome was lost with the old primary"
+_TWICE: Final = "the same attempt, given out by the old primary, ended first"
+
+_EITHER_MAX: Final = 6
+"""Executions of a job that either primary may have given out, of which all divisions are tried."""
 
 
 def sum_of(verdicts: Iterable[Verdict]) -> Verdict:
@@ -193,27 +196,69 @@ def _check_completed(
     disturbances: Sequence[Disturbance],
     forgot: Forgot | None,
 ) -> None:
-    if any(one.how == "failed" for one in ran):
+    if any(one.how == "failed" and not _misses(one, forgot) for one in ran):
         verdict.complain("its handler failed by itself", job)
         return
-    killed = -math.inf if forgot is None else forgot.killed
-    old, new = [one for one in ran if one.asked < killed], [one for one in ran if one.asked >= killed]
+    trials = [_explain(old, new, disturbances, forgot) for old, new in _divisions(ran, forgot)]
+    complaint, why = next((trial for trial in trials if trial[0] is None), trials[0])
+    if complaint is not None:
+        verdict.complain(complaint, job)
+    elif why:
+        verdict.again[why.most_common(1)[0][0]] += 1
+    else:
+        verdict.once += 1
+
+
+def _misses(one: Execution, forgot: Forgot | None) -> bool:
+    """Return whether a handler may have failed since what it had sent was forgotten."""
+    return forgot is not None and one.began <= forgot.promoted and (one.ended or 0.0) >= forgot.killed
+
+
+def _divisions(
+    ran: Sequence[Execution], forgot: Forgot | None
+) -> Iterator[tuple[list[Execution], list[Execution]]]:
+    """Yield the executions that the old primary, and that the new one may have given out.
+
+    A claim that was asked for just before the old one was killed may have waited for the new one.
+    """
+    if forgot is None:
+        yield [], list(ran)
+        return
+    early = forgot.killed - SETTLED_WITHIN
+    either = [one for one in ran if early <= one.asked < forgot.killed and one.began > forgot.promoted]
+    for count in range(len(either[:_EITHER_MAX]) + 1):
+        for waited in combinations(either[:_EITHER_MAX], count):
+            new = [one for one in ran if one.asked >= forgot.killed or one in waited]
+            yield [one for one in ran if one not in new], new
+
+
+def _explain(
+    old: Sequence[Execution],
+    new: Sequence[Execution],
+    disturbances: Sequence[Disturbance],
+    forgot: Forgot | None,
+) -> tuple[str | None, Counter[str]]:
+    """Return what is not explained, or None, and the reasons of the rest."""
     why: Counter[str] = Counter()
     for one, following in (*pairwise(old), *pairwise(new), *zip(old[-1:], new[:1], strict=False)):
         if one.how == "waits" and following.attempt > one.attempt:
             continue
-        reason = reason_of(one, following, disturbances) if one.attempt < following.attempt else None
-        if forgot is not None and one.asked < killed <= following.asked:
+        is_later = one.attempt < following.attempt
+        reason = reason_of(one, following, disturbances) if is_later else None
+        if forgot is not None and one in old and following in new:
             reason = _LOST if _are_lost(old, following.attempt, forgot) else reason
+        elif forgot is not None and is_later and _is_displaced(one, old, new, forgot):
+            reason = _TWICE
         if reason is None:
-            same = one.attempt == following.attempt
-            verdict.complain("one attempt twice" if same else "executed again", job)
-            return
+            return "executed again" if is_later else "one attempt twice", why
         why[reason] += 1
-    if why:
-        verdict.again[why.most_common(1)[0][0]] += 1
-    else:
-        verdict.once += 1
+    return None, why
+
+
+def _is_displaced(one: Execution, old: Sequence[Execution], new: Sequence[Execution], forgot: Forgot) -> bool:
+    """Return whether the same attempt, which the old primary had given out, may have ended it."""
+    since = forgot.killed - SETTLED_WITHIN
+    return one in new and any(it.attempt == one.attempt and (it.ended or 0.0) >= since for it in old)
 
 
 def _are_lost(old: Sequence[Execution], attempt: int, forgot: Forgot) -> bool:

@@ -205,6 +205,70 @@ FORGOTTEN: Final = {
         "unexplained",
         forgot=FORGOT,
     ),
+    "the same attempt of the old primary ended it first": Case(
+        [
+            *(ran(1, 20.6, 22, "waits", asked=20.5), ran(1, 26, 27, node="w2", asked=25)),
+            ran(2, 28, 29, asked=27),
+        ],
+        completed(2),
+        "again",
+        forgot=FORGOT,
+    ),
+    "the same attempt of the old primary had no outcome": Case(
+        [
+            *(ran(1, 20.6, None, None, asked=20.5), ran(1, 26, 27, node="w2", asked=25)),
+            ran(2, 28, 29, asked=27),
+        ],
+        completed(2),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "another attempt of the old primary ended it first": Case(
+        [
+            *(ran(1, 20.6, 22, "waits", asked=20.5), ran(2, 26, 27, node="w2", asked=25)),
+            ran(3, 28, 29, asked=27),
+        ],
+        completed(3),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "a claim waited for the new primary": Case(
+        [ran(1, 20.6, 20.8, asked=20.5), ran(1, 25, 26, node="w2", asked=20.9)],
+        completed(1),
+        "again",
+        forgot=FORGOT,
+    ),
+    "a claim waited for the new primary, and so did its outcome": Case(
+        [ran(1, 20.6, 20.8, asked=20.5), ran(1, 25, 26, node="w2", asked=20.9), ran(2, 27, 28, asked=26)],
+        completed(2),
+        "again",
+        forgot=FORGOT,
+    ),
+    "a claim waited for the new primary for too long": Case(
+        [ran(1, 20.6, 20.8, asked=20.5), ran(1, 25, 26, node="w2", asked=14)],
+        completed(1),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "what its handler had sent was lost": Case(
+        [ran(1, 20.6, 25, "failed", asked=20.5), ran(1, 26, 27, node="w2", asked=25)],
+        completed(1),
+        "again",
+        forgot=FORGOT,
+    ),
+    "its handler failed before a failover": Case(
+        [ran(1, 20.6, 20.8, "failed", asked=20.5), ran(1, 26, 27, node="w2", asked=25)],
+        completed(1),
+        "unexplained",
+        forgot=FORGOT,
+    ),
+    "its handler failed after a failover": Case(
+        [ran(1, 25.6, 26, "failed", asked=25.5), ran(2, 28, 29, node="w2", asked=27)],
+        completed(2),
+        "unexplained",
+        (killed(26.5),),
+        forgot=FORGOT,
+    ),
     "it waited for longer than the failover": Case(
         [ran(1, 4, 5, "waits", asked=3), ran(2, 26, 27, asked=25)], completed(2), "once", forgot=FORGOT
     ),
@@ -219,7 +283,7 @@ MISTAKES: Final = {
     "an attempt without an end completes": ('one.how == "returned" and ', ""),
     "a retry is an end": ('("created", "retry", "active")', '("created", "active")'),
     "an active job has ended": ('("created", "retry", "active")', '("created", "retry")'),
-    "an attempt may be executed twice": ("if one.attempt < following.attempt else None", ""),
+    "an attempt may be executed twice": ("disturbances) if is_later else None", "disturbances)"),
     "an attempt may complete after others": ("elif row.output != row.attempt:", "elif False:"),
     "a handler may fail": ('one.how == "failed"', "False"),
     "a call fails in the next life": ("if it.node == ALL else one.began", ""),
@@ -248,6 +312,15 @@ MISTAKES: Final = {
     "outcomes outlast a primary": ("last.asked >= since or (", "last.asked >= since or (False and "),
     "a claim that was lost leaves no outcome": ("last.asked >= since or (", "("),
     "the old primary gives attempts out twice": ("(*pairwise(old), ", "("),
+    "claims do not wait": ("range(len(either[:_EITHER_MAX]) + 1)", "range(1)"),
+    "claims wait for ever": ("early <= one.asked <", "one.asked <"),
+    "a primary gives out claims after its end": (" and one.began > forgot.promoted", ""),
+    "no attempt is ended by another": ("it.attempt == one.attempt and (it.ended", "False and (it.ended"),
+    "any attempt ends another": ("it.attempt == one.attempt and (it.ended", "(it.ended"),
+    "an attempt without an outcome ends another": ("(it.ended or 0.0) >= since", "True"),
+    "nothing that was sent is lost": ("and not _misses(one, forgot)", ""),
+    "handlers fail before it is lost": (" and (one.ended or 0.0) >= forgot.killed", ""),
+    "handlers fail long after it was lost": ("one.began <= forgot.promoted and (one", "(one"),
     "nothing is between the primaries": (", *zip(old[-1:], new[:1], strict=False))", ")"),
 }
 """Mistakes of the checker, as text and replacement, each of which a case finds."""
