@@ -20,8 +20,12 @@ if TYPE_CHECKING:
     from tests.chaos.executions import Line, Tail
     from zeke_queue.client.queue import Queue
 
-AHEAD: Final[Mapping[str, int]] = {"plain": 2_000, "limited": 120, "parent": 60}
-"""Jobs that wait at most, by task: each has as many as it can run, and none becomes a backlog of its own."""
+AHEAD: Final[Mapping[str, int]] = {"plain": 4_000, "limited": 120, "parent": 120}
+"""Jobs that have not ended, at most, by task.
+
+Each task has as many as the workers can run, also while those that killed workers had claimed (about 450 each)
+wait for the end of the lease, and none becomes a backlog of its own.
+"""
 
 BATCH: Final = 200
 """Jobs that are sent at once at least."""
