@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 AHEAD: Final[Mapping[str, int]] = {"plain": 4_000, "limited": 120, "parent": 120}
 """Jobs that have not ended, at most, by task.
 
-Each task has as many as the workers can run, also while those that killed workers had claimed (about 450 each)
+Each task has as many as the workers can run, also while those that killed workers had claimed (some 450 each)
 wait for the end of the lease, and none becomes a backlog of its own.
 """
 
