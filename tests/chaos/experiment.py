@@ -95,12 +95,17 @@ class Size:
 
 @dataclass
 class Result:
-    """What came of an experiment."""
+    """What came of an experiment.
+
+    Attributes:
+        speeds: of several runs, those of the median one.
+        ratios: of the speeds after and before in each of several runs, ascending.
+    """
 
     verdicts: dict[str, Verdict]
     speeds: Speeds
     complaints: list[str] = field(default_factory=list[str])
-    runs: int = 1
+    ratios: list[float] = field(default_factory=list[float])
 
     @property
     def is_passed(self) -> bool:
@@ -118,7 +123,8 @@ def joined(results: Sequence[Result]) -> Result:
         for name, verdict in one.verdicts.items()
         if not verdict.sent
     ]
-    return Result(verdicts, by_ratio[(len(results) - 1) // 2], complaints, len(results))
+    ratios = [speed.ratio or 0.0 for speed in by_ratio]
+    return Result(verdicts, by_ratio[(len(results) - 1) // 2], complaints, ratios)
 
 
 class Experiment:

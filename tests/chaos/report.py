@@ -39,8 +39,8 @@ def table(results: Mapping[str, Result]) -> str:
         speed = result.speeds
         recovery = "never" if speed.recovery is None else f"{speed.recovery:.1f} s"
         ratio = "–" if speed.ratio is None else f"{speed.ratio:.2f}"
-        if result.runs > 1:
-            ratio += f" ({result.runs})"
+        if len(result.ratios) > 1:
+            ratio += f" ({result.ratios[0]:.2f}–{result.ratios[-1]:.2f})"
         for name, verdict in result.verdicts.items():
             again, unexplained = verdict.again.total(), verdict.unexplained.total()
             numbers = (verdict.sent, verdict.once, again, verdict.lost, verdict.stuck, unexplained)
@@ -81,7 +81,7 @@ def as_json(results: Mapping[str, Result], about: Mapping[str, Any]) -> str:
         fault: {
             "speeds": result.speeds._asdict(),
             "complaints": result.complaints,
-            "runs": result.runs,
+            "ratios": result.ratios,
             "workloads": {name: vars(verdict) for name, verdict in result.verdicts.items()},
         }
         for fault, result in results.items()
@@ -98,7 +98,7 @@ def from_json(text: str) -> tuple[dict[str, Result], Mapping[str, Any]]:
         for verdict in verdicts.values():
             verdict.again, verdict.unexplained = Counter(verdict.again), Counter(verdict.unexplained)
         results[fault] = Result(
-            verdicts, Speeds(**found["speeds"]), found["complaints"], found.get("runs", 1)
+            verdicts, Speeds(**found["speeds"]), found["complaints"], found.get("ratios", [])
         )
     return results, content["about"]
 
