@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
+from statistics import geometric_mean
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.chaos.checker import Verdict
@@ -46,8 +47,11 @@ def table(results: Mapping[str, Result]) -> str:
             numbers = (verdict.sent, verdict.once, again, verdict.lost, verdict.stuck, unexplained)
             lines.append([shown, name, *(f"{number}" for number in numbers), recovery, ratio])
             shown = recovery = ratio = ""
-    reasons = [line for fault, result in results.items() for line in _reasons(fault, result)]
-    return "\n".join([*_aligned(lines), *(["", *reasons] if reasons else [])])
+    below = [
+        *_mean(results),
+        *(line for fault, result in results.items() for line in _reasons(fault, result)),
+    ]
+    return "\n".join([*_aligned(lines), *(["", *below] if below else [])])
 
 
 def complaints(results: Mapping[str, Result]) -> list[str]:
@@ -101,6 +105,16 @@ def from_json(text: str) -> tuple[dict[str, Result], Mapping[str, Any]]:
             verdicts, Speeds(**found["speeds"]), found["complaints"], found.get("ratios", [])
         )
     return results, content["about"]
+
+
+def _mean(results: Mapping[str, Result]) -> Iterator[str]:
+    """Yield a line about the speeds of all runs with a fault, if one has several."""
+    ratios = [ratio for name, result in results.items() if name != "none" for ratio in result.ratios]
+    recovered = [ratio for ratio in ratios if ratio > 0]
+    if recovered and any(len(result.ratios) > 1 for result in results.values()):
+        mean = geometric_mean(recovered)
+        runs = f"{len(recovered)} of {len(ratios)} runs with a fault"
+        yield f"- after/before in {runs}: {mean:.2f} (geometric mean)"
 
 
 def _reasons(fault: str, result: Result) -> Iterator[str]:

@@ -186,6 +186,7 @@ def test_several_runs_are_one_row_with_the_speed_of_the_median_one() -> None:
     assert (ticks.sent, ticks.once, ticks.again.total(), ticks.unexplained.total()) == (15, 5, 10, 5)
     shown = table({"kill": together})
     assert "0.95 (0.00–1.10)" in shown
+    assert "after/before in 4 of 5 runs with a fault: 0.98 (geometric mean)" in shown
     assert from_json(as_json({"kill": together}, {}))[0] == {"kill": together}
 
 
