@@ -114,6 +114,20 @@ async def test_row_that_failed_at_a_time_limit_is_tried_again_after_ten_minutes(
     assert await retention.call() == 1
 
 
+async def test_rows_of_more_than_it_remembers_are_tried_like_others(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zeke_queue.storage.postgres.retention.SKIPPED_MAX", 1)
+    monkeypatch.setattr("zeke_queue.storage.postgres.retention.RETRY_SECONDS", 0.0)
+    retention = Retention(server)
+    for _ in range(2):
+        server.locked |= {*server.add(0.0)}
+        with pytest.raises(LockTimeoutError):
+            await retention.call()
+    server.locked = {*server.add(0.0)}
+    assert await retention.call() == 2
+
+
 async def test_rows_moved_before_the_table_was_locked_are_counted(server: Server) -> None:
     server.add(*[25.0] * 4)
     retention = Retention(server)

@@ -223,10 +223,10 @@ class _Batch:
             try:
                 self._moved += await self._move([job_id])
             except _FAILED as error:
-                self._skipped.pop(job_id)
+                self._skipped.pop(job_id, None)
                 self._skip(job_id, error)
                 return
-            self._skipped.pop(job_id)
+            self._skipped.pop(job_id, None)
 
     async def _is_table_locked(self) -> bool:
         """Return whether a statement that moves no row can't be run either."""
