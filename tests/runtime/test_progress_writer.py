@@ -187,6 +187,29 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
     assert [(job.row_state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
 
 
+async def test_worker_that_ends_tries_again_to_store_lines_of_a_locked_table(place: Place) -> None:
+    real, tries = place.storage.real.append_events, 0
+
+    async def append_events(events: Sequence[JobEvent]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise LockTimeoutError.of("a test")
+        await real(events)
+
+    place.storage.real.append_events = append_events
+
+    @place.catalog.task("tell")
+    async def tell(job: JobContext) -> None:
+        job.logger.info("told")
+
+    async with place.working() as worker:
+        job_id = await place.send(tell)
+        await worker.drain()
+    (event,) = await place.storage.events({job_id: 0})
+    assert json.loads(event.data)["message"] == "told"
+
+
 async def test_lines_after_the_close_are_dropped(storage: Faulty, notes: ProgressWriter) -> None:
     """A thread that outlives its worker may still report events, to a storage that may be closed."""
     notes.close()

@@ -171,7 +171,7 @@ class Lifecycle:
                 await asyncio.wait([parts[name]])
             # Claims repeat refused heartbeats without a limit, so what is done is stored before they end.
             await self.settle.finish()
-        await self.progress_writer.flush()
+        await self.progress_writer.flush(last=True)
         # A heartbeat that arrives after the deregistration would register the worker again.
         await end(*(parts[name] for name in ("heartbeat", "lease") if name in parts))
         with suppress(StorageError):

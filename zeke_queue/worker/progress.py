@@ -145,12 +145,16 @@ class ProgressWriter:
         if budget.is_used:
             self._loop.call_soon(self._add_last, JobEvent(job_id, attempt, "log", ""), budget)
 
-    async def flush(self) -> None:
+    async def flush(self, *, last: bool = False) -> None:
         """Write the waiting events; if the storage is unavailable, retry later.
 
         Do nothing if the storage answers, but has not stored the last events, because another transaction has
         locked their table, for example: outcomes must not wait for that each time.
+
+        Args:
+            last: write them even then, since nothing writes them later.
         """
+        self._blocked = self._blocked and not last
         if self._writing is not None and not self._blocked:
             await asyncio.shield(self._writing)
         if (self._refused or self._waiting) and not self._blocked:
