@@ -29,7 +29,7 @@ STATEMENT_SECONDS: Final = 60.0
 """Maximum seconds of a statement; only a bad plan or a stalled server takes that long."""
 
 DUTY_SECONDS: Final = 60.0
-"""Seconds after which a duty of a sweep begins no further statement, so that the other duties come."""
+"""Seconds after which a duty of a sweep begins no further batch or part of one, so that the others come."""
 
 RETRY_SECONDS: Final = 600.0
 """Seconds until maintenance tries a row again that took too long, or that retention could not lock."""

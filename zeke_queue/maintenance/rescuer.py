@@ -61,7 +61,7 @@ class Rescuer:
             stuck: jobs that could not be settled in this sweep; those of this batch are added. They are found
                 again each time, so that many more are requested, and skipped.
             rescued: the settled jobs are added.
-            until: the monotonic time from which on no further statement begins.
+            until: the monotonic time from which on no further part of the batch is tried.
 
         Returns:
             Whether there may be more.

@@ -297,7 +297,8 @@ class JobContext(Sender, Generic[Res]):
 
         Raises:
             LeaseLostError: the worker no longer holds this job, for example because it was cancelled;
-                or its lease has ended in the block, of which nothing was committed.
+                or its lease has ended in the block, of which nothing was committed. An async handler may get
+                the ``CancelledError`` of its cancellation instead.
             LockTimeoutError: other tasks of the handler had such blocks open for a minute.
         """
 
