@@ -246,6 +246,7 @@ async def test_page_of_another_site_changes_nothing_without_a_key(call: Web) -> 
         (EVIL, 403),
         ({"origin": "null"}, 403),
         ({"origin": "http://localhost:8080"}, 403),
+        ({"origin": "http://["}, 403),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
     ]

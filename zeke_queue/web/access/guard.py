@@ -11,7 +11,6 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from http.client import responses
 from typing import TYPE_CHECKING, Final, Literal, Protocol, cast
-from urllib.parse import urlsplit
 
 from starlette.exceptions import HTTPException
 
@@ -296,7 +295,7 @@ def check_origin(connection: HTTPConnection, allowed: tuple[str, ...] = ()) -> N
     if origin is None:
         forged = site not in (None, "same-origin", "none")
     else:
-        same = urlsplit(origin).netloc.lower() == connection.headers.get("host", "").lower()
+        same = origin.lower().partition("://")[2] == connection.headers.get("host", "").lower()
         forged = not same and origin.lower() not in allowed
     if forged:
         raise _forbidden("Requests of pages of another site are not allowed")
