@@ -35,6 +35,7 @@ async def test_part_of_a_request_is_answered_before_it_makes_room_for_another() 
         assert aborted
         assert written.startswith(status)
         assert written.count(b"HTTP/1.1 ") == bool(status)
+        assert (b"\r\nretry-after: 5\r\n" in written) == (status == refusal)
         assert (line.received[-1:] == [{"type": "http.disconnect"}]) == disconnected
 
     refusal = b"HTTP/1.1 503 "

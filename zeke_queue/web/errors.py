@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 RETRY_AFTER: Final = "5"
-"""Seconds after which a client may retry when the database was unavailable."""
+"""Seconds after which a client may retry a request that was refused with 503."""
 
 INSTANT: Final = "Input should be a date and time with a time zone, such as 2026-01-31T12:00:00Z"
 """The message for an invalid instant."""

@@ -11,10 +11,13 @@ import enum
 import json
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import h11
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
+
+from zeke_queue.web.errors import RETRY_AFTER
 
 if TYPE_CHECKING:
     import asyncio
@@ -309,6 +312,8 @@ class HttpConnection(H11Protocol):
         body = json.dumps({"error": message}).encode()
         headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
         headers.append((b"content-length", str(len(body)).encode()))
+        if status == HTTPStatus.SERVICE_UNAVAILABLE:
+            headers.append((b"retry-after", RETRY_AFTER.encode()))
         response = h11.Response(status_code=status, headers=headers, reason=STATUS_PHRASES[status])
         has_body = self.conn.our_state is h11.IDLE or self.scope["method"] != "HEAD"
         for event in (response, h11.Data(data=body if has_body else b""), h11.EndOfMessage()):
