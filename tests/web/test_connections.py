@@ -132,6 +132,22 @@ async def test_body_that_the_application_does_not_read_is_not_late() -> None:
     assert line.wire.written.startswith(b"HTTP/1.1 200 ")
 
 
+async def test_client_that_awaits_100_continue_is_not_late() -> None:
+    line = Line()
+    line.send(
+        b"POST /wait-and-read HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
+    )
+    await line.settle()
+    line.loop.advance(1000)
+    assert line.wire.written == b""
+    line.ready.set()
+    await line.settle()
+    assert line.wire.written.startswith(b"HTTP/1.1 100 ")
+    line.send(b"a")
+    await line.settle()
+    assert b"HTTP/1.1 200 " in line.wire.written
+
+
 async def test_response_may_take_any_time() -> None:
     line = Line()
     line.send(b"GET /wait HTTP/1.1\r\nhost: a\r\n\r\n")

@@ -119,13 +119,13 @@ class Line:
         self.on_late(what)
 
     async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["path"] == "/read":
+        if "wait" in scope["path"]:
+            await self.ready.wait()
+        if "read" in scope["path"]:
             more = True
             while more:
                 self.received.append(await receive())
                 more = self.received[-1].get("more_body", False)
-        if scope["path"] == "/wait":
-            await self.ready.wait()
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 

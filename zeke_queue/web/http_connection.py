@@ -260,7 +260,8 @@ class HttpConnection(H11Protocol):
         """Return for how many seconds more the body, or the rest of it, may arrive."""
         if self.phase is Phase.LINGER:
             return min(self._heard + LINGER_TIMEOUT, self._since + LINGER_MAX) - self.loop.time()
-        if self.flow.read_paused:  # the application does not read it, so it is not the client that is late
+        # If the application does not read it, or has not asked for it, it is not the client that is late.
+        if self.flow.read_paused or cast("Any", self.cycle).waiting_for_100_continue:
             self._since = self.loop.time()
         allowed = self._deadlines.body + self._body_bytes / BODY_RATE
         return self._since + allowed - self.loop.time()
