@@ -329,6 +329,32 @@ async def test_body_of_too_many_parts_is_rejected_before_it_is_parsed(
     assert answer.status_code == 200, answer.text
 
 
+async def test_json_in_an_encoding_that_hides_its_parts_is_rejected(
+    call: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_bodies, "PARTS_MAX", 20)
+
+    async def check(encoding: str) -> None:
+        # One byte of the letter is a quote in UTF-8, so the brackets would seem to be in a string.
+        many = '{"taskId": "mail", "payload": {"to": "\u0122", "x": [' + "[]," * 20 + "1]}}"
+        answer = await call("POST", "/trigger", content=many.encode(encoding), headers=JSON)
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("body: must be JSON in UTF-8, got utf-")
+
+    await check_each_async(["utf-16", "utf-16-be", "utf-32"], check)
+
+
+async def test_multipart_form_is_rejected_before_it_is_parsed(call: Web) -> None:
+    async def check(path: str) -> None:
+        part = b'--b\r\ncontent-disposition: form-data; name="a"\r\n\r\na\r\n--b--\r\n'
+        form = {"content-type": "multipart/form-data; boundary=b; charset=undefined"}
+        answer = await call("POST", path, content=part, headers=form)
+        assert answer.status_code == 415
+        assert "form: must be application/x-www-form-urlencoded, got multipart" in answer.text
+
+    await check_each_async(["/dashboard/trigger", "/dashboard/sign-in"], check)
+
+
 async def test_form_of_too_many_separators_is_rejected_before_it_is_parsed(
     call: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

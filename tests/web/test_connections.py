@@ -134,9 +134,7 @@ async def test_body_that_the_application_does_not_read_is_not_late() -> None:
 
 async def test_client_that_awaits_100_continue_is_not_late() -> None:
     line = Line()
-    line.send(
-        b"POST /wait-and-read HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n"
-    )
+    line.send(b"POST /wait-and-read HTTP/1.1\r\nhost: a\r\nexpect: 100-continue\r\ncontent-length: 1\r\n\r\n")
     await line.settle()
     line.loop.advance(1000)
     assert line.wire.written == b""

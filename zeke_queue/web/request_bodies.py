@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, cast
 
@@ -81,8 +82,13 @@ async def read_form(request: Request) -> FormData:
     """Return a form's fields.
 
     Raises:
-        HTTPException: 413 if there are too many separators; 400 if there are too many fields.
+        HTTPException: 415 if it is a multipart form, which takes much longer to parse, and whose fields may
+            be in any encoding; 413 if there are too many separators; 400 if there are too many fields.
     """
+    if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
+        raise HTTPException(
+            415, "form: must be application/x-www-form-urlencoded, got multipart; leave out enctype"
+        )
     if (await request.body()).count(b"&") > SEPARATORS_MAX:
         raise HTTPException(413, f"form: must have at most {SEPARATORS_MAX} separators; send fewer fields")
     return await request.form()
@@ -92,8 +98,16 @@ class JsonRequest(Request):
     """A request whose body is checked before it is parsed."""
 
     async def json(self) -> Any:
-        """Return the body's value."""
-        check_parts(await self.body())
+        """Return the body's value.
+
+        Raises:
+            HTTPException: 413 if it has too many parts; 400 if it is in UTF-16 or UTF-32, which the parser
+                accepts, but whose quotes and brackets ``check_parts`` cannot find.
+        """
+        body = await self.body()
+        check_parts(body)
+        if not (encoding := json.detect_encoding(body)).startswith("utf-8"):
+            raise HTTPException(400, f"body: must be JSON in UTF-8, got {encoding}; encode it in UTF-8")
         return await super().json()
 
 

@@ -44,6 +44,7 @@ _TITLES: Final = {
     405: "Method not allowed",
     409: "Not possible now",
     413: "Too large",
+    415: "Unsupported form",
     422: "Invalid input",
     429: "Too many requests",
     503: "Not possible at the moment",
