@@ -25,6 +25,7 @@ from zeke_queue.errors import (
 )
 from zeke_queue.task.task import FIELDS_MAX
 from zeke_queue.web import WebSettings, request_bodies, triggers
+from zeke_queue.web.middleware import ESCAPES_MAX
 from zeke_queue.web.trpc import procedures, protocol, router
 
 JSON = {"content-type": "application/json"}
@@ -394,6 +395,16 @@ def test_search_for_too_many_parts_takes_linear_time() -> None:
         "members": (b"[" + b"1," * request_bodies.PARTS_MAX, 413),
     }
     check_each(cases, check)
+
+
+async def test_cookies_of_too_many_escapes_are_rejected_before_they_are_parsed(call: Web) -> None:
+    async def check(path: str) -> None:
+        for escapes, refused in ((ESCAPES_MAX, False), (ESCAPES_MAX + 2, True)):
+            cookie = {"cookie": 'zeke_session="' + "\\" * escapes + '"'}
+            answer = await call("GET", path, headers=cookie)
+            assert (answer.status_code == 431) == refused
+
+    await check_each_async(["/queues", "/dashboard/", "/healthz"], check)
 
 
 async def test_errors_of_a_body_are_limited(call: Web) -> None:
