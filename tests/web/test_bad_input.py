@@ -356,6 +356,15 @@ async def test_multipart_form_is_rejected_before_it_is_parsed(call: Web) -> None
     await check_each_async(["/dashboard/trigger", "/dashboard/sign-in"], check)
 
 
+async def test_form_with_an_invalid_escape_is_rejected_before_it_is_parsed(call: Web) -> None:
+    async def check(value: bytes, refused: bool) -> None:  # noqa: FBT001
+        form = {"content-type": "application/x-www-form-urlencoded"}
+        answer = await call("POST", "/dashboard/sign-in", content=b"key=" + value, headers=form)
+        assert ("two hexadecimal digits" in answer.text) == (answer.status_code == 400) == refused
+
+    await check_each_async([(b"%", True), (b"%%41", True), (b"%4g", True), (b"%e2%82%AC", False)], check)
+
+
 async def test_form_of_too_many_separators_is_rejected_before_it_is_parsed(
     call: Web, monkeypatch: pytest.MonkeyPatch
 ) -> None:

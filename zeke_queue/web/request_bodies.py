@@ -83,15 +83,22 @@ async def read_form(request: Request) -> FormData:
 
     Raises:
         HTTPException: 415 if it is a multipart form, which takes much longer to parse, and whose fields may
-            be in any encoding; 413 if there are too many separators; 400 if there are too many fields.
+            be in any encoding; 413 if there are too many separators; 400 if there are too many fields, or an
+            invalid escape, which takes several times as long to decode as a valid one.
     """
     if request.headers.get("content-type", "").strip().lower().startswith("multipart/"):
         raise HTTPException(
             415, "form: must be application/x-www-form-urlencoded, got multipart; leave out enctype"
         )
-    if (await request.body()).count(b"&") > SEPARATORS_MAX:
+    body = await request.body()
+    if body.count(b"&") > SEPARATORS_MAX:
         raise HTTPException(413, f"form: must have at most {SEPARATORS_MAX} separators; send fewer fields")
+    if _INVALID_ESCAPE.search(body):
+        raise HTTPException(400, "form: must have two hexadecimal digits after each %; write % as %25")
     return await request.form()
+
+
+_INVALID_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 class JsonRequest(Request):
