@@ -83,18 +83,18 @@ MUTANTS: Final = (
         (*races("cancelling-against"), MODEL),
     ),
     Mutant(
-        "a circle is closed by two at once",
+        "a cycle is closed by two at once",
         "verbs.py",
         '            await self._runner.run("lock_jobs", {"ids": unlocked})\n',
         "",
-        races("close-a-circle"),
+        races("close-a-cycle"),
     ),
     Mutant(
         "a wait is not followed",
         "sql/wait_chain.sql",
         "chain.state::text in ('created', 'retry')",
         "chain.state::text in ('retry')",
-        races("in-a-circle"),
+        races("in-a-cycle"),
     ),
     Mutant(
         "an idle transaction keeps its job",

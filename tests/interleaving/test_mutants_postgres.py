@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from tests.cases import check_each
+from tests.interleaving.families import FAMILIES
 from tests.interleaving.mutant_runner import ROOT, STORE, Mutant, applied, run_test
 from tests.interleaving.mutants_postgres import MUTANTS
+from tests.interleaving.races import DRAWN, INTERLEAVING
+from tests.interleaving.scripts import CLASSICS
 
 SOONEST = ("claim without the queue's lock", "lock of a queue that excludes no other claim")
 
@@ -15,6 +18,18 @@ def test_every_mutant_applies_to_its_file() -> None:
     def check(mutant: Mutant) -> None:
         text = (ROOT / STORE / mutant.file).read_text(encoding="utf-8")
         assert applied(mutant, text) != text
+
+    check_each({mutant.name: (mutant,) for mutant in MUTANTS}, check)
+
+
+def test_named_interleavings_exist() -> None:
+    names = [script.name.replace(" ", "-") for script in (*CLASSICS, *FAMILIES)]
+
+    def check(mutant: Mutant) -> None:
+        for test in mutant.tests:
+            path, _, word = test.partition(" -k ")
+            assert (ROOT / path.partition("::")[0]).is_file()
+            assert path != INTERLEAVING or test in DRAWN or any(word in name for name in names), word
 
     check_each({mutant.name: (mutant,) for mutant in MUTANTS}, check)
 
