@@ -143,7 +143,7 @@ MUTANTS: Final = (
         "sql/requeue.sql",
         " and job.state::text = any(%(from_states)s::text[])",
         "",
-        (*races("what-was-cancelled"), MODEL),
+        (*races("two-failures-of-one-key"), MODEL),
     ),
     # Sends
     Mutant(
@@ -279,7 +279,7 @@ MUTANTS: Final = (
         "../../maintenance/runner.py",
         "more = rows > 0  # it may",
         "more = rows >= self._batch  # it may",
-        ("tests/postgres/test_retention.py",),
+        ("tests/runtime/test_maintenance.py",),
     ),
     Mutant(
         "a table's lock is taken for bad rows",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from tests.cases import check_each
 from tests.mutants import patching
 from tests.mutants.changes import Changes, changes_in
-from tests.mutants.tested import are_found, main
+from tests.mutants.table import TABLE
+from tests.mutants.tested import TESTED, are_found, main
 
 FAILING = "tests/mutants/failing.py"
 FLAKY = "tests.flaky"
@@ -35,6 +38,17 @@ def test_mutant_is_found_only_if_a_test_fails_because_of_it(capsys: pytest.Captu
         "it does not apply": (patching.tested("d", FLAKY, "no such text", "", "", FAILING), "SURVIVES: d"),
     }
     check_each(cases, check)
+
+
+def test_every_mutant_applies_to_its_module_and_has_its_tests() -> None:
+    def check(mutant: patching.Mutant, *tests: str) -> None:
+        module = Path(*mutant.module.split("."))
+        source = next(file for file in (module.with_suffix(".py"), module / "__init__.py") if file.is_file())
+        mutant.apply(source.read_text(encoding="utf-8"))
+        assert all(Path(test.partition("::")[0]).is_file() for test in tests[:1])
+
+    cases = {one.mutant.name: (one.mutant, *one.tests) for one in TESTED}
+    check_each(cases | {mutant.name: (mutant,) for mutant in TABLE}, check)
 
 
 def test_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
