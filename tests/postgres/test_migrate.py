@@ -194,10 +194,14 @@ async def test_grants_and_migrations_wait_for_another_migration_and_say_so(
         sql.execute(f"select pg_advisory_lock({key})".encode())
         with logged() as lines:
             called = asyncio.ensure_future(asyncio.to_thread(call))
-            await until(lambda: lines.messages or called.done())
-            assert (lines.messages, called.done()) == (["migration_waits"], False)
-            sql.execute(f"select pg_advisory_unlock({key})".encode())
+            try:
+                await until(lambda: lines.messages or called.done())
+                waits = not called.done()
+            finally:
+                # Else the thread of a call that is wrong would wait forever.
+                sql.execute(f"select pg_advisory_unlock({key})".encode())
             await soon(called)
+        assert (lines.messages, waits) == (["migration_waits"], True)
 
     await check_each_async(
         [lambda: grant(empty_dsn, "pgboss", role), lambda: migrate.migrate(empty_dsn)], check
