@@ -119,7 +119,12 @@ def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:
     """Try one and print a line for each test; return whether a test found it."""
     found = False
     for test in mutant.tests:
-        result = run_test(mutant, test.partition(" -k ")[0] if whole else test, dsn)
+        try:
+            result = run_test(mutant, test.partition(" -k ")[0] if whole else test, dsn)
+        except RuntimeError as error:
+            # The others are tried all the same, and this one counts as not found.
+            sys.stdout.write(f"NOT TRIED: {error}\n")
+            continue
         sys.stdout.write(f"{result.seconds:6.1f} s  {mutant.name}: {result.test or 'NOT FOUND'}\n")
         sys.stdout.flush()
         found = found or result.test is not None
