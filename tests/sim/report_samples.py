@@ -203,7 +203,7 @@ def failure(
         actions=addresses,
         sentence=SENTENCE,
     )
-    return Failure(Shrunk(replace(outcome, **changes), before, seconds, replays), command, page)
+    return Failure(Shrunk(replace(outcome, **changes), before, seconds, replays, minimal=True), command, page)
 
 
 TASKS = ("mail.send", "feed.fetch", "story.rank", "image.resize")

@@ -13,6 +13,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import Outcome
 from zeke_sim.experiment.shrink import shrink
 from zeke_sim.history.events import Violation
+from zeke_sim.report.failure import Failure
 from zeke_sim.world.faults import NONE
 
 if TYPE_CHECKING:
@@ -86,3 +87,48 @@ def test_fault_needed_only_by_a_removed_action_is_removed(monkeypatch: pytest.Mo
 
     left, _ = shrunk(breaks, FAULTS, monkeypatch)
     assert [address for address in left if "claim" in address] == ["w1/claim/3"]
+
+
+def test_fault_that_only_undoes_a_decision_about_order_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and ("w1/claim/31" in given) == ("order/7" in given)
+
+    left, runs = shrunk(breaks, {**ORDERS, **FAULTS}, monkeypatch)
+    assert left == {"w1/claim/3": {"fault": "lost"}} | dict.fromkeys(ACTIONS, True)
+    assert runs < 120
+
+
+def test_fault_is_removed_that_only_undoes_another_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and len(given.keys() & FAULTS.keys()) != 2
+
+    left, _ = shrunk(breaks, {f"w1/claim/{n}": {"fault": "lost"} for n in (1, 2, 3)}, monkeypatch)
+    assert [address for address in left if "claim" in address] == ["w1/claim/3"]
+
+
+def test_fault_needed_only_by_a_delay_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and ("w1/claim/7" in given or "back" not in given["w1/claim/3"])
+
+    left, _ = shrunk(breaks, FAULTS, monkeypatch)
+    assert [address for address in left if "claim" in address] == ["w1/claim/3"]
+
+
+def test_fault_needed_only_because_an_action_is_left_out_is_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(given: Mapping[str, Any]) -> bool:
+        return "w1/claim/3" in given and ("w1/claim/7" in given or "action/c1/0" not in given)
+
+    given = {**FAULTS, "action/c1/0": True, "action/c1/1": True}
+    left, _ = shrunk(breaks, given, monkeypatch)
+    assert [address for address in left if "claim" in address] == ["w1/claim/3"]
+
+
+def test_report_says_whether_each_remaining_fault_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = Runs(lambda given: {"w1/claim/3", "w1/claim/31"} <= given.keys())
+    monkeypatch.setattr(shrinking, "run", runs.run)
+    failed = runs.run(None, Plan("retries", 1, "given", NONE, FAULTS))
+    for seconds, minimal in ((15.0, True), (0.0, False)):
+        small = shrink(load("retries"), failed, seconds)
+        assert small.minimal is minimal
+        said = Failure(small, "zeke sim replay plan.json", "plan.html").shrinking()
+        assert ("the time limit came before each fault was tried" in said) is not minimal

@@ -3,6 +3,10 @@
 First, all decisions of one kind are removed at once: orders, skipped rows, delays. Then delta debugging runs
 over the remaining decisions by their addresses. Without a decision, the default happens, and the other
 decisions are unaffected. Finally, the clients' actions are removed one by one.
+
+A plan from which no single decision can be removed may still contain a superfluous fault: one that only
+undoes the effect of another one, or of a decision about order. So the remaining faults are tried once more,
+also without the other decisions: each alone, each left out, and every subset of a few.
 If a program ended with an error, the shrunk run must end with an error of the same type.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
@@ -10,7 +14,9 @@ Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.experiment.budget import Budget
@@ -25,6 +31,12 @@ if TYPE_CHECKING:
 SECONDS: Final = 15.0
 """Default limit of CPU seconds for shrinking."""
 
+SHARE: Final = 0.75
+"""Share of the limit after which the search ends, so that the remaining faults can be tried."""
+
+FEW: Final = 4
+"""Number of remaining faults up to which every subset of them is tried."""
+
 REPLAYS: Final = 3
 """Number of identical failures of a shrunk plan before it is shown."""
 
@@ -38,6 +50,7 @@ class Shrunk:
         seconds: CPU seconds that shrinking took; None if it was not shrunk.
         replays: number of replays that failed identically.
         unsteady: the difference between replays; None if they were identical.
+        minimal: whether the failure needs each remaining fault; False if the time limit ended the proof.
     """
 
     outcome: Outcome
@@ -45,6 +58,7 @@ class Shrunk:
     seconds: float | None
     replays: int
     unsteady: str | None = None
+    minimal: bool = False
 
     @classmethod
     def given(cls, outcome: Outcome, replays: int = 0) -> Shrunk:
@@ -58,18 +72,18 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     Args:
         seconds: limit of CPU seconds; the smallest plan so far is returned.
     """
-    budget = Budget(seconds)
-    search = _Shrinking(scenario, failed, budget)
+    search = _Shrinking(scenario, failed, seconds)
     search.by_kinds()
     search.by_halves()
     search.of_actions()
     search.of_details()
+    minimal = search.of_subsets()
     small = search.best
     replays, unsteady = 0, None
     while replays < REPLAYS and unsteady is None:
         unsteady = divergence(small, run(scenario, small.plan))
         replays += unsteady is None
-    return Shrunk(small, len(failed.plan.decisions or {}), budget.used, replays, unsteady)
+    return Shrunk(small, len(failed.plan.decisions or {}), search.used, replays, unsteady, minimal)
 
 
 def divergence(one: Outcome, other: Outcome) -> str | None:
@@ -84,11 +98,19 @@ def divergence(one: Outcome, other: Outcome) -> str | None:
 class _Shrinking:
     """The smallest plan so far, and the steps that shrink it."""
 
-    def __init__(self, scenario: Scenario, failed: Outcome, budget: Budget) -> None:
+    def __init__(self, scenario: Scenario, failed: Outcome, seconds: float) -> None:
         self._scenario = scenario
         self._broke = _broke(failed)
-        self._budget = budget
+        self._seconds = seconds
+        self._budget = Budget(seconds * SHARE)
+        self._used = 0.0
+        self._holds: set[str] = set()
         self.best = failed
+
+    @property
+    def used(self) -> float:
+        """CPU seconds used so far."""
+        return self._used + self._budget.used
 
     @property
     def _decisions(self) -> dict[str, Any]:
@@ -141,19 +163,53 @@ class _Shrinking:
             if "fault" in plain and plain != one:
                 self._try({**self._decisions, address: plain})
 
+    def of_subsets(self) -> bool:
+        """Try the remaining faults without each other until each is needed; return whether each is."""
+        self._used = self._budget.used
+        self._budget = Budget(self._seconds - self._used)
+        while (smaller := self._smaller()) is not None:
+            self.best = smaller
+            self.by_halves()
+            self.of_actions()
+        return not self._budget.used_up or not self._faults()
+
+    def _faults(self) -> list[str]:
+        return [address for address, one in self._decisions.items() if _fault(one) is not None]
+
+    def _smaller(self) -> Outcome | None:
+        """Return the same failure with fewer of the faults, if there is one."""
+        decisions, faults = self._decisions, self._faults()
+        others = decisions.keys() - set(faults)
+        sizes = range(len(faults)) if len(faults) <= FEW else (0, 1, len(faults) - 1)
+        for size in sizes:
+            for kept in combinations(faults, size):
+                for beside in (others, others & set(self.best.actions), set[str]()):
+                    left = {*kept, *beside}
+                    outcome = self._failure({at: one for at, one in decisions.items() if at in left})
+                    if outcome is not None:
+                        return outcome
+        return None
+
     def _try_without(self, leave_out: Callable[[str, Any], bool]) -> bool:
         decisions = self._decisions
         kept = {address: one for address, one in decisions.items() if not leave_out(address, one)}
         return len(kept) < len(decisions) and self._try(kept)
 
     def _try(self, decisions: Mapping[str, Any]) -> bool:
-        if self._budget.used_up:
-            return False
+        outcome = self._failure(decisions)
+        self.best = outcome or self.best
+        return outcome is not None
+
+    def _failure(self, decisions: Mapping[str, Any]) -> Outcome | None:
+        """Run decisions; return the outcome if it is the same failure, or None, also after the time limit."""
+        key = json.dumps(decisions, sort_keys=True)
+        if self._budget.used_up or key in self._holds:
+            return None
         outcome = run(self._scenario, self.best.plan.with_decisions(decisions))
-        if outcome.violation is None or _broke(outcome) != self._broke:
-            return False
-        self.best = outcome
-        return True
+        if outcome.violation is not None and _broke(outcome) == self._broke:
+            return outcome
+        self._holds.add(key)
+        return None
 
 
 def _broke(outcome: Outcome) -> tuple[str, type[BaseException] | None]:

@@ -60,4 +60,7 @@ class Failure:
                 text += f", {actions} actions → {actions - left_out}"
             text += f", in {shrunk.seconds:.1f} s"
         times = {0: "not replayed", 1: "replayed once", 2: "replayed twice"}
-        return f"{text}, {times.get(shrunk.replays, f'replayed {shrunk.replays} times')}"
+        text += f", {times.get(shrunk.replays, f'replayed {shrunk.replays} times')}"
+        if shrunk.seconds is not None and not shrunk.minimal:
+            text += "; the time limit came before each fault was tried"
+        return text
