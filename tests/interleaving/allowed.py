@@ -48,7 +48,6 @@ from zeke_queue.storage.memory import Snapshot
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
 
-    from tests.interleaving.history import History
     from tests.interleaving.reference import ReferenceTransaction
     from tests.interleaving.steps import Do
     from zeke_queue.model import Claimed
@@ -145,14 +144,14 @@ class TooLong(Exception):
 class Search:
     """Looks for an order of the verbs of a history that the memory storage allows."""
 
-    def __init__(self, before: Sequence[Do | float], history: History, rows: Snapshot) -> None:
+    def __init__(self, before: Sequence[Do | float], ops: Sequence[Op], rows: Snapshot) -> None:
         self._before = before
         self._rows = rows
-        clients = sorted({op.client for op in history.ops})
-        self._lanes = [[op for op in history.ops if op.client == client] for client in clients]
+        clients = sorted({op.client for op in ops})
+        self._lanes = [[op for op in ops if op.client == client] for client in clients]
         self._moves: list[list[Move]] = []
         self._needed: dict[Op, tuple[int, ...]] = {}
-        limits = [*before, *history.ops]
+        limits = [*before, *ops]
         self._new_limits = {
             queue.name
             for step in limits
@@ -160,8 +159,8 @@ class Search:
             for queue in step.arguments[0]
         }
         archived = {job.id for job in rows.archive}
-        self._loose = {op: _may_be_locked(op, history.ops, archived) for op in history.ops}
-        self._held = {op: _queues_held(op, history.ops) for op in history.ops if op.verb == "claim"}
+        self._loose = {op: _may_be_locked(op, ops, archived) for op in ops}
+        self._held = {op: _queues_held(op, ops) for op in ops if op.verb == "claim"}
         self._world = World(before)
         self._stale = False
         self._in_vain: set[object] = set()

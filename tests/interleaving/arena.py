@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import psycopg
@@ -10,6 +11,7 @@ import psycopg
 from tests.clocks import START, FrozenClock
 from tests.conformance.planting import EMPTY
 from tests.interleaving.allowed import Search, World
+from tests.interleaving.lines import VERBS, missed_lines
 from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Chooser, Ran, Scheduler, told
 from tests.interleaving.wakeups import Ear, never_woken
@@ -33,6 +35,7 @@ _READS = (
     "count",
     "lag",
     "get",
+    "events",
 )
 _FAMILY = ("children", "cancelled_along")
 NEVER_WAIT = frozenset((*_SKIP, *_READS, *_FAMILY))
@@ -89,8 +92,12 @@ class Arena:
             return Played(
                 ran, "what only looks, or passes over locks, was kept waiting: " + "; ".join(kept), 0
             )
-        verdict = Search(script.before, ran.history, await every_row(self._connection)).run()
-        wrong = never_woken(ran.history.ops, heard, verdict.world)
+        rows = await every_row(self._connection)
+        if missed := missed_lines(ran.history.ops, rows.events):
+            return Played(ran, missed, 0)
+        others = [op for op in ran.history.ops if op.verb not in VERBS]
+        verdict = Search(script.before, others, replace(rows, events=[])).run()
+        wrong = never_woken(others, heard, verdict.world)
         if verdict.order is None:
             wrong = f"memory allows no order of these; the nearest came so far:\n{verdict.nearest}"
         return Played(ran, wrong, verdict.moves)

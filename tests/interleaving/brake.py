@@ -1,4 +1,4 @@
-"""Stops a statement inside, at the first row of a job that it writes: so that two are under way at once.
+"""Stops a statement inside, at the first job or line that it writes: so that two are under way at once.
 
 By then it has its snapshot, has counted what it counts and locked what it looked for; nothing of it is seen
 by others yet. A trigger does it, on the test's own database: it takes a lock that the scheduler may hold,
@@ -26,6 +26,8 @@ begin
 end
 $$;
 create or replace trigger zz_brake before insert or update or delete on pgboss.job
+for each row execute function pgboss.brake();
+create or replace trigger zz_brake before insert on pgboss.job_event
 for each row execute function pgboss.brake();
 """
 

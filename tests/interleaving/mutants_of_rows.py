@@ -174,6 +174,30 @@ ROWS: Final = (
         ODD_ROWS,
     ),
     Mutant(
+        "lines are written without the locks of their jobs",
+        "sql/append_events.sql",
+        "count(pg_advisory_xact_lock(hashtext('{schema}.job_event'), jobs.lock))",
+        "count(jobs.lock)",
+        races("lines-of-two-attempts"),
+    ),
+    Mutant(
+        "lines are written with one lock of several",
+        "sql/append_events.sql",
+        "        order by lock\n",
+        "        order by lock\n        limit 1\n",
+        races("lines-of-two-jobs"),
+    ),
+    Mutant(
+        "locks of lines are taken in the order of the lines",
+        "sql/append_events.sql",
+        "        select distinct hashtext(job_id::text) & 511 as lock\n"
+        "        from unnest(%(ids)s::uuid[]) as given (job_id)\n"
+        "        order by lock\n",
+        "        select hashtext(job_id::text) & 511 as lock\n"
+        "        from unnest(%(ids)s::uuid[]) as given (job_id)\n",
+        races("lines-behind-another"),
+    ),
+    Mutant(
         "schedules of pg-boss are due while it fires them",
         "sql/lock_due_schedules.sql",
         "            true\n        )\n",

@@ -92,10 +92,15 @@ class Drawn(Chooser):
 
 
 class Planned(Chooser):
-    """Given choices, and after these always the first; records the alternatives."""
+    """Given choices, and after these always the first; records the alternatives.
 
-    def __init__(self, plan: Sequence[int]) -> None:
+    Args:
+        brakes: whether each statement stops once more, inside.
+    """
+
+    def __init__(self, plan: Sequence[int], *, brakes: bool = False) -> None:
         self._plan = list(plan)
+        self._brakes = brakes
         self.made: list[tuple[int, int]] = []
         """For each choice, its index and the number of alternatives."""
 
@@ -104,6 +109,9 @@ class Planned(Chooser):
         place = min(place, len(standing) - 1)
         self.made.append((place, len(standing)))
         return standing[place]
+
+    def brakes(self) -> bool:
+        return self._brakes
 
     def following(self) -> list[int] | None:
         """Return the next plan, in the order of a tree walk, or None if this was the last."""

@@ -9,6 +9,7 @@ import pytest
 from tests.interleaving.arena import failure
 from tests.interleaving.conftest import PLANS
 from tests.interleaving.families import FAMILIES
+from tests.interleaving.lines import OF_LINES
 from tests.interleaving.scheduler import Drawn, Planned
 from tests.interleaving.scripts import CLASSICS
 from tests.interleaving.seeded_scripts import drawn
@@ -39,6 +40,17 @@ async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script)
         plan = choose.following()
         if plan is None:
             return
+
+
+@pytest.mark.parametrize("script", OF_LINES, ids=lambda script: script.name.replace(" ", "-"))
+async def test_reader_misses_no_line_in_any_interleaving_of(arena: Arena, script: Script) -> None:
+    plan: list[int] | None = []
+    while plan is not None:
+        choose = Planned(plan, brakes=True)
+        played = await arena.play(script, choose)
+        plan = [place for place, _ in choose.made]
+        assert played.wrong is None, failure(script, played, f"again: Planned({plan}, brakes=True)")
+        plan = choose.following()
 
 
 async def test_memory_allows_every_outcome_of_drawn_scripts(

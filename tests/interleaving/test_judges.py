@@ -10,19 +10,20 @@ from tests.cases import check_each
 from tests.interleaving import arena as playing
 from tests.interleaving.allowed import Search, World
 from tests.interleaving.families import wait
-from tests.interleaving.history import COMMIT, History, Op
+from tests.interleaving.history import COMMIT, Op
+from tests.interleaving.lines import missed_lines
 from tests.interleaving.meeting import unexcused
 from tests.interleaving.scheduler import Drawn
 from tests.interleaving.scripts import B, begun, by_ids, claim, hold, insert, job, job_id, limit, settle
-from tests.interleaving.steps import Script, Transaction
+from tests.interleaving.steps import Do, Script, Transaction
 from tests.interleaving.wakeups import never_woken
+from zeke_queue.model import JobEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from uuid import UUID
 
     from tests.interleaving.arena import Arena
-    from tests.interleaving.steps import Do
     from zeke_queue.storage.memory import Snapshot
 
 WAITING = (insert(job(1), job(2)),)
@@ -41,9 +42,7 @@ def asked(client: int, step: Do, answer: Any, ticks: tuple[int, int]) -> Op:
 
 
 def allowed(before: Sequence[Do], rows: Snapshot, *ops: Op) -> bool:
-    history = History()
-    history.ops = list(ops)
-    return Search(before, history, rows).run().order is not None
+    return Search(before, ops, rows).run().order is not None
 
 
 def test_job_claimed_twice_is_not_allowed() -> None:
@@ -243,3 +242,18 @@ async def test_unexpected_wait_is_reported(arena: Arena, monkeypatch: pytest.Mon
     monkeypatch.setattr(playing, "NEVER_WAIT", frozenset({"cancel"}))
     told = [(await arena.play(script, Drawn(seed))).wrong for seed in range(4)]
     assert any(one is not None and "was kept waiting" in one for one in told)
+
+
+def test_line_that_becomes_visible_behind_a_read_is_missed() -> None:
+    lines = [
+        JobEvent(job_id(number), 1, "log", f'{{"n": {seq}}}', seq) for number, seq in ((1, 1), (2, 2), (1, 3))
+    ]
+    read = Do("events", {job_id(1): 0})
+
+    def missed(*seen: JobEvent) -> bool:
+        return missed_lines([asked(0, read, list(seen), (1, 2))], lines) is not None
+
+    assert [missed(), missed(lines[0]), missed(lines[0], lines[2])] == [False, False, False]
+    assert [missed(lines[2]), missed(lines[2], lines[0])] == [True, True]
+    written = asked(0, Do("append_events", [lines[2], lines[0]]), None, (1, 2))
+    assert missed_lines([written], lines) is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.cases import check_each
 from tests.interleaving.families import FAMILIES
+from tests.interleaving.lines import OF_LINES
 from tests.interleaving.mutant_runner import ROOT, STORE, Mutant, applied, run_test
 from tests.interleaving.mutants_postgres import MUTANTS
 from tests.interleaving.races import DRAWN, INTERLEAVING
@@ -23,7 +24,7 @@ def test_every_mutant_applies_to_its_file() -> None:
 
 
 def test_named_interleavings_exist() -> None:
-    names = [script.name.replace(" ", "-") for script in (*CLASSICS, *FAMILIES)]
+    names = [script.name.replace(" ", "-") for script in (*CLASSICS, *FAMILIES, *OF_LINES)]
 
     def check(mutant: Mutant) -> None:
         for test in mutant.tests:
