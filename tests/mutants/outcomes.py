@@ -178,6 +178,23 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_progress_writer.py::test_outcomes_do_not_wait_again_for_a_locked_table",
     ),
     tested(
+        "lines-of-another-flush-follow-the-end",
+        "zeke_queue.worker.progress",
+        " or self._one_write.locked())",
+        ")",
+        "Outcomes do not wait for lines that are being written for other outcomes.",
+        "tests/runtime/test_progress_writer.py::test_flush_waits_for_the_lines_of_another_flush",
+    ),
+    tested(
+        "lines-follow-the-end-after-a-failed-write",
+        "zeke_queue.worker.settle_loop",
+        " and failures < LINES_FAILURES_MAX:",
+        " and failures < 0:",
+        "A job ends before its last lines are stored if one write of them fails.",
+        "tests/runtime/test_progress_writer.py::"
+        "test_job_ends_after_its_last_lines_though_a_write_of_them_failed",
+    ),
+    tested(
         "waits-in-turn-without-a-pause",
         "zeke_queue.storage.memory.transitions",
         "IN_TURN_SECONDS: Final = 1.0\n",

@@ -337,7 +337,7 @@ MUTANTS = (
     Mutant(
         "events-dropped-in-an-outage",
         "zeke_queue.worker.progress",
-        "                self._refused = unstored[-WAITING_MAX:]\n",
+        "            self._refused = unstored[-WAITING_MAX:]\n",
         "",
         "Progress and log lines are dropped if the storage is unavailable.",
         where=("slice",),

@@ -95,6 +95,20 @@ async def test_lines_of_failed_writes_are_written_in_order(storage: Faulty, note
     assert (tries, await kept(storage)) == (4, ["one", "two"])
 
 
+async def test_flush_waits_for_the_lines_of_another_flush(storage: Faulty, notes: ProgressWriter) -> None:
+    say(notes, "one")
+    await turns(5)  # from then on nothing is written in the background, for a while
+    gate = storage.late["append_events"] = asyncio.Event()
+    say(notes, "two")
+    await turns(1)
+    flushes = [asyncio.ensure_future(notes.flush()) for _ in range(2)]
+    await turns(5)
+    assert (notes.any, [flush.done() for flush in flushes]) == (True, [False, False])
+    gate.set()
+    await asyncio.gather(*flushes)
+    assert (notes.any, await kept(storage)) == (False, ["one", "two"])
+
+
 async def test_outcomes_do_not_wait_again_for_a_locked_table(storage: Faulty, notes: ProgressWriter) -> None:
     async def check(error: StorageError, *, waits: bool) -> None:
         real, calls, written = storage.real.append_events, 0, await kept(storage)
@@ -185,6 +199,28 @@ async def test_job_whose_lines_can_not_be_stored_still_completes(place: Place) -
         await worker.drain()
     jobs = [await place.job(job_id) for job_id in sent]
     assert [(job.row_state, job.output) for job in jobs] == [(RowState.COMPLETED, "told")] * 2
+
+
+async def test_job_ends_after_its_last_lines_though_a_write_of_them_failed(place: Place) -> None:
+    real, stored, tries = place.storage.real.append_events, list[RowState](), 0
+
+    async def append_events(events: Sequence[JobEvent]) -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 2:
+            raise StorageUnavailableError("the connection broke")
+        stored.append((await place.job(events[0].job_id)).row_state)
+        await real(events)
+
+    place.storage.real.append_events = append_events
+
+    @place.catalog.task("tell")
+    async def tell(job: JobContext) -> None:
+        job.logger.info("told")
+
+    place.keep_advancing()
+    assert (await place.run_one(tell)).row_state is RowState.COMPLETED
+    assert stored == [RowState.ACTIVE]
 
 
 async def test_worker_that_ends_tries_again_to_store_lines_of_a_locked_table(place: Place) -> None:

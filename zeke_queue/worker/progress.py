@@ -114,8 +114,8 @@ class ProgressWriter:
 
     @property
     def any(self) -> bool:
-        """Whether events wait to be written."""
-        return bool(self._refused or self._waiting or self._writing)
+        """Whether events wait to be written, or are being written."""
+        return bool(self._refused or self._waiting or self._writing or self._one_write.locked())
 
     def progress(self, job_id: UUID, attempt: int, value: float, message: str | None) -> None:
         """Queue a job's progress; may be called from any thread."""
@@ -145,20 +145,23 @@ class ProgressWriter:
         if budget.is_used:
             self._loop.call_soon(self._add_last, JobEvent(job_id, attempt, "log", ""), budget)
 
-    async def flush(self, *, last: bool = False) -> None:
-        """Write the waiting events; if the storage is unavailable, retry later.
+    async def flush(self, *, last: bool = False) -> bool:
+        """Write the waiting events, behind those that are being written.
 
         Do nothing if the storage answers, but has not stored the last events, because another transaction has
         locked their table, for example: outcomes must not wait for that each time.
 
         Args:
             last: write them even then, since nothing writes them later.
+
+        Returns:
+            False if an outage left some unstored; they are written later.
         """
-        self._blocked = self._blocked and not last
-        if self._writing is not None and not self._blocked:
-            await asyncio.shield(self._writing)
-        if (self._refused or self._waiting) and not self._blocked:
-            await self._write()
+        if last or not self._blocked:
+            async with self._one_write:
+                if last or not self._blocked:
+                    await self._write()
+        return self._blocked or not self._refused
 
     def close(self) -> None:
         """Stop writing."""
@@ -195,7 +198,8 @@ class ProgressWriter:
 
     async def _write_and_rest(self) -> None:
         try:
-            await self._write()
+            async with self._one_write:
+                await self._write()
         finally:
             self._writing = None
             self._rest()
@@ -210,21 +214,20 @@ class ProgressWriter:
             self._write_soon()
 
     async def _write(self) -> None:
-        # A flush may begin during a write in the background. If both fail, neither's events may be lost.
-        async with self._one_write:
-            events = [*self._refused, *self._waiting.values()]
-            dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
-            if dropped:
-                last = {event.job_id: event for event in events}
-                events += [
-                    replace(last[job_id], kind="log", data=_left_out(n))
-                    for job_id, n in dropped.items()
-                    if job_id in last
-                ]
-            self._refused, self._waiting, self._counts = [], {}, {}
-            if unstored := await self._append(events):
-                self._refused = unstored[-WAITING_MAX:]
-                self._rest()
+        """Write what waits; the caller holds ``_one_write``, so that no two writes run at once."""
+        events = [*self._refused, *self._waiting.values()]
+        dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
+        if dropped:
+            last = {event.job_id: event for event in events}
+            events += [
+                replace(last[job_id], kind="log", data=_left_out(n))
+                for job_id, n in dropped.items()
+                if job_id in last
+            ]
+        self._refused, self._waiting, self._counts = [], {}, {}
+        if events and (unstored := await self._append(events)):
+            self._refused = unstored[-WAITING_MAX:]
+            self._rest()
 
     async def _append(self, events: list[JobEvent]) -> list[JobEvent]:
         """Append events to the storage without those that it refuses; return what an outage left unstored."""

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import error_output
 from zeke_queue.core.halves import halve
-from zeke_queue.errors import StatementFailedError, StorageError, TimeLimitError
+from zeke_queue.errors import StatementFailedError, StorageError, StorageUnavailableError, TimeLimitError
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_queue.system import logging as log
 from zeke_queue.system.waiting import Waiter, end
@@ -52,6 +52,9 @@ BATCH_MAX: Final = 1000
 
 FAILURES_MAX: Final = 24
 """Maximum failed statements of a search for rows that can't be stored: enough for two in ``BATCH_MAX``."""
+
+LINES_FAILURES_MAX: Final = 2
+"""Failed tries to store the last lines of jobs after which the jobs end without them."""
 
 SHOWN: Final = 10
 """Maximum jobs that a log line names."""
@@ -166,11 +169,12 @@ class SettleLoop(Part):
         Returns:
             The error if none of them can be stored together, or one by itself.
         """
-        if self._progress_writer.any:
-            await self._progress_writer.flush()
         failed: list[Exception] = []
 
         async def settle(failures: int) -> None:
+            writer = self._progress_writer
+            if writer.any and not await writer.flush() and failures < LINES_FAILURES_MAX:
+                raise StorageUnavailableError("The last lines of these jobs are not stored yet")
             try:
                 await self._settle(batch, repeated=repeated or failures > 0, waits=waits)
             except (StatementFailedError, TimeLimitError) as error:
