@@ -231,4 +231,14 @@ REQUESTS: Final[tuple[Tested, ...]] = (
         "A queue can't be paused while searches are at their limit.",
         "tests/web/test_search_budget.py",
     ),
+    tested(
+        "idempotency-keys-in-lower-case",
+        "zeke_queue.web.triggers",
+        'f"{caller.id}\\n{key}"',
+        'f"{caller.id}\\n{key.lower()}"',
+        "A request whose idempotency key differs from another in case sends no job.",
+        "tests/web/test_jobs.py",
+        "-k",
+        "compared_exactly",
+    ),
 )

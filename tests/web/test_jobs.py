@@ -65,6 +65,26 @@ async def test_trigger_repeated_under_its_key_sends_one_job(call: Web, queue: Qu
     assert await count(queue) == 2
 
 
+async def test_keys_are_compared_exactly(call: Web, queue: Queue, clock: FrozenClock) -> None:
+    long = "x" * 254
+    keys = [
+        "order-7",
+        "Order-7",
+        "ORDER-7",
+        "order_7",
+        "order 7",
+        "order  7",
+        "order-07",
+        f"{long}a",
+        f"{long}b",
+    ]
+    for key in keys:
+        answer = await call("POST", "/trigger", json=MAIL, headers={"idempotency-key": key})
+        assert (answer.status_code, "idempotent-replayed" in answer.headers) == (200, False), key
+        clock.advance(400)
+    assert await count(queue) == len(keys)
+
+
 @on_both_storages
 async def test_key_belongs_to_its_caller(call: Web, queue: Queue) -> None:
     for name in ("first", "second"):
