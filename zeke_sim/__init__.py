@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
     from zeke_sim.properties.user import always, eventually, unique_effects
     from zeke_sim.testing.client import Client
+    from zeke_sim.testing.double import double
     from zeke_sim.testing.facade import BlockingZeke, Zeke
     from zeke_sim.testing.scripted import Scripted, Unscripted
     from zeke_sim.testing.seeded_test import sometimes, test
@@ -30,6 +31,7 @@ __all__ = [
     "Unscripted",
     "Zeke",
     "always",
+    "double",
     "effect",
     "eventually",
     "replay",
@@ -44,6 +46,7 @@ _HOMES: Final = {
     "history.state": ["RunState"],
     "properties.user": ["always", "eventually", "unique_effects"],
     "testing.client": ["Client"],
+    "testing.double": ["double"],
     "testing.facade": ["BlockingZeke", "Zeke"],
     "testing.scripted": ["Scripted", "Unscripted"],
     "testing.seeded_test": ["sometimes", "test"],

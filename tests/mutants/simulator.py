@@ -163,6 +163,10 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
     ),
+    **dict.fromkeys(
+        ("call_refused", "call_lost", "call_late"),
+        "these scenarios have no `zeke_sim.double`; `tests/sim/test_double.py` has a bug for each",
+    ),
     "sigterm": "`deploy` and `shutdown` tell processes to stop by themselves",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",
     "freeze": "a moment's standstill does not end a lease; what comes late of it, slow statements show, too",

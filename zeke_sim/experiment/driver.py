@@ -21,7 +21,7 @@ from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import load
 from zeke_sim.history.events import Violation
 from zeke_sim.loop.run_loop import Interruptible
-from zeke_sim.world.faults import KINDS
+from zeke_sim.world.faults import CALL, HANDLER, KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -284,10 +284,12 @@ VERBS: Final = (
 
 _NO_CLAIM = "a worker that waits for work has no claim under way"
 _RUNNING = "it is drawn as a handler begins, and hits one that runs"
+_CALLED = "only handlers that call a double of zeke_sim.double have it"
 
 UNREACHED: Final[Mapping[str, str]] = {
     **{f"faults: {kind} in being claimed": _NO_CLAIM for kind in ("lost_wakeup", "late_wakeup", "spurious")},
-    **{f"faults: kill_handler in {phase}": _RUNNING for phase in PHASES if phase != "running"},
+    **{f"faults: {kind} in {phase}": _RUNNING for kind in HANDLER for phase in PHASES if phase != "running"},
+    **{f"faults: {kind} in {phase}": _CALLED for kind in CALL for phase in PHASES},
 }
 """Coverage entries that a search need not reach, with the reason."""
 

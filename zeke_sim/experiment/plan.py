@@ -153,4 +153,6 @@ def drawn(scenario: str, seed: int, draws: RandomStream, kinds: tuple[str, ...] 
         knobs = knobs.but(order="turns")
     elif strategy == "faultless":
         knobs = NONE.but(order=knobs.order, skip_time=knobs.skip_time, skip=knobs.skip)
+    if strategy != "faultless":
+        knobs = knobs.but(call=draws.pick((0.0, 0.05, 0.2)))
     return Plan(scenario, seed, strategy, knobs)

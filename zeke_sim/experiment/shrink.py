@@ -34,6 +34,9 @@ SECONDS: Final = 15.0
 SHARE: Final = 0.75
 """Share of the limit after which the search ends, so that the remaining faults can be tried."""
 
+ALONE: Final = 20
+"""Number of faults up to which each is tried alone before the search, since one often suffices."""
+
 FEW: Final = 4
 """Number of remaining faults up to which every subset of them is tried."""
 
@@ -74,6 +77,7 @@ def shrink(scenario: Scenario, failed: Outcome, seconds: float = SECONDS) -> Shr
     """
     search = _Shrinking(scenario, failed, seconds)
     search.by_kinds()
+    search.of_one_fault()
     search.by_halves()
     search.of_actions()
     search.of_details()
@@ -126,6 +130,12 @@ class _Shrinking:
             self._try_without(kind)
         for fault in sorted({str(_fault(one)) for one in self._decisions.values()}):
             self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
+
+    def of_one_fault(self) -> None:
+        """Remove everything but one fault, if that is enough."""
+        decisions, faults = self._decisions, self._faults()
+        if len(faults) <= ALONE:
+            any(self._try({address: decisions[address]}) for address in faults)
 
     def by_halves(self) -> None:
         """Remove parts of decreasing size until every single decision is needed."""

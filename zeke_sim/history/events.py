@@ -181,7 +181,10 @@ class Ended(NamedTuple):
 
 
 class Effect(NamedTuple):
-    """An external effect of a handler: ``key`` identifies it; ``alive`` is whether its node was alive."""
+    """An external effect of a handler: ``key`` identifies it; ``alive`` is whether its node was alive.
+
+    ``called`` is whether a call of a ``zeke_sim.double`` has it, on a server, so that its node may have died.
+    """
 
     at: float
     node: str
@@ -189,6 +192,7 @@ class Effect(NamedTuple):
     attempt: int
     key: str
     alive: bool
+    called: bool = False
 
 
 class Notified(NamedTuple):

@@ -26,6 +26,8 @@ def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notifi
     node = state.nodes.get(event.node)
     if isinstance(event, Effect) and not event.alive:
         raise Broken(f"{event.node} is dead, and had the effect {event.key!r}", job=event.job)
+    if isinstance(event, Effect) and event.called:
+        return  # the request was sent before
     if node is None or (node.state not in {"killed", "stopped"} and not node.paused):
         return
     if (

@@ -105,6 +105,19 @@ def unique_effects(
     return check._replace(tested=tested)
 
 
+@holds("no call of a double has its effect twice", Effect)
+def unique_calls(event: Effect, state: RunState) -> None:
+    """A call of a double is made once, unless it has an idempotency key or its method may be repeated."""
+    calls = state.of("calls of doubles", dict[str, Effect])
+    if event.called and (first := calls.setdefault(event.key, event)) is not event:
+        raise Broken(
+            f"{event.key} by attempt {event.attempt} on {event.node}, and by attempt {first.attempt} of job"
+            f" {first.job} on {first.node} at {first.at:.3f} s; if it may be repeated, name it in reads=",
+            job=event.job,
+            since=first.at,
+        )
+
+
 def _evaluate(predicate: Predicate, state: RunState) -> bool:
     try:
         return predicate(state)

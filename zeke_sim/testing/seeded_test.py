@@ -53,7 +53,15 @@ SIMULATED: Final = "zeke_simulated"
 """The attribute by which ``pytest_plugin``, which repeats this name, recognizes simulated tests."""
 
 ASSERTED: Final = "what the test asserts"
-STORM: Final = {"statement": 0.06, "wake": 0.3, "handler": 0.2, "node": 3.0, "database": 1.0, "skip": 0.1}
+STORM: Final = {
+    "statement": 0.06,
+    "wake": 0.3,
+    "handler": 0.2,
+    "node": 3.0,
+    "database": 1.0,
+    "call": 0.1,
+    "skip": 0.1,
+}
 
 SENTENCES: Final = {
     ASSERTED: "A workload's assertions hold under all faults.",
@@ -174,7 +182,7 @@ class WorldOptions:
             hits: counts the runs in which each ``sometimes`` condition was true, and in which an effect was
                 recorded for each property that holds without one too.
         """
-        checked = list(ALL)
+        checked = [*ALL, user_properties.unique_calls]
         for one in self.properties:
             if isinstance(one, Sometimes):
                 checked.append(user_properties.sometimes(one.name, one.predicate, hits))

@@ -62,7 +62,14 @@ DATABASE: Final[Mapping[str, str]] = {
 HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in the middle of a handler"}
 """Faults of one attempt."""
 
-KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER}
+CALL: Final[Mapping[str, str]] = {
+    "call_refused": "a call of a double fails before it has an effect",
+    "call_lost": "a call of a double has its effect, but its answer is lost",
+    "call_late": "a call of a double, or its answer, is on its way for long",
+}
+"""Faults of one call of a double, by kind."""
+
+KINDS: Final[Mapping[str, str]] = {**STATEMENT, **WAKE, **NODE, **DATABASE, **HANDLER, **CALL}
 """All fault kinds with their meaning."""
 
 PARTITIONS: Final = frozenset({"partition", "partition_out", "partition_in"})
@@ -93,6 +100,7 @@ class Knobs:
         handler: the probability of a fault per attempt.
         node: faults per node and minute of the fault phase.
         database: faults of the database per minute of the fault phase.
+        call: the probability of a fault per call of a double.
         slow: the probability that a statement takes longer than the shortest time.
         latency: the median latency of a slow statement in each direction, in seconds.
         skip: the probability that a claim skips a due row, as if another transaction had locked it.
@@ -106,6 +114,7 @@ class Knobs:
     handler: float = 0.0
     node: float = 0.0
     database: float = 0.0
+    call: float = 0.0
     slow: float = 0.0
     latency: float = 0.01
     skip: float = 0.0
@@ -184,6 +193,26 @@ def handler_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     if not draws.chance(knobs.handler):
         return None
     return {"fault": next(iter(HANDLER)), "after": round(draws.tail(0.3, 10.0), 3)}
+
+
+def call_fault(draws: RandomStream, knobs: Knobs, errors: int, *, waits: bool) -> dict[str, Any] | None:
+    """Draw a fault or a delay of a double's call, or None.
+
+    Args:
+        errors: number of errors that the call can raise.
+        waits: whether the call can take time, as calls of sync methods cannot.
+    """
+    decision: dict[str, Any] = {}
+    if waits and knobs.slow and draws.chance(0.5):
+        decision = {"wait": round(draws.tail(0.2, 10.0), 3), "back": round(draws.tail(0.2, 10.0), 3)}
+    kinds = [kind for kind in knobs.kinds if kind in CALL and (waits if kind == "call_late" else errors)]
+    if kinds and draws.chance(knobs.call):
+        decision["fault"] = kind = draws.pick(kinds)
+        if kind == "call_late":
+            decision[draws.pick(("wait", "back"))] = decision["for"] = round(draws.tail(10.0, 120.0), 3)
+        else:
+            decision["error"] = draws.below(errors)
+    return decision or None
 
 
 def faults_over_time(

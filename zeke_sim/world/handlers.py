@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from zeke_queue.task.catalog import Catalog
@@ -77,13 +78,13 @@ def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]
 
     @functools.wraps(handler)
     async def run_async(*arguments: Any) -> Any:
-        with _Watch(current_node(nodes), task.name, arguments[-1], is_async=True) as watch:
+        with Watch(current_node(nodes), task.name, arguments[-1], is_async=True) as watch:
             watch.result = await handler(*(arguments if takes_job else arguments[:-1]))
         return watch.result
 
     @functools.wraps(handler)
     def run_sync(*arguments: Any) -> Any:
-        with _Watch(current_node(nodes), task.name, arguments[-1], is_async=False) as watch:
+        with Watch(current_node(nodes), task.name, arguments[-1], is_async=False) as watch:
             watch.result = handler(*(arguments if takes_job else arguments[:-1]))
         return watch.result
 
@@ -98,21 +99,24 @@ def _requested_delay(error: BaseException) -> float | None:
     return error.after if isinstance(error, Retry) else None
 
 
-class _Watch:
+class Watch:
     """The recording of one attempt, around its handler.
 
     Attributes:
+        node, task, job, attempt: where it runs, and what.
+        calls: number of calls of each method of doubles so far.
         result: the handler's return value.
     """
 
-    __slots__ = ("_attempt", "_is_async", "_job", "_node", "_task", "_token", "result")
+    __slots__ = ("_is_async", "_token", "attempt", "calls", "job", "node", "result", "task")
 
     def __init__(self, node: Node, task: str, job: JobContext, *, is_async: bool) -> None:
         world = node.world
-        self._node = node
-        self._task = task
-        self._job = job.id
-        self._attempt = job.attempt
+        self.node = node
+        self.task = task
+        self.job = job.id
+        self.attempt = job.attempt
+        self.calls: Counter[str] = Counter()
         self._is_async = is_async
         self.result: Any = None
         world.running[job.id, job.attempt] = node.name, task
@@ -137,12 +141,15 @@ class _Watch:
             self._ended("raised", f"{type(error).__name__}: {error}", _requested_delay(error))
 
     def _ended(self, how: Any, value: Any, asked: float | None = None) -> None:
-        world, node = self._node.world, self._node.name
-        world.running.pop((self._job, self._attempt), None)
-        world.recorder.add(Ended(world.time(), node, self._task, self._job, self._attempt, how, value, asked))
+        world, node = self.node.world, self.node.name
+        world.running.pop((self.job, self.attempt), None)
+        world.recorder.add(Ended(world.time(), node, self.task, self.job, self.attempt, how, value, asked))
 
     def effect(self, key: str) -> None:
-        world, node = self._node.world, self._node
-        world.recorder.add(
-            Effect(world.time(), node.name, self._job, self._attempt, key, alive=not node.dead)
-        )
+        """Record an effect of the running handler."""
+        self.record_effect(key, alive=not self.node.dead)
+
+    def record_effect(self, key: str, *, alive: bool = True, called: bool = False) -> None:
+        """Record an effect; see ``Effect``."""
+        world, node = self.node.world, self.node
+        world.recorder.add(Effect(world.time(), node.name, self.job, self.attempt, key, alive, called))
