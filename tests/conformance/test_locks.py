@@ -148,6 +148,15 @@ async def test_claim_says_if_it_left_out_a_locked_queue(
         assert await claim("free") == ([], False)
 
 
+async def test_locked_job_of_a_limited_queue_delays_no_other_queue(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    await storage.declare([QueueSettings("mail", 1), QueueSettings("other", 1)], [])
+    locked, free = await jobs.send("mail"), await jobs.send("other")
+    with row_locked(storage, locked, request):
+        assert [job.id for job in await jobs.claim("mail", "other", limit=1)] == [free]
+
+
 async def test_change_of_a_locked_queue_is_given_up(
     storage: Storage, jobs: Driver, request: pytest.FixtureRequest
 ) -> None:

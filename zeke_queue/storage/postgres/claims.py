@@ -8,8 +8,8 @@ second at a time only, and not at all once a claim returns fewer jobs than reque
 
 A queue with a concurrency limit is locked before its active jobs are counted, in an earlier statement, since
 a statement counts in the snapshot from its start. Locking costs a write, so queues with nothing due or no
-room are not locked, and never more queues than jobs are wanted. A queue that another session has locked is
-left out, and tried again soon (``contended_queues``).
+room are not locked, and never more queues than jobs are wanted, except by a claim that searches past locked
+rows. A queue that another session has locked is left out, and tried again soon (``contended_queues``).
 
 Payloads have a budget, which the statement applies before it reads them. A claim that it cut short left due
 jobs, so nothing is repeated after it.
@@ -179,7 +179,7 @@ class Claims:
         limit, now = wanted.limit, self._clock.monotonic()
         limited = [one for one in wanted.capacity if one.name in self._limited]
         free = [one for one in limited if not self._contended.left_out(one.name, now)]
-        tried = await self._worth_locking(free, limit, marks)
+        tried = await self._worth_locking(free, limit + further, marks)
         open_queues = [one for one in wanted.capacity if one.name not in self._limited or one.name in tried]
         if not open_queues:
             return Taken([], left_out=len(free) < len(limited))
