@@ -20,6 +20,7 @@ from tests.conformance.storages import STORAGES
 from zeke_queue.core.timeouts import LOCK_SECONDS, LOCKS_TRIED
 from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import (
+    FINAL,
     Completed,
     Extended,
     Failed,
@@ -327,3 +328,28 @@ async def test_end_is_stored_although_the_parent_stays_locked(
             jobs.clock.advance(LOCK_SECONDS)
         assert await soon(settling)
     assert await storage.resume_waiting(10) == 1
+
+
+async def test_other_ends_of_a_job_wait_for_no_parent(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    key = "__pgboss__singleton_queue"
+
+    async def check(how: str) -> None:
+        parent = await jobs.running()
+        child_id = await jobs.insert_child(parent, singleton_key=key)
+        assert await jobs.wait_for(child_id, parent)
+        child = await jobs.claim_one("errand")
+        with row_locked(storage, parent.id, request):
+            if how == "is cancelled":
+                assert await soon(storage.cancel([child.id])) == {child.id}
+            else:
+                other = await jobs.send("errand", singleton_key=key)
+                assert await soon(jobs.wait_for(await jobs.insert_child(child, "third"), child))
+                assert await storage.cancel([other]) == {other}
+        assert (await jobs.look(child.id)).row_state in FINAL
+        assert await storage.resume_waiting(10) == 1
+        assert [job.id for job in await jobs.claim()] == [parent.id]
+
+    cases = ("is cancelled", "cannot return to waiting")
+    await check_each_async({how: how for how in cases}, check)

@@ -150,7 +150,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             if any(self._locks.taken(lock) for lock in self._locks_of_settled([one]))
         }
         changed = self._settle(now, outcomes.without(locked), repeated=repeated)
-        transitions.wake(self._direct, now, sorted(changed), self._locks.taken)
+        self._wake(now, changed)
         return Settled(changed, locked)
 
     async def suspend(
@@ -167,7 +167,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             await self._locks.clear(lambda: self._locks_of_waiting(waiting))
         free = [one for one in waiting if one.id not in locked]
         done = transitions.suspend(self._direct, now, free, repeated=repeated)
-        await self._wake(done.changed)  # for jobs that lost their slot and so have ended
+        self._wake(now, done.changed)  # for jobs that lost their slot and so have ended
         return done._replace(locked=frozenset(locked))
 
     async def resume_waiting(self, limit: int) -> int:

@@ -79,7 +79,10 @@ class MemoryVerbs:
                 lambda: self._locks_of_settled([*completed, *failed, *released]), self._scope.owner
             )
         changed = self._settle(now, outcomes, repeated=repeated)
-        await self._wake(changed)
+        if self._scope.owner is None and self._locks.any:
+            with suppress(LockTimeoutError):  # a sweep resumes a parent that stays locked
+                await self._locks.clear(lambda: self._locks_of_waking(sorted(changed)))
+        self._wake(now, changed)
         return changed
 
     def _settle(self, now: datetime, outcomes: Checked, *, repeated: bool) -> set[UUID]:
@@ -101,7 +104,7 @@ class MemoryVerbs:
         if self._locks.any:
             await self._locks.clear(lambda: self._locks_of_unended(ids), self._scope.owner)
         cancelled = transitions.cancel(self._scope, now, ids)
-        await self._wake(cancelled)
+        self._wake(now, cancelled)
         return cancelled
 
     async def find_conflicts(self, wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
@@ -119,17 +122,14 @@ class MemoryVerbs:
         other = None if hold is None else self._scope.holder(hold)
         return None if other == wanted else other
 
-    async def _wake(self, changed: Iterable[UUID]) -> None:
+    def _wake(self, now: datetime, changed: Iterable[UUID]) -> None:
         """Resume the jobs that wait for those of these which have ended.
 
-        A transaction, which holds locks, skips jobs locked by others, and leaves them to a sweep; a single
-        statement commits its changes and then waits for them.
+        Jobs locked by others are skipped, and left to a sweep, since a transaction would wait for them with
+        its locks held.
         """
-        ended, owner = sorted(changed), self._scope.owner
-        if owner is None and self._locks.any:
-            with suppress(LockTimeoutError):  # a sweep resumes a parent that stays locked
-                await self._locks.clear(lambda: self._locks_of_waking(ended))
-        transitions.wake(self._scope, self._begin(), ended, lambda job_id: self._locks.taken(job_id, owner))
+        owner = self._scope.owner
+        transitions.wake(self._scope, now, sorted(changed), lambda job_id: self._locks.taken(job_id, owner))
 
     def _begin(self) -> datetime:
         """Return the statement's time, taken before any wait, like ``statement_timestamp``."""
