@@ -75,7 +75,7 @@ FORMER_NAMES = frozenset({
     "SyncAlchemyLink", "SyncLink", "Told", "TooOld", "Trial", "Unfit", "Want", "Watchers", "WorkerHost",
     "Worlds", "_beaten", "_comes_along", "_dismiss", "_give_back", "_give_up", "_in_the_way", "_scatter",
     "_scouted", "_sit_out", "_wind_down", "add_key", "admission", "admit", "alchemy_link", "beat", "bell",
-    "bring_back", "calm", "campaign", "close_session", "crew", "deaf", "declare_queues", "declare_schedules",
+    "bring_back", "campaign", "close_session", "crew", "deaf", "declare_queues", "declare_schedules",
     "deed", "desk", "driving", "drop_schedule", "drowsy", "due_schedules", "elision", "errand",
     "facts_lines", "follower", "foreign_cron_age", "freezing", "give_back", "goes_off", "good_keys", "grace",
     "hang", "have_told", "heart", "hit", "hurry", "hush", "in_the_way", "insert_surely", "intake", "is_good",

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
     from zeke_sim.properties.user import always, eventually, unique_effects
     from zeke_sim.testing.client import Client
+    from zeke_sim.testing.crash_test import crash_test
     from zeke_sim.testing.double import double
     from zeke_sim.testing.facade import BlockingZeke, Zeke
     from zeke_sim.testing.scripted import Scripted, Unscripted
-    from zeke_sim.testing.seeded_test import sometimes, test
+    from zeke_sim.testing.seeded_test import test
+    from zeke_sim.testing.worlds import sometimes
     from zeke_sim.world.handlers import effect
 
 __all__ = [
@@ -31,6 +33,7 @@ __all__ = [
     "Unscripted",
     "Zeke",
     "always",
+    "crash_test",
     "double",
     "effect",
     "eventually",
@@ -46,10 +49,12 @@ _HOMES: Final = {
     "history.state": ["RunState"],
     "properties.user": ["always", "eventually", "unique_effects"],
     "testing.client": ["Client"],
+    "testing.crash_test": ["crash_test"],
     "testing.double": ["double"],
     "testing.facade": ["BlockingZeke", "Zeke"],
     "testing.scripted": ["Scripted", "Unscripted"],
-    "testing.seeded_test": ["sometimes", "test"],
+    "testing.seeded_test": ["test"],
+    "testing.worlds": ["sometimes"],
     "world.handlers": ["effect"],
 }
 _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in names}

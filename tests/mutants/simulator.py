@@ -159,7 +159,7 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
 
 FAULTS_KEPT: Final[Mapping[str, str]] = {
     **dict.fromkeys(
-        ("kill", "kill_before", "kill_after", "kill_handler"),
+        ("kill", "kill_before", "kill_after", "kill_handler", "kill_line"),
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
     ),

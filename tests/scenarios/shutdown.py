@@ -95,9 +95,10 @@ def _running(node: Node, worker: Worker) -> Violation | None:
     What was cancelled or lost has no owner, though its handler may not know that yet.
     """
     world = node.world
-    for (job, attempt), (where, _task) in world.running.items():
+    for (job, attempt), handler in world.running.items():
         row = world.store.tables.jobs.get(job)
-        if where == node.name and row is not None and (row.state, row.worker) == (RowState.ACTIVE, worker.id):
+        is_here = handler.node.name == node.name
+        if is_here and row is not None and (row.state, row.worker) == (RowState.ACTIVE, worker.id):
             said = f"{node.name} goes on with attempt {attempt}"
             return Violation("who has drained runs nothing", said, job=job, at=world.time())
     return None

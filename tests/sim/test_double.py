@@ -20,7 +20,7 @@ from zeke_sim.loop.decisions import Decisions
 from zeke_sim.properties import ALL
 from zeke_sim.properties.user import unique_calls
 from zeke_sim.testing.environment import with_resources
-from zeke_sim.testing.seeded_test import WorldOptions
+from zeke_sim.testing.worlds import WorldOptions
 from zeke_sim.world.faults import CALL, KINDS, NONE, call_fault
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from tests.tidy import ROOT
 from zeke_sim.testing.client import Client
 from zeke_sim.testing.environment import Options
 from zeke_sim.testing.facade import BlockingZeke, Zeke
-from zeke_sim.testing.seeded_test import FAULTS, WorldOptions, test
+from zeke_sim.testing.seeded_test import test
 from zeke_sim.testing.simulations import TOGETHER
+from zeke_sim.testing.worlds import FAULTS, WorldOptions
 
 pytest_plugins = ["pytester"]
 
@@ -73,7 +74,9 @@ def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: st
     files = write_files(pytester)
     assert sorted(files) == ["conftest.py", "shop/retries.py", "shop/tasks.py", "test_page.py"]
     result = run(pytester, "-o", "asyncio_mode=auto", f"--zeke-postgres={dsn}", "--zeke-seeds=12")
-    result.assert_outcomes(passed=files["test_page.py"].count("def test_"))
+    result.assert_outcomes(
+        passed=len(re.findall(r"def test_|^test_\w+ =", files["test_page.py"], re.MULTILINE))
+    )
 
 
 def test_scenario_of_the_page_has_no_failure(pytester: pytest.Pytester) -> None:

@@ -93,7 +93,7 @@ async def test_nothing_is_charged(zeke):
 
 
 def test_each_run_has_its_own_resources():
-    assert len(made) == 3
+    assert len(made) == len({id(one) for one in made}) > 3  # of seeds, and of kills at lines
 
 
 def test_queue_keeps_its_guarantees(simulation):

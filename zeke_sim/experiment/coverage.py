@@ -163,7 +163,7 @@ class _Run:
         for part in event.address.split("/"):
             if part in _PHASE_OF:
                 return _PHASE_OF[part]
-            if part in {"handler", "call"}:
+            if part in {"handler", "call", "line"}:
                 return "running"
         known = event.node in self._running or any(node == event.node for node, _ in self._open.values())
         verbs = {verb for node, verb in self._open.values() if node == event.node or not known}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.budget import Budget, Stopwatch
 from zeke_sim.experiment.coverage import PHASES, Coverage, expected
+from zeke_sim.experiment.fault_coverage import FaultCoverage
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.run import run
@@ -58,6 +59,7 @@ class Experiment:
     failure: Outcome | None = None
     interrupted: bool = False
     coverage: Coverage = field(default_factory=Coverage)
+    fault_coverage: FaultCoverage = field(default_factory=FaultCoverage)
     events: int = 0
     virtual: float = 0.0
     cpu: float = 0.0
@@ -69,6 +71,7 @@ class Experiment:
         self.events += len(outcome.events)
         self.virtual += outcome.seconds
         self.coverage.take(outcome.events)
+        self.fault_coverage.take(outcome)
         if outcome.violation is not None:
             self.failure = outcome
 
@@ -79,6 +82,7 @@ class Experiment:
         self.virtual += other.virtual
         self.cpu += other.cpu
         self.coverage.merge(other.coverage)
+        self.fault_coverage.merge(other.fault_coverage)
         self.failure = self.failure or other.failure
 
     def summary(self) -> str:

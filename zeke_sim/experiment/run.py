@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import traceback
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
@@ -18,16 +18,18 @@ from zeke_sim.loop.decisions import Decisions
 from zeke_sim.properties.checker import Checker
 from zeke_sim.world import sandbox
 from zeke_sim.world.frozen_time import WorldTimes, showing
+from zeke_sim.world.lines import LINES
 from zeke_sim.world.world import World
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from datetime import datetime
 
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.scenario import Scenario
-    from zeke_sim.history.events import Event
+    from zeke_sim.history.events import Event, Line
     from zeke_sim.properties import Property
+    from zeke_sim.world.context import Passed
     from zeke_sim.world.setup import Setup
 
 DECISIONS_SHOWN: Final = 6
@@ -45,6 +47,8 @@ class Outcome:
         epoch: the virtual time at second 0.
         actions: the clients' actions, done or left out, by address.
         sentence: the docstring of the violated property, or its name if it has none.
+        passed: the points that handlers passed while faults were possible, if they were traced.
+        lines: all points that handlers passed, by task.
     """
 
     plan: Plan
@@ -56,6 +60,8 @@ class Outcome:
     epoch: datetime
     actions: tuple[str, ...] = ()
     sentence: str = ""
+    passed: Sequence[Passed] = ()
+    lines: Mapping[str, Collection[Line]] = field(default_factory=dict[str, Any])
 
     @property
     def digest(self) -> str:
@@ -84,12 +90,15 @@ class Outcome:
         raise AssertionError("\n  ".join(lines)) from violation
 
 
-def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = None) -> Outcome:
+def run(
+    scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = None, *, trace: bool = False
+) -> Outcome:
     """Run a scenario.
 
     Args:
         plan: the seed, the knobs and optionally the decisions, which are otherwise drawn.
         properties: the properties to check; by default those of the scenario.
+        trace: whether to return the points that handlers passed.
 
     Raises:
         SimulationError: the scenario cannot be built.
@@ -98,13 +107,13 @@ def run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None = 
     enabled = gc.isenabled()
     gc.disable()
     try:
-        return _run(scenario, plan, properties)
+        return _run(scenario, plan, properties, trace=trace)
     finally:
         if enabled:
             gc.enable()
 
 
-def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) -> Outcome:
+def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None, *, trace: bool) -> Outcome:
     decisions = Decisions(plan.seed, plan.decisions)
     setup = _built(scenario, plan, decisions)
     world: World | None = None
@@ -117,6 +126,7 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
             checker.see(event)
 
     world = World(setup, decisions, plan.knobs, see)
+    world.trace = [] if trace else None
     chosen = scenario.properties if properties is None else properties
     checker = Checker(world.rules(), properties=chosen)
     times = showing(WorldTimes(world)) if scenario.freeze else nullcontext()
@@ -141,6 +151,8 @@ def _run(scenario: Scenario, plan: Plan, properties: Sequence[Property] | None) 
         nodes=tuple(world.nodes),
         epoch=world.epoch,
         actions=tuple(world.actions),
+        passed=world.trace or (),
+        lines={task: [LINES[one] for one in sorted(passed)] for task, passed in world.passed.items()},
     )
 
 

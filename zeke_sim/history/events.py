@@ -180,10 +180,36 @@ class Ended(NamedTuple):
     asked: float | None = None
 
 
-class Effect(NamedTuple):
-    """An external effect of a handler: ``key`` identifies it; ``alive`` is whether its node was alive.
+class Line(NamedTuple):
+    """A point in an application's code.
 
-    ``called`` is whether a call of a ``zeke_sim.double`` has it, on a server, so that its node may have died.
+    Attributes:
+        file: the path from the folder that Python imports the module from.
+        owner: the qualified name of the function that contains it.
+        number: the line number of the statement.
+        text: the statement's first line.
+        after: whether the point is after an ``await`` of that line, or before the statement.
+    """
+
+    file: str
+    owner: str
+    number: int
+    text: str
+    after: bool = False
+
+    def __str__(self) -> str:
+        """Return the place as reports show it: ``shop/tasks.py:18 (`await bank.record(order)`)``."""
+        return f"{self.file}:{self.number} (`{self.text}`)"
+
+
+class Effect(NamedTuple):
+    """An external effect of a handler.
+
+    Attributes:
+        key: identifies it.
+        alive: whether its node was alive.
+        called: whether a call of a ``zeke_sim.double`` has it, on a server, so that its node may have died.
+        line: the point that the handler had passed last; None if it is unknown.
     """
 
     at: float
@@ -193,6 +219,7 @@ class Effect(NamedTuple):
     key: str
     alive: bool
     called: bool = False
+    line: Line | None = None
 
 
 class Notified(NamedTuple):
@@ -224,6 +251,21 @@ class Place(NamedTuple):
     key: str | None
 
 
+class Affected(NamedTuple):
+    """An attempt that a fault affected while its handler ran.
+
+    Attributes:
+        line: the point that the handler passed last; None before the first one, or if its source is unknown.
+        returned: whether the handler has returned, and its result is not stored.
+    """
+
+    task: str
+    job: UUID
+    attempt: int
+    line: Line | None
+    returned: bool = False
+
+
 class Fault(NamedTuple):
     """A fault was injected.
 
@@ -232,6 +274,7 @@ class Fault(NamedTuple):
         kind: one of ``zeke_sim.world.faults.KINDS``.
         until: when it ends, in seconds since the run began; None for a fault without a duration.
         row: the job, or the name of the queue, whose row it locks; or the key.
+        affected: the attempts whose handlers it affected; of a fault of a handler's own call, that one.
     """
 
     at: float
@@ -240,6 +283,7 @@ class Fault(NamedTuple):
     kind: str
     until: float | None
     row: UUID | str | Place | None = None
+    affected: Sequence[Affected] = ()
 
 
 class Phase(NamedTuple):

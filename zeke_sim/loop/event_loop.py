@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from zeke_queue.system.waiting import DETACHED
 from zeke_sim.errors import Livelock, Outside, Stalled
+from zeke_sim.loop.breaker import Breaker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Sequence
@@ -114,6 +115,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         refused: called with the error of each refused access to the outside, even if the error is caught.
         whence: returns a description of the line that reached outside.
         leaving: whether the world has ended and its tasks are being cancelled.
+        breakable: whether ``break_off`` may be called in a callback of a node.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -123,6 +125,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
         self.jump: Callable[[], None] | None = None
         self.ticks = 0
         self.leaving = False
+        self.breakable = False
+        self._breaker = Breaker(self._run_handle)
         self.refused: Callable[[Outside], None] | None = None
         self.whence: Callable[[], str] = str
         self._now = start
@@ -237,13 +241,19 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if self.ticks - self._instant_began > INSTANT_MAX:
                 self._instant_began = self.ticks
                 raise Livelock(run_queue.name, self._now, INSTANT_MAX, _ran(handle))
-            try:
-                handle._context.run(handle._callback, *handle._args)
-            except (KeyboardInterrupt, SystemExit):
-                raise
-            except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
-                message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
-                self.call_exception_handler({"message": message, "exception": error, "handle": handle})
+            if self.breakable and run_queue is not self.root:
+                self._breaker.run(handle)
+            else:
+                self._run_handle(handle)
+
+    def _run_handle(self, handle: asyncio.Handle) -> None:
+        try:
+            handle._context.run(handle._callback, *handle._args)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # noqa: BLE001 - an error in a callback must not end the loop
+            message = f"Exception in callback {handle!r}"  # as asyncio's handles report it
+            self.call_exception_handler({"message": message, "exception": error, "handle": handle})
 
     # Control of run queues and time.
 
@@ -259,6 +269,14 @@ class VirtualLoop(asyncio.BaseEventLoop):
         run_queue.dead = True
         if run_queue in self._runnable:
             self._runnable.remove(run_queue)
+
+    def break_off(self) -> None:
+        """Leave the running callback for good: nothing of it is executed after this call.
+
+        The run queue must be dead. When the world has ended, the callback's frames are unwound by
+        ``CancelledError``, which has no effect.
+        """
+        self._breaker.leave(self)
 
     def pause(self, run_queue: RunQueue) -> None:
         """Pause a run queue until it is resumed."""
@@ -302,6 +320,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """
         self.leaving = True
         self._stopping = False  # a stop may have been requested while the loop was not running
+        self._breaker.unwind(self)
         # A task whose wake-up was dropped with its node cannot be cancelled before it gets the wake-up.
         self._runnable.clear()
         for run_queue in self._run_queues:

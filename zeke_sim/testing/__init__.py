@@ -2,5 +2,5 @@
 
 ``facade`` is the interface that tests use. It drives a ``TestEnvironment``: a virtual event loop, a
 storage (in memory or a real Postgres), and a worker that runs only while the test advances time.
-``simulations`` and ``seeded_test`` run whole simulations.
+``simulations``, ``seeded_test`` and ``crash_test`` run whole simulations, whose options are in ``worlds``.
 """

@@ -152,6 +152,9 @@ class _Request:
         """Record an effect of the server."""
         self._watch.record_effect(key, called=True)
 
+    def pass_line(self, line: int) -> None:
+        """Do nothing at a point of the server's code, since it is another process."""
+
 
 class _Service:
     """What all calls of one double share.

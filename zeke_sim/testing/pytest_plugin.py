@@ -28,6 +28,13 @@ MARKERS: Final = (
 )
 
 
+SECTION: Final = "faults"
+"""The section of a report that tells which faults hit the tasks of a simulated test."""
+
+TESTS_TOLD: Final = 5
+"""Maximum number of tests whose faults the terminal shows, unless pytest is verbose."""
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the options."""
     group = parser.getgroup("zeke")
@@ -106,6 +113,26 @@ def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any
     crash = getattr(result.get_result().longrepr, "reprcrash", None)
     if isinstance(headline, str) and crash is not None:
         crash.message = headline
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print which faults hit the tasks of the simulated tests that passed."""
+    told = [
+        (report.nodeid, text)
+        for report in terminalreporter.stats.get("passed", [])
+        for name, text in report.sections
+        if name == f"Captured {SECTION} call"
+    ]
+    if not told:
+        return
+    terminalreporter.section("faults of simulated tests", sep="-")
+    most = len(told) if terminalreporter.verbosity > 0 else TESTS_TOLD
+    for test, text in told[:most]:
+        terminalreporter.write_line(test)
+        for line in text.splitlines():
+            terminalreporter.write_line(f"  {line}")
+    if len(told) > most:
+        terminalreporter.write_line(f"and {len(told) - most} other tests; -v shows them")
 
 
 @pytest.fixture

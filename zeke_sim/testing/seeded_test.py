@@ -6,10 +6,9 @@ import inspect
 import tempfile
 import traceback
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 import pytest
@@ -18,272 +17,56 @@ from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
+from zeke_sim.experiment.crashes import Crashes, crash_everywhere
 from zeke_sim.experiment.driver import run_seeds
+from zeke_sim.experiment.fault_coverage import FaultCoverage
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
-from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.experiment.shrink import Shrunk, shrink
-from zeke_sim.history.events import Violation
-from zeke_sim.properties import ALL, Property
-from zeke_sim.properties import user as user_properties
 from zeke_sim.report import text
 from zeke_sim.report.files import FOLDER, write
-from zeke_sim.testing.client import Client
-from zeke_sim.testing.environment import with_resources
-from zeke_sim.testing.fixtures import Shown, catalog_of, checked_allowed, checked_start, wrong
-from zeke_sim.world.faults import KINDS, NONE
-from zeke_sim.world.setup import EPOCH, Setup
+from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
+from zeke_sim.testing.worlds import ASSERTED, checked_count, world_options
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable, Mapping
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable, Sequence
 
-    from zeke_sim.loop.decisions import RandomStream
-    from zeke_sim.world.faults import Knobs
-    from zeke_sim.world.node import Node
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.history.events import Violation
+    from zeke_sim.testing.client import Client
+    from zeke_sim.testing.worlds import WorldOptions
 
     Workload = Callable[..., Awaitable[object]]
-
-DAY: Final = 86400.0
-
-FAULTS: Final = ("default", "storm", "none")
-"""Named fault profiles; a list of fault kinds is the alternative."""
 
 SIMULATED: Final = "zeke_simulated"
 """The attribute by which ``pytest_plugin``, which repeats this name, recognizes simulated tests."""
 
-ASSERTED: Final = "what the test asserts"
-STORM: Final = {
-    "statement": 0.06,
-    "wake": 0.3,
-    "handler": 0.2,
-    "node": 3.0,
-    "database": 1.0,
-    "call": 0.1,
-    "skip": 0.1,
-}
+ONCE: Final = "no effect happens twice"
+"""The property of ``crash_test`` that effects are unique."""
 
 SENTENCES: Final = {
     ASSERTED: "A workload's assertions hold under all faults.",
     "a client's program ends": "A workload ends without an error after all faults end.",
     "time passes": "A handler that continues takes time.",
     "some task can continue": "Not all tasks wait for each other.",
+    ONCE: "No key of zeke_sim.effect occurs twice, whenever the process was killed.",
     "nothing reaches outside": "Code in a world has no access to the outside, so its plan replays alike.",
 }
 """Descriptions of properties that have no docstring."""
 
 OWN: Final = "A property of the test's own."
 
-WORKER: Final = (
-    *("concurrency", "tasks", "task_concurrency", "poll_interval", "lease", "heartbeat_interval"),
-    *("shutdown_timeout", "payload_budget"),
-)
-"""Worker options that a test may set."""
-
 LONGEST: Final = 40
 """Maximum length of a parameter set's id in a plan's name; a longer id is replaced by its CRC-32."""
 
+POINTS_MAX: Final = 100
+"""Maximum number of lines at which a process is killed, one in each run, before the seeds are run."""
+
+SECTION: Final = "faults"
+"""The section of a report that tells which faults hit a test's tasks; ``pytest_plugin`` repeats its name."""
+
 TRACED: Final = 4
 """Maximum number of traceback frames that a failure shows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sometimes:
-    """A condition that must be true in at least one of the runs."""
-
-    name: str
-    predicate: user_properties.Predicate
-
-
-def sometimes(name: str, predicate: user_properties.Predicate) -> Sometimes:
-    """Require a condition in at least one of the runs, to prove that the test reaches it.
-
-    Args:
-        name: the condition's name in reports.
-        predicate: called with the run's state after each event until it returns true.
-    """
-    return Sometimes(name, predicate)
-
-
-@dataclass(frozen=True, slots=True)
-class WorldOptions:
-    """The configuration of a test's simulated worlds.
-
-    Attributes:
-        workers: number of workers.
-        schedulers: number of schedulers; by default 2 if the catalog has schedules, else 0.
-        days: virtual days with faults; afterwards all faults are healed, and every job must end within the
-            same number of days plus one.
-        faults: a profile of ``FAULTS``, or a list of fault kinds.
-        properties: properties to check in addition to the built-in ones.
-        resources: factory of the handlers' ``job.resources``, called for each run; None for the catalog's.
-        allow: outside resources that handlers may use: see ``zeke_sim.world.sandbox.closed``.
-        freeze: whether code that reads the machine's clocks sees virtual time.
-        start: the virtual start time, as an aware datetime or text.
-        worker: options of ``zeke_queue.Worker``; by default concurrency is drawn per run.
-    """
-
-    workers: int = 3
-    schedulers: int | None = None
-    days: float = 2.0
-    faults: str | Sequence[str] = "default"
-    properties: Sequence[Property | Sometimes] = ()
-    resources: Callable[[], Any] | None = None
-    allow: Sequence[str] = ()
-    freeze: bool = True
-    start: datetime | str = EPOCH
-    worker: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-    def __post_init__(self) -> None:
-        """Check the fields.
-
-        Raises:
-            UsageError: a field is invalid; the message names it.
-        """
-        for name, value in (("workers", self.workers), ("schedulers", self.schedulers or 0)):
-            least = int(name == "workers")
-            if type(value) is not int or value < least:
-                raise UsageError(f"{name}: must be {least} or more, got {value_shown(value)}")
-        if type(self.days) not in {int, float} or not self.days > 0:
-            raise UsageError(f"days: must be a positive number, got {value_shown(self.days)}")
-        if isinstance(self.faults, str):
-            if self.faults not in FAULTS:
-                raise UsageError(
-                    f"faults: must be one of {', '.join(FAULTS)}, or as in ['kill'], got {self.faults!r}"
-                )
-        elif unknown := [kind for kind in self.faults if kind not in KINDS]:
-            raise UsageError(f"faults: must be some of {', '.join(KINDS)}, got {value_shown(unknown[0])}")
-        if self.resources is not None and not callable(self.resources):
-            raise UsageError(
-                f"resources: must be a function that opens them for a run, got {value_shown(self.resources)}"
-            )
-        _check_properties(self.properties)
-        for name in self.worker:
-            if name not in WORKER:
-                raise UsageError(f"worker: must be some of {', '.join(WORKER)}, got {name}")
-        checked_allowed(self.allow)
-        checked_start(self.start)
-
-    @property
-    def kinds(self) -> tuple[str, ...] | None:
-        """The fault kinds; None for all."""
-        return None if isinstance(self.faults, str) else tuple(self.faults)
-
-    def knobs(self, drawn: Knobs) -> Knobs:
-        """Return the fault rates."""
-        if self.faults == "none":
-            return NONE
-        return drawn.but(kinds=tuple(KINDS), **STORM) if self.faults == "storm" else drawn
-
-    def checked(self, hits: Counter[str]) -> tuple[Property, ...]:
-        """Return the properties that a run is checked against.
-
-        Args:
-            hits: counts the runs in which each ``sometimes`` condition was true, and in which an effect was
-                recorded for each property that holds without one too.
-        """
-        checked = [*ALL, user_properties.unique_calls]
-        for one in self.properties:
-            if isinstance(one, Sometimes):
-                checked.append(user_properties.sometimes(one.name, one.predicate, hits))
-                continue
-            checked.append(one)
-            if one.tested is not None:
-                wanted = f"a call of zeke_sim.effect that {one.name!r} counts"
-                checked.append(user_properties.sometimes(wanted, one.tested, hits, on=one.events))
-        return tuple(checked)
-
-    def scenario(
-        self, name: str, catalog: Catalog, workload: Callable[[Client], Awaitable[object]], hits: Counter[str]
-    ) -> Scenario:
-        """Return the scenario to run for each seed.
-
-        Args:
-            hits: see ``checked``.
-        """
-        schedulers = self.schedulers
-        if schedulers is None:
-            schedulers = 2 if catalog.schedules else 0
-
-        def build(draws: RandomStream) -> Setup:
-            resources = None if self.resources is None else self.resources()
-
-            async def client(node: Node) -> None:
-                await _worked(Client(node, resources), workload)
-
-            return Setup(
-                catalog if self.resources is None else with_resources(catalog, resources),
-                clients={"client": client},
-                workers=self.workers,
-                schedulers=schedulers,
-                worker={"concurrency": draws.pick((1, 2, 10)), **self.worker},
-                archive_after=DAY,
-                delete_after=7 * DAY,
-                phase=self.days * DAY,
-                quiet=(self.days + 1) * DAY,
-                tail=60.0,
-                epoch=checked_start(self.start),
-            )
-
-        return Scenario(
-            name, "a test of an application's own", build, self.kinds, self.checked(hits), tuple(self.allow),
-            self.freeze, self.knobs,
-        )  # fmt: skip
-
-
-def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
-    """Return the options that are given by name.
-
-    Args:
-        *others: further arguments of the caller, for the message.
-
-    Raises:
-        UsageError: there is no option of a name, or its value is invalid.
-    """
-    known = WorldOptions.__dataclass_fields__
-    if unknown := set(given) - set(known):
-        raise UsageError(f"{min(unknown)}: unknown argument; must be one of {', '.join((*others, *known))}")
-    return WorldOptions(**given)
-
-
-def checked_count(name: str, number: object) -> None:
-    """Check that a number of seeds or jobs is positive.
-
-    Raises:
-        UsageError: it is not.
-    """
-    if type(number) is not int or number < 1:
-        raise UsageError(f"{name}: must be 1 or more, got {value_shown(number)}")
-
-
-def _check_properties(given: Any) -> None:
-    """Check that the value is a sequence of properties."""
-    if isinstance(given, Property | Sometimes) or not isinstance(given, Sequence):
-        raise UsageError(f"properties: must be a list, got {value_shown(given)}; pass [{value_shown(given)}]")
-    for one in cast("Sequence[Any]", given):
-        if not isinstance(one, Property | Sometimes):
-            raise UsageError(
-                f"properties: must be made by zeke_sim.always, eventually, sometimes or unique_effects, got "
-                f"{value_shown(one)}; the guarantees of the queue are checked in every test"
-            )
-
-
-async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]]) -> None:
-    """Run a workload, and report a failed assertion as a property violation."""
-    try:
-        await workload(client)
-    except AssertionError as error:
-        raise Violation(ASSERTED, str(error).strip() or "an assertion failed", at=_time(client)) from error
-    if forgotten := client.forgotten():
-        raise Violation(
-            ASSERTED,
-            f"it called but did not await {', '.join(forgotten)}, so nothing was done: write `await`",
-            at=_time(client),
-        )
-
-
-def _time(client: Client) -> float:
-    return client._world.time()  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def test(
@@ -311,7 +94,7 @@ def test(
         seeds: number of runs; ``--zeke-seeds`` overrides it.
         catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
         **worlds: see ``WorldOptions``: workers, schedulers, days, faults, properties, resources, allow,
-            freeze, start, worker.
+            freeze, start, worker, code.
 
     Raises:
         UsageError: an argument is invalid.
@@ -341,6 +124,28 @@ test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - pytest co
 def _made_test(
     workload: Workload, worlds: WorldOptions, seeds: int, catalog: Catalog | None
 ) -> Callable[..., None]:
+    def search(runs: SeededRuns, hits: Counter[str], config: pytest.Config) -> None:
+        number = config.getoption("--zeke-seeds") or seeds
+        if not runs.run(range(number)):
+            fail_if_never(hits, number)
+
+    return made_test(workload, worlds, catalog, search)
+
+
+def made_test(
+    workload: Workload,
+    worlds: WorldOptions,
+    catalog: Catalog | None,
+    search: Callable[[SeededRuns, Counter[str], pytest.Config], object],
+) -> Callable[..., None]:
+    """Make a test function of a workload.
+
+    Args:
+        search: runs the workload's scenario; gets the counts of ``WorldOptions.checked``, too.
+
+    Raises:
+        UsageError: the workload is not async, or takes no argument.
+    """
     if not inspect.iscoroutinefunction(workload):
         raise UsageError(
             f"zeke_sim.test: {value_shown(workload)} is not async; write `async def`, and await what it calls"
@@ -359,15 +164,14 @@ def _made_test(
 
         hits: Counter[str] = Counter()
         node = request.node
+        names = [getattr(node.cls, "__qualname__", None), node.originalname]
         scenario = worlds.scenario(
-            f"{workload.__module__}:{workload.__qualname__}{_parameters(node)}",
+            f"{node.module.__name__}:{'.'.join(filter(None, names))}{_parameters(node)}",
             catalog_of(request) if catalog is None else catalog,
             work,
             hits,
         )
-        number = request.config.getoption("--zeke-seeds") or seeds
-        if not SeededRuns(worlds, scenario, request).run(range(number)):
-            fail_if_never(hits, number)
+        search(SeededRuns(worlds, scenario, request), hits, request.config)
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
@@ -407,10 +211,12 @@ class SeededRuns:
         self._worlds = worlds
         self._scenario = scenario
         self._test: str = request.node.nodeid
+        self._node = request.node
         self._root = Path(request.config.rootpath)
+        self.fault_coverage = FaultCoverage()
         self._plan: str | None = request.config.getoption("--zeke-plan")
 
-    def run(self, seeds: Iterable[int], *, shrinks: bool = True) -> bool:
+    def run(self, seeds: Sequence[int], *, shrinks: bool = True) -> bool:
         """Run seeds until one fails, and shrink that failure; with ``--zeke-plan``, replay the plan instead.
 
         Returns:
@@ -422,12 +228,52 @@ class SeededRuns:
         if self._plan is not None:
             self._replay(self._plan)
             return True
+        if shrinks and self._worlds.kills_at_lines:
+            self.crash(once=True, points_max=POINTS_MAX)
         experiment = run_seeds([self._scenario], seeds)
+        self.fault_coverage.merge(experiment.fault_coverage)
         if experiment.interrupted:
             raise KeyboardInterrupt
         if (failure := experiment.failure) is not None:
             self._fail(shrink(self._scenario, failure) if shrinks else Shrunk.given(failure))
+        if shrinks:
+            self.report()
         return False
+
+    def report(self) -> None:
+        """Add the faults that hit each task to the test's report.
+
+        Raises:
+            Failed: no fault hit a task that ran.
+        """
+        self._node.add_report_section("call", SECTION, "\n".join(self.fault_coverage.table()))
+        if (never := self.fault_coverage.never()) and not self._worlds.is_calm:
+            wrong(
+                f"no fault hit {', '.join(map(repr, never))}, so nothing shows what happens then; "
+                "allow more kinds of faults, run more seeds, or say calm=True"
+            )
+
+    def crash(self, **options: Any) -> Crashes | None:
+        """Kill a process at each point that handlers pass, until a run fails.
+
+        Args:
+            **options: those of ``crash_everywhere``.
+
+        Returns:
+            The results; None if the plan of ``--zeke-plan`` was replayed instead.
+
+        Raises:
+            Failed: a property was violated; the failure is written to files.
+        """
+        if self._plan is not None:
+            self._replay(self._plan)
+            return None
+        results = Crashes()
+        for results, outcome in crash_everywhere(self._scenario, **options):
+            self.fault_coverage.take(outcome)
+            if results.failure is not None:
+                self._fail(shrink(self._scenario, results.failure))
+        return results
 
     def _replay(self, file: str) -> None:
         """Replay the plan of ``--zeke-plan``."""
@@ -448,8 +294,8 @@ class SeededRuns:
         violation = shrunk.outcome.violation
         if violation is not None:
             own = {one.name for one in self._worlds.properties}
-            known = SENTENCES.get(violation.rule, shrunk.outcome.sentence)
-            sentence = OWN if violation.rule in own else known
+            known = OWN if violation.rule in own else shrunk.outcome.sentence
+            sentence = SENTENCES.get(violation.rule, known)
             shrunk = replace(shrunk, outcome=replace(shrunk.outcome, sentence=sentence))
         try:
             failure = write(shrunk, self._root / FOLDER, test=self._test, root=self._root)

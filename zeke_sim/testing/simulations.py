@@ -16,7 +16,8 @@ from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
 from zeke_sim.properties.definition import holds
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
-from zeke_sim.testing.seeded_test import DAY, SeededRuns, checked_count, fail_if_never, world_options
+from zeke_sim.testing.seeded_test import SeededRuns, fail_if_never
+from zeke_sim.testing.worlds import DAY, checked_count, world_options
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.properties import Property
     from zeke_sim.testing.client import Client
-    from zeke_sim.testing.seeded_test import WorldOptions
+    from zeke_sim.testing.worlds import WorldOptions
     from zeke_sim.world.setup import Setup
 
 SEEDS: Final = 10
@@ -73,7 +74,7 @@ class Simulations:
             catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
             seeds: number of runs, each with different faults; ``--zeke-seeds`` overrides it.
             start: the first seed.
-            **worlds: see ``seeded_test.WorldOptions``: workers, schedulers, faults, resources …
+            **worlds: see ``worlds.WorldOptions``: workers, schedulers, faults, resources …
 
         Raises:
             UsageError: an argument is invalid.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_sim.history.events import Answered, Fault, Invoked, Violation
@@ -13,14 +13,14 @@ from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_sim.world.database import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from datetime import datetime
     from uuid import UUID
 
     from zeke_queue.system.entropy import Entropy
     from zeke_queue.system.settings import Settings
     from zeke_sim.errors import Outside
-    from zeke_sim.history.events import Event, Place
+    from zeke_sim.history.events import Affected, Event, Place
     from zeke_sim.loop.decisions import Decisions
     from zeke_sim.world.faults import Knobs
 
@@ -32,6 +32,38 @@ class Named(Protocol):
     def name(self) -> str:
         """Its name."""
         ...
+
+
+class RunningHandler(Protocol):
+    """An attempt whose handler runs.
+
+    Attributes:
+        task: the name of its task.
+    """
+
+    task: str
+
+    @property
+    def node(self) -> Named:
+        """The node that runs it."""
+        ...
+
+    def affected(self) -> Affected:
+        """Return the record of a fault that affects it now."""
+        ...
+
+
+class Passed(NamedTuple):
+    """A point that a handler passed.
+
+    Attributes:
+        address: of the decision whether the process is killed in this attempt.
+        point: the number of the point in the attempt, from 1.
+    """
+
+    address: str
+    point: int
+    affected: Affected
 
 
 class WorldContext:
@@ -47,7 +79,9 @@ class WorldContext:
         over: whether the run has ended.
         statement: the address of the statement that began last.
         open_calls: number of calls in transit that count as activity.
-        running: the node and the task of each running attempt.
+        running: the running handlers by job and attempt.
+        passed: the numbers of the points that handlers of each task passed.
+        trace: if it is a list, each point that a handler passes is added to it.
         actions: the clients' actions, done or left out.
         progress: set when the quiet phase may be over.
     """
@@ -78,7 +112,9 @@ class WorldContext:
         self.over = False
         self.statement = ""
         self.open_calls = 0
-        self.running: dict[tuple[UUID, int], tuple[str, str]] = {}
+        self.running: dict[tuple[UUID, int], RunningHandler] = {}
+        self.passed: dict[str, set[int]] = {}
+        self.trace: list[Passed] | None = None
         self.actions: dict[str, None] = {}
         self._calls = 0
         self._jobs: dict[UUID, int] = {}
@@ -118,11 +154,22 @@ class WorldContext:
         kind: str,
         seconds: float | None = None,
         row: UUID | str | Place | None = None,
+        *,
+        affected: Sequence[Affected] | None = None,
     ) -> None:
-        """Record that a fault was injected into a node, or (None) into the database."""
+        """Record that a fault was injected into a node, or (None) into the database.
+
+        Args:
+            affected: the attempts that it affects; by default all that run, on the node if there is one.
+        """
         now = self.time()
         until = None if seconds is None else now + seconds
-        self.recorder.add(Fault(now, "db" if node is None else node.name, address, kind, until, row))
+        where = "db" if node is None else node.name
+        if affected is None:
+            affected = tuple(
+                one.affected() for one in self.running.values() if node is None or one.node.name == where
+            )
+        self.recorder.add(Fault(now, where, address, kind, until, row, affected))
 
     def cancelled_arrives(self, address: str) -> bool:
         """Decide whether a statement whose caller was cancelled in transit still arrives."""

@@ -59,7 +59,10 @@ DATABASE: Final[Mapping[str, str]] = {
 }
 """Faults of the database."""
 
-HANDLER: Final[Mapping[str, str]] = {"kill_handler": "the process is killed in the middle of a handler"}
+HANDLER: Final[Mapping[str, str]] = {
+    "kill_handler": "the process is killed in the middle of a handler, while the handler waits",
+    "kill_line": "the process is killed before a statement of a handler, or of a function that it calls",
+}
 """Faults of one attempt."""
 
 CALL: Final[Mapping[str, str]] = {
@@ -106,6 +109,7 @@ class Knobs:
         skip: the probability that a claim skips a due row, as if another transaction had locked it.
         order: how the next of several runnable nodes is chosen: ``turns``, ``permuted`` or ``priorities``.
         skip_time: whether idle time is skipped.
+        until_drained: whether the fault phase ends as soon as all jobs and programs have ended.
     """
 
     kinds: tuple[str, ...] = tuple(KINDS)
@@ -120,6 +124,7 @@ class Knobs:
     skip: float = 0.0
     order: str = "turns"
     skip_time: bool = True
+    until_drained: bool = False
 
     def but(self, **changes: Any) -> Knobs:
         """Return a copy of these knobs with changes."""
@@ -192,7 +197,18 @@ def handler_fault(draws: RandomStream, knobs: Knobs) -> dict[str, Any] | None:
     """Draw a fault of an attempt, or None."""
     if not draws.chance(knobs.handler):
         return None
-    return {"fault": next(iter(HANDLER)), "after": round(draws.tail(0.3, 10.0), 3)}
+    return {"fault": "kill_handler", "after": round(draws.tail(0.3, 10.0), 3)}
+
+
+def line_fault(draws: RandomStream, knobs: Knobs, points: int) -> dict[str, Any] | None:
+    """Draw the point of an attempt at which its process is killed, or None.
+
+    Args:
+        points: number of points in the handler itself; with the functions that it calls, it passes more.
+    """
+    if not draws.chance(knobs.handler):
+        return None
+    return {"fault": "kill_line", "point": 1 + draws.below(draws.pick((1, 1, 2, 4)) * (points + 1))}
 
 
 def call_fault(draws: RandomStream, knobs: Knobs, errors: int, *, waits: bool) -> dict[str, Any] | None:

@@ -6,18 +6,20 @@ import asyncio
 import copy
 import functools
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.signals import Retry, Snooze
 from zeke_queue.task.task import Task
-from zeke_sim.history.events import Began, Effect, Ended
+from zeke_sim.history.events import Affected, Began, Effect, Ended
 from zeke_sim.loop.event_loop import HANDLER, RUN_QUEUE
+from zeke_sim.world import lines
+from zeke_sim.world.context import Passed
 
 __tracebackhide__ = True  # of a failed job: the traceback begins with the application's handler
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import Self
 
     from zeke_queue.task.context import JobContext
@@ -52,6 +54,37 @@ class _Watched(Catalog):
         return super().get(self.copies.get(task, task) if isinstance(task, Task) else task)
 
 
+TRACE_MAX: Final = 100_000
+"""Maximum number of points that are recorded of a run."""
+
+_OUTSIDE_DEPTH: Final = 2
+"""The resources themselves, and the objects in their attributes."""
+
+_outside: Final[dict[tuple[frozenset[type], int], frozenset[int]]] = {}
+
+
+def outside_of(resources: Any) -> frozenset[int]:
+    """Return the points in the code of the resources, which stand for the world outside of the process.
+
+    Those are the methods of their class, and of the objects in their attributes. A kill does not interrupt
+    them, since it would leave, for instance, a bank with half of a transfer.
+    """
+    kinds = frozenset(_kinds(resources, _OUTSIDE_DEPTH))
+    key = kinds, len(lines.LINES)
+    if key not in _outside:
+        _outside[key] = frozenset(line for kind in kinds for line in lines.lines_of_class(kind))
+    return _outside[key]
+
+
+def _kinds(value: Any, depth: int) -> Iterator[type]:
+    kind = cast("type[Any]", type(value))
+    yield kind
+    if depth > 1:
+        slots = [getattr(value, name, None) for name in getattr(kind, "__slots__", ())]
+        for part in (*slots, *getattr(value, "__dict__", {}).values()):
+            yield from _kinds(part, depth - 1)
+
+
 def effect(key: str) -> None:
     """Record that the running handler has an external effect, such as a payment or a message.
 
@@ -78,14 +111,16 @@ def _observed(task: Task[Any, Any], nodes: Mapping[str, Node]) -> Task[Any, Any]
 
     @functools.wraps(handler)
     async def run_async(*arguments: Any) -> Any:
-        with Watch(current_node(nodes), task.name, arguments[-1], is_async=True) as watch:
+        with Watch(current_node(nodes), task, arguments[-1]) as watch:
             watch.result = await handler(*(arguments if takes_job else arguments[:-1]))
+            watch.pass_end()
         return watch.result
 
     @functools.wraps(handler)
     def run_sync(*arguments: Any) -> Any:
-        with Watch(current_node(nodes), task.name, arguments[-1], is_async=False) as watch:
+        with Watch(current_node(nodes), task, arguments[-1]) as watch:
             watch.result = handler(*(arguments if takes_job else arguments[:-1]))
+            watch.pass_end()
         return watch.result
 
     watched.handler = run_async if is_async else run_sync
@@ -108,20 +143,30 @@ class Watch:
         result: the handler's return value.
     """
 
-    __slots__ = ("_is_async", "_token", "attempt", "calls", "job", "node", "result", "task")
+    __slots__ = (
+        *("_address", "_fatal", "_is_async", "_line", "_lines", "_outside", "_passed", "_returned", "_token"),
+        *("attempt", "calls", "job", "node", "result", "task"),
+    )
 
-    def __init__(self, node: Node, task: str, job: JobContext, *, is_async: bool) -> None:
+    def __init__(self, node: Node, task: Task[Any, Any], job: JobContext) -> None:
         world = node.world
         self.node = node
-        self.task = task
+        self.task = task.name
         self.job = job.id
         self.attempt = job.attempt
         self.calls: Counter[str] = Counter()
-        self._is_async = is_async
+        self._is_async = task.kind == "async"
+        self._line: int | None = None
+        self._lines = world.passed.setdefault(task.name, set())
+        self._passed = 0
+        self._returned = False
+        self._outside = outside_of(job.resources)
         self.result: Any = None
-        world.running[job.id, job.attempt] = node.name, task
-        world.recorder.add(Began(world.time(), node.name, task, job.id, job.attempt))
-        node.handler_began(task, job.id, job.attempt)
+        world.running[job.id, job.attempt] = self
+        world.recorder.add(Began(world.time(), node.name, task.name, job.id, job.attempt))
+        node.handler_began(task.name, job.id, job.attempt)
+        points = lines.count_in(task.handler)
+        self._address, self._fatal = node.fatal_point(task.name, job.id, job.attempt, points)
 
     def __enter__(self) -> Self:
         self._token = HANDLER.set(self)
@@ -152,4 +197,33 @@ class Watch:
     def record_effect(self, key: str, *, alive: bool = True, called: bool = False) -> None:
         """Record an effect; see ``Effect``."""
         world, node = self.node.world, self.node
-        world.recorder.add(Effect(world.time(), node.name, self.job, self.attempt, key, alive, called))
+        line = self.affected().line
+        world.recorder.add(Effect(world.time(), node.name, self.job, self.attempt, key, alive, called, line))
+
+    def affected(self) -> Affected:
+        """Return the record of a fault that affects the attempt now."""
+        line = None if self._line is None else lines.LINES[self._line]
+        return Affected(self.task, self.job, self.attempt, line, self._returned)
+
+    def pass_line(self, line: int) -> None:
+        """Pass a point, or be killed at it."""
+        if line in self._outside:
+            return
+        self._line = line
+        self._lines.add(line)
+        self._pass()
+
+    def pass_end(self) -> None:
+        """Pass the point after the handler has returned, before its result is stored."""
+        self._returned = True
+        self._pass()
+
+    def _pass(self) -> None:
+        world = self.node.world
+        if world.over:
+            raise asyncio.CancelledError  # what is unwound after the end has no effect
+        self._passed += 1
+        if world.trace is not None and self._address and len(world.trace) < TRACE_MAX:
+            world.trace.append(Passed(self._address, self._passed, self.affected()))
+        if self._passed == self._fatal and world.faulty:
+            self.node.kill_here(self._address, self.affected())

@@ -7,18 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.errors import SimulationError
-from zeke_sim.history.events import Answered, Invoked
-from zeke_sim.loop.event_loop import RUN_QUEUE
+from zeke_sim.history.events import Affected, Answered, Invoked
+from zeke_sim.loop.event_loop import HANDLER, RUN_QUEUE
 from zeke_sim.world.database import Stepper
 from zeke_sim.world.faults import statement_fault
 from zeke_sim.world.node import ON_THE_WAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping
+    from collections.abc import Callable, Coroutine, Mapping, Sequence
     from datetime import datetime
 
     from zeke_sim.loop.event_loop import RunQueue
@@ -76,7 +77,7 @@ class Calls:
         if fails and world.faulty:
             knobs = world.knobs
             decision = world.decisions.at(address, lambda draws: statement_fault(draws, knobs))
-        call = _Call(node, verb, number, address, transaction, decision or {}, do)
+        call = _Call(node, verb, args, number, address, transaction, decision or {}, do)
         call.start()
         return await call.answer()
 
@@ -87,6 +88,7 @@ class _Call:
 
     node: Node
     verb: str
+    args: Mapping[str, Any]
     number: int
     address: str
     transaction: int | None
@@ -120,7 +122,8 @@ class _Call:
         fault = self.fault
         world.open_calls += self.counted
         if fault is not None:
-            world.record_fault(node, self.address, fault, self.decision.get("for", self.decision.get("wait")))
+            seconds = self.decision.get("for", self.decision.get("wait"))
+            world.record_fault(node, self.address, fault, seconds, affected=self._affected())
         for address, one in node.awaits.pop(self.verb, ()):
             self._later(ON_THE_WAY, node.inject, address, one)
         if world.down or node.link in {"partition", "partition_out"}:
@@ -143,6 +146,25 @@ class _Call:
                 if (opened := self._opened()) is not None:
                     opened.busy_until = world.time() + self.decision["wait"] + SHORTEST
             self._later(self.decision.get("wait", SHORTEST), self._arrive)
+
+    def _affected(self) -> list[Affected]:
+        """Return the attempts that a fault of the statement affects: its handler's, or those in it."""
+        world = self.node.world
+        if (handler := HANDLER.get()) is not None:
+            return [handler.affected()]
+        ended = [
+            (one.id, one.attempt)
+            for part in self.args.values()
+            if isinstance(part, list | tuple)
+            for one in cast("Sequence[Any]", part)
+            if isinstance(one, Completed | Failed | Released | Waiting)
+        ]
+        jobs = world.store.tables.jobs
+        return [
+            Affected(jobs[job].name, job, attempt, None, returned=True)
+            for job, attempt in ended
+            if job in jobs
+        ]
 
     async def answer(self) -> Any:
         """Wait for the answer."""

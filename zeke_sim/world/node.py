@@ -23,7 +23,7 @@ from zeke_sim.errors import SimulationError
 from zeke_sim.history.events import Lived, Violation
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import RunQueue
-from zeke_sim.world.faults import PARTITIONS, handler_fault
+from zeke_sim.world.faults import PARTITIONS, handler_fault, line_fault
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.task import Task
     from zeke_queue.worker.executors.executor import Reporter
     from zeke_queue.worker.loops import Dispatcher, Shared
+    from zeke_sim.history.events import Affected
     from zeke_sim.world.context import WorldContext
 
 Link: TypeAlias = Literal["partition", "partition_out", "partition_in"]
@@ -222,8 +223,8 @@ class Node:
         self.paused = False
         self._lived("killed")
         world.server.end_of(self)
-        for key, (where, _) in list(world.running.items()):
-            if where == self.name:
+        for key, handler in list(world.running.items()):
+            if handler.node is self:
                 del world.running[key]
         world.later(back, self.start)
 
@@ -318,9 +319,32 @@ class Node:
             world.later(decision["after"], self._kill_handler, address, (job, attempt))
 
     def _kill_handler(self, address: str, which: tuple[UUID, int]) -> None:
-        if self.world.faulty and self.world.running.get(which, ("", ""))[0] == self.name:
+        handler = self.world.running.get(which)
+        if self.world.faulty and handler is not None and handler.node is self:
             self.world.record_fault(self, address, "kill_handler")
             self.kill()
+
+    def fatal_point(self, task: str, job: UUID, attempt: int, points: int) -> tuple[str, int]:
+        """Decide at which point of an attempt the process is killed.
+
+        Args:
+            points: number of points in the handler itself.
+
+        Returns:
+            The address of the decision, and the number of the point from 1; 0 for none.
+        """
+        world = self.world
+        if not world.faulty or not world.knobs.handler or "kill_line" not in world.knobs.kinds:
+            return "", 0
+        address = f"line/{task}/{world.job_number(job)}/{attempt}"
+        decision = world.decisions.at(address, lambda draws: line_fault(draws, world.knobs, points))
+        return address, 0 if decision is None else decision["point"]
+
+    def kill_here(self, address: str, affected: Affected) -> None:
+        """Kill the process in the middle of its running code, of which nothing more is executed."""
+        self.world.record_fault(self, address, "kill_line", affected=(affected,))
+        self.kill()
+        self.world.loop.break_off()
 
 
 class InlineThreads:

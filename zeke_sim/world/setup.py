@@ -13,7 +13,7 @@ from zeke_queue.worker.duties import SWEEP_INTERVAL_MAX, sweep_interval
 from zeke_sim.errors import SimulationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from zeke_queue.task.catalog import Catalog
     from zeke_sim.world.node import Main
@@ -51,6 +51,8 @@ class Setup:
         quiet: seconds after the fault phase by which all jobs must have ended.
         tail: seconds after that for archiving and deletion of ended jobs; None for as long as they take.
         epoch: the virtual start time, aware.
+        code: names of modules or packages in whose functions a process can be killed between two statements,
+            besides the modules of handlers and what those import of their own package.
         before: called with the ``World`` before it starts, to observe it.
     """
 
@@ -70,6 +72,7 @@ class Setup:
     tail: float | None = None
     epoch: datetime = EPOCH
     settings: Settings | None = None
+    code: Sequence[str] = ()
     before: Callable[[Any], None] | None = None
 
     @property

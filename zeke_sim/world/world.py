@@ -13,6 +13,7 @@ from zeke_queue.core.leases import reconnect_time
 from zeke_queue.model import FINAL
 from zeke_sim.errors import Livelock, Stalled
 from zeke_sim.history.events import Change, Phase, Rules, ScheduleRow, Violation
+from zeke_sim.world import lines
 from zeke_sim.world import node as nodes_of
 from zeke_sim.world.client import NodeCalls
 from zeke_sim.world.context import WorldContext
@@ -62,6 +63,9 @@ class World(WorldContext):
             loop.choose = Order(self).choose
         if knobs.skip_time or setup.phase > LONG:
             loop.jump = self.time_skipper.jump
+        if knobs.kinds:
+            lines.insert(lines.modules_of((*setup.code, *self._handler_modules())))
+            loop.breakable = bool(knobs.handler) and "kill_line" in knobs.kinds
         self._populate()
 
     # The run.
@@ -72,7 +76,7 @@ class World(WorldContext):
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
         except Livelock as error:
-            there = sorted({task for where, task in self.running.values() if where == error.node})
+            there = sorted({one.task for one in self.running.values() if one.node.name == error.node})
             self.fail("time passes", error.said(there))
         except Stalled as error:
             self.fail("some task can continue", str(error))
@@ -101,15 +105,15 @@ class World(WorldContext):
             node.start()
         self.faulty = True
         self._plan_faults()
-        await clock.sleep(setup.phase)
+        if self.knobs.until_drained:
+            await self._wait_until_drained(self.time() + setup.phase)
+        else:
+            await clock.sleep(setup.phase)
         self.faulty = False
         self._heal()
         self.recorder.compare()
         self.recorder.add(Phase(self.time(), "quiet"))
-        deadline = self.time() + setup.quiet
-        while self.time() < deadline and not self._drained():
-            self.progress.clear()
-            await self._progressed(deadline - self.time())
+        await self._wait_until_drained(self.time() + setup.quiet)
         self._see_that_clients_ended()
         tail = setup.tail
         if tail is None:
@@ -124,6 +128,11 @@ class World(WorldContext):
             if node.role == "client" and not node.done:
                 told = f"{node.name} still runs {self.setup.quiet:g} s after all faults ended"
                 raise Violation("a client's program ends", told, at=self.time())
+
+    async def _wait_until_drained(self, deadline: float) -> None:
+        while self.time() < deadline and not self._drained():
+            self.progress.clear()
+            await self._progressed(deadline - self.time())
 
     async def _progressed(self, seconds: float) -> None:
         waiting = self.loop.create_task(self.progress.wait())
@@ -187,6 +196,10 @@ class World(WorldContext):
             roles += ["scheduler"] * bool(options.get("schedules"))
         return tuple(verb for role in roles for verb in DUTIES[role])
 
+    def _handler_modules(self) -> list[str]:
+        catalogs = (self.setup.catalog, *self.setup.others.values())
+        return [task.handler.__module__ for catalog in catalogs for task in catalog.tasks.values()]
+
     def _populate(self) -> None:
         setup = self.setup
         catalog = observed(setup.catalog, self.nodes)
@@ -243,7 +256,7 @@ class World(WorldContext):
         if kind == "foreign_lock":
             row = self.server.lock(fault["which"], fault["for"], shared=bool(fault["shared"]))
             if row is not None:
-                self.record_fault(None, address, kind, fault["for"], row)
+                self.record_fault(None, address, kind, fault["for"], row, affected=())
             return
         self.record_fault(None, address, kind, fault.get("for"))
         if kind == "db_clock":

@@ -1,0 +1,212 @@
+"""Points in an application's code, and processes that are killed at them."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import importlib
+import sys
+import weakref
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.sim.worlds import scenario_of, sending
+from zeke_queue import Catalog, JobContext
+from zeke_sim.experiment.crashes import crash_everywhere
+from zeke_sim.history.events import Ended, Fault
+from zeke_sim.loop.event_loop import HANDLER
+from zeke_sim.world import lines
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Generator, Iterator
+    from pathlib import Path
+
+SHOP = '''
+import contextlib
+
+told = []
+
+class Bank:
+    def __init__(self):
+        super().__init__()
+        self.charges = 0
+
+    async def charge(self):
+        self.charges += 1
+
+@contextlib.asynccontextmanager
+async def tx():
+    """Tell what happens."""
+    told.append("begin")
+    try:
+        yield
+    finally:
+        told.append("commit")
+
+async def handler(x):
+    """Charge."""
+    bank = Bank()
+    async with tx():
+        await bank.charge()
+    for i in range(2):
+        if i:
+            await bank.charge()
+        elif i == 0:
+            y = [await g(x) for _ in range(1)] + [await g(1)]
+    def inner():
+        nonlocal y
+        y = x
+        return y
+    return await g(inner())
+
+async def g(x):
+    match x:
+        case 1:
+            return 1
+        case _:
+            return x
+'''
+
+PASSED = """
+bank = Bank() | super().__init__() | self.charges = 0 | async with tx(): | told.append("begin") | yield |
+await bank.charge() | self.charges += 1 | after await bank.charge() | after yield | told.append("commit") |
+for i in range(2): | if i: | elif i == 0: | y = [await g(x) for _ in range(1)] + [await g(1)] | match x: |
+return x |
+after y = [await g(x) for _ in range(1)] + [await g(1)] | match x: | return 1 |
+after y = [await g(x) for _ in range(1)] + [await g(1)] | if i: | await bank.charge() | self.charges += 1 |
+after await bank.charge() | return await g(inner()) | y = x | return y | match x: | return x
+"""
+
+
+class Recorder:
+    """Stands for the handler of a world, and records the points that it passes."""
+
+    def __init__(self) -> None:
+        self.passed: list[str] = []
+
+    def pass_line(self, line: int) -> None:
+        """Record a point."""
+        point = lines.LINES[line]
+        self.passed.append(f"{'after ' if point.after else ''}{point.text}")
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A module of an application, with points."""
+    (tmp_path / "shop_with_points.py").write_text(SHOP, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("shop_with_points")
+    yield module
+    del sys.modules["shop_with_points"]
+
+
+def test_points_precede_statements_and_follow_what_no_statement_follows(shop: Any) -> None:
+    before = shop.handler
+    lines.insert(lines.modules_of(["shop_with_points"]))
+    recorder = Recorder()
+    token = HANDLER.set(recorder)
+    try:
+        assert asyncio.run(before(5)) == 5
+    finally:
+        HANDLER.reset(token)
+    assert recorder.passed == [one.strip() for one in PASSED.replace("\n", " ").split("|")]
+    assert before.__doc__ == "Charge."
+    assert lines.count_in(before) == 13
+    assert [lines.LINES[line].owner for line in lines.lines_of_class(shop.Bank)] == [
+        *("Bank.__init__", "Bank.__init__", "Bank.charge")
+    ]
+    assert {lines.LINES[line].file for line in lines.lines_of_class(shop.Bank)} == {"shop_with_points.py"}
+    assert asyncio.run(before(5)) == 5, "a point has no effect outside of a world"
+
+
+# Kills. What follows is the code of an application, whose handlers are killed.
+
+left: list[str] = []
+"""What a process did after it was killed, or would have."""
+
+kept: list[Any] = []
+"""What handlers had in their hands."""
+
+
+@contextmanager
+def guard() -> Generator[None]:
+    try:
+        yield
+    except BaseException:
+        left.append("except")
+        raise
+    finally:
+        left.append("exit")
+
+
+@asynccontextmanager
+async def connection() -> AsyncGenerator[None]:
+    yield
+    await asyncio.sleep(0)  # noqa: TID251 - as an application does
+    left.append("closed")
+
+
+class Whole:
+    """An object of the handler, which must be collected after the run."""
+
+
+def blocking() -> None:
+    whole = Whole()
+    kept.append(weakref.ref(whole))
+    with guard():
+        left.append("worked")
+        left.append("worked on")
+
+
+async def in_a_task() -> None:
+    async with connection():
+        await asyncio.sleep(1)  # noqa: TID251
+        with guard():
+            blocking()
+
+
+async def waits() -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(in_a_task())
+            await asyncio.sleep(0)  # noqa: TID251
+    finally:
+        left.append("finally")
+
+
+@pytest.mark.parametrize(
+    ("handler", "complete"),
+    [
+        (blocking, ["worked", "worked on", "exit"]),
+        (waits, ["worked", "worked on", "exit", "exit", "closed", "finally"]),
+    ],
+    ids=["sync", "async"],
+)
+def test_killed_process_finishes_nothing(handler: Any, complete: list[str]) -> None:
+    catalog = Catalog()
+
+    @catalog.task("look", retry_limit=2)
+    async def look(job: JobContext) -> int:
+        left.clear()
+        result = handler()
+        if result is not None:
+            await result
+        return job.attempt
+
+    texts: list[str] = []
+    results = None
+    for results, outcome in crash_everywhere(scenario_of(catalog, sending("look"), workers=2, phase=200.0)):
+        assert outcome.violation is None, outcome.violation
+        affected = [one for event in outcome.events if isinstance(event, Fault) for one in event.affected]
+        assert len(affected) == min(1, results.tried)
+        ended = [event for event in outcome.events if isinstance(event, Ended)]
+        assert [(one.how, one.value) for one in ended] == [("returned", 1 + len(affected))]
+        assert left == complete
+        texts += [one.line.text for one in affected if one.line is not None]
+    assert results is not None
+    assert results.tried == results.points > 8
+    assert 'left.append("worked on")' in texts
+    gc.collect()
+    assert all(one() is None for one in kept), "what killed handlers held is kept after the run"

@@ -1,0 +1,186 @@
+"""``zeke_sim.crash_test``, kills at statements in ``zeke_sim.test``, and what both tell of their faults."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.sim.plugging import run
+
+pytest_plugins = ["pytester"]
+
+SHOP = '''
+from pydantic import BaseModel
+from zeke_queue import Catalog, JobContext
+import zeke_sim
+
+catalog = Catalog()
+
+
+class Order(BaseModel):
+    number: int
+
+
+class Bank:
+    """A double that never suspends, and does not recognise a charge."""
+
+    def __init__(self):
+        self.charges = []
+        self.records = set()
+
+    async def charge(self, number):
+        zeke_sim.effect(f"order {number}")
+        self.charges.append(number)
+
+    async def record(self, number):
+        self.records.add(number)
+
+
+class SilentBank(Bank):
+    """A double that does not tell the simulation of its effects."""
+
+    async def charge(self, number):
+        self.charges.append(number)
+
+
+@catalog.task("charge-card", retry_limit=5)
+async def charge_card(order: Order, job: JobContext) -> str:
+    bank = job.resources
+    if order.number in bank.records:
+        return "already"
+    await bank.charge(order.number)
+    await bank.record(order.number)
+    return "charged"
+
+
+def noted(order, bank):
+    bank.records.add(order.number)
+
+
+@catalog.task("note", retry_limit=5)
+def note(order: Order, job: JobContext) -> int:
+    noted(order, job.resources)
+    return order.number
+
+
+@catalog.task("twice-unlucky", retry_limit=5)
+async def twice_unlucky(order: Order, job: JobContext) -> None:
+    if job.attempt < 3:
+        await job.resources.record(job.attempt)
+        await job.resources.record(-job.attempt)
+    else:
+        assert {1, -1} & job.resources.records, "nothing is recorded"
+
+
+@catalog.task("gives-up", retry_limit=0)
+async def gives_up() -> None:
+    pass
+'''
+
+HEAD = """
+import pytest
+import zeke_sim
+from shop import *
+
+short = {"days": 0.01, "resources": Bank, "catalog": catalog}
+"""
+
+FAILS = (
+    HEAD
+    + """
+@zeke_sim.test(seeds=1, properties=[zeke_sim.unique_effects("charged once")], **short)
+async def test_first_users_own(zeke):
+    run = await zeke.trigger(charge_card, Order(number=1))
+    assert (await zeke.wait(run)).status == "COMPLETED"
+
+
+test_in_one_line = zeke_sim.crash_test(charge_card, Order(number=1), catalog=catalog, resources=Bank)
+
+
+@zeke_sim.crash_test(catalog=catalog, resources=SilentBank)
+async def test_assertion_of_its_own(zeke):
+    await zeke.wait(await zeke.trigger(charge_card, Order(number=1)))
+    assert zeke.resources.charges == [1], "charged again"
+
+
+test_pairs = zeke_sim.crash_test(twice_unlucky, Order(number=1), pairs=True, catalog=catalog, resources=Bank)
+test_status = zeke_sim.crash_test("gives-up", catalog=catalog)
+
+
+@zeke_sim.crash_test(catalog=catalog)
+async def test_without_points(zeke):
+    await zeke.sleep(1)
+
+
+@zeke_sim.test(seeds=2, faults=["clock"], **short)
+async def test_never_hit(zeke):
+    await zeke.send(note, Order(number=1))
+
+
+def test_faults_are_refused():
+    zeke_sim.crash_test(note, faults="storm")
+
+
+def test_unknown_status_is_refused():
+    zeke_sim.crash_test(note, status="DONE")
+"""
+)
+
+HOLDS = (
+    HEAD
+    + """
+test_sync = zeke_sim.crash_test(note, Order(number=1), catalog=catalog, resources=Bank, pairs=True)
+test_single = zeke_sim.crash_test("twice-unlucky", Order(number=1), catalog=catalog, resources=Bank)
+
+
+@zeke_sim.test(seeds=2, faults=["clock"], calm=True, **short)
+async def test_calm(zeke):
+    await zeke.send(note, Order(number=1))
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@zeke_sim.crash_test(catalog=catalog, resources=Bank)
+async def test_each(zeke, number):
+    assert (await zeke.wait(await zeke.trigger(note, Order(number=number)))).output == number
+"""
+)
+
+
+def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(shop=SHOP, test_shop=FAILS)
+    result = run(pytester)
+    result.assert_outcomes(failed=9)
+    said = result.stdout.str()
+    for expected in (
+        "test_shop:test_first_users_own, seed 0, strategy crashes",
+        "✗ charged once",
+        "✗ no effect happens twice",
+        "✗ what the test asserts",
+        "charged again",
+        "nothing is recorded",
+        "the job is FAILED, and must be COMPLETED",
+        "crash_test: must have a statement to crash at, and no handler passed one",
+        "no fault hit 'note', so nothing shows what happens then; allow more kinds of faults, run more seeds",
+        "faults: must not be given, since crash_test only kills; use zeke_sim.test",
+        "status: must be one of QUEUED, EXECUTING, COMPLETED, FAILED, CANCELLED, got 'DONE'",
+    ):
+        assert expected in said, expected
+    (pairs,) = re.findall(r"page +(\.zeke-sim/test_shop-test_pairs-0\.html)", said)
+    plan = str(pytester.path / pairs.replace(".html", ".json"))
+    again = run(pytester, "test_shop.py::test_pairs", "--zeke-plan", plan)
+    again.assert_outcomes(failed=1)
+    assert "replayed once" in again.stdout.str()
+
+
+def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(shop=SHOP, test_shop=HOLDS)
+    result = run(pytester)
+    result.assert_outcomes(passed=5)
+    said = result.stdout.str()
+    assert re.search(
+        r"test_shop\.py::test_single\n  twice-unlucky: (\d+) kills, \1 expiries, in \d+ att", said
+    )
+    assert re.search(r"test_shop\.py::test_sync\n  note: .*; lines hit: 3 of 3\n", said)
+    assert "test_shop.py::test_calm\n  note: no faults, in 2 attempts; lines hit: 0 of 3\n" in said
+    assert "    never at shop.py:" in said

@@ -1,0 +1,125 @@
+"""Kills a process at each point that a workload's handlers pass, in one run for each point.
+
+The idea is that of SQLite's crash tests: fail at the first operation, at the second, and so on, until a run
+passes no further one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
+from zeke_sim.loop.decisions import Decisions
+from zeke_sim.loop.run_loop import Interruptible
+from zeke_sim.world.faults import NONE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from zeke_sim.experiment.run import Outcome
+    from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.world.context import Passed
+
+CRASHES: Final = NONE.but(kinds=("kill_line",), handler=1.0, until_drained=True)
+"""The only faults are kills at points, which a plan names."""
+
+POINTS_MAX: Final = 1000
+"""Maximum number of runs with one kill; of more points, as many are drawn."""
+
+PAIRS_MAX: Final = 500
+"""Maximum number of runs with two kills; of more pairs, as many are drawn."""
+
+
+SECONDS_MAX: Final = 100
+"""Maximum number of second kills that are considered for each first one."""
+
+
+@dataclass(slots=True)
+class Crashes:
+    """The results of runs with kills at points.
+
+    Attributes:
+        points: number of points that were passed without a kill.
+        tried, pairs: number of runs with one kill, and with two.
+        failure: the first run that violated a property.
+    """
+
+    points: int = 0
+    tried: int = 0
+    pairs: int = 0
+    failure: Outcome | None = None
+
+
+def crash_everywhere(
+    scenario: Scenario,
+    *,
+    pairs: bool = False,
+    once: bool = False,
+    points_max: int = POINTS_MAX,
+    pairs_max: int = PAIRS_MAX,
+) -> Iterator[tuple[Crashes, Outcome]]:
+    """Run a scenario without a kill, and then with a kill at each point, until a property is violated.
+
+    Args:
+        pairs: whether to try two kills in a run, too.
+        once: whether to try each line of a task only once, where the first job passes it.
+        points_max: maximum number of runs with one kill.
+        pairs_max: maximum number of runs with two kills.
+
+    Yields:
+        The results so far, and the last run.
+    """
+    crashes = Crashes()
+    seconds: list[dict[str, Any]] = []
+
+    def tried(decisions: Mapping[str, Any]) -> Outcome:
+        outcome = run(scenario, Plan(scenario.name, 0, "crashes", CRASHES, decisions), trace=True)
+        if outcome.violation is not None:
+            crashes.failure = outcome
+        return outcome
+
+    with Interruptible() as interruption:
+        whole = tried({})
+        crashes.points = len(whole.passed)
+        yield crashes, whole
+        for passed in _drawn(_each_line(whole.passed) if once else whole.passed, points_max, "points"):
+            if crashes.failure is not None:
+                return
+            interruption.check()
+            first = _kill(passed)
+            outcome = tried(first)
+            crashes.tried += 1
+            if pairs:
+                others = [first | _kill(one) for one in outcome.passed if one.address not in first]
+                seconds += _drawn(others, SECONDS_MAX, f"second/{crashes.tried}")
+            yield crashes, outcome
+        for decisions in _drawn(seconds, pairs_max, "pairs"):
+            if crashes.failure is not None:
+                return
+            interruption.check()
+            outcome = tried(decisions)
+            crashes.pairs += 1
+            yield crashes, outcome
+
+
+def _kill(passed: Passed) -> dict[str, Any]:
+    return {passed.address: {"fault": "kill_line", "point": passed.point}}
+
+
+def _each_line(passed: Sequence[Passed]) -> list[Passed]:
+    """Return the first point of each line of each task."""
+    first: dict[Any, Passed] = {}
+    for one in passed:
+        first.setdefault((one.affected.task, one.affected.line, one.affected.returned), one)
+    return list(first.values())
+
+
+def _drawn(ones: Sequence[Any], most: int, address: str) -> Sequence[Any]:
+    """Return all, or ``most`` of them, drawn and in order."""
+    if len(ones) <= most:
+        return ones
+    draws = Decisions(0).stream(address)
+    chosen = sorted(range(len(ones)), key=lambda _: draws.random())[:most]
+    return [ones[place] for place in sorted(chosen)]

@@ -1,0 +1,104 @@
+"""Leaves a callback of an event loop in the middle, as a killed process does.
+
+A callback runs in a greenlet of its own, on the thread of the loop. To leave it, the greenlet switches back
+and is not resumed: no ``except``, ``finally`` or ``__aexit__`` has an effect. It is kept until the run ends,
+since its frames would be unwound when it is collected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from greenlet import GreenletExit, greenlet
+
+if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable
+
+
+class Breaker:
+    """Runs callbacks in a greenlet of their own, which can be left in the middle of a callback.
+
+    Args:
+        run: runs a callback.
+    """
+
+    def __init__(self, run: Callable[[Any], None]) -> None:
+        self._run = run
+        self._inner: greenlet | None = None
+        self._left: list[tuple[greenlet, asyncio.Task[Any] | None]] = []
+
+    def run(self, handle: asyncio.Handle) -> None:
+        """Run a callback until it returns, or is left."""
+        inner = self._inner
+        if inner is None:
+            self._trace = sys.gettrace()
+            inner = self._inner = greenlet(self._serve)
+        error = inner.switch(handle)
+        if error is not None:
+            raise error
+
+    def _serve(self, handle: asyncio.Handle) -> None:
+        """Run callbacks, one for each switch to this greenlet."""
+        sys.settrace(self._trace)  # a greenlet begins without it, and coverage would miss handlers
+        own = greenlet.getcurrent()
+        while own is self._inner:
+            error: BaseException | None = None
+            try:
+                self._run(handle)
+            except BaseException as raised:  # noqa: BLE001 - raised again where the callback was started
+                error = raised
+            if own is not self._inner:
+                return
+            handle = _outer(own).switch(error)
+
+    def leave(self, loop: AbstractEventLoop) -> None:
+        """Leave the running callback for good.
+
+        Raises:
+            RuntimeError: no callback runs here.
+        """
+        own = greenlet.getcurrent()
+        if own is not self._inner:
+            raise RuntimeError("break_off: must be called in a callback of a node")
+        task = asyncio.current_task(loop)
+        if task is not None:
+            asyncio.tasks._leave_task(loop, task)
+        self._inner = None
+        self._left.append((own, task))
+        _outer(own).switch(None)
+
+    def unwind(self, loop: AbstractEventLoop) -> None:
+        """End all callbacks that were left, and the greenlet that runs them."""
+        asyncio._set_running_loop(loop)
+        try:
+            for left, task in self._left:
+                if task is not None:
+                    asyncio.tasks._enter_task(loop, task)
+                error = asyncio.CancelledError()
+                left.throw(error)
+                _close_coroutines(error)
+        finally:
+            asyncio._set_running_loop(None)
+        self._left.clear()
+        inner, self._inner = self._inner, None
+        if inner is not None:
+            inner.throw(GreenletExit)
+
+
+def _outer(inner: greenlet) -> greenlet:
+    outer = inner.parent
+    assert outer is not None  # noqa: S101 - only the first greenlet of a thread has none
+    return outer
+
+
+def _close_coroutines(error: BaseException) -> None:
+    """Close coroutines that killed code has created and not awaited, of which Python would warn."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        for value in frame.f_locals.values():
+            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
+                value.close()

@@ -1,0 +1,109 @@
+"""``zeke_sim.crash_test``: kills a process at each statement of a task's handler, once each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from zeke_queue.core.failure import shown
+from zeke_queue.errors import UsageError
+from zeke_queue.model import JobStatus
+from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.task import Task
+from zeke_sim.properties.user import unique_effects
+from zeke_sim.testing.fixtures import wrong
+from zeke_sim.testing.seeded_test import ONCE, fail_if_never, made_test
+from zeke_sim.testing.worlds import world_options
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Callable
+
+    import pytest
+
+    from zeke_sim.testing.client import Client
+    from zeke_sim.testing.seeded_test import SeededRuns, Workload
+
+DEFAULTS: Final[dict[str, Any]] = {"workers": 2, "days": 0.01, "faults": ["kill_line"]}
+"""Options of ``zeke_sim.test`` that differ here; ``faults`` cannot be given."""
+
+NO_POINTS: Final = (
+    "crash_test: must have a statement to crash at, and no handler passed one; let the workload wait for its "
+    "jobs, and name the modules of handlers whose source is elsewhere, as in code=['shop.tasks']"
+)
+
+
+def crash_test(
+    subject: Task[Any, Any] | str | Workload | None = None,
+    payload: Any = None,
+    *,
+    pairs: bool = False,
+    status: str = "COMPLETED",
+    catalog: Catalog | None = None,
+    **worlds: Any,
+) -> Any:
+    """Make a test that kills the process at each statement of a task, in one run for each.
+
+    ::
+
+        test_charge_survives_crashes = zeke_sim.crash_test(charge, Order(number=1), resources=Provider)
+
+        @zeke_sim.crash_test(pairs=True)
+        async def test_order_is_charged_once(zeke):
+            run = await zeke.trigger(charge, Order(number=1))
+            assert (await zeke.wait(run)).status == "COMPLETED"
+
+    After a kill, nothing of the process has an effect, not even its ``finally`` blocks; other processes
+    recover the job. In every run the guarantees of the queue, the test's properties and its assertions must
+    hold, and no effect (``zeke_sim.effect``) may happen twice.
+
+    Args:
+        subject: the task, or its name; or a workload, as for ``zeke_sim.test``.
+        payload: the payload of the task's job.
+        pairs: whether to kill processes twice in a run, too: at ``experiment.crashes.PAIRS_MAX`` pairs of
+            points at most, which are drawn if there are more.
+        status: how the task's job must end.
+        catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
+        **worlds: see ``WorldOptions``; by default there are two workers. ``faults`` is not an option.
+
+    Raises:
+        UsageError: an argument is invalid.
+    """
+    if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"catalog: must be a Catalog, got {shown(catalog)}")
+    if status not in list(JobStatus):
+        raise UsageError(f"status: must be one of {', '.join(JobStatus)}, got {shown(status)}")
+    if "faults" in worlds:
+        raise UsageError("faults: must not be given, since crash_test only kills; use zeke_sim.test")
+    made = world_options({**DEFAULTS, **worlds}, "pairs", "status", "catalog")
+    made = replace(made, properties=(*made.properties, unique_effects(ONCE)._replace(tested=None)))
+
+    def search(runs: SeededRuns, hits: Counter[str], _config: pytest.Config) -> None:
+        results = runs.crash(pairs=pairs)
+        if results is None:
+            return
+        if not results.points:
+            wrong(NO_POINTS)
+        runs.report()
+        fail_if_never(hits, 1 + results.tried + results.pairs)
+
+    def decorate(workload: Workload) -> Callable[..., None]:
+        return made_test(workload, made, catalog, search)
+
+    if isinstance(subject, Task | str):
+        return decorate(_job_of(cast("Task[Any, Any] | str", subject), payload, status))
+    return decorate if subject is None else decorate(subject)
+
+
+crash_test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - not a test itself
+
+
+def _job_of(task: Task[Any, Any] | str, payload: Any, status: str) -> Workload:
+    """Return a workload that sends one job, and waits until it has ended."""
+
+    async def crash_test(zeke: Client) -> None:
+        """Wait for a job, which must end as required."""
+        job = await zeke.wait(await zeke.trigger(task, payload))
+        assert job.status == status, f"the job is {job.status}, and must be {status}: {job.output}"  # noqa: S101
+
+    return crash_test

@@ -1,0 +1,290 @@
+"""Points in an application's code at which a simulated process can be killed.
+
+The source of a function is compiled again with a call before each statement, and after an ``await`` that
+no statement follows; the new code replaces the old one in the function. A call does nothing unless a handler
+of a running world executes it. Points depend on the source alone, so they are the same on every Python.
+
+A trace function could not do this: it cannot be left for good.
+"""
+
+from __future__ import annotations
+
+import ast
+import gc
+import sys
+import tokenize
+import warnings
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from zeke_sim.history.events import Line
+from zeke_sim.loop.event_loop import HANDLER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+T = TypeVar("T")
+
+TEXT_MAX: Final = 60
+"""Maximum length of a statement's text in reports."""
+
+_BEFORE: Final = "@zeke_line"
+_AFTER: Final = "@zeke_after"
+"""Names of the two functions in rewritten modules; they cannot collide with names of the application."""
+
+_OURS: Final = ("zeke_queue", "zeke_sim")
+_FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
+_PLAIN: Final = (*_FUNCTIONS, ast.ClassDef, ast.Global, ast.Nonlocal, ast.Pass, ast.Try, ast.TryStar)
+"""Statements without a point of their own: nothing happens between them and the next point."""
+
+_ENDING: Final = (ast.Return, ast.Raise, ast.Continue, ast.Break)
+_GUARDING: Final = (ast.With, ast.AsyncWith, ast.Try, ast.TryStar)
+"""Statements that do something after their block."""
+
+
+LINES: Final[list[Line]] = []
+"""All points by number."""
+
+_rewritten: Final[dict[str, dict[tuple[str, int], CodeType]]] = {}
+"""The new code by file, then by qualified name and first line."""
+
+_of_function: Final[dict[tuple[str, str], list[int]]] = {}
+"""The points of each function by file and qualified name."""
+
+
+def insert(modules: Iterable[str]) -> None:
+    """Insert points into the functions of modules; modules that have them are left alone.
+
+    Points stay until the process ends.
+    """
+    codes: dict[str, dict[tuple[str, int], CodeType]] = {}
+    for name in modules:
+        module = sys.modules.get(name)
+        file = getattr(module, "__file__", None)
+        if module is None or file is None or file in _rewritten or not file.endswith(".py"):
+            continue
+        _rewritten[file] = codes[file] = _compiled(module, file)
+        vars(module)[_BEFORE] = _before
+        vars(module)[_AFTER] = _after
+    if not codes:
+        return
+    for one in gc.get_objects():
+        if type(one) is FunctionType and one.__code__.co_filename in codes:
+            _replace(one, codes[one.__code__.co_filename])
+
+
+def _replace(function: FunctionType, codes: Mapping[tuple[str, int], CodeType]) -> None:
+    old = function.__code__
+    new = codes.get((old.co_qualname, old.co_firstlineno))
+    if new is not None and new.co_freevars == old.co_freevars and _BEFORE in function.__globals__:
+        function.__code__ = new
+
+
+def modules_of(names: Iterable[str]) -> list[str]:
+    """Return modules and those of the same top-level package that they import, without the queue's own."""
+    found: dict[str, None] = {}
+    left = [name for name in names if name in sys.modules]
+    while left:
+        name = left.pop(0)
+        root = name.partition(".")[0]
+        if name in found or root in _OURS:
+            continue
+        found[name] = None
+        for value in list(vars(sys.modules[name]).values()):
+            other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            if isinstance(other, str) and other.partition(".")[0] == root and other in sys.modules:
+                left.append(other)
+    return list(found)
+
+
+def count_in(function: Callable[..., Any]) -> int:
+    """Return the number of points in a function itself, at least 1."""
+    code: CodeType | None = getattr(function, "__code__", None)
+    if code is None:
+        return 1
+    return max(1, len(_of_function.get((code.co_filename, code.co_qualname), ())))
+
+
+def lines_of_class(kind: type) -> list[int]:
+    """Return the points in the methods of a class that is defined in rewritten code, and of its bases."""
+    found: list[int] = []
+    for base in kind.__mro__:
+        file = getattr(sys.modules.get(base.__module__), "__file__", None)
+        if file in _rewritten:
+            found += [
+                line
+                for (where, owner), lines in _of_function.items()
+                if where == file and owner.startswith(f"{base.__qualname__}.")
+                for line in lines
+            ]
+    return found
+
+
+def _before(line: int) -> None:
+    """Pass a point."""
+    watch = HANDLER.get()
+    if watch is not None:
+        watch.pass_line(line)
+
+
+def _after(value: T, line: int) -> T:
+    """Pass a point after an ``await``, and return what was awaited."""
+    watch = HANDLER.get()
+    if watch is not None:
+        watch.pass_line(line)
+    return value
+
+
+# Compilation.
+
+
+def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
+    """Compile a module with points; return the code of its functions, nothing if there is no source."""
+    try:
+        with tokenize.open(file) as opened:
+            source = opened.read()
+        tree = ast.parse(source, file)
+    except (OSError, SyntaxError, UnicodeDecodeError):
+        return {}
+    inserter = _Inserter(_relative(module, file), source.splitlines())
+    tree = ast.fix_missing_locations(inserter.visit(tree))
+    _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
+    if "@pytest_ar" in vars(module):
+        # As pytest did when it imported the module, so that assertions still explain themselves.
+        from _pytest.assertion.rewrite import rewrite_asserts  # noqa: PLC0415 - only below pytest
+
+        rewrite_asserts(tree, source.encode(), file)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # reported when the module was imported
+        code = compile(tree, file, "exec", dont_inherit=True)
+    return {(one.co_qualname, one.co_firstlineno): one for one in _nested(code)}
+
+
+def _relative(module: ModuleType, file: str) -> str:
+    """Return a module's path from the folder that it is imported from, the same on every machine."""
+    path = Path(file)
+    if module.__name__ == "__main__":
+        return path.name
+    depth = module.__name__.count(".") + 1 + (path.stem == "__init__")
+    return "/".join(path.parts[-depth:])
+
+
+def _nested(code: CodeType) -> Iterator[CodeType]:
+    for one in code.co_consts:
+        if isinstance(one, CodeType):
+            yield one
+            yield from _nested(one)
+
+
+class _Inserter(ast.NodeTransformer):
+    """Inserts calls into the bodies of functions.
+
+    Attributes:
+        made: the inserted points by the qualified name of their function.
+    """
+
+    def __init__(self, shown: str, source: list[str]) -> None:
+        self._shown = shown
+        self._source = source
+        self._names: list[str] = []
+        self._in_function = False
+        self._guarded = 0
+        self._followed: set[ast.expr] = set()
+        self.made: dict[str, list[int]] = {}
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """Visit the methods of a class."""
+        outside, self._in_function = self._in_function, False
+        self._names.append(node.name)
+        self.generic_visit(node)
+        self._names.pop()
+        self._in_function = outside
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """Insert points into a function."""
+        return self._visit_function(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        """Insert points into an async function."""
+        return self._visit_function(node)
+
+    def _visit_function(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        before = self._in_function, self._guarded
+        self._in_function, self._guarded = True, 0
+        self._names += [node.name, "<locals>"]
+        node.body = self._block(node.body, of=node)
+        del self._names[-2:]
+        self._in_function, self._guarded = before
+        return node
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        """Leave a lambda alone: it has no statements."""
+        return node
+
+    def visit_Await(self, node: ast.Await) -> ast.AST:
+        """Insert a point after an ``await``, unless one follows anyway."""
+        followed = node in self._followed
+        super().generic_visit(node)
+        return node if followed else self._call(_AFTER, [node], node, after=True)
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        """Insert points into each block of a node."""
+        guards = isinstance(node, _GUARDING)
+        self._guarded += guards
+        for name, value in ast.iter_fields(node):
+            parts = cast("list[Any]", value) if isinstance(value, list) else []
+            if parts and isinstance(parts[0], ast.stmt):
+                of = node if name == "body" else None
+                setattr(node, name, self._block(parts, of=of) if self._in_function else self._plain(parts))
+            elif parts:
+                setattr(node, name, self._plain(parts))
+            elif isinstance(value, ast.AST):
+                setattr(node, name, self.visit(value))
+        self._guarded -= guards
+        return node
+
+    def _plain(self, parts: list[Any]) -> list[Any]:
+        return [self.visit(one) if isinstance(one, ast.AST) else one for one in parts]
+
+    def _block(self, body: list[ast.stmt], *, of: ast.AST | None) -> list[ast.stmt]:
+        """Insert points into a block.
+
+        Args:
+            of: the node whose body it is; None for other blocks, such as ``else``.
+        """
+        made: list[ast.stmt] = []
+        last = body[-1]
+        # Code that is no statement of this function follows, such as ``__exit__``.
+        exits = isinstance(of, _GUARDING) and not isinstance(last, (*_ENDING, *_PLAIN))
+        for statement, following in zip(body, [*body[1:], None], strict=True):
+            value = getattr(statement, "value", None)
+            if isinstance(value, ast.Await):
+                returns = following is None and isinstance(of, _FUNCTIONS)
+                returns = (returns or isinstance(statement, ast.Return)) and not self._guarded
+                if returns or (exits if following is None else not isinstance(following, _PLAIN)):
+                    self._followed.add(value)
+            docstring = isinstance(statement, ast.Expr) and isinstance(value, ast.Constant)
+            if not docstring and not isinstance(statement, _PLAIN):
+                made.append(ast.Expr(self._call(_BEFORE, [], statement)))
+            made.append(self.visit(statement))
+        if exits:
+            made.append(ast.Expr(self._call(_BEFORE, [], last, after=True)))
+        return made
+
+    def _call(
+        self, name: str, values: list[ast.expr], at: ast.stmt | ast.expr, *, after: bool = False
+    ) -> Any:
+        """Return a call of a point at a node, which gets its place."""
+        text = self._source[at.lineno - 1].strip()
+        text = text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
+        owner = ".".join(self._names[:-1])
+        number = len(LINES)
+        LINES.append(Line(self._shown, owner, at.lineno, text, after))
+        self.made.setdefault(owner, []).append(number)
+        called = ast.Call(ast.Name(name, ast.Load()), [*values, ast.Constant(number)], [])
+        for node in ast.walk(called):
+            if not hasattr(node, "lineno"):
+                ast.copy_location(node, at)
+        return called
