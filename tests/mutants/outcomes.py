@@ -195,6 +195,14 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "test_job_ends_after_its_last_lines_though_a_write_of_them_failed",
     ),
     tested(
+        "status-swallowed-by-a-second-reader",
+        "zeke_queue.watch.job_watcher",
+        "            watched.notify(is_news=True)\n        leave",
+        "            pass\n        leave",
+        "A status that a new reader brings along reaches the others only with the next poll.",
+        "tests/runtime/test_watch.py::test_newer_state_reaches_the_subscriptions_before",
+    ),
+    tested(
         "waits-in-turn-without-a-pause",
         "zeke_queue.storage.memory.transitions",
         "IN_TURN_SECONDS: Final = 1.0\n",
