@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
@@ -11,7 +11,7 @@ import pytest
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, is_kept_waiting, soon
 from tests.conformance.storages import also_forwarded_on_postgres
-from zeke_queue.model import QueueSettings
+from zeke_queue.model import Claimed, QueueSettings, Released, RowState
 from zeke_queue.storage import Storage
 
 
@@ -76,6 +76,55 @@ async def test_released_job_wakes_an_idle_worker(storage: Storage, jobs: Driver)
     async with sleeper(storage, "mail") as asleep:
         await jobs.release(job)
         assert await soon(asleep)
+
+
+async def _retry_later(storage: Storage, jobs: Driver, job: Claimed) -> None:
+    await jobs.fail(job, retry_in=60)
+
+
+async def _snooze(storage: Storage, jobs: Driver, job: Claimed) -> None:
+    await jobs.release(job, delay=60)
+
+
+async def _snooze_in_a_transaction(storage: Storage, jobs: Driver, job: Claimed) -> None:
+    async with storage.transaction() as transaction:
+        await transaction.settle(released=[Released(job.id, job.attempt, 60)])
+
+
+async def _wait_for_a_child(storage: Storage, jobs: Driver, job: Claimed) -> None:
+    await jobs.wait_for(await jobs.insert_child(job), job)
+
+
+LATER = (_retry_later, _snooze, _snooze_in_a_transaction, _wait_for_a_child)
+"""Ways in which a running job makes room for another one, and is not due itself."""
+
+
+@pytest.mark.parametrize("ends", LATER)
+async def test_job_that_is_due_later_wakes_workers_of_a_limited_queue_only(
+    storage: Storage, jobs: Driver, ends: Callable[[Storage, Driver, Claimed], Awaitable[None]]
+) -> None:
+    await storage.declare([QueueSettings("mail", concurrency_limit=1)], [])
+    limited, unlimited = await jobs.running(), await jobs.running("post")
+    waiting = await jobs.send()
+    assert await jobs.claim("mail") == []
+    async with sleeper(storage, "post") as asleep:
+        await ends(storage, jobs, unlimited)
+        assert await is_kept_waiting(asyncio.shield(asleep))
+    async with sleeper(storage, "mail") as asleep:
+        await ends(storage, jobs, limited)
+        assert await soon(asleep)
+    assert [job.id for job in await jobs.claim("mail")] == [waiting]
+
+
+async def test_wait_in_turn_wakes_no_worker_before_its_pause_is_over(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    ended = [await jobs.ended(RowState.COMPLETED, "errand") for _ in range(2)]
+    await jobs.wait_for(ended[0], job)
+    jobs.clock.advance(1)
+    job = await jobs.claim_one()
+    async with sleeper(storage, "mail") as asleep:
+        await jobs.wait_for(ended[1], job)
+        assert await is_kept_waiting(asyncio.shield(asleep))
 
 
 async def test_resumed_queue_wakes_an_idle_worker(storage: Storage, jobs: Driver) -> None:

@@ -7,6 +7,8 @@ from typing import Final
 from tests.interleaving.mutant_runner import Mutant
 from tests.interleaving.races import MODEL, ODD_ROWS, races
 
+WAKEUPS: Final = "tests/conformance/test_wakeups.py"
+
 ROWS: Final = (
     Mutant(
         "attempts counted past the integer maximum",
@@ -172,6 +174,27 @@ ROWS: Final = (
         "if at.tzinfo is None or any(",
         "if any(",
         ODD_ROWS,
+    ),
+    Mutant(
+        "a retry or snooze with a delay wakes no worker of a limited queue",
+        "sql/settle.sql",
+        "from (select distinct name from done) as ended",
+        "from (select distinct name from done where state > 'active') as ended",
+        (f"{WAKEUPS} -k due_later",),
+    ),
+    Mutant(
+        "a wait for a child wakes no worker of a limited queue",
+        "sql/suspend.sql",
+        "on done.name = queue.name and queue.concurrency_limit is not null",
+        "on done.name = queue.name and queue.concurrency_limit < 0",
+        (f"{WAKEUPS} -k due_later",),
+    ),
+    Mutant(
+        "a wait in turn wakes workers before its pause is over",
+        "sql/suspend.sql",
+        "        where startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())\n",
+        "        where startafter <= statement_timestamp() + interval '1 year'\n",
+        (f"{WAKEUPS} -k in_turn",),
     ),
     Mutant(
         "lines are written without the locks of their jobs",

@@ -179,9 +179,8 @@ MUTANTS = (
     Mutant(
         "no-wake-up",
         UNIT_OF_WORK,
-        "            if row.start_after <= self.clock.now():\n"
-        "                self.notifier.queue(row.name)\n",
-        "            pass\n",
+        "        is_work = row.waits and row.start_after <= self.clock.now()\n",
+        "        is_work = False\n",
         "A job that is sent, and due at once, wakes no worker.",
     ),
     Mutant(

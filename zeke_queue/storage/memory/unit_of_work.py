@@ -42,6 +42,7 @@ class AutoCommit:
         self.tables = tables
         self.notifier = notifier
         self.clock = clock
+        self._were_active = set["UUID"]()
 
     def row(self, job_id: UUID) -> Row | None:
         """Return a live row, read-only."""
@@ -73,22 +74,25 @@ class AutoCommit:
 
     def change(self, row: Row) -> Row:
         """Take the row out of the indexes for changes; call ``store`` afterwards, in the same step."""
+        if row.state is RowState.ACTIVE:
+            self._were_active.add(row.id)
         self.tables.take_out(row)
         return row
 
     def store(self, row: Row) -> None:
         """Store a new or changed row, and notify waiters."""
         self.tables.put_in(row)
+        was_active = row.id in self._were_active
+        self._were_active.discard(row.id)
         if self.notifier.has_waiters:
-            self.notify(row)
+            self.notify(row, was_active=was_active)
 
-    def notify(self, row: Row) -> None:
+    def notify(self, row: Row, *, was_active: bool = False) -> None:
         """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
         self.notifier.job(row.id)
-        if row.waits:
-            if row.start_after <= self.clock.now():
-                self.notifier.queue(row.name)
-        elif row.state is not RowState.ACTIVE and self.tables.queue(row.name).concurrency_limit is not None:
+        is_work = row.waits and row.start_after <= self.clock.now()
+        makes_room = was_active if row.waits else row.state is not RowState.ACTIVE
+        if is_work or (makes_room and self.tables.queue(row.name).concurrency_limit is not None):
             self.notifier.queue(row.name)
 
     def plans(self) -> Iterable[Plan]:
@@ -181,7 +185,7 @@ class UnitOfWork(AutoCommit):
         """
         for row in self._rows.values():
             if (old := self.tables.jobs.get(row.id)) is not None:
-                self.tables.take_out(old)
+                self._committed.change(old)
             self._committed.store(row)
         for plan in self._plans.values():
             self._committed.store_plan(plan)

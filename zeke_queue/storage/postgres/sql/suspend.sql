@@ -81,7 +81,7 @@ done as (
         and job.attempt = %(attempt)s::int
         and job.state between 'active' and 'active'
         and job.keepuntil is distinct from ended.seen_until
-    returning job.id, job.name, job.waitsfor
+    returning job.id, job.name, job.startafter
 ),
 
 told as (
@@ -101,7 +101,7 @@ woken as (
     select pg_notify(%(work_channel)s, due.name)
     from (
         select name from done
-        where waitsfor is null
+        where startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())
         union
         select done.name
         from done
