@@ -34,7 +34,7 @@ MUTANTS = (
     Mutant(
         "cancel-wakes-nobody",
         VERBS,
-        "        await self._wake(cancelled)\n",
+        "        self._wake(now, cancelled)\n",
         "",
         "A parent is not resumed when its child is cancelled.",
         where=HERE,
