@@ -240,6 +240,79 @@ def coverage(
             raise typer.Exit(INTERRUPTED)
 
 
+HistoryFile = Annotated[Path, typer.Argument(metavar="FILE", help="A history written by `zeke sim record`.")]
+
+
+@sim.command()
+def record(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as day.jsonl.gz.")],
+    *,
+    since: Annotated[
+        str, typer.Option(metavar="TIME", help="The beginning: an instant, or 24h for a day ago.")
+    ] = "24h",
+    until: Annotated[
+        str | None, typer.Option(metavar="TIME", help="The end, in the same way; by default now.")
+    ] = None,
+    payloads: Annotated[
+        str, typer.Option(metavar="none|redacted|full", help="What is kept of payloads and results.")
+    ] = "none",
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 100_000,
+) -> None:
+    """Record the history of a running system from its tables; nothing in the database is changed."""
+    with _usage_errors():
+        from zeke_queue.cli.session import options_of
+        from zeke_sim.recorded.record import Wanted, record
+
+        _writable(None, ("FILE", file))
+        settings = options_of(context).on_database()
+        written = record(file, Wanted(since, until, payloads, limit), settings)
+        typer.echo(f"{file}: {written}")
+
+
+@sim.command("replay-history")
+def replay_history(
+    file: HistoryFile,
+    *,
+    kill_workers: Annotated[int, typer.Option(min=0, help="How often a worker is killed.")] = 0,
+    faults: Annotated[
+        str, typer.Option(metavar="KIND,…", help="Kinds of other faults, such as kill,partition; or all.")
+    ] = "",
+    catalog: Annotated[
+        str,
+        typer.Option(
+            metavar="MODULE:CATALOG",
+            help="The catalog whose handlers run; by default attempts take the recorded time.",
+            show_default=False,
+        ),
+    ] = "",
+    seeds: Annotated[int, typer.Option(min=1, help="Number of runs of the history.")] = 1,
+    start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of workers; 0 for those recorded.")] = 0,
+    concurrency: Annotated[int, typer.Option(min=0, help="Jobs of a worker at once; 0 as recorded.")] = 0,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 100_000,
+    folder: Folder = Path(".zeke-sim"),
+) -> None:
+    """Check a recorded history, and replay its arrivals with faults; exit with 1 at a broken property."""
+    with _usage_errors():
+        from zeke_sim.experiment.shrink import SECONDS
+        from zeke_sim.recorded.replaying import Replay, check, replays
+
+        kinds = tuple(faults.split(",")) if faults else ()
+        replay = Replay(str(file), kill_workers, kinds, catalog, workers, concurrency, limit=limit)
+        _writable(folder)
+        with _importing(catalog or str(file)):
+            checked, broken = check(replay)
+        typer.echo(checked)
+        if broken:
+            raise typer.Exit(BROKEN)
+        for scenario, outcome, told in replays(replay, range(start, start + seeds)):
+            if outcome.violation is not None:
+                _show(scenario, outcome, SECONDS, folder, None)
+                raise typer.Exit(BROKEN)
+            typer.echo(told)
+
+
 def _processes(jobs: int | None, runs: int) -> int:
     """Return the number of processes: two by default for more than a few runs."""
     from zeke_queue.system.subprocess_pool import processors

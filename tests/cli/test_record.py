@@ -1,0 +1,115 @@
+"""``zeke sim record`` and ``replay-history``: from a running system to a world in which its workers die."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import psycopg
+import pytest
+from typer.testing import CliRunner, Result
+
+import zeke_sim
+from tests.cli.conftest import Zeke
+from zeke_queue import Catalog, JobContext
+from zeke_queue.model import RowState
+from zeke_queue.system.clock import SystemClock
+from zeke_sim.cli import sim
+from zeke_sim.recorded import format as files
+
+LETTER = '{"to": "ann", "copies": 12}'
+
+careless = Catalog()
+
+
+@careless.task("mail", aliases=["post"])
+async def mail(_: object, job: JobContext) -> None:
+    """Send a letter, and forget so if its worker is killed within five seconds."""
+    zeke_sim.effect(f"letter of {job.id}")
+    await SystemClock().sleep(5.0)
+
+
+def rows_of(shop: Zeke) -> list[tuple[object, ...]]:
+    """Return all jobs with the transactions that wrote them."""
+    with psycopg.connect(shop.dsn or "") as connection:
+        return connection.execute("select xmin::text, * from pgboss.job order by id").fetchall()
+
+
+def sim_of(shop: Zeke, *args: str) -> Result:
+    """Run a command of ``zeke sim`` on the shop's database."""
+    return CliRunner().invoke(sim, args, env={"DATABASE_PRIMARY_URL": shop.dsn}, catch_exceptions=False)
+
+
+def good(shop: Zeke, *args: str) -> str:
+    result = sim_of(shop, *args)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+@pytest.fixture
+def shop(zeke: Zeke) -> Zeke:
+    """A shop whose jobs have ended, failed, are awaited later, and one of whose schedules has had a tick."""
+    for _ in range(3):
+        zeke.send("mail", LETTER)
+    zeke.send("mail", LETTER, "--singleton-key", "ann@example.org")
+    zeke.send("refuse")
+    zeke.work()
+    zeke.send("mail", LETTER, "--delay", "3600")
+    return zeke
+
+
+def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_killed(
+    shop: Zeke, tmp_path: Path
+) -> None:
+    before = rows_of(shop)
+    file = tmp_path / "day.jsonl.gz"
+    assert "6 jobs" in good(shop, "record", str(file))
+    assert rows_of(shop) == before
+    recording = files.read(file)
+    assert [job.state for job in recording.jobs].count(RowState.COMPLETED) == 4
+    refused = next(job for job in recording.jobs if job.name == "refuse")
+    assert [(one.attempt, one.error) for one in refused.failures] == [(1, "Fail")]
+    text = gzip.decompress(file.read_bytes()).decode()
+    assert "ann" not in text
+    assert "no longer wanted" not in text
+    shown = good(shop, "replay-history", str(file), "--kill-workers", "2", "--seeds", "2", "--workers", "3")
+    assert "checked on the rows" in shown
+    assert "not checked, since it needs the calls of processes" in shown
+    assert shown.count("2 kill") == 2
+    (completed, failed) = (
+        next(line for line in shown.splitlines() if word in line) for word in ("completed  ", "failed  ")
+    )
+    assert completed.split()[1:] == ["4", "4"]
+    assert failed.split()[1:] == ["1", "1"]
+
+
+def test_payloads_are_kept_as_asked_for(shop: Zeke, tmp_path: Path) -> None:
+    redacted, full = tmp_path / "redacted.gz", tmp_path / "full.gz"
+    good(shop, "record", str(redacted), "--payloads", "redacted")
+    good(shop, "record", str(full), "--payloads", "full")
+    jobs = [next(job for job in files.read(path).jobs if job.singleton_key) for path in (redacted, full)]
+    assert [job.payload for job in jobs] == [{"to": "xxx", "copies": 11}, {"to": "ann", "copies": 12}]
+    assert [job.output for job in jobs] == [{"sent": 11}, {"sent": 12}]
+    assert jobs[1].singleton_key == "ann@example.org"
+    assert jobs[0].singleton_key not in (None, "ann@example.org")
+
+
+def test_replay_runs_the_handlers_of_a_catalog(shop: Zeke, tmp_path: Path) -> None:
+    file, folder = tmp_path / "day.gz", tmp_path / "plans"
+    good(shop, "record", str(file), "--payloads", "full")
+    replay = (
+        "replay-history",
+        str(file),
+        "--folder",
+        str(folder),
+        "--catalog",
+        f"{__name__}:careless",
+    )
+    assert "completed" in good(shop, *replay)
+    failed = sim_of(shop, *replay, "--kill-workers", "2", "--seeds", "10")
+    assert failed.exit_code == 1
+    assert "no effect twice" in failed.stdout
+    (plan,) = folder.glob("*.json")
+    replayed = sim_of(shop, "replay", str(plan))
+    assert replayed.exit_code == 1
+    assert "letter of" in replayed.stdout

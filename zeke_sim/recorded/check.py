@@ -1,0 +1,314 @@
+"""Checks a recorded history: the properties that rows violate by themselves, without each of their changes.
+
+A table has the last version of a row. So of a job's life only what that version proves becomes an event: its
+last attempt, from its claim to its end, and the move to the archive; of a job that waits, that it waits. A
+property is checked if no history could violate it falsely because of what is missing. The others need each
+change of a row, the calls of processes, or what handlers did: no table has these, and a replay has them all.
+
+The time of an outcome is that of its statement, which is before its commit. So an attempt ends, and a row is
+archived, ``TOLERANCE`` earlier here, and no overlap that is shorter counts.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+from zeke_queue.core import jsonb
+from zeke_queue.model import FINAL, WAITING, RowState
+from zeke_sim.errors import SimulationError
+from zeke_sim.history.events import (
+    Answered,
+    Began,
+    Change,
+    Effect,
+    Ended,
+    Image,
+    Invoked,
+    Lived,
+    Notified,
+    QueueRow,
+    Rules,
+    ScheduleRow,
+    Violation,
+    WorkerRow,
+)
+from zeke_sim.properties import ALL
+from zeke_sim.properties.checker import Checker
+from zeke_sim.recorded.format import at_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from datetime import datetime
+
+    from zeke_sim.properties import Property
+    from zeke_sim.recorded.format import RecordedJob, Recording
+
+TOLERANCE: Final = 5.0
+"""Seconds by which the times of two rows may be out of order, since a statement begins before its commit."""
+
+OF_ROWS: Final = (
+    "nothing starts before its time",
+    "retries within the limit",
+    "no retry is skipped",
+    "each state has its columns",
+    "active jobs within the limit",
+    "one job per key and slot",
+    "a waiting job holds nothing",
+    "no job waits in a cycle",
+)
+"""The properties of every run that rows violate by themselves."""
+
+_CALLS: Final = frozenset({Invoked, Answered})
+_HANDLERS: Final = frozenset({Began, Ended, Effect, Notified, Lived})
+_SETTINGS: Final = frozenset({QueueRow, ScheduleRow, WorkerRow})
+
+
+class Checked(NamedTuple):
+    """The result.
+
+    Attributes:
+        violation: the first one found, or None.
+        sentence: the violated property as a sentence.
+        checked: the names of the properties that were checked.
+        unchecked: the others, by what they need.
+    """
+
+    violation: Violation | None
+    sentence: str
+    checked: Sequence[str]
+    unchecked: Mapping[str, Sequence[str]]
+
+    def summary(self) -> str:
+        """Return in a few lines what was checked and what was not."""
+        lines = [f"checked on the rows ({len(self.checked)} properties): {', '.join(self.checked)}"]
+        lines += [f"not checked, {need}: {len(names)} properties" for need, names in self.unchecked.items()]
+        return "\n".join(lines)
+
+
+def check(recording: Recording) -> Checked:
+    """Check a history."""
+    properties = [one for one in ALL if one.name in OF_ROWS]
+    unchecked: defaultdict[str, list[str]] = defaultdict(list)
+    for one in ALL:
+        if one.name not in OF_ROWS:
+            unchecked[_needed(one)].append(one.name)
+    names = [*OF_ROWS, *_OF_A_JOB]
+    violation = _of_jobs(recording)
+    if violation is not None:
+        return Checked(violation, _sentence(_OF_A_JOB[violation.rule]), names, unchecked)
+    violation = _of_rows(recording, properties)
+    rule = None if violation is None else next(one for one in properties if one.name == violation.rule)
+    return Checked(violation, "" if rule is None else rule.sentence, names, unchecked)
+
+
+def _needed(one: Property) -> str:
+    """Return what of a history a property needs that no table has."""
+    events = frozenset(one.events)
+    if events & _HANDLERS:
+        return "since it needs what processes and handlers did"
+    if events & _CALLS:
+        return "since it needs the calls of processes"
+    if events & _SETTINGS:
+        return "since it needs each change of a worker, queue or schedule"
+    return "since it needs each change of a row, or the calls that made it"
+
+
+# Properties of one row.
+
+
+def _failures_are_in_order(job: RecordedJob, _since: datetime) -> str | None:
+    """The failed attempts of a job are numbered in their order, and none is after its last one."""
+    numbers = [one.attempt for one in job.failures]
+    if all(one < other for one, other in pairwise(numbers)) and all(one <= job.attempt for one in numbers):
+        return None
+    return f"attempts {', '.join(map(str, numbers))} failed, and its last attempt is {job.attempt}"
+
+
+def _times_are_in_order(job: RecordedJob, _since: datetime) -> str | None:
+    """A job is created before its last attempt begins, which begins before the job ends."""
+    times = [("created", job.created_on)]
+    if job.started_on is not None:
+        times.append(("started", job.started_on))
+    if job.completed_on is not None:
+        times.append(("ended", job.completed_on))
+    for (what, one), (next_one, other) in pairwise(times):
+        if one > other + timedelta(seconds=TOLERANCE):
+            return f"{next_one} at {other.isoformat()}, and {what} at {one.isoformat()}"
+    return None
+
+
+def _retries_wait(job: RecordedJob, _since: datetime) -> str | None:
+    """A failed attempt is retried no earlier than the job's policy says, unless its handler requests it."""
+    last = job.failures[-2:] if job.state not in WAITING else ()
+    # The attempt that failed before the last one, whose number is its own.
+    before = next((one for one in last if one.attempt == job.attempt - 1), None)
+    if before is None or before.state is not RowState.RETRY or job.started_on is None:
+        return None
+    if before.error == "Retry":
+        return None
+    low = float(job.retry_delay)
+    if job.retry_backoff:
+        window = job.retry_delay * 2.0 ** min(16, max(1, job.retry_count))
+        low = window / 2 if job.retry_delay_max is None else min(job.retry_delay_max, window / 2)
+    waited = (job.started_on - before.at) / timedelta(seconds=1)
+    if waited >= low - _MOMENT:
+        return None
+    return f"attempt {job.attempt} began {waited:.3f} s after the failure before it, and the least is {low} s"
+
+
+_MOMENT: Final = 0.001
+_OF_A_JOB: Final[Mapping[str, Callable[[RecordedJob, datetime], str | None]]] = {
+    "failed attempts are in order": _failures_are_in_order,
+    "times of a row are in order": _times_are_in_order,
+    "a retry waits at least as its policy says": _retries_wait,
+}
+
+
+def _sentence(of: Callable[[RecordedJob, datetime], str | None]) -> str:
+    return of.__doc__ or ""
+
+
+def _of_jobs(recording: Recording) -> Violation | None:
+    since = recording.header.since
+    for job in recording.jobs:
+        for name, of in _OF_A_JOB.items():
+            if (text := of(job, since)) is not None:
+                moment = job.completed_on or job.started_on or job.created_on
+                return Violation(name, text, job=job.id, at=at_of(moment, since))
+    return None
+
+
+# Properties of all rows.
+
+
+def _of_rows(recording: Recording, properties: Sequence[Property]) -> Violation | None:
+    checker = Checker(Rules(), properties=properties)
+    try:
+        for event in events(recording):
+            checker.see(event)
+    except Violation as violation:
+        return violation
+    return None
+
+
+def events(recording: Recording) -> Iterator[Change | QueueRow]:
+    """Yield what rows prove, in the order of time."""
+    header = recording.header
+    for queue in recording.queues:
+        yield QueueRow(0.0, header.since, queue.name, queue.concurrency_limit, queue.paused_on)
+    steps: list[tuple[float, int, Change]] = []
+    for number, job in enumerate(recording.jobs):
+        steps += ((change.at, number, change) for change in _proven(job, header.since, header.recorded_on))
+    steps.sort(key=lambda step: step[:2])
+    yield from (change for _, _, change in steps)
+
+
+def _proven(job: RecordedJob, since: datetime, now: datetime) -> Iterator[Change]:
+    if job.state is RowState.ACTIVE and job.worker is None:
+        return  # another program's, which names no worker
+    row = _image(job)
+    started, ended = job.started_on, job.completed_on
+    # Of a cancelled job, it is not known whether it ran or waited.
+    ran = job.state is not RowState.CANCELLED and not job.superseded and job.state not in WAITING
+    begun = started if ran and started is not None and job.attempt > 0 else ended or now
+    at = at_of(begun, since)
+    waiting = (
+        RowState.RETRY if any(one.attempt == job.attempt - 1 for one in job.failures) else RowState.CREATED
+    )
+    first = row if job.state in WAITING else _waiting(row, waiting)
+    yield Change(at, begun, "job", None, first, None, 0)
+    if job.state in WAITING:
+        return
+    last = first
+    if begun is started:
+        last = row._replace(
+            state=RowState.ACTIVE,
+            completed_on=None,
+            output=None,
+            superseded=False,
+            worker=row.worker or UUID(int=0),
+        )
+        yield Change(at, begun, "job", first, last, None, 0)
+    if ended is None:
+        return
+    at = max(at, at_of(ended, since) - TOLERANCE)
+    yield Change(at, ended, "job", last, row, None, 0)
+    if job.archived_on is not None and job.state in FINAL:
+        at = max(at, at_of(job.archived_on, since) - TOLERANCE)
+        yield Change(at, job.archived_on, "job", row, None, None, 0)
+        yield Change(at, job.archived_on, "archive", None, row._replace(archived_on=job.archived_on), None, 0)
+
+
+def _waiting(row: Image, state: RowState) -> Image:
+    return row._replace(
+        state=state,
+        attempt=max(0, row.attempt - 1),
+        started_on=None,
+        completed_on=None,
+        worker=None,
+        output=None,
+        superseded=False,
+        waits_for=None,
+    )
+
+
+def _image(job: RecordedJob) -> Image:
+    output = None
+    if job.error is not None or job.while_storing:
+        extra = {"while_storing": None} if job.while_storing else {}
+        output = jsonb.dumps({"type": job.error, "message": "", **extra})
+    return Image(
+        id=job.id,
+        name=job.name,
+        state=job.state,
+        priority=job.priority,
+        attempt=job.attempt,
+        retry_count=job.retry_count,
+        retry_limit=job.retry_limit,
+        retry_delay=job.retry_delay,
+        retry_backoff=job.retry_backoff,
+        retry_delay_max=job.retry_delay_max,
+        start_after=job.start_after,
+        started_on=job.started_on,
+        expire_in=job.expire_in,
+        created_on=job.created_on,
+        completed_on=job.completed_on,
+        singleton_key=job.singleton_key,
+        singleton_on=job.singleton_on,
+        worker=None if job.worker is None else UUID(int=job.worker),
+        parent=job.parent,
+        data=None,
+        output=output,
+        archived_on=None,
+        superseded=job.superseded,
+        failures=len(job.failures),
+        waits_for=job.waits_for,
+        awaited=job.awaited,
+    )
+
+
+def described(checked: Checked, recording: Recording, file: str) -> str:
+    """Return a violation as lines for the terminal.
+
+    Raises:
+        SimulationError: nothing was violated.
+    """
+    broken = checked.violation
+    if broken is None:
+        raise SimulationError("check: no property was violated")
+    job = next((one for one in recording.jobs if one.id == broken.job), None)
+    lines = [f"✗ {broken.rule}", f"  {' '.join(checked.sentence.split())}"]
+    if job is not None:
+        times = [("created", job.created_on), ("started", job.started_on), ("ended", job.completed_on)]
+        told = ", ".join(f"{what} {moment.isoformat()}" for what, moment in times if moment is not None)
+        lines.append(f"  job     {job.name} {job.id}, {job.state}, attempt {job.attempt}: {told}")
+    lines += [f"  broken  {broken.text}", f"  file    {file}"]
+    if broken.rule == "active jobs within the limit":
+        lines.append(
+            "  note    the limit is the one at the time of recording; a lower one was set since then?"
+        )
+    return "\n".join(lines)
