@@ -208,10 +208,10 @@ def events(recording: Recording) -> Iterator[Change | QueueRow]:
 
 
 def _proven(job: RecordedJob, since: datetime, now: datetime) -> Iterator[Change]:
-    if job.state is RowState.ACTIVE and job.worker is None:
-        return  # another program's, which names no worker
-    row = _image(job)
     started, ended = job.started_on, job.completed_on
+    if (job.state is RowState.ACTIVE and job.worker is None) or (job.state in FINAL and ended is None):
+        return  # another program's, which names no worker, or no time of its end
+    row = _image(job)
     # Of a cancelled job, it is not known whether it ran or waited.
     ran = job.state is not RowState.CANCELLED and not job.superseded and job.state not in WAITING
     begun = started if ran and started is not None and job.attempt > 0 else ended or now

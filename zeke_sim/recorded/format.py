@@ -57,8 +57,8 @@ class Header(_Value):
     since: AwareDatetime
     until: AwareDatetime
     payloads: Payloads = "none"
-    archive_after: float = Field(43_200.0, ge=0)
-    delete_after: float = Field(604_800.0, ge=0)
+    archive_after: float = Field(default=86_400.0, ge=0)
+    delete_after: float = Field(default=604_800.0, ge=0)
 
 
 class RecordedQueue(_Value):
@@ -85,7 +85,7 @@ class RecordedWorker(_Value):
     """A registered worker when it was recorded; ``number`` is its number in jobs and attempts."""
 
     number: int
-    queues: tuple[str, ...] = Field((), strict=False)
+    queues: tuple[str, ...] = Field(default=(), strict=False)
     lease: float = Field(gt=0)
     started_on: AwareDatetime | None = None
     beat_on: AwareDatetime | None = None
@@ -145,7 +145,7 @@ class RecordedJob(_Value):
     parent: UUID | None = None
     waits_for: UUID | None = None
     awaited: bool = False
-    failures: tuple[RecordedAttempt, ...] = Field((), strict=False)
+    failures: tuple[RecordedAttempt, ...] = Field(default=(), strict=False)
     error: str | None = None
     superseded: bool = False
     while_storing: bool = False
@@ -297,7 +297,7 @@ def _parsed(where: str, text: bytes) -> _Line:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        told = first["msg"].replace("Input should be", "must be", 1)
+        told = first["msg"].replace("Input should", "must", 1)
         got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
         told = "must be given" if first["type"] == "missing" else told[0].lower() + told[1:]
         raise SimulationError(f"{where}: {field + ': ' if field else ''}{told}{got}; {_WRITTEN}") from None
