@@ -99,7 +99,7 @@ def check(recording: Recording) -> Checked:
     names = [*OF_ROWS, *_OF_A_JOB]
     violation = _of_jobs(recording)
     if violation is not None:
-        return Checked(violation, _sentence(_OF_A_JOB[violation.rule]), names, unchecked)
+        return Checked(violation, _OF_A_JOB[violation.rule][0], names, unchecked)
     violation = _of_rows(recording, properties)
     rule = None if violation is None else next(one for one in properties if one.name == violation.rule)
     return Checked(violation, "" if rule is None else rule.sentence, names, unchecked)
@@ -120,16 +120,16 @@ def _needed(one: Property) -> str:
 # Properties of one row.
 
 
-def _failures_are_in_order(job: RecordedJob, _since: datetime) -> str | None:
-    """The failed attempts of a job are numbered in their order, and none is after its last one."""
+def _failures_are_in_order(job: RecordedJob) -> str | None:
+    """Describe failed attempts out of order."""
     numbers = [one.attempt for one in job.failures]
     if all(one < other for one, other in pairwise(numbers)) and all(one <= job.attempt for one in numbers):
         return None
     return f"attempts {', '.join(map(str, numbers))} failed, and its last attempt is {job.attempt}"
 
 
-def _times_are_in_order(job: RecordedJob, _since: datetime) -> str | None:
-    """A job is created before its last attempt begins, which begins before the job ends."""
+def _times_are_in_order(job: RecordedJob) -> str | None:
+    """Describe times out of order."""
     times = [("created", job.created_on)]
     if job.started_on is not None:
         times.append(("started", job.started_on))
@@ -141,8 +141,8 @@ def _times_are_in_order(job: RecordedJob, _since: datetime) -> str | None:
     return None
 
 
-def _retries_wait(job: RecordedJob, _since: datetime) -> str | None:
-    """A failed attempt is retried no earlier than the job's policy says, unless its handler requests it."""
+def _retries_wait(job: RecordedJob) -> str | None:
+    """Describe a retry before its time; of those requested by a handler, the time is unknown."""
     last = job.failures[-2:] if job.state not in WAITING else ()
     # The attempt that failed before the last one, whose number is its own.
     before = next((one for one in last if one.attempt == job.attempt - 1), None)
@@ -161,24 +161,28 @@ def _retries_wait(job: RecordedJob, _since: datetime) -> str | None:
 
 
 _MOMENT: Final = 0.001
-_OF_A_JOB: Final[Mapping[str, Callable[[RecordedJob, datetime], str | None]]] = {
-    "failed attempts are in order": _failures_are_in_order,
-    "times of a row are in order": _times_are_in_order,
-    "a retry waits at least as its policy says": _retries_wait,
+_OF_A_JOB: Final[Mapping[str, tuple[str, Callable[[RecordedJob], str | None]]]] = {
+    "failed attempts are in order": (
+        "The failed attempts of a job are numbered in their order, and none is after its last one.",
+        _failures_are_in_order,
+    ),
+    "times of a row are in order": (
+        "A job is created before its last attempt begins, which begins before the job ends.",
+        _times_are_in_order,
+    ),
+    "a retry waits at least as its policy says": (
+        "A failed attempt is retried no earlier than the job's policy says, unless its handler requests it.",
+        _retries_wait,
+    ),
 }
 
 
-def _sentence(of: Callable[[RecordedJob, datetime], str | None]) -> str:
-    return of.__doc__ or ""
-
-
 def _of_jobs(recording: Recording) -> Violation | None:
-    since = recording.header.since
     for job in recording.jobs:
-        for name, of in _OF_A_JOB.items():
-            if (text := of(job, since)) is not None:
+        for name, (_, described_by) in _OF_A_JOB.items():
+            if (text := described_by(job)) is not None:
                 moment = job.completed_on or job.started_on or job.created_on
-                return Violation(name, text, job=job.id, at=at_of(moment, since))
+                return Violation(name, text, job=job.id, at=at_of(moment, recording.header.since))
     return None
 
 

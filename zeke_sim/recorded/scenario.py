@@ -106,7 +106,9 @@ class Replay:
                 options["faults"] = tuple(options["faults"].split(","))
             return cls(unquote(file), **options)
         except (ValueError, TypeError) as error:
-            raise SimulationError(f"scenario: {attribute!r} is no replay of a history: {error}") from None
+            raise SimulationError(
+                f"scenario: must be a history with options of its replay, got {attribute!r}: {error}"
+            ) from None
 
 
 def __getattr__(name: str) -> Scenario:
@@ -328,7 +330,7 @@ class _Kills:
             if world.faulty:
                 world.later(_RETRY_SECONDS, self._kill, world, address, decision)
             return
-        running = {name for name, _ in world.running.values()}
+        running = {one.node.name for one in world.running.values()}
         busy = [node for node in workers if node.name in running]
         among = busy or workers
         node = among[int(decision["which"] * len(among))]
