@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from zeke_sim.experiment.driver import Experiment
+    from zeke_sim.experiment.fault_coverage import FaultCoverage
     from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
@@ -112,9 +113,11 @@ def run_(
             on_run=_progress(seeds),
         )
         typer.echo(result.summary())
+        typer.echo(result.fault_coverage.summary())
         if result.failure is not None:
             seconds = SECONDS if shrink else None
-            _show(_load(result.failure.plan.scenario), result.failure, seconds, folder, emit_test)
+            scenario = _load(result.failure.plan.scenario)
+            _show(scenario, result.failure, seconds, folder, emit_test, coverage=result.fault_coverage)
             raise typer.Exit(BROKEN)
         if result.interrupted:
             raise typer.Exit(INTERRUPTED)
@@ -234,6 +237,8 @@ def coverage(
             on_run=_progress(seeds),
         )
         typer.echo(driver.table(result.coverage))
+        for line in result.fault_coverage.table():
+            typer.echo(line)
         for line in driver.missing(result.coverage):
             typer.echo(f"never happened: {line}")
         if result.interrupted:
@@ -336,7 +341,13 @@ def _progress(runs: int) -> Callable[[Experiment], None]:
 
 
 def _show(
-    scenario: Scenario, outcome: Outcome, seconds: float | None, folder: Path, emit_test: Path | None
+    scenario: Scenario,
+    outcome: Outcome,
+    seconds: float | None,
+    folder: Path,
+    emit_test: Path | None,
+    *,
+    coverage: FaultCoverage | None = None,
 ) -> None:
     """Write and print a failure, after shrinking it for at most ``seconds``; None does not shrink it."""
     from zeke_sim.experiment import shrink as shrinking
@@ -349,7 +360,7 @@ def _show(
             typer.echo(f"found in {scenario.name}, seed {outcome.plan.seed}; shrinking …", err=True)
             shrunk = shrinking.shrink(scenario, outcome, seconds)
     finally:  # of an interruption too
-        failure = write(shrunk, folder)
+        failure = write(shrunk, folder, coverage=coverage)
         typer.echo(_screen(failure))
         if emit_test is not None:
             emit_test.write_text(emit.test(failure), encoding="utf-8")

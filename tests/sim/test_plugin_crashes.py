@@ -167,6 +167,9 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
     ):
         assert expected in said, expected
     (pairs,) = re.findall(r"page +(\.zeke-sim/test_shop-test_pairs-0\.html)", said)
+    page = (pytester.path / pairs).read_text(encoding="utf-8")
+    assert "<td>not reached</td><td><code>        assert {1, -1}" not in page
+    assert '<section class="source" aria-label="Faults beside the source">' in page
     plan = str(pytester.path / pairs.replace(".html", ".json"))
     again = run(pytester, "test_shop.py::test_pairs", "--zeke-plan", plan)
     again.assert_outcomes(failed=1)
@@ -175,9 +178,17 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
 
 def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop=SHOP, test_shop=HOLDS)
-    result = run(pytester)
+    result = run(pytester, "--zeke-faults")
     result.assert_outcomes(passed=5)
     said = result.stdout.str()
+    (page,) = re.findall(r"page: (\.zeke-sim/\S*test_single\S*)", said)
+    source = (pytester.path / page).read_text(encoding="utf-8")
+    for mark, text in (
+        ("1 kill", "        await job.resources.record(job.attempt)"),
+        ("", "    else:"),
+    ):
+        assert f"<td>{mark}</td><td><code>{text}</code></td></tr>" in source
+    assert re.findall(r'<tr class="(\w+)"', source) == [*["affected"] * 3, "plain", "unreached"]
     assert re.search(
         r"test_shop\.py::test_single\n  twice-unlucky: (\d+) kills, \1 expiries, in \d+ att", said
     )

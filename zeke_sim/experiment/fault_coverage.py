@@ -28,6 +28,9 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
 OTHER: Final = "other faults"
 EXPIRIES: Final = "expiries"
 
+TASKS_SHOWN: Final = 5
+"""Maximum number of tasks without a fault that a summary names."""
+
 LINES_SHOWN: Final = 4
 """Maximum number of lines without a fault that a report names for each task."""
 
@@ -98,23 +101,30 @@ class FaultCoverage:
         affected = {line for name, line, _ in self.lines if name == task}
         return sorted(self.passed.get(task, set()) - affected)
 
+    def summary(self) -> str:
+        """Return how many of the tasks were hit, and which were not, in one line."""
+        never = self.never()
+        shown = f"{', '.join(never[:TASKS_SHOWN])}{' …' if len(never) > TASKS_SHOWN else ''}"
+        missed = f"; none hit {shown}" if never else ""
+        return f"faults hit {len(self.ran) - len(never)} of {len(self.ran)} tasks{missed}"
+
     def table(self) -> Iterator[str]:
         """Yield lines of text: the faults of each task, and lines that none hit."""
         for task in sorted(self.ran):
             counts = [(group, self.tasks[task, group]) for group in (*GROUPS, EXPIRIES, OTHER)]
-            faults = ", ".join(f"{number} {_one(group, number)}" for group, number in counts if number)
+            faults = ", ".join(f"{number} {noun(group, number)}" for group, number in counts if number)
             lines = self.passed.get(task, set())
             spared = self.spared(task)
             at = f"; lines hit: {len(lines) - len(spared)} of {len(lines)}" if lines else ""
             ran = self.ran[task]
-            yield f"{task}: {faults or 'no faults'}, in {ran} {_one('attempts', ran)}{at}"
+            yield f"{task}: {faults or 'no faults'}, in {ran} {noun('attempts', ran)}{at}"
             for line in spared[:LINES_SHOWN]:
                 yield f"  never at {'the end of ' if line.after else ''}{line}"
             if (left := len(spared) - LINES_SHOWN) > 0:
-                yield f"  nor at {left} other {_one('lines', left)}"
+                yield f"  nor at {left} other {noun('lines', left)}"
 
 
-def _one(words: str, number: int) -> str:
+def noun(words: str, number: int) -> str:
     """Return a plural, or its singular for one."""
     if number != 1:
         return words

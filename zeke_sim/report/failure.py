@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zeke_sim.experiment.fault_coverage import FaultCoverage
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.shrink import Shrunk
     from zeke_sim.history.events import Violation
@@ -21,11 +22,13 @@ class Failure:
         shrunk: the run, and how it was shrunk.
         command: a shell command that replays the plan.
         page: the path of the page.
+        coverage: the faults of all runs, if they are known.
     """
 
     shrunk: Shrunk
     command: str
     page: str
+    coverage: FaultCoverage | None = None
 
     @property
     def outcome(self) -> Outcome:

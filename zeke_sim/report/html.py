@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_sim.report import as_json
 from zeke_sim.report import story as stories
 from zeke_sim.report.errors import errors
+from zeke_sim.report.source import section
 from zeke_sim.report.text import decided
 from zeke_sim.world.faults import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zeke_sim.experiment.fault_coverage import FaultCoverage
     from zeke_sim.report.failure import Failure
     from zeke_sim.report.story import Story
 
@@ -39,7 +41,10 @@ DIGITS: Final = 9
 
 def page(failure: Failure) -> str:
     """Return the page's HTML."""
-    style, script = _part("timeline.css"), "\n".join(_part(name) for name in SCRIPTS)
+    style, script = (
+        f"{_part('timeline.css')}\n{_part('source.css')}",
+        "\n".join(_part(name) for name in SCRIPTS),
+    )
     broken = failure.violation
     policy = (
         f"default-src 'none'; script-src '{_hash(script)}'; style-src '{_hash(style)}'; "
@@ -59,12 +64,32 @@ def page(failure: Failure) -> str:
         "shrunk": escape(failure.shrinking()),
         "command": escape(failure.command),
         "data": embedded(payload(failure)),
+        "source": "" if failure.coverage is None else section(failure.coverage),
         "script": script,
     }
     # In one pass, so that inserted text is not searched for placeholders.
     whole = re.sub(r"\{\{(\w+)\}\}", lambda place: parts[place[1]], _part("timeline.html"))
     # A lone surrogate cannot be encoded as UTF-8, so escape it.
     return whole.encode("utf-8", "backslashreplace").decode()
+
+
+def source_page(title: str, coverage: FaultCoverage) -> str:
+    """Return the HTML of a page that shows only the source of handlers, with the faults of passed runs."""
+    style, name = _part("source.css"), escape(title)
+    policy = f"default-src 'none'; style-src '{_hash(style)}'; img-src data:; base-uri 'none'"
+    return (
+        (
+            f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+            f'<meta http-equiv="Content-Security-Policy" content="{escape(policy)}">\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            '<meta name="color-scheme" content="light dark">\n'
+            f'<title>Faults of {name}</title>\n<link rel="icon" href="data:,">\n'
+            f"<style>{style}</style>\n</head>\n<body>\n<main class='page'>\n<h1>Faults of {name}</h1>\n"
+            f"{section(coverage)}\n</main>\n</body>\n</html>\n"
+        )
+        .encode("utf-8", "backslashreplace")
+        .decode()
+    )
 
 
 def _errors(failure: Failure) -> str:

@@ -300,7 +300,7 @@ const KEYS = {
   "?": () => $("keys").showModal(), "/": () => $("find").focus(),
 };
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || $("keys").open || $("source").open) return;
   const typing = event.target.matches("input[type=search], select");
   if (event.key === "Escape") {
     if (typing && $("find").value) {
@@ -363,7 +363,8 @@ function start() {
   $("rows").onscroll = drawRows;
   $("squeeze").onchange = (event) => squeeze(event.target.checked);
   $("polls").onchange = (event) => polls(event.target.checked);
-  const clicks = { fit: KEYS[0], goto: toViolation, fault: () => stepFault(1), in: KEYS["+"], out: KEYS["-"], help: KEYS["?"] };
+  const clicks = { fit: KEYS[0], goto: toViolation, fault: () => stepFault(1), in: KEYS["+"], out: KEYS["-"], help: KEYS["?"], faulted: () => $("source").showModal() };
+  $("faulted").hidden = $("source").querySelector(".source") === null;
   for (const [id, act] of Object.entries(clicks)) $(id).onclick = act;
   $("copy").onclick = async () => {
     try {

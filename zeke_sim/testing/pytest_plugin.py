@@ -50,6 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="replay this plan, written by a failure to .zeke-sim, in tests of zeke_sim.test",
     )
     group.addoption(
+        "--zeke-faults",
+        action="store_true",
+        help="write a page for each simulated test, with the faults beside the source, to .zeke-sim",
+    )
+    group.addoption(
         "--zeke-postgres",
         metavar="WHICH",
         help="the Postgres of tests marked zeke_backend('postgres'): a connection string, embedded, "

@@ -24,7 +24,7 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.report import text
-from zeke_sim.report.files import FOLDER, write
+from zeke_sim.report.files import FOLDER, write, write_source
 from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
 from zeke_sim.testing.worlds import ASSERTED, checked_count, world_options
 
@@ -211,6 +211,7 @@ class SeededRuns:
         self._worlds = worlds
         self._scenario = scenario
         self._test: str = request.node.nodeid
+        self._writes_page = bool(request.config.getoption("--zeke-faults"))
         self._node = request.node
         self._root = Path(request.config.rootpath)
         self.fault_coverage = FaultCoverage()
@@ -246,7 +247,11 @@ class SeededRuns:
         Raises:
             Failed: no fault hit a task that ran.
         """
-        self._node.add_report_section("call", SECTION, "\n".join(self.fault_coverage.table()))
+        lines = list(self.fault_coverage.table())
+        if self._writes_page:
+            page = write_source(self._test, self._root / FOLDER, self.fault_coverage)
+            lines.append(f"page: {page.relative_to(self._root)}")
+        self._node.add_report_section("call", SECTION, "\n".join(lines))
         if (never := self.fault_coverage.never()) and not self._worlds.is_calm:
             wrong(
                 f"no fault hit {', '.join(map(repr, never))}, so nothing shows what happens then; "
@@ -287,6 +292,7 @@ class SeededRuns:
                 "run that one"
             )
         outcome = replay(plan, self._scenario)
+        self.fault_coverage.take(outcome)
         if outcome.violation is not None:
             self._fail(Shrunk.given(outcome, replays=1))
 
@@ -298,7 +304,9 @@ class SeededRuns:
             sentence = SENTENCES.get(violation.rule, known)
             shrunk = replace(shrunk, outcome=replace(shrunk.outcome, sentence=sentence))
         try:
-            failure = write(shrunk, self._root / FOLDER, test=self._test, root=self._root)
+            failure = write(
+                shrunk, self._root / FOLDER, test=self._test, root=self._root, coverage=self.fault_coverage
+            )
         except OSError:  # the project folder is read-only, as in some CI systems
             failure = write(shrunk, Path(tempfile.mkdtemp(prefix="zeke-sim-")), test=self._test)
         lines = [text.screen(failure)]

@@ -49,6 +49,9 @@ LINES: Final[list[Line]] = []
 _rewritten: Final[dict[str, dict[tuple[str, int], CodeType]]] = {}
 """The new code by file, then by qualified name and first line."""
 
+_paths: Final[dict[str, str]] = {}
+"""The paths of rewritten files by the names that lines have."""
+
 _of_function: Final[dict[tuple[str, str], list[int]]] = {}
 """The points of each function by file and qualified name."""
 
@@ -106,6 +109,16 @@ def count_in(function: Callable[..., Any]) -> int:
     return max(1, len(_of_function.get((code.co_filename, code.co_qualname), ())))
 
 
+def lines_of_function(file: str, owner: str) -> list[Line]:
+    """Return the points of a function, by the file and the qualified name that its lines have."""
+    return [line for line in LINES if (line.file, line.owner) == (file, owner)]
+
+
+def file_of(shown: str) -> str | None:
+    """Return the path of a file by its name in lines, or None if it has no points."""
+    return _paths.get(shown)
+
+
 def lines_of_class(kind: type) -> list[int]:
     """Return the points in the methods of a class that is defined in rewritten code, and of its bases."""
     found: list[int] = []
@@ -147,7 +160,9 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
         tree = ast.parse(source, file)
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
-    inserter = _Inserter(_relative(module, file), source.splitlines())
+    shown = _relative(module, file)
+    _paths[shown] = file
+    inserter = _Inserter(shown, source.splitlines())
     tree = ast.fix_missing_locations(inserter.visit(tree))
     _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
     if "@pytest_ar" in vars(module):
