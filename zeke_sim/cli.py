@@ -309,13 +309,13 @@ def replay_history(
         with _importing(catalog or str(file)):
             checked, broken = check(replay)
         typer.echo(checked)
-        if broken:
-            raise typer.Exit(BROKEN)
         for scenario, outcome, told in replays(replay, range(start, start + seeds)):
             if outcome.violation is not None:
                 _show(scenario, outcome, SECONDS, folder, None)
                 raise typer.Exit(BROKEN)
             typer.echo(told)
+        if broken:
+            raise typer.Exit(BROKEN)
 
 
 def _processes(jobs: int | None, runs: int) -> int:

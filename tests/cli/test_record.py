@@ -94,6 +94,36 @@ def test_payloads_are_kept_as_asked_for(shop: Zeke, tmp_path: Path) -> None:
     assert jobs[0].singleton_key not in (None, "ann@example.org")
 
 
+def test_violation_in_the_history_is_shown_and_fails_the_command(shop: Zeke, tmp_path: Path) -> None:
+    shop.sql("update pgboss.job set retrycount = retrylimit + 1 where name = 'refuse'")
+    file = tmp_path / "day.gz"
+    good(shop, "record", str(file))
+    result = sim_of(shop, "replay-history", str(file))
+    assert result.exit_code == 1
+    assert "✗ retries within the limit" in result.stdout
+    assert "no faults, no failure" in result.stdout
+
+
+def test_options_that_cannot_be_met_are_refused(shop: Zeke, tmp_path: Path) -> None:
+    file = tmp_path / "day.gz"
+    for options, told in (
+        (("--since", "yesterday"), "--since: must be a time such as"),
+        (("--since", "1h", "--until", "2h"), "--since: must be before"),
+        (("--payloads", "some"), "--payloads: must be one of none, redacted, full"),
+        (("--limit", "5"), "--limit: must be at least the number of jobs, got 5"),
+    ):
+        refused = sim_of(shop, "record", str(file), *options)
+        assert (refused.exit_code, told in refused.output) == (2, True), refused.output
+    assert list(tmp_path.iterdir()) == []
+    good(shop, "record", str(file))
+    for options, told in (
+        (("--faults", "kil"), "--faults: must be of refused, lost"),
+        (("--catalog", "tests.cli.shop:catalog"), "which was recorded without"),
+    ):
+        refused = sim_of(shop, "replay-history", str(file), *options)
+        assert (refused.exit_code, told in refused.output) == (2, True), refused.output
+
+
 def test_replay_runs_the_handlers_of_a_catalog(shop: Zeke, tmp_path: Path) -> None:
     file, folder = tmp_path / "day.gz", tmp_path / "plans"
     good(shop, "record", str(file), "--payloads", "full")
