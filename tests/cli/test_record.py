@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -12,12 +14,15 @@ from typer.testing import CliRunner, Result
 import zeke_sim
 from tests.cli.conftest import Zeke
 from zeke_queue import Catalog, JobContext
+from zeke_queue.maintenance.scheduler import tick_id
 from zeke_queue.model import RowState
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.cli import sim
 from zeke_sim.recorded import format as files
 
 LETTER = '{"to": "ann", "copies": 12}'
+
+TICK = datetime(2026, 3, 3, 3, 0, tzinfo=UTC)
 
 careless = Catalog()
 
@@ -48,13 +53,16 @@ def good(shop: Zeke, *args: str) -> str:
 
 @pytest.fixture
 def shop(zeke: Zeke) -> Zeke:
-    """A shop whose jobs have ended, failed, are awaited later, and one of whose schedules has had a tick."""
+    """A shop whose jobs have completed, failed as the tick of a schedule, or are due later."""
     for _ in range(3):
         zeke.send("mail", LETTER)
     zeke.send("mail", LETTER, "--singleton-key", "ann@example.org")
     zeke.send("refuse")
     zeke.work()
     zeke.send("mail", LETTER, "--delay", "3600")
+    zeke.on_queue(lambda queue: queue.schedules.put("nightly", "0 3 * * *", task="refuse"))
+    tick = tick_id("nightly", TICK)
+    zeke.sql("update pgboss.job set id = %s where name = 'refuse'", tick)
     return zeke
 
 
@@ -69,12 +77,14 @@ def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_kille
     assert [job.state for job in recording.jobs].count(RowState.COMPLETED) == 4
     refused = next(job for job in recording.jobs if job.name == "refuse")
     assert [(one.attempt, one.error) for one in refused.failures] == [(1, "Fail")]
+    assert refused.tick == files.RecordedTick(schedule="nightly", at=TICK)
     text = gzip.decompress(file.read_bytes()).decode()
     assert "ann" not in text
     assert "no longer wanted" not in text
     shown = good(shop, "replay-history", str(file), "--kill-workers", "2", "--seeds", "2", "--workers", "3")
     assert "checked on the rows" in shown
-    assert "not checked, since it needs the calls of processes" in shown
+    assert "not checked on the rows, since it needs the calls of processes" in shown
+    assert "claims go in order" in shown
     assert shown.count("2 kill") == 2
     (completed, failed) = (
         next(line for line in shown.splitlines() if word in line) for word in ("completed  ", "failed  ")
@@ -92,6 +102,8 @@ def test_payloads_are_kept_as_asked_for(shop: Zeke, tmp_path: Path) -> None:
     assert [job.output for job in jobs] == [{"sent": 11}, {"sent": 12}]
     assert jobs[1].singleton_key == "ann@example.org"
     assert jobs[0].singleton_key not in (None, "ann@example.org")
+    (completed,) = re.findall(r"^ +completed +(.*)$", good(shop, "replay-history", str(full)), re.MULTILINE)
+    assert completed.split() == ["4", "4"]
 
 
 def test_violation_in_the_history_is_shown_and_fails_the_command(shop: Zeke, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -169,6 +170,14 @@ def test_damaged_or_large_file_is_refused(tmp_path: Path) -> None:
         files.read(path)
     with pytest.raises(SimulationError, match="No such file"):
         files.read(tmp_path / "none.gz")
+
+
+def test_documented_file_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/simulate.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```json\n(\{\"history\".*?)```", page, re.DOTALL)
+    path = tmp_path / "day.jsonl"
+    path.write_text(block, encoding="utf-8")
+    assert [one.name for one in files.read(path).jobs] == ["charge"]
 
 
 # Redaction.

@@ -85,7 +85,10 @@ class Checked(NamedTuple):
     def summary(self) -> str:
         """Return in a few lines what was checked and what was not."""
         lines = [f"checked on the rows ({len(self.checked)} properties): {', '.join(self.checked)}"]
-        lines += [f"not checked, {need}: {len(names)} properties" for need, names in self.unchecked.items()]
+        lines += [
+            f"not checked on the rows, {need} ({len(names)}): {', '.join(names)}"
+            for need, names in self.unchecked.items()
+        ]
         return "\n".join(lines)
 
 

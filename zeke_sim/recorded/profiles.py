@@ -132,7 +132,7 @@ class Profiles:
         return NewJob(
             job.id,
             job.name,
-            None if job.payload is None else jsonb.dumps(job.payload),
+            jsonb.dumps(job.payload) if job.payload is not None and job.name in self._real else None,
             priority=job.priority,
             start_at=job.start_after if due else None,
             retry_limit=job.retry_limit,
