@@ -18,7 +18,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BOOM, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.storages import STORAGES
 from zeke_queue.core.timeouts import LOCK_SECONDS, LOCKS_TRIED
-from zeke_queue.errors import LockTimeoutError
+from zeke_queue.errors import LeaseLostError, LockTimeoutError
 from zeke_queue.model import (
     FINAL,
     Completed,
@@ -84,6 +84,17 @@ async def test_statement_gives_up_a_locked_row_and_changes_nothing(jobs: Driver)
 
 async def _check(jobs: Driver, attempt: Awaitable[Any]) -> None:
     assert await is_given_up(jobs, attempt)
+
+
+async def test_attempt_that_has_ended_is_not_waited_for(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    await jobs.release(job)
+    assert (await jobs.claim_one()).attempt == 2
+    async with rolled_back(storage) as transaction, rolled_back(storage) as other:
+        assert await transaction.lock_attempt(job.id, 2)
+        assert not await soon(other.lock_attempt(job.id, 1))
+        with pytest.raises(LeaseLostError):
+            await soon(jobs.insert_child(job))
 
 
 async def test_insert_gives_up_a_key_of_an_open_transaction(storage: Storage, jobs: Driver) -> None:

@@ -170,7 +170,8 @@ MUTANTS = (
     Mutant(
         "child-of-a-lost-job",
         STORE,
-        "        if held is None or held.attempt != attempt:\n            raise LeaseLostError.of(parent)\n",
+        "        if parent is None or not self._runs(parent, attempt):\n"
+        "            raise LeaseLostError.of(parent)\n",
         "",
         "A handler whose job was cancelled, or is another worker's, sends children.",
         where=HERE,
@@ -178,8 +179,7 @@ MUTANTS = (
     Mutant(
         "child-past-a-lock",
         STORE,
-        "        if self._locks.any and parent is not None:\n"
-        "            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])\n",
+        "        if self._locks.any:\n            await self._locks.clear(wanted)\n",
         "",
         "A child is sent while its parent is being cancelled, and continues without it.",
         where=HERE,

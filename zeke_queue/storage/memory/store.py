@@ -16,7 +16,7 @@ from zeke_queue.core.event_limits import TRIMMED_AT_ONCE
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.model import ClaimedJobs, QueueCapacity, RowState, Settled
+from zeke_queue.model import ClaimedJobs, QueueCapacity, Settled
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claims import choose
@@ -124,10 +124,15 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
     async def insert_child(self, child: NewJob, attempt: int) -> UUID | None:
         """Insert a job that its parent waits for, if the parent is active at this attempt."""
         parent, row = child.parent, fresh(child, self._clock.now())
-        if self._locks.any and parent is not None:
-            await self._locks.clear(lambda: [parent, *self._locks_of_new([row])])
-        held = None if parent is None else self._tables.active.get(parent)
-        if held is None or held.attempt != attempt:
+
+        def wanted() -> Iterator[Lock]:
+            if parent is not None and self._runs(parent, attempt):
+                yield parent
+                yield from self._locks_of_new([row])
+
+        if self._locks.any:
+            await self._locks.clear(wanted)
+        if parent is None or not self._runs(parent, attempt):
             raise LeaseLostError.of(parent)
         transitions.insert(self._direct, [row])
         if (inserted := self._tables.jobs.get(child.id)) is not None and not inserted.awaited:
@@ -349,7 +354,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
     def _locks_of_waiting(self, waiting: Sequence[Waiting]) -> Iterator[Lock]:
         for job_id, attempt, child in waiting:
             row = self._tables.jobs.get(job_id)
-            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
+            if row is not None and self._runs(job_id, attempt):
                 yield job_id
                 yield from transitions.wait_chain(self._direct, child, job_id)
                 if row.hold is not None:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import UsageError
-from zeke_queue.model import RowState
 from zeke_queue.storage.memory import schedules, transitions
 from zeke_queue.storage.memory.locks import Owner
 from zeke_queue.storage.memory.unit_of_work import UnitOfWork
@@ -96,9 +95,10 @@ class MemoryTransaction(MemoryVerbs):
         del idle_timeout  # a process that hangs stops this storage too
         self._begin()
         if self._locks.any:
-            await self._locks.clear(lambda: [job_id], self._scope.owner)
-        row = self._scope.row(job_id)
-        if row is None or row.state is not RowState.ACTIVE or row.attempt != attempt:
+            await self._locks.clear(
+                lambda: [job_id] if self._runs(job_id, attempt) else [], self._scope.owner
+            )
+        if not self._runs(job_id, attempt):
             return False
         self._scope.lock(job_id)
         return True

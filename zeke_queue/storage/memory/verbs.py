@@ -135,6 +135,11 @@ class MemoryVerbs:
         """Return the statement's time, taken before any wait, like ``statement_timestamp``."""
         return self._clock.now()
 
+    def _runs(self, job_id: UUID, attempt: int) -> bool:
+        """Return whether a job is active at an attempt."""
+        row = self._scope.row(job_id)
+        return row is not None and row.state is RowState.ACTIVE and row.attempt == attempt
+
     def _locks_of_new(self, rows: Sequence[Row]) -> Iterator[Lock]:
         for row in rows:
             if not self._scope.known(row.id):
@@ -144,8 +149,7 @@ class MemoryVerbs:
 
     def _locks_of_extended(self, extended: Sequence[Extended]) -> Iterator[Lock]:
         for job_id, attempt, _ in extended:
-            row = self._scope.row(job_id)
-            if row is not None and row.state is RowState.ACTIVE and row.attempt == attempt:
+            if self._runs(job_id, attempt):
                 yield job_id
 
     def _locks_of_settled(self, outcomes: Sequence[Completed | Failed | Released]) -> Iterator[Lock]:
