@@ -136,6 +136,8 @@ SMOKES = (
 )
 """Run on other Pythons: what depends on the interpreter, and one file of each layer."""
 
+REPLAY_SECONDS = 90
+
 HISTORIES = ("retries,unique,storm,cron,slice,waiting,catalog", "1", "2", "3", "5", "8", "13")
 
 
@@ -204,6 +206,10 @@ def _postgres_versions(session: nox.Session) -> None:
 def _long_sim(session: nox.Session) -> None:
     with _stage("share 3: 1500 runs in which everything happens"):
         session.run("zeke", "sim", "run", "--seeds", "1500", "--complete", "--jobs", "2")
+    with _stage("share 3: the calls of other simulated runs each time, replayed on Postgres"):
+        first = 1 + 1000 * int(_git("rev-list", "--count", "HEAD") or 0)
+        limits = ["--runs", "100000", "--seconds", str(REPLAY_SECONDS)]
+        session.run("python", "-m", "tests.model.replays", "--from", str(first), *limits, "--jobs", "2")
     with _stage("share 3: two weeks of the whole catalog"):
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
@@ -263,9 +269,10 @@ def nightly(session: nox.Session) -> None:
     """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
 
     0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
-    long simulations, 4 torture, chaos and all tests of the catalog, 5 other Pythons. Which share a landing
-    takes is the number of commits modulo 6; one that touches the worker or the storage takes share 0 too, and
-    of its mutants of the simulator a fifth, as of those that named tests find, unless they changed.
+    long simulations, and others replayed on Postgres, 4 torture, chaos and all tests of the catalog, 5 other
+    Pythons. Which share a landing takes is the number of commits modulo 6; one that touches the worker or the
+    storage takes share 0 too, and of its mutants of the simulator a fifth, as of those that named tests find,
+    unless they changed.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]

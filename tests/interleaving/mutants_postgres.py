@@ -69,6 +69,22 @@ MUTANTS: Final = (
         (*races("cancelling-against"), MODEL),
     ),
     Mutant(
+        "the end of any child resumes its parent",
+        "sql/resume_parents.sql",
+        "            where job.waitsfor = any(array[ended.id]) and",
+        "            where job.id = "
+        "(select child.parent from {schema}.job as child where child.id = ended.id) and",
+        ("tests/model/test_replay.py -k waiting",),
+    ),
+    Mutant(
+        "a parent is resumed when no child of it is left",
+        "sql/resume_parents.sql",
+        "            where job.waitsfor = any(array[ended.id]) and",
+        "            where job.waitsfor = any(array[ended.id]) and not exists ("
+        "select from {schema}.job as child where child.parent = job.id and child.state < 'completed') and",
+        ("tests/model/test_replay.py -k waiting",),
+    ),
+    Mutant(
         "a taken place breaks the batch",
         "verbs.py",
         "        async with self._runner.atomic():\n            return await",
