@@ -17,6 +17,7 @@ from zeke_sim.testing.facade import BlockingZeke, Zeke
 from zeke_sim.testing.seeded_test import test
 from zeke_sim.testing.simulations import TOGETHER
 from zeke_sim.testing.worlds import FAULTS, WorldOptions
+from zeke_sim.world.faults import KINDS
 
 pytest_plugins = ["pytester"]
 
@@ -39,6 +40,12 @@ def test_every_argument_of_a_test_is_in_its_table() -> None:
     assert f"| `days` | `{WorldOptions().days:g}` |" in table
     assert f'| `faults` | `"{WorldOptions().faults}"` |' in table
     assert all(f'"{word}"' in table for word in FAULTS)
+
+
+def test_each_kind_of_fault_is_on_its_page_with_its_meaning() -> None:
+    page = (ROOT / "docs" / "faults.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| \S.* \|$", page, re.MULTILINE)
+    assert rows == list(KINDS.items())
 
 
 def test_both_ways_to_write_a_test_have_the_same_methods() -> None:

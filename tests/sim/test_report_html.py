@@ -11,9 +11,10 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.report_samples import JOB, failure, long, overlap
-from zeke_sim.history.events import Ended, Fault, Violation
+from zeke_sim.history.events import Affected, Ended, Fault, Line, Lived, Violation
 from zeke_sim.report import html
 from zeke_sim.report.failure import Failure
+from zeke_sim.world.faults import KINDS
 
 NASTY = "</script><script>alert(1)</script><!-- <style>{{data}}{{script}}\u2028&amp;'\""
 
@@ -77,6 +78,26 @@ def test_nasty_text_is_unchanged() -> None:
     assert data["decisions"][0]["address"] == NASTY
     assert data["events"][-1]["text"] == NASTY
     assert [text for tag, text in page.texts if tag == "code"] == [NASTY]
+
+
+def test_page_begins_with_what_happened_and_explains_faults() -> None:
+    faults = [Fault(1.0, "w2", "w2/claim/1", "late", None), Fault(2.0, "w1", "node/w1/1", "kill", None)]
+    page = Page(failure(events=[*overlap(), *faults], decisions={"node/w1/1": {"fault": "kill"}}))
+    shown = [text.strip() for tag, text in page.texts if tag == "p"]
+    assert shown[0].startswith("mail.send ran on w1")
+    terms = [text for tag, text in page.texts if tag in {"dt", "dd"}]
+    start = terms.index("kill")
+    assert terms[start : start + 2] == ["kill", KINDS["kill"]]
+    assert terms.index("late") > terms.index("lost") > start
+
+
+def test_source_text_is_shown_as_code() -> None:
+    line = Line("shop.py", "charge", 18, "await bank.<charge>(order)")
+    fault = Fault(0.5, "w1", "a", "kill", None, None, (Affected("mail.send", JOB, 1, line),))
+    before = [event for event in overlap() if event.at < 0.5]
+    events = [*before, fault, Lived(0.5, "w1", "killed")]
+    page = Page(failure(events=events, decisions={"a": {"fault": "kill"}}))
+    assert "await bank.<charge>(order)" in page.all("code")
 
 
 def test_embedded_json_has_no_markup() -> None:

@@ -70,9 +70,16 @@ def test_report_has_all_facts() -> None:
         "214 decisions → 3, in 4.1 s, replayed 3 times",
         "replay  zeke sim replay .zeke/plans/storm-7.json\n",
         "a node/w1/1: pause, at 0.9, back 4.6",
+        "  kinds   pause: the process is suspended, for about its lease or longer, and continues\n",
         ".zeke/plans/storm-7.html",
     ):
         assert part in told
+
+
+def test_report_begins_with_what_happened() -> None:
+    assert (
+        text.screen(failure()).split("\n")[1].startswith("  mail.send ran on w1; at 0.9 s, w1 was suspended")
+    )
 
 
 def test_time_line_shows_leases_and_the_violation() -> None:

@@ -20,6 +20,7 @@ from zeke_sim.report import as_json
 from zeke_sim.report import story as stories
 from zeke_sim.report.errors import errors
 from zeke_sim.report.source import section
+from zeke_sim.report.summary import summary
 from zeke_sim.report.text import decided
 from zeke_sim.world.faults import KINDS
 
@@ -55,6 +56,8 @@ def page(failure: Failure) -> str:
         "title": escape(f"{broken.rule} · {failure.outcome.plan.scenario} {failure.outcome.plan.seed}"),
         "style": style,
         "rule": escape(broken.rule),
+        "summary": _summary(failure),
+        "kinds": _kinds(failure),
         "sentence": escape(" ".join(failure.outcome.sentence.split())),
         "broken": escape(broken.text),
         "errors": _errors(failure),
@@ -90,6 +93,20 @@ def source_page(title: str, coverage: FaultCoverage) -> str:
         .encode("utf-8", "backslashreplace")
         .decode()
     )
+
+
+def _summary(failure: Failure) -> str:
+    """Format the first paragraph, with source text as code."""
+    paragraph = summary(failure, stories.read(failure.outcome.events, failure.outcome.nodes))
+    return re.sub("`([^`]*)`", r"<code>\1</code>", escape(paragraph))
+
+
+def _kinds(failure: Failure) -> str:
+    """Format the meaning of each kind of fault in the history, those of the plan first."""
+    marks = stories.read(failure.outcome.events).faults
+    marks.sort(key=lambda mark: mark.address not in failure.decisions)
+    kinds = dict.fromkeys(mark.kind for mark in marks if mark.kind in KINDS)
+    return "".join(f"<div><dt>{escape(kind)}</dt><dd>{escape(KINDS[kind])}</dd></div>" for kind in kinds)
 
 
 def _errors(failure: Failure) -> str:

@@ -1,4 +1,4 @@
-"""A failure as a text screen of at most 24 lines of at most 100 columns.
+"""A failure as a text screen of at most 30 lines of at most 100 columns.
 
 Only the command and the paths, which users copy, may be longer than a line.
 
@@ -22,6 +22,8 @@ from rich.text import Text
 from zeke_sim.report import story as stories
 from zeke_sim.report.as_json import short, value
 from zeke_sim.report.errors import errors
+from zeke_sim.report.summary import summary
+from zeke_sim.world.faults import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
     from zeke_sim.report.failure import Failure
     from zeke_sim.report.story import Lease, Story, Work
 
-LINES: Final = 24
+LINES: Final = 30
 COLUMNS: Final = 100
 NAME: Final = 12
 """Width of track names in columns."""
+SUMMARY: Final = 6
+"""Maximum number of lines of the first paragraph."""
 WIDTH: Final = COLUMNS - NAME - 2
 FAULTS: Final = 4
 ERRORS: Final = 3
@@ -92,6 +96,8 @@ def screen(failure: Failure, *, colour: bool = False) -> str:
 def _head(failure: Failure, story: Story) -> list[Text]:
     broken, plan = failure.violation, failure.outcome.plan
     lines = [_line("✗ ", (broken.rule, "rule"))]
+    if paragraph := summary(failure, story):
+        lines += [_line("  ", (part, "bold")) for part in _wrapped(paragraph, COLUMNS - 2, SUMMARY)]
     lines += [_line("  ", (part, "")) for part in _wrapped(failure.outcome.sentence, COLUMNS - 2, 2)]
     run = f"scenario {plan.scenario}, seed {plan.seed}, strategy {plan.strategy}"
     if broken.job is None:
@@ -141,6 +147,9 @@ def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:
         )
     if len(ranked) > len(shown):
         lines.append(_labelled("", f"and {len(ranked) - len(shown)} more, in the plan"))
+    kinds = dict.fromkeys(at[address].kind for address, _ in shown if address in at)
+    known = [f"{kind}: {KINDS[kind]}" for kind in kinds if kind in KINDS]
+    lines += [_labelled("kinds" if n == 0 else "", meaning, "label") for n, meaning in enumerate(known)]
     return lines, moments
 
 

@@ -156,19 +156,20 @@ class WorldContext:
         row: UUID | str | Place | None = None,
         *,
         affected: Sequence[Affected] | None = None,
+        first: Affected | None = None,
     ) -> None:
         """Record that a fault was injected into a node, or (None) into the database.
 
         Args:
             affected: the attempts that it affects; by default all that run, on the node if there is one.
+            first: the one of them that is recorded before the others.
         """
         now = self.time()
         until = None if seconds is None else now + seconds
         where = "db" if node is None else node.name
         if affected is None:
-            affected = tuple(
-                one.affected() for one in self.running.values() if node is None or one.node.name == where
-            )
+            handlers = [one for one in self.running.values() if node is None or one.node.name == where]
+            affected = tuple(sorted((one.affected() for one in handlers), key=lambda one: one != first))
         self.recorder.add(Fault(now, where, address, kind, until, row, affected))
 
     def cancelled_arrives(self, address: str) -> bool:

@@ -342,7 +342,7 @@ class Node:
 
     def kill_here(self, address: str, affected: Affected) -> None:
         """Kill the process in the middle of its running code, of which nothing more is executed."""
-        self.world.record_fault(self, address, "kill_line", affected=(affected,))
+        self.world.record_fault(self, address, "kill_line", first=affected)
         self.kill()
         self.world.loop.break_off()
 
