@@ -221,6 +221,36 @@ def test_repeated_call_after_a_lost_answer_is_found() -> None:
     check_each([("charge", "charge"), ("charge-at-once", "charge_at_once")], check)
 
 
+class Silence(Exception):
+    """An error of a client library, which takes no text."""
+
+    def __init__(self) -> None:
+        super().__init__("silence")
+
+
+class Garbage(Exception):
+    """An error that needs more than a text."""
+
+    def __init__(self, status: int, *, body: str) -> None:
+        super().__init__(f"{status}: {body}")
+
+
+def test_errors_of_a_client_library_are_raised() -> None:
+    def check(error: int, raised: str) -> None:
+        bank = double(
+            Bank, reads=["recorded"], errors=[ConnectionError, Silence, lambda: Garbage(500, body="no")]
+        )
+        outcome = simulate(bank, "charge", **{"1/Bank.charge/1": {"fault": "call_refused", "error": error}})
+        assert [one.value for one in outcome.events if isinstance(one, Ended) and one.how == "raised"] == [
+            raised
+        ]
+
+    check_each(
+        [(0, f"ConnectionError: {CHARGE}: no answer"), (1, "Silence: silence"), (2, "Garbage: 500: no")],
+        check,
+    )
+
+
 def test_repeated_call_with_a_key_is_answered_without_effect() -> None:
     bank = double(Bank)
     outcome = simulate(bank, "charge-once", **{"1/Bank.charge_once/1": {"fault": "call_lost", "error": 1}})

@@ -17,6 +17,7 @@ import re
 import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, Union
 
 from zeke_queue.core.failure import shown as value_shown
@@ -197,8 +198,9 @@ class _Service:
     def fail(self, call: _Call, index: int) -> Exception:
         """Return the error of a call that failed or was not answered."""
         error = self.errors[index % len(self.errors)]
-        if isinstance(error, type) and issubclass(error, (OSError, RuntimeError, ValueError)):
-            return error(f"{call.text}: no answer")
+        if isinstance(error, type):
+            with suppress(TypeError):  # it takes no text
+                return error(f"{call.text}: no answer")
         return error()
 
     def serve_inline(self, call: _Call, watch: Watch | None) -> Any:
@@ -294,7 +296,8 @@ def _decide(service: _Service, call: _Call, watch: Watch, *, waits: bool) -> dic
         world.decisions.at(address, lambda draws: call_fault(draws, knobs, errors, waits=waits)) or {}
     )
     if (fault := decision.get("fault")) is not None:
-        world.record_fault(watch.node, address, fault, decision.get("for"))
+        affected = (watch.affected(),)
+        world.record_fault(watch.node, address, fault, decision.get("for"), affected=affected)
     return decision
 
 
