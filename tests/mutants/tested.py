@@ -15,6 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.mutants.changes import Changes, changes_since
+from tests.mutants.doubles import DOUBLES
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
 from tests.mutants.outcomes import OUTCOMES
@@ -36,6 +37,7 @@ HANG: Final = 600.0
 
 
 TESTED: Final[tuple[Tested, ...]] = (
+    *DOUBLES,
     *HEARTBEAT,
     *OUTCOMES,
     *RETENTION,
