@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.sim.worlds import scenario_of, sending
+from tests.sim.worlds import played, scenario_of, sending
 from zeke_queue import Catalog, JobContext
-from zeke_sim.experiment.crashes import crash_everywhere
+from zeke_sim.experiment.crashes import CRASHES, crash_everywhere
 from zeke_sim.history.events import Ended, Fault
 from zeke_sim.loop.event_loop import HANDLER
 from zeke_sim.world import lines
@@ -22,6 +22,7 @@ from zeke_sim.world import lines
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Iterator
     from pathlib import Path
+    from types import FrameType
 
 SHOP = '''
 import contextlib
@@ -119,6 +120,26 @@ def test_points_precede_statements_and_follow_what_no_statement_follows(shop: An
     ]
     assert {lines.LINES[line].file for line in lines.lines_of_class(shop.Bank)} == {"shop_with_points.py"}
     assert asyncio.run(before(5)) == 5, "a point has no effect outside of a world"
+
+
+def test_tracers_see_handlers() -> None:
+    catalog = Catalog()
+    seen: set[str] = set()
+
+    @catalog.task("look")
+    async def look() -> None:
+        blocking()
+
+    def trace(frame: FrameType, _event: str, _argument: object) -> None:
+        seen.add(frame.f_code.co_name)
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        played(scenario_of(catalog, sending("look"), workers=2, phase=50.0), {}, CRASHES)
+    finally:
+        sys.settrace(before)
+    assert {"look", "blocking"} <= seen, "coverage of handlers would be lost"
 
 
 # Kills. What follows is the code of an application, whose handlers are killed.

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import sys
 import traceback
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +35,6 @@ class Breaker:
         """Run a callback until it returns, or is left."""
         inner = self._inner
         if inner is None:
-            self._trace = sys.gettrace()
             inner = self._inner = greenlet(self._serve)
         error = inner.switch(handle)
         if error is not None:
@@ -44,7 +42,6 @@ class Breaker:
 
     def _serve(self, handle: asyncio.Handle) -> None:
         """Run callbacks, one for each switch to this greenlet."""
-        sys.settrace(self._trace)  # a greenlet begins without it, and coverage would miss handlers
         own = greenlet.getcurrent()
         while own is self._inner:
             error: BaseException | None = None
