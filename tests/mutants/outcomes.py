@@ -178,6 +178,15 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "tests/runtime/test_progress_writer.py::test_outcomes_do_not_wait_again_for_a_locked_table",
     ),
     tested(
+        "debounce-skips-a-slot-that-has-begun",
+        "zeke_queue.client.insert",
+        "for job in (prepared[position].job, later)]",
+        "for job in (later, later)]",
+        "A debounced send leaves out the slot that begins between its two tries.",
+        "tests/runtime/test_send.py::"
+        "test_debounced_send_takes_the_slot_that_begins_between_its_two_tries",
+    ),
+    tested(
         "lines-of-another-flush-follow-the-end",
         "zeke_queue.worker.progress",
         " or self._one_write.locked())",

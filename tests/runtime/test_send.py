@@ -388,6 +388,22 @@ async def test_refused_debounced_send_is_repeated_before_any_lookup(clock: Froze
     assert verbs == ["insert"] * 3
 
 
+async def test_debounced_send_takes_the_slot_that_begins_between_its_two_tries(clock: FrozenClock) -> None:
+    def advance(call: Call) -> None:
+        if calls.count("insert") == 2:
+            clock.advance(30)
+        calls.append(call.verb)
+
+    place, calls = Intercepted(clock), list[str]()
+    place.before = advance
+    clock.advance(50)
+    queue = Queue(mail_catalog(), place.storage, clock=clock)
+    runs = [await queue.send("clean", debounce=60) for _ in range(3)]
+    assert ([run.created for run in runs], calls.count("insert")) == ([True, True, True], 5)
+    starts = [(await stored(queue, run.id)).start_after for run in runs]
+    assert starts == [START + timedelta(seconds=seconds) for seconds in (50, 80, 120)]
+
+
 async def test_defaults_of_the_catalog_apply_to_external_tasks(queue_on: QueueOn) -> None:
     queue = queue_on(Catalog(defaults=JobOptions(retry_limit=1)))
     assert (await stored(queue, (await queue.send("elsewhere", external=True)).id)).retry_limit == 1

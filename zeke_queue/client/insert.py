@@ -58,8 +58,11 @@ async def insert_all(
     ids = await target.insert([one.job for one in prepared])
     retried = second_tries(prepared, ids)
     if retried:
-        for position, job_id in zip(retried, await target.insert(list(retried.values())), strict=True):
-            ids[position] = job_id
+        # The slot may have ended since the first try. Then the present one, which was the next, may be free.
+        both = [job for position, later in retried.items() for job in (prepared[position].job, later)]
+        again = await target.insert(both)
+        for place, position in enumerate(retried):
+            ids[position] = again[2 * place] or again[2 * place + 1]
     holders: dict[int, UUID | None] = {}
     refused = {position: retried.get(position, prepared[position].job) for position in _missing(ids)}
     if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
