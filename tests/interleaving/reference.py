@@ -138,10 +138,10 @@ class Reference(MemoryStorage):
             return
         scope = verbs.scope
 
-        async def wake(changed: Iterable[UUID]) -> None:
+        def wake(now: datetime, changed: Iterable[UUID]) -> None:
             transitions.wake(
                 scope,
-                self._clock.now(),
+                now,
                 sorted(changed),
                 lambda job: job in passed or self._locks.taken(job, scope.owner),
             )
