@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
@@ -162,6 +163,18 @@ async def test_events_are_purged_with_their_job(storage: Storage, jobs: Driver, 
     assert await storage.purge(0, 100) == 1
     assert await storage.events({purged: 0}) == []
     assert len(await storage.events({kept: 0})) == 1
+
+
+async def test_events_of_missing_jobs_are_purged(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:
+    archived = await jobs.ended(RowState.COMPLETED)
+    clock.advance(1)
+    assert await storage.archive(0, 100) == 1
+    live, missing, late = await jobs.send(), UUID(int=1), UUID(int=2**128 - 1)
+    written = [JobEvent(job_id, 1, "log", "{}") for job_id in (archived, live, missing, missing, late)]
+    await storage.append_events(written)
+    assert await storage.purge(DAY, 1) == 0
+    left = [len(await storage.events({job_id: 0})) for job_id in (archived, live, missing, late)]
+    assert left == [1, 1, 0, 0]
 
 
 async def test_purged_id_can_be_used_again(storage: Storage, jobs: Driver, clock: FrozenClock) -> None:

@@ -197,6 +197,20 @@ ROWS: Final = (
         (f"{WAKEUPS} -k in_turn",),
     ),
     Mutant(
+        "lines of archived jobs are deleted",
+        "sql/orphans.sql",
+        "        and (select true from {schema}.archive where archive.id = told.job_id limit 1) is null",
+        "        and true",
+        ("tests/conformance/test_retention.py -k missing_jobs",),
+    ),
+    Mutant(
+        "lines without a job are looked for among the first jobs only",
+        "retention.py",
+        "self._orphans_after = last or NIL",
+        "self._orphans_after = NIL",
+        ("tests/postgres/test_retention.py -k without_a_job",),
+    ),
+    Mutant(
         "lines are written without the locks of their jobs",
         "sql/append_events.sql",
         "count(pg_advisory_xact_lock(hashtext('{schema}.job_event'), jobs.lock))",

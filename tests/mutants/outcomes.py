@@ -183,8 +183,7 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "for job in (prepared[position].job, later)]",
         "for job in (later, later)]",
         "A debounced send leaves out the slot that begins between its two tries.",
-        "tests/runtime/test_send.py::"
-        "test_debounced_send_takes_the_slot_that_begins_between_its_two_tries",
+        "tests/runtime/test_send.py::test_debounced_send_takes_the_slot_that_begins_between_its_two_tries",
     ),
     tested(
         "lines-of-another-flush-follow-the-end",

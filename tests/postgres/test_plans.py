@@ -28,7 +28,7 @@ DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean
 BEAT = {"worker": ANNA, "host": "h", "pid": 1, "queues": ["mail"], "duties": ["maintenance"], "lease": 15.0}
 THEIRS = {"job_name", "job_fetch"}
-WITH_LIMIT = {"claim", "lock_expired", "date", "archive", "purge", "resume_waiting"}
+WITH_LIMIT = {"claim", "lock_expired", "date", "archive", "purge", "resume_waiting", "orphans"}
 
 FILL = """
     insert into pgboss.job (id, name, priority, startafter, createdon)

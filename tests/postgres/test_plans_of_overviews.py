@@ -136,6 +136,20 @@ def test_lag_reads_a_job_of_each_priority_and_no_deferred_ones(sql: Connection) 
         assert plan.pages <= 150
 
 
+def test_search_for_lines_without_a_job_reads_few_of_them(sql: Connection) -> None:
+    missing = [UUID(int=number) for number in (20, 30, 40)]
+    sql.execute(EVENTS)
+    sql.execute(
+        "insert into pgboss.job (id, name) select distinct job_id, 'mail' from pgboss.job_event"
+        " where job_id <> all(%s)",
+        [missing],
+    )
+    plan = explain(sql, "orphans", {"after": UUID(int=9)}, limit=30)
+    for table in ("job_event", "job", "archive"):
+        assert plan.most_read(table) <= 31
+    assert plan.pages <= 1000
+
+
 def test_events_after_a_position_are_read_by_index(sql: Connection) -> None:
     sql.execute(EVENTS)
     plan = explain(sql, "events", KEPT["events"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any, LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
-from zeke_queue.model import NewJob
+from zeke_queue.model import JobEvent, NewJob
 from zeke_queue.storage.postgres import PostgresStorage, retention
 from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, LISTS, Move
 from zeke_queue.storage.postgres.statements import statement
@@ -23,8 +24,6 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from tests.postgres.many_jobs import Connection, Sender
 
 
@@ -145,6 +144,20 @@ async def test_purge_fails_at_many_bad_rows_and_then_begins_behind_them(
     await ended(jobs, 1)
     await storage.archive(0, 100)
     assert [await storage.purge(0, 100) for _ in range(2)] == [1, 1]
+
+
+async def test_lines_without_a_job_are_deleted_some_at_a_time(
+    storage: PostgresStorage, sql: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retention, "ORPHANS_AT_ONCE", 2)
+    lines = [JobEvent(UUID(int=n), 1, "log", "{}") for n in (1, 2, 2, 2, 3, 4, 5, 5, 5)]
+    await storage.append_events(lines)
+    await storage.insert([NewJob(UUID(int=n), "mail") for n in (1, 3, 4)])
+    left: list[int] = []
+    for _ in range(6):
+        assert await storage.purge(0, 10) == 0
+        left += sql.execute("select count(*) from pgboss.job_event").fetchone() or ()
+    assert left == [7, 6, 6, 4, 3, 3]
 
 
 async def test_batch_that_takes_too_long_is_halved_and_grows_again(

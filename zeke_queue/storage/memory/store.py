@@ -238,7 +238,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         return moved
 
     async def purge(self, after: float, limit: int) -> int:
-        """Delete jobs archived more than ``after`` seconds ago, with their events."""
+        """Delete jobs archived more than ``after`` seconds ago, with their events, and events of no job."""
         check_limit(limit)
         before, deleted = self._clock.now() - timedelta(seconds=after), 0
         kept: list[Row] = []
@@ -251,6 +251,8 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         for row in kept:
             row.archived_on = self._clock.now()
             self._tables.put_in_archive(row)
+        for job_id in [job_id for job_id in self._tables.events if not self._tables.known(job_id)]:
+            del self._tables.events[job_id]
         return deleted
 
     async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:

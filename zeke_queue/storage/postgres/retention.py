@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from uuid import UUID
 
 import psycopg
 
@@ -14,7 +15,6 @@ from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
     from zeke_queue.system.clock import Clock
@@ -23,6 +23,12 @@ Move: TypeAlias = Literal["date", "archive", "purge"]
 
 LISTS: Final[dict[str, str]] = {"date": "undated", "archive": "ended", "purge": "archived"}
 """The statement that returns the rows of each move."""
+
+ORPHANS_AT_ONCE: Final = 500
+"""Maximum jobs with lines that one call checks, and maximum lines of missing jobs that it deletes."""
+
+NIL: Final = UUID(int=0)
+"""The id before all others."""
 
 BAD_ROWS: Final = 10
 """Bad rows beyond which a call ends; if it has moved none it fails, since the rows may not be the cause."""
@@ -72,6 +78,7 @@ class PostgresRetention:
     _skipped: dict[Move, dict[UUID, float]]
     """Rows that could not be moved, each with the monotonic time from which on it is tried again."""
     _dating_from = 0.0
+    _orphans_after = NIL
 
     async def archive(self, after: float, limit: int, *, dating: bool = True) -> int:
         """Move jobs that ended more than ``after`` seconds ago to the archive.
@@ -92,8 +99,21 @@ class PostgresRetention:
         return await self._move("archive", after, limit)
 
     async def purge(self, after: float, limit: int) -> int:
-        """Delete jobs archived more than ``after`` seconds ago, with their events."""
-        return await self._move("purge", after, limit)
+        """Delete jobs archived more than ``after`` seconds ago, with their events, and events without a job.
+
+        The latter are looked for among ``ORPHANS_AT_ONCE`` jobs, each time among the next ones.
+        """
+        purged = await self._move("purge", after, limit)
+        try:
+            ((last, deleted),) = await self._pool.run(
+                "orphans", {"after": self._orphans_after}, limit=ORPHANS_AT_ONCE
+            )
+        except _FAILED as error:
+            get_logger().error("orphans_failed", error=str(error).strip())
+        else:
+            if deleted < ORPHANS_AT_ONCE:  # else the same jobs may have more
+                self._orphans_after = last or NIL
+        return purged
 
     async def _move(self, move: Move, after: float, limit: int) -> int:
         """Move up to ``limit`` rows: in one statement, or in parts where that is not possible."""
