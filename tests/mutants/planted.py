@@ -44,6 +44,15 @@ PLANTED: Final = (
         "A job is claimed up to a second before it may start.",
     ),
     Mutant(
+        "the-end-precedes-its-last-lines",
+        "zeke_queue.watch.subscription",
+        "        if not self._unread or self._error is not None:\n",
+        "        ended = self._job is not None and self._job.row_state in FINAL\n"
+        "        if not self._unread or self._error is not None or (ended and self._status):\n",
+        "A watcher that is told of the end of a job misses the lines that it has not read yet.",
+        where=("watch",),
+    ),
+    Mutant(
         "rolled-back-ticks-stay",
         TRANSACTION,
         "        self._pending.discard()\n",

@@ -91,6 +91,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "a worker is registered until it leaves": "dead-workers-forgotten-at-once",
     "unstored events are sent again": "events-dropped-in-an-outage",
     "events are kept as long as their job": "purge-clears-all-events",
+    "watchers receive each line once": "the-end-precedes-its-last-lines",
     "nothing is lost on the way to the archive": "archive-loses-rows",
     "archived and purged not too early": "archive-early",
     "archived and purged in time": "archive-late",

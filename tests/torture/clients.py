@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.api_client import ServerUnavailableError
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobConflictError, JobNotFoundError, StorageUnavailableError
-from zeke_queue.model import Job, JobQuery, JobStatus
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.task.task import Send
 
 if TYPE_CHECKING:
@@ -202,8 +202,7 @@ class Client:
         watch = self._journal.number()
         async with aclosing(parts_of(self._queue).runs.watch(job_id)) as changes:
             async for news in changes:
-                if isinstance(news, Job):
-                    self._journal.told(watch, news)
+                self._journal.told(watch, news)
 
     async def _look(self) -> None:
         if (job_id := self._some()) is not None:

@@ -24,13 +24,12 @@ from zeke_queue.errors import StorageError, StorageUnavailableError, UsageError
 from zeke_queue.storage.forwarding import forward
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.history import events
-from zeke_sim.history.events import Answered, Began, Ended, Invoked, Notified
+from zeke_sim.history.events import Answered, Began, Ended, Invoked, Notified, Received
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
-    from zeke_queue.model import Job
     from zeke_queue.storage import Storage
     from zeke_queue.storage.forwarding import Call
     from zeke_queue.task.context import JobContext
@@ -141,8 +140,13 @@ class Journal:
     def write(self, event: Event) -> None:
         os.write(self._file, (dumps(event) + "\n").encode())
 
-    def told(self, watch: int, job: Job) -> None:
-        self.write(Notified(self.at(), self.node, watch, job.id, job.status, job.attempt))
+    def told(self, watch: int, news: model.Job | model.JobEvent) -> None:
+        """Record what a watcher received."""
+        if isinstance(news, model.Job):
+            event: Event = Notified(self.at(), self.node, watch, news.id, news.status, news.attempt)
+        else:
+            event = Received(self.at(), self.node, watch, news.job_id, news.attempt, news.seq)
+        self.write(event)
 
     @contextmanager
     def attempt(self, job: JobContext) -> Iterator[list[Any]]:

@@ -233,6 +233,17 @@ class Notified(NamedTuple):
     attempt: int
 
 
+class Received(NamedTuple):
+    """A watcher of a job received one of its progress or log lines."""
+
+    at: float
+    node: str
+    watch: int
+    job: UUID
+    attempt: int
+    seq: int
+
+
 class Lived(NamedTuple):
     """An event in the life of a node."""
 
@@ -304,6 +315,7 @@ Event: TypeAlias = (
     | Ended
     | Effect
     | Notified
+    | Received
     | Lived
     | Fault
     | Phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_queue.model import STATUS_OF, RowState
-from zeke_sim.history.events import Began, Effect, Ended, Invoked, Lived, Notified
+from zeke_sim.history.events import Began, Effect, Ended, Invoked, Lived, Notified, Received
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.definition import holds
 from zeke_sim.properties.interruptions import STILL
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified)
-def a_dead_process_does_nothing(event: Effect | Invoked | Began | Ended | Notified, state: RunState) -> None:
+@holds("a dead process does nothing", Effect, Invoked, Began, Ended, Notified, Received)
+def a_dead_process_does_nothing(
+    event: Effect | Invoked | Began | Ended | Notified | Received, state: RunState
+) -> None:
     """A dead or paused process does nothing: no effect, no call, no handler.
 
     While only its event loop is blocked, another thread sends heartbeats.

@@ -31,6 +31,7 @@ from zeke_sim.history.events import (
     Lived,
     Notified,
     QueueRow,
+    Received,
     Rules,
     ScheduleRow,
     Violation,
@@ -63,7 +64,7 @@ OF_ROWS: Final = (
 """The properties of every run that rows violate by themselves."""
 
 _CALLS: Final = frozenset({Invoked, Answered})
-_HANDLERS: Final = frozenset({Began, Ended, Effect, Notified, Lived})
+_HANDLERS: Final = frozenset({Began, Ended, Effect, Notified, Received, Lived})
 _SETTINGS: Final = frozenset({QueueRow, ScheduleRow, WorkerRow})
 
 
