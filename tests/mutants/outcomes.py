@@ -210,7 +210,7 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "A job that is retried later makes room in a limited queue, and idle workers hear of it by polling.",
         "tests/conformance/test_wakeups.py",
         "-k",
-        "due_later and not postgres",
+        "due_later",
     ),
     tested(
         "status-swallowed-by-a-second-reader",
