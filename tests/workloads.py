@@ -47,7 +47,7 @@ class Step(BaseModel):
         end: the outcome: it returns, raises, requests a retry ``after`` seconds, fails permanently, or
             snoozes for ``after`` seconds.
         extend: seconds by which it first extends its deadline; 0 for no extension.
-        progress: whether it reports progress.
+        progress: whether it reports progress, before and after these seconds.
         swallow: maximum seconds for which it ignores a cancellation before it ends as scripted; 0 to obey it.
         cleanup: seconds until it obeys a cancellation.
         result: the return value; ``UNSAID`` for an object with the attempt's number.
@@ -73,11 +73,13 @@ async def act(script: Script, job: JobContext) -> Any:
     """Run the script's step for this attempt."""
     step = _step(script, job)
     if step.progress:
-        job.progress(0.5, "half way")
+        job.progress(0.5, f"attempt {job.attempt} begins")
     if step.extend:
         await job.extend(step.extend)
     if step.seconds:
         await _spend(step)
+        if step.progress:
+            job.progress(1.0, f"attempt {job.attempt} ends")  # late, if it has lost its job meanwhile
     return _ended(step, job)
 
 

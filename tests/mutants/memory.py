@@ -314,6 +314,29 @@ MUTANTS = (
         where=("transactions",),
     ),
     Mutant(
+        "repeated-completion-not-known",
+        TRANSITIONS,
+        "        elif repeated and row.state is RowState.COMPLETED and row.output == output:\n",
+        "        elif repeated and row.state is RowState.COMPLETED and row.output != output:\n",
+        "A completion that is repeated because its answer was lost counts as too late.",
+    ),
+    Mutant(
+        "repeated-failure-not-known",
+        TRANSITIONS,
+        "    return row.state is state and row.output == error\n",
+        "    return row.state is state and row.output != error\n",
+        "A failure that is repeated because its answer was lost counts as too late.",
+    ),
+    Mutant(
+        "late-lines-of-the-current-attempt",
+        STORE,
+        "            numbered = replace(event, seq=self._tables.event_seq)\n",
+        "            job = self._tables.jobs.get(event.job_id)\n"
+        "            attempt = event.attempt if job is None else job.attempt\n"
+        "            numbered = replace(event, seq=self._tables.event_seq, attempt=attempt)\n",
+        "Lines of a lost attempt that come late are read as those of the attempt that runs by then.",
+    ),
+    Mutant(
         "failure-without-fence",
         TRANSITIONS,
         "        if row is None or row.attempt != outcome.attempt:\n"

@@ -342,4 +342,11 @@ MUTANTS = (
         "Progress and log lines are dropped if the storage is unavailable.",
         where=("slice",),
     ),
+    Mutant(
+        "lost-answers-forgotten",
+        SETTLE_LOOP,
+        "repeated=repeated or failures > 0",
+        "repeated=repeated",
+        "A settlement whose answer was lost is made again as if for the first time.",
+    ),
 )

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 KNOWN = "a worker is registered until it leaves"
 AGAIN = "unstored events are sent again"
 KEPT = "events are kept as long as their job"
+LATE = "late lines stay those of their attempt"
+LINE = '{"message": "x"}'
 
 DAY = 86_400.0
 
@@ -53,16 +55,17 @@ def test_heartbeat_may_arrive_before_the_answer_to_leave(h: History) -> None:
     assert h.verdict() is None
 
 
-def _note(h: History, job: UUID, outcome: str = "ok") -> None:
-    line = JobEvent(job, 1, "log", '{"message": "x"}')
-    h.answer(h.invoke("append_events", "w1", events=(line,)), outcome=outcome)
+def _note(h: History, job: UUID, outcome: str = "ok", *, node: str = "w1", attempt: int = 1) -> None:
+    line = JobEvent(job, attempt, "log", LINE)
+    h.answer(h.invoke("append_events", node, events=(line,)), outcome=outcome)
 
 
 def _noted(*, repeated: bool, ended: bool = False) -> History:
     """Return a history in which a line was not stored, and its process sends it again, ends, or neither."""
     h = History()
     h.lived("w1", "started")
-    job = h.send()
+    job = h.send_claimed()
+    h.begin(job)
     _note(h, job, "failed")
     if ended:
         h.lived("w1", "stopping")
@@ -80,12 +83,35 @@ def test_line_that_was_not_stored_is_sent_again() -> None:
 
 
 def _read(h: History, job: UUID, *seqs: int, after: int = 0) -> None:
-    found = [JobEvent(job, 1, "log", "{}", seq) for seq in seqs]
+    found = [JobEvent(job, 1, "log", LINE, seq) for seq in seqs]
     h.answer(h.invoke("events", after={job: after}), found)
 
 
+def test_late_line_is_one_of_its_attempt(h: History) -> None:
+    job = h.send_claimed()
+    h.begin(job)
+    h.fail(job)
+    h.claim(job)
+    _note(h, job)
+    _read(h, job, 1)
+    assert h.holds(LATE)
+    h.answer(h.invoke("events", after={job: 0}), [JobEvent(job, 2, "log", LINE, 1)])
+    assert h.breaks(LATE) == f"log of attempt 2 is read, which sent none: {LINE}"
+
+
+def test_process_stores_lines_of_attempts_that_it_ran() -> None:
+    for node, attempt in (("w2", 1), ("w1", 2)):
+        h = History()
+        job = h.send_claimed()
+        h.begin(job)
+        _note(h, job, node=node, attempt=attempt)
+        assert h.breaks(LATE) == f"{node} stores log of attempt {attempt}, which it has not run"
+
+
 def test_line_that_was_read_is_kept(h: History) -> None:
-    job = h.send()
+    job = h.send_claimed()
+    h.begin(job)
+    _note(h, job)
     call = h.invoke("events", after={job: 0})
     _read(h, job, 1, 2)
     _read(h, job, 2, after=1)
@@ -98,6 +124,7 @@ def test_line_that_was_read_is_kept(h: History) -> None:
 def test_lines_are_purged_with_their_job(h: History) -> None:
     job = h.send()
     h.complete(job)
+    _note(h, job)
     _read(h, job, 1)
     h.wait(20.0)
     h.archive(job)

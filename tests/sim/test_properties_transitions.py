@@ -113,6 +113,20 @@ def _ignores_settlement(h: History, job: UUID) -> None:
     h.answer(_settle(h, job), set())
 
 
+def _settles_again_as_if_new(h: History, job: UUID) -> None:
+    h.claim(job)
+    h.answer(_settle(h, job), outcome="unknown")
+    _settle(h, job)
+
+
+def _denies_what_it_did(h: History, job: UUID) -> None:
+    h.claim(job)
+    call = _settle(h, job)
+    h.change(job, call, state=COMPLETED, completed_on=h.now)
+    h.answer(call, outcome="unknown")
+    h.answer(_settle(h, job, repeated=True), set())
+
+
 def _kept_with(h: History, job: UUID, **columns: Any) -> None:
     """Complete a job, and keep it in the archive for its parent."""
     h.complete(job)
@@ -160,6 +174,8 @@ BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (_answers_what_was_not_done, TELLS, "cancel says that it changed it, and nothing changed"),
     (_omits_what_was_done, TELLS, "cancel changed it, and its answer does not say so"),
     (_ignores_settlement, TELLS, "settle left attempt 1 alone, which was current"),
+    (_settles_again_as_if_new, "a repeated settlement says so", "w1 had no answer to the same settle at .*"),
+    (_denies_what_it_did, "a repeated settlement names what is done", "an earlier settle changed it, .*"),
 ]
 
 

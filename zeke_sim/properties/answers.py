@@ -5,8 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.model import RowState, Settled, Suspensions
-from zeke_sim.history.events import Answered, Change
+from zeke_queue.model import Released, RowState, Settled, Suspensions
+from zeke_sim.history.events import Answered, Change, Invoked
 from zeke_sim.history.state import Broken, is_of_waiting
 from zeke_sim.properties.definition import holds
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from uuid import UUID
 
-    from zeke_sim.history.events import Image, Invoked
+    from zeke_sim.history.events import Image
     from zeke_sim.history.state import Call, RunState
 
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
@@ -141,6 +141,54 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
         for job, attempt in _requested(args):
             if job not in reported and job not in kept and _could(event.verb, job, attempt, event, state):
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
+
+
+@holds("a repeated settlement says so", Invoked, verbs=(*_SETTLE, "suspend"))
+def a_repeated_settlement_says_so(event: Invoked, state: RunState) -> None:
+    """A process that does not know whether it has settled a job marks the next settlement as repeated.
+
+    Else the storage does not name the job, and the outcome that it has would count as lost. Jobs that a
+    process has claimed without knowing it are released by each heartbeat anew.
+    """
+    if event.transaction is not None or event.args.get("repeated"):
+        return
+    for one in _named(event.args) or ():
+        for request in state.lives[one.id].outcomes.get(one.attempt, ()):
+            earlier = request.call
+            known = (
+                earlier.invoked is event or earlier.outcome != "unknown" or earlier.invoked.node != event.node
+            )
+            if not known and request.what == one and not isinstance(one, Released):
+                raise Broken(
+                    f"{event.node} had no answer to the same {earlier.invoked.verb} at"
+                    f" {earlier.invoked.at:.3f} s, and does not say that this one is repeated",
+                    job=one.id,
+                    since=earlier.invoked.at,
+                )
+
+
+@holds("a repeated settlement names what is done", Answered, verbs=(*_SETTLE, "suspend"))
+def a_repeated_settlement_names_what_is_done(event: Answered, state: RunState) -> None:
+    """A repeated settlement names the jobs that an earlier one with the same outcome changed.
+
+    Exempt are jobs that have changed since.
+    """
+    call = state.calls[event.call]
+    if event.outcome != "ok" or call.invoked.transaction is not None or not call.invoked.args.get("repeated"):
+        return
+    result = event.result
+    reported = result.changed if isinstance(result, Settled | Suspensions) else result
+    for one in _named(call.invoked.args) or ():
+        life = state.lives[one.id]
+        if one.id in reported:
+            continue
+        earlier = [request.call for request in life.outcomes.get(one.attempt, ()) if request.what == one]
+        left = [change.after for made in earlier for change in made.did if change.after is not None]
+        rows = list(life.between(call.invoked.at, event.at))
+        if any(image.id == one.id and all(row == image for row in rows) for image in left):
+            raise Broken(
+                f"an earlier {event.verb} changed it, and the repeated one does not say so", job=one.id
+            )
 
 
 def _requested(args: Any) -> Iterator[tuple[UUID, int | None]]:

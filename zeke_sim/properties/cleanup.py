@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core import jsonb
 from zeke_queue.core.event_limits import of_each
 from zeke_sim.history.events import Answered, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import Broken, End
@@ -51,9 +52,16 @@ def a_worker_is_registered_until_it_leaves(event: WorkerRow | Invoked | Answered
 
 
 class _Lines:
-    """The state of these properties: lines to be sent again by node, and when each line was first read."""
+    """The state of these properties: lines that were sent, must be sent again, and were read.
+
+    Attributes:
+        sent: each line, with its text as it is stored.
+        dropped: when the storing of lines failed, by node.
+        read: when lines were first read, by job and sequence.
+    """
 
     def __init__(self) -> None:
+        self.sent: set[tuple[UUID, int, str, str]] = set()
         self.dropped: dict[str, dict[tuple[UUID, int, str, str], float]] = {}
         self.read: dict[UUID, dict[int, float]] = {}
 
@@ -98,6 +106,31 @@ def _sent_again(
                 " tried again",
                 job=job,
                 since=failed,
+            )
+
+
+@holds("late lines stay those of their attempt", Invoked, Answered, verbs=("append_events", "events"))
+def late_lines_stay_those_of_their_attempt(event: Invoked | Answered, state: RunState) -> None:
+    """A process stores lines of attempts that it has run, however late, and they are read under these."""
+    sent = state.of("lines", _Lines).sent
+    if isinstance(event, Answered):
+        if event.verb == "events" and event.outcome == "ok":
+            for line in event.result:
+                if _key(line) not in sent:
+                    raise Broken(
+                        f"{line.kind} of attempt {line.attempt} is read, which sent none: {line.data}",
+                        job=line.job_id,
+                    )
+        return
+    if event.verb != "append_events":
+        return
+    for line in event.args["events"]:
+        sent.add((line.job_id, line.attempt, line.kind, jsonb.normalise(line.data)))
+        runs = state.lives[line.job_id].began.get(line.attempt, ())
+        if not any(run.node == event.node for run in runs) and not _was_purged(line.job_id, state):
+            raise Broken(
+                f"{event.node} stores {line.kind} of attempt {line.attempt}, which it has not run",
+                job=line.job_id,
             )
 
 
