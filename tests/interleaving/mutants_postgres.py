@@ -15,6 +15,7 @@ from tests.interleaving.mutant_runner import Mutant, main
 from tests.interleaving.mutants_of_claims import CLAIMS
 from tests.interleaving.mutants_of_rows import ROWS
 from tests.interleaving.mutants_of_sessions import SESSIONS
+from tests.interleaving.mutants_of_wakeups import WAKEUPS
 from tests.interleaving.races import DRAWN, MODEL, races
 
 POOLER: Final = ("tests/postgres/test_pooler.py",)
@@ -25,6 +26,7 @@ MUTANTS: Final = (
     *CLAIMS,
     *SESSIONS,
     *ROWS,
+    *WAKEUPS,
     # Settlements
     Mutant(
         "complete without the fence",
@@ -326,20 +328,49 @@ MUTANTS: Final = (
         "            and id <> all(%(without)s::uuid[])\n            and coalesce(completedon, createdon)\n",
         ("tests/conformance/test_retention.py", MODEL),
     ),
-    # Wake-ups
     Mutant(
-        "wake-up of a transaction as if it ended at once",
-        "verbs.py",
-        '"always": runner.in_transaction,',
-        '"always": False,',
-        races("falls-asleep"),
+        "archive by days of the session's zone",
+        "sql/archive.sql",
+        "            - %(after)s::bigint * interval '1 microsecond'\n        order by completedon, id\n",
+        "            - justify_hours(%(after)s::bigint * interval '1 microsecond')\n"
+        "        order by completedon, id\n",
+        (MODEL,),
     ),
     Mutant(
-        "no wake-up for room in a limited queue",
+        "purge by days of the session's zone",
+        "sql/purge.sql",
+        "            - %(after)s::bigint * interval '1 microsecond'\n        order by archivedon, id\n",
+        "            - justify_hours(%(after)s::bigint * interval '1 microsecond')\n"
+        "        order by archivedon, id\n",
+        (MODEL,),
+    ),
+    Mutant(
+        "archived at the time of day of the session's zone",
+        "sql/archive.sql",
+        "        coalesce(%(now)s::timestamptz, statement_timestamp())\n    from gone",
+        "        coalesce(%(now)s::timestamptz, statement_timestamp()) at time zone 'UTC'\n    from gone",
+        (MODEL,),
+    ),
+    Mutant(
+        "a job that returns nothing completes with null",
         "sql/complete.sql",
-        "ended.name = queue.name and queue.concurrency_limit is not null",
-        "ended.name = queue.name and queue.concurrency_limit is null",
-        races("falls-asleep"),
+        "        output = outcome.output::jsonb\n",
+        "        output = coalesce(outcome.output::jsonb, 'null')\n",
+        (MODEL,),
+    ),
+    Mutant(
+        "a repeated completion with nothing counts as another",
+        "sql/settled_before.sql",
+        "job.output is not distinct from outcome.output",
+        "job.output = outcome.output",
+        (MODEL,),
+    ),
+    Mutant(
+        "a parent waits on for a child that is archived",
+        "sql/resume_waiting.sql",
+        "living.state < 'completed'\n        limit 1 -- noqa: AM09\n    ) is null",
+        "living.state > 'active'\n        limit 1 -- noqa: AM09\n    ) is not null",
+        ("tests/conformance/test_waiting.py", MODEL),
     ),
     # The server
     Mutant(

@@ -11,10 +11,10 @@ from uuid import UUID
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, invariant, multiple, rule
 
-from tests.clocks import START
 from tests.model import strategies as draw
 from tests.model.api import CallersMachine
-from tests.model.pair import Pair, Step
+from tests.model.pair import IDS, Pair, Step
+from tests.model.strategies import START
 from zeke_queue.model import FINAL, Extended, Failed, Job, NewJob, QueueCapacity, RowState, Waiting
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ ALL = [QueueCapacity(name, 100) for name in draw.NAMES]
 
 A_MOMENT = timedelta(microseconds=1)
 SLOT = timedelta(seconds=draw.SLOT)
-
-FETCH_OF_PGBOSS = """
-UPDATE pgboss.job SET state = 'active', startedon = %s, completedon = NULL,
-    retrycount = CASE WHEN state = 'retry' THEN retrycount + 1 ELSE retrycount END
-WHERE id = %s AND state < 'active'
-"""
 
 
 class StorageMachine(CallersMachine):
@@ -66,6 +60,13 @@ class StorageMachine(CallersMachine):
     @initialize(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=4))
     def begin(self, jobs: list[NewJob]) -> Any:
         return multiple(UUID(int=1), *self.sent(self.with_ids(jobs)))
+
+    @initialize(sleeper=draw.sleepers, queues=draw.limited)
+    def fall_asleep(self, sleeper: WorkerInfo, queues: list[QueueSettings]) -> None:
+        """Make a worker sleep, so that it must be notified of what follows, beside limits of queues."""
+        self.pair.both("heartbeat", sleeper)
+        self.pair.both("set_idle", sleeper.id, sleeper.queues)
+        self.pair.both("declare", queues, [])
 
     @rule(target=ids, jobs=st.lists(draw.new_jobs(ANY_ID), min_size=1, max_size=5))
     def insert(self, jobs: list[NewJob]) -> Any:
@@ -192,6 +193,30 @@ class StorageMachine(CallersMachine):
             self.pair.check()
         return multiple(*(child.id for child in children))
 
+    @rule(worker=draw.workers, job=draw.new_jobs(ANY_ID), waits_first=st.booleans(), purges=st.booleans())
+    def children_leave(
+        self,
+        worker: UUID,
+        job: NewJob,
+        waits_first: bool,  # noqa: FBT001 - drawn by name
+        purges: bool,  # noqa: FBT001 - drawn by name
+    ) -> None:
+        """Give jobs a child that ends unnoticed and is archived, before or while they wait for it."""
+        parents = self.pair.both("claim", worker, ALL, 100)[:2]
+        children = self.with_ids([replace(job, parent=parent.id) for parent in parents])
+        for parent, child in zip(parents, children, strict=True):
+            self.pair.both("insert_child", child, parent.attempt)
+        waiting = [Waiting(p.id, p.attempt, c.id) for p, c in zip(parents, children, strict=True)]
+        if waits_first:
+            self.pair.both("suspend", waiting)
+        self.pair.end_as_pgboss([child.id for child in children])
+        for verb in ("archive", "purge")[: 1 + purges]:
+            self.pair.clock.advance(0.000001)
+            self.pair.both(verb, 0.0, 100)
+            self.pair.check()
+        self.pair.both("suspend", waiting, repeated=True)
+        self.pair.both("resume_waiting", 100)
+
     @rule(worker=draw.workers, commit=st.booleans(), verb=st.sampled_from(["cancel", "settle"]))
     def children_end(self, worker: UUID, commit: bool, verb: str) -> None:  # noqa: FBT001 - drawn by name
         """End what others wait for, in a transaction."""
@@ -263,11 +288,12 @@ class StorageMachine(CallersMachine):
         steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
         self.pair.in_transaction(steps, commit=commit)
 
-    @rule(noted=draw.events(claims), waits=st.tuples(draw.seconds, draw.seconds), limit=draw.limits)
+    @rule(noted=draw.events(claims), waits=st.tuples(draw.ages, draw.ages), limit=draw.limits)
     def retention(self, noted: list[JobEvent], waits: tuple[float, float], limit: int) -> None:
         """Archive and purge rows older than the waits before; rows of exactly that age are kept."""
         self.pair.both("append_events", noted)
         self.pair.clock.advance(waits[0])
+        self.pair.both("archive", waits[0], limit)
         self.pair.both("archive", waits[0] / 2, limit)
         self.pair.check()
         self.pair.clock.advance(waits[1])
@@ -419,13 +445,7 @@ class StorageMachine(CallersMachine):
     @rule(job_id=ids)
     def pgboss_fetches(self, job_id: UUID) -> None:
         """Claim without naming a worker or counting the attempt, which a trigger does."""
-        now, tables = self.pair.clock.now(), self.pair.memory._tables
-        row = tables.jobs.get(job_id)
-        if row is not None and row.waits:
-            tables.take_out(row)
-            row.begin(None, now)
-            tables.put_in(row)
-        self.pair.execute(FETCH_OF_PGBOSS, [now, job_id])
+        self.pair.fetch_as_pgboss(job_id)
 
     def edges(self) -> list[datetime]:
         """Return the future instants at which a deadline, a lease, the wait for a tick or a slot ends."""
@@ -471,7 +491,7 @@ class StorageMachine(CallersMachine):
 
     def new_id(self) -> UUID:
         self.count += 1
-        return UUID(int=0x1000 + self.count)
+        return UUID(int=IDS[self.count])
 
     def with_ids(self, jobs: list[NewJob]) -> list[NewJob]:
         """Give each job an id of its own, the later jobs the lower ones."""

@@ -1,23 +1,35 @@
-"""Two storages that receive the same calls, and must give the same answers."""
+"""Two storages that receive the same calls, and must give the same answers and notify of the same."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from psycopg.rows import dict_row
 
-from tests.clocks import START, FrozenClock
+from tests.clocks import FrozenClock
 from tests.conformance.driver import rolled_back
 from tests.conformance.planting import COLUMNS, EMPTY, PlantInPostgres
+from tests.model.strategies import NAMES, START
 from zeke_queue.errors import ZekeError
-from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, QueueSettings, RowState, Schedule, WorkerInfo
+from zeke_queue.model import (
+    FINAL,
+    Attempt,
+    CatchUp,
+    Job,
+    JobEvent,
+    QueueSettings,
+    RowState,
+    Schedule,
+    WorkerInfo,
+)
 from zeke_queue.storage.access import ApiKey, Scope
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
 from zeke_queue.storage.memory.tables import Session, Window
+from zeke_queue.storage.notifier import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -43,8 +55,53 @@ ROWS: dict[str, LiteralString] = {
 """Every row, read past the storage under test."""
 
 
+IDS: Final = range(0x1000, 0x1100)
+"""The numbers of the jobs that the machine sends."""
+
+LISTEN: LiteralString = "LISTEN zeke_work_pgboss; LISTEN zeke_job_pgboss"
+
+MARK: LiteralString = "SELECT pg_notify('zeke_work_pgboss', '')"
+"""Notifies the listener itself, which then has heard of all that has been committed before."""
+
+WATCH: LiteralString = """
+INSERT INTO pgboss.watcher (job_id, watcher, until)
+SELECT ('00000000-0000-0000-0000-' || lpad(to_hex(id), 12, '0'))::uuid, gen_random_uuid(), '9999-12-31'
+FROM generate_series(%s::int, %s::int - 1) AS id
+"""
+
+FETCH_OF_PGBOSS = """
+UPDATE pgboss.job SET state = 'active', startedon = %s, completedon = NULL,
+    retrycount = CASE WHEN state = 'retry' THEN retrycount + 1 ELSE retrycount END
+WHERE id = %s AND state < 'active'
+"""
+
+END_OF_PGBOSS = "UPDATE pgboss.job SET state = 'completed', completedon = %s WHERE id = %s"
+
 LOCKING = frozenset({"lock_expired", "lock_due_schedules"})
 """Verbs that only transactions have."""
+
+WAKING = frozenset(
+    {"insert", "insert_child", "settle", "suspend", "cancel", "resume", "retry", "resume_waiting"}
+    | {"declare", "pause_queue", "transaction"}
+)
+"""Verbs that may notify workers."""
+
+
+class Recorder(Notifier):
+    """Records which queues and jobs are notified."""
+
+    has_waiters = True  # pyright: ignore[reportAssignmentType] - however many there are
+
+    def __init__(self, clock: FrozenClock) -> None:
+        super().__init__(clock)
+        self.queues: set[str] = set()
+        self.jobs: set[UUID] = set()
+
+    def queue(self, name: str) -> None:
+        self.queues.add(name)
+
+    def job(self, job_id: UUID) -> None:
+        self.jobs.add(job_id)
 
 
 class Pair:
@@ -63,13 +120,18 @@ class Pair:
         self._plant = PlantInPostgres(dsn)
         self.postgres = postgres
         self.clock = clock
-        self.memory = MemoryStorage(clock)
+        self._payloads: set[str] = set()
+        connection.add_notify_handler(lambda notification: self._payloads.add(notification.payload))
+        run(connection.execute(LISTEN))
 
     def start_anew(self) -> None:
-        """Forget everything, the time too."""
+        """Forget everything, the time too; all jobs that the machine will send are watched."""
         self.clock.advance((START - self.clock.now()).total_seconds())
-        self.memory = MemoryStorage(self.clock)
+        self.memory, self._recorder = MemoryStorage(self.clock), Recorder(self.clock)
+        self.memory._notifier = self.memory._direct.notifier = self._recorder
+        self._note_states()
         self._run(self._connection.execute(EMPTY))
+        self._run(self._connection.execute(WATCH, [IDS.start, IDS.stop]))
         # A storage may remember for a moment which queues have limits, unless it declares some itself.
         self._run(self.postgres.declare([], []))
 
@@ -79,38 +141,117 @@ class Pair:
 
     def in_transaction(self, steps: Sequence[Step], *, commit: bool) -> None:
         """Do several things in one transaction of each; answers and callbacks must be equal."""
-        self._alike("transaction", lambda storage: _transact(storage, steps, commit=commit))
+        self._alike("transaction", lambda storage: _transact(storage, steps, commit=commit), always=commit)
 
     def plant(self, job: Job) -> None:
-        """Write a row past both."""
+        """Write a row past both, without notifications."""
         self.memory.plant([job])
         self._run(self._plant(job))
+        self._note_states()
 
     def execute(self, statement: str, parameters: Sequence[Any]) -> None:
         """Run a statement of another program on Postgres alone."""
         self._run(self._connection.execute(statement, parameters))  # type: ignore[arg-type]
+        self._note_states()
+
+    def fetch_as_pgboss(self, job_id: UUID) -> None:
+        """Claim a job past both, without a worker; a trigger counts the attempt."""
+        now, tables = self.clock.now(), self.memory.tables
+        row = tables.jobs.get(job_id)
+        if row is not None and row.waits:
+            tables.take_out(row)
+            row.begin(None, now)
+            tables.put_in(row)
+        self.execute(FETCH_OF_PGBOSS, [now, job_id])
+
+    def end_as_pgboss(self, ids: Sequence[UUID]) -> None:
+        """Complete jobs past both, without resuming their parents."""
+        now, tables = self.clock.now(), self.memory.tables
+        for job_id in ids:
+            row = tables.jobs.get(job_id)
+            if row is not None and row.state not in FINAL:
+                tables.take_out(row)
+                row.end(RowState.COMPLETED, now)
+                tables.put_in(row)
+                self.execute(END_OF_PGBOSS, [now, job_id])
 
     def have_failed(self, job_id: UUID, times: int) -> None:
         """Write directly to both that a live job failed the given number of times."""
         at, error = self.clock.now(), {"type": "E", "message": "boom"}
         tries = [Attempt(number, at, RowState.RETRY, error) for number in range(times)]
-        self.memory._tables.jobs[job_id].history = tuple(tries)
+        self.memory.tables.jobs[job_id].history = tuple(tries)
         stored = {"at": at.isoformat(), "state": "retry", "error": error, "worker": None}
         text = json.dumps([{"attempt": one.attempt, **stored} for one in tries])
         self.execute("UPDATE pgboss.job SET history = %s::jsonb WHERE id = %s", [text, job_id])
 
     def check(self) -> None:
-        """Compare every row."""
+        """Compare every row, and what was notified."""
         expected, found = self.memory.dump(), self._run(every_row(self._connection))
         for table in Snapshot.__slots__:
             mine, theirs = getattr(expected, table), getattr(found, table)
             assert mine == theirs, f"{table}:\n  memory   {mine}\n  postgres {theirs}"
+        self._check_watched(expected.events)
 
-    def _alike(self, what: str, ask: Callable[[Storage], Awaitable[Any]]) -> Any:
+    def _alike(
+        self, what: str, ask: Callable[[Storage], Awaitable[Any]], *, always: bool | None = None
+    ) -> Any:
+        """Return the answer of both.
+
+        Args:
+            what: the call, for an error.
+            ask: makes it.
+            always: whether workers are notified that do not sleep; None if only those that sleep.
+        """
+        asleep = self._asleep()
         expected = self._run(_outcome(ask(self.memory)))
         found = self._run(_outcome(ask(self.postgres)))
         assert expected == found, f"{what}:\n  memory   {expected}\n  postgres {found}"
+        if what in WAKING:
+            self._check_woken(what, asleep, always=always)
         return expected
+
+    def _asleep(self) -> set[str]:
+        """Return the queues on which live workers sleep."""
+        now, workers = self.clock.now(), self.memory.tables.workers.values()
+        alive = [one for one in workers if one.beat_on and one.beat_on + timedelta(seconds=one.lease) >= now]
+        return {name for worker in alive if worker.asleep for name in worker.queues}
+
+    def _check_woken(self, what: str, asleep: set[str], *, always: bool | None) -> None:
+        """Compare the queues that a call notified: all on which workers sleep, and no others."""
+        self._run(self._connection.execute(MARK))
+        assert "" in self._payloads
+        found = {name for name in self._payloads if name in NAMES}
+        self._payloads -= {*NAMES, ""}
+        expected = set[str]() if always is False else set(self._recorder.queues)
+        least = expected if always else expected & asleep
+        self._recorder.queues.clear()
+        assert least <= found, f"{what}: must notify {sorted(least)}, notifies {sorted(found)}"
+        assert found <= expected or always, f"{what}: notifies {sorted(found)}, needs {sorted(expected)}"
+
+    def _check_watched(self, events: Sequence[JobEvent]) -> None:
+        """Check that each job was notified that changed since the last check or has a new event."""
+        found = {UUID(name) for name in self._payloads}
+        changed = {
+            job_id for job_id, state in self._states.items() if self._state(job_id) not in (state, None)
+        }
+        changed |= {event.job_id for event in events if event.seq > self._seen and event.job_id.int in IDS}
+        assert changed <= found, f"watchers are not notified of {changed - found}"
+        assert found <= self._recorder.jobs, f"watchers are notified of {found - self._recorder.jobs}"
+        self._note_states()
+
+    def _note_states(self) -> None:
+        """Forget what was notified, and remember in which states jobs are now."""
+        self._payloads.clear()
+        self._recorder.jobs.clear()
+        self._recorder.queues.clear()
+        self._seen = self.memory.tables.event_seq
+        self._states = {
+            job_id: self._state(job_id) for job_id in self.memory.tables.jobs if job_id.int in IDS
+        }
+
+    def _state(self, job_id: UUID) -> Any:
+        row = self.memory.tables.jobs.get(job_id)
+        return None if row is None else (row.state, row.attempt)
 
 
 class Step:

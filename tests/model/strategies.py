@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from hypothesis import strategies as st
 
-from tests.clocks import START
 from zeke_queue.model import (
     CARRIED,
     CatchUp,
@@ -33,8 +32,13 @@ from zeke_queue.storage.access import NewKey, Scope
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
+ZONE = "America/New_York"
+START = datetime(2026, 3, 8, 6, 59, tzinfo=UTC)
+"""A minute before summer time begins in this zone."""
+
 NAMES = ("a", "b")
 WORKERS = (UUID(int=0xA), UUID(int=0xB))
+SLEEPER = UUID(int=0xC)
 
 names = st.sampled_from(["a", "a", "a", "b"])
 workers = st.sampled_from(WORKERS)
@@ -43,6 +47,7 @@ slots = st.sampled_from([SLOT, 3600])
 limits = st.sampled_from([1, 2, 3, 100])
 budgets = st.sampled_from([None, None, 0, 4, 40])
 seconds = st.sampled_from([0.0, 0.5, 1.0, 5.0, 60.0, 1.0000005])
+ages = st.sampled_from([0.0, 0.5, 1.0, 60.0, 1.0000005, 86_400.0])
 payloads = st.sampled_from(
     [None, "null", '{"n":1.50,"aa":[1e2,-0],"b":{}}', '{"x":1,"x":"\\u00e9"}', '"text"', "[]", "0.10"]
 )
@@ -135,15 +140,15 @@ def outcomes(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[Ou
     return st.lists(one, min_size=1, max_size=4, unique_by=lambda outcome: outcome.id)
 
 
-ENDINGS = ["completed", "retried", "failed", "released"]
+ENDINGS = ["completed", "returned nothing", "retried", "failed", "released"]
 endings = st.lists(st.sampled_from(ENDINGS), min_size=1, max_size=4)
 late = st.sampled_from(ENDINGS)
 
 
 def ended(job: Claimed, ending: str) -> Outcome:
     """Return how a job ends that was just claimed."""
-    if ending == "completed":
-        return Completed(job.id, job.attempt, '{"n":1.0}')
+    if ending in {"completed", "returned nothing"}:
+        return Completed(job.id, job.attempt, '{"n":1.0}' if ending == "completed" else None)
     if ending == "released":
         return Released(job.id, job.attempt)
     return Failed(job.id, job.attempt, 0.0 if ending == "retried" else None, '{"type":"E","message":"boom"}')
@@ -197,6 +202,8 @@ beats = st.builds(
     lease=st.sampled_from([3.0, 20.0]),
     duties=st.sampled_from([(), ("maintenance",), ("maintenance", "schedules")]),
 )
+sleepers = beats.map(lambda worker: replace(worker, id=SLEEPER, lease=1e6))
+limited = st.sampled_from([[], [QueueSettings("a", 2)], [QueueSettings(name, 100) for name in NAMES]])
 
 
 def events(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[JobEvent]]:

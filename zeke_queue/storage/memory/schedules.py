@@ -109,8 +109,10 @@ class MemoryAdmin:
             stored = edited(schedule, plan and plan.schedule)
             self._scope.store_plan(Plan(stored, declared=definition))
         for name, limit in limits.items():
-            self._tables.queues[name] = replace(self._tables.queue(name), concurrency_limit=limit)
-            self._notifier.queue(name)
+            queue = replace(self._tables.queue(name), concurrency_limit=limit)
+            if queue != self._tables.queues.get(name):
+                self._tables.queues[name] = queue
+                self._notifier.queue(name)
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
@@ -123,7 +125,8 @@ class MemoryAdmin:
         queue = self._tables.queue(name)
         since = (queue.paused_on or self._clock.now()) if paused else None
         self._tables.queues[name] = replace(queue, paused_on=since)
-        self._notifier.queue(name)
+        if not paused:
+            self._notifier.queue(name)
 
     async def put_schedule(self, schedule: Schedule) -> None:
         """Create or edit a schedule; the schedule last declared in code is kept for comparison."""

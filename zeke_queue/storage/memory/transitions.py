@@ -173,10 +173,10 @@ def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:
 
 
 def await_end(scope: AutoCommit, row: Row) -> None:
-    """Mark a row as one that another job waits for."""
-    row = scope.change(row)
+    """Mark a row as one that another job waits for, which no worker or watcher needs to know."""
+    scope.tables.take_out(row)
     row.awaited = True
-    scope.store(row)
+    scope.tables.put_in(row)
 
 
 def wake(scope: AutoCommit, now: datetime, ended: Iterable[UUID], passed: Callable[[UUID], bool]) -> None:

@@ -1,0 +1,68 @@
+"""Mutants of how the Postgres storage notifies workers and watchers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.interleaving.mutant_runner import Mutant
+from tests.interleaving.races import MODEL, races
+
+WAKEUPS: Final = (
+    Mutant(
+        "wake-up of a transaction as if it ended at once",
+        "verbs.py",
+        '"always": runner.in_transaction,',
+        '"always": False,',
+        races("falls-asleep"),
+    ),
+    Mutant(
+        "no wake-up for room in a limited queue",
+        "sql/complete.sql",
+        "ended.name = queue.name and queue.concurrency_limit is not null",
+        "ended.name = queue.name and queue.concurrency_limit is null",
+        races("falls-asleep"),
+    ),
+    Mutant(
+        "wake-ups for one queue of a batch",
+        "sql/insert.sql",
+        "from (select distinct name from inserted where startafter <= createdon) as due",
+        "from (select name from inserted where startafter <= createdon limit 1) as due",
+        ("tests/conformance/test_wakeups.py", MODEL),
+    ),
+    Mutant(
+        "wake-ups for one queue of those that are requeued",
+        "sql/requeue.sql",
+        "from (select distinct name from done) as due",
+        "from (select name from done limit 1) as due",
+        ("tests/conformance/test_wakeups.py", MODEL),
+    ),
+    Mutant(
+        "wake-ups for one queue of those that have room",
+        "sql/settle.sql",
+        "from (select distinct name from done) as ended",
+        "from (select name from done limit 1) as ended",
+        (MODEL,),
+    ),
+    Mutant(
+        "no wake-up for the room that a delayed retry makes",
+        "sql/settle.sql",
+        "from (select distinct name from done) as ended",
+        "from (select distinct name from done where state > 'active') as ended",
+        (MODEL,),
+    ),
+    Mutant(
+        "no wake-up for the room that a waiting job makes",
+        "sql/suspend.sql",
+        "done.name = queue.name and queue.concurrency_limit is not null",
+        "done.name = queue.name and queue.concurrency_limit is null",
+        (MODEL,),
+    ),
+    Mutant(
+        "watchers are told of one job of a batch",
+        "sql/cancel.sql",
+        "    select pg_notify(%(job_channel)s, done.id::text)\n    from done\n",
+        "    select pg_notify(%(job_channel)s, done.id::text)\n"
+        "    from (select id from done limit 1) as done\n",
+        (MODEL,),
+    ),
+)
