@@ -259,4 +259,11 @@ MUTANTS = (
         "replace(plan.schedule, last_tick=plan.schedule.last_tick or last_tick, next_tick=next_tick)",
         "Each round decides on a schedule's ticks from the first one again.",
     ),
+    Mutant(
+        "no-wake-up-for-room",
+        UNIT_OF_WORK,
+        "makes_room = was_active if row.waits else",
+        "makes_room = False if row.waits else",
+        "A worker sleeps on although a job of a limited queue makes room by waiting again.",
+    ),
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, RETRY, WORKERS, History
-from zeke_queue.model import Completed, QueueCapacity
+from zeke_queue.model import Completed, Failed, QueueCapacity
 from zeke_sim.history.events import Fault
 from zeke_sim.world.faults import WAKE
 
@@ -142,15 +142,35 @@ def test_worker_pauses_after_an_outage_until_its_next_look() -> None:
         assert _missed(h).holds(WOKEN) is holds
 
 
-def test_paused_or_limited_queue_wakes_no_worker() -> None:
+def test_paused_queue_wakes_no_worker() -> None:
     def check(*settings: dict[str, Any]) -> None:
         h = _asleep()
         for setting in settings:
             h.queue("a", **setting)
         assert _missed(h).holds(WOKEN) is (len(settings) == 1)
 
-    paused, limited = {"paused": True}, {"limit": 3}
-    check_each({"paused": (paused,), "limited": (limited,), "open again": (paused | limited, {})}, check)
+    check_each({"paused": ({"paused": True},), "open again": ({"paused": True, "limit": 3}, {})}, check)
+
+
+def test_room_in_a_limited_queue_wakes_workers() -> None:
+    for limit, retry_in, holds in (
+        (1, 60.0, False),
+        (1, None, False),
+        (None, 60.0, True),
+        (None, None, True),
+    ):
+        h = _asleep("w1", "w2")
+        h.queue("a", limit)
+        job = h.send()
+        _look(h, "w2")
+        h.claim(job)
+        h.wait(2.0)
+        _look(h, "w2")
+        h.wait(2.0)
+        h.settle(job, Failed(job, 1, retry_in, "{}"))
+        _look(h)
+        h.wait(1.0)
+        assert h.holds(WOKEN) is holds, (limit, retry_in)
 
 
 def test_job_of_other_queue_or_later_wakes_no_worker(h: History) -> None:

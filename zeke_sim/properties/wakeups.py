@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import WAITING
+from zeke_queue.model import WAITING, RowState
 from zeke_sim.history.events import Answered, Change, Fault, Invoked
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
@@ -45,7 +45,8 @@ class _Sleepers:
 def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
 
-    Every worker that sleeps on the job's queue polls, since it cannot know whether another one is alive.
+    It does so too when a job of a limited queue makes room, because it has ended or waits again. Every worker
+    that sleeps on the queue polls, since it cannot know whether another one is alive.
     """
     sleepers = state.of("sleepers", _Sleepers)
     if isinstance(event, Fault):
@@ -70,14 +71,26 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
     elif isinstance(event, Change) and event.table == "job":
         row, before = event.after, event.before
         marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
-        if row is not None and row.state in WAITING and row.start_after <= event.now and not marked:
+        if row is not None and not marked and (_is_work(row, event) or _makes_room(row, event, state)):
             _call(row, event, sleepers, state)
+
+
+def _is_work(row: Image, event: Change) -> bool:
+    return row.state in WAITING and row.start_after <= event.now
+
+
+def _makes_room(row: Image, event: Change, state: RunState) -> bool:
+    """Return whether a job has left a limited queue's running jobs, however soon it may run again."""
+    queue = state.queues.get(row.name)
+    has_limit = queue is not None and queue.concurrency_limit is not None
+    was_active = event.before is not None and event.before.state is RowState.ACTIVE
+    return has_limit and was_active and row.state is not RowState.ACTIVE
 
 
 def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> None:
     """Expect all workers that sleep on the row's queue to poll."""
     queue = state.queues.get(row.name)
-    if queue is not None and (queue.paused_on is not None or queue.concurrency_limit is not None):
+    if queue is not None and queue.paused_on is not None:
         return
     if sleepers.faulty.get("db", -1.0) >= event.at - ASLEEP:
         return
