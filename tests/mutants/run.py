@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.mutants import weights
 from tests.mutants.blind import hunt_blind
 from tests.mutants.patching import install
 from tests.mutants.planted import PLANTED
@@ -250,6 +251,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time, for the whole table")
     parser.add_argument("--under", help="the mutant of the simulator under which NAME has to go unfound")
     parser.add_argument("--simulator", action="store_true", help="make all of them, one at a time")
+    parser.add_argument("--record", action="store_true", help="write down where each of the table is found")
     parser.add_argument("--part", type=part, metavar="K/N", help="of them only every Nth, from the Kth on")
     given = parser.parse_args(arguments)
 
@@ -266,6 +268,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0 if all(one.shown for one in verdicts) else 1
     verdicts = table(None, given.runs, given.jobs, told=say)
     say(summary(verdicts))
+    if given.record:
+        weights.record({one.name: (one.scenario, one.seed) for one in verdicts})
     return 0 if passed(verdicts) else 1
 
 

@@ -180,6 +180,18 @@ def test_experiment_divides_its_runs_among_scenarios_and_finds_nothing() -> None
     assert result.coverage.runs == 2 * len(names())
 
 
+def test_scenario_that_is_given_twice_runs_twice_as_many_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[tuple[object, int]] = []
+
+    def record(scenario: object, seed: int) -> driver.Experiment:
+        ran.append((scenario, seed))
+        return driver.Experiment()
+
+    monkeypatch.setattr(driver, "_run", record)
+    run_seeds(["a", "b", "a"], range(4))
+    assert ran == [("a", 0), ("b", 0), ("a", 1), ("a", 2), ("b", 1), ("a", 3), ("b", 2), ("b", 3)]
+
+
 def test_summary_gives_the_speed() -> None:
     def check(runs: int, cpu: float, told: str) -> None:
         assert told in driver.Experiment(runs=Counter({NAME: runs}), cpu=cpu, real=2.0).summary()

@@ -122,7 +122,8 @@ def run_seeds(
     """Run seeds, each in every scenario, until a run violates a property.
 
     Args:
-        scenarios: scenarios, which other processes must be able to load by name, or their names.
+        scenarios: scenarios, which other processes must be able to load by name, or their names. One that is
+            given n times runs n seeds where another runs one.
         seeds: the seeds to run; they can be unlimited if something else ends the experiment.
         runs: maximum number of runs.
         budget: limit of CPU seconds, in all processes together.
@@ -152,7 +153,7 @@ def run_seeds(
     def remaining() -> float | None:
         return None if timeout is None else max(0.0, timeout - watch.seconds)
 
-    each = itertools.islice(((scenario, seed) for seed in seeds for scenario in scenarios), runs)
+    each = itertools.islice(_turns(scenarios, seeds), runs)
     try:
         if processes == 1:
             _here(each, take)
@@ -162,6 +163,21 @@ def run_seeds(
         experiment.interrupted = True
     experiment.real = watch.seconds
     return experiment
+
+
+def _turns(
+    scenarios: Sequence[str | Scenario], seeds: Iterable[int]
+) -> Generator[tuple[str | Scenario, int]]:
+    """Yield each seed once for each scenario, and in each turn as many as the scenario is given times."""
+    places = [scenarios.index(scenario) for scenario in scenarios]
+    left = dict(zip(places, itertools.tee(seeds, len(scenarios)), strict=True))
+    while left:
+        for place in places:
+            if place in left:
+                try:
+                    yield scenarios[place], next(left[place])
+                except StopIteration:
+                    del left[place]
 
 
 def _run(scenario: str | Scenario, seed: int) -> Experiment:
