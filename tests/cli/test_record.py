@@ -130,6 +130,7 @@ def test_options_that_cannot_be_met_are_refused(shop: Zeke, tmp_path: Path) -> N
     good(shop, "record", str(file))
     for options, told in (
         (("--faults", "kil"), "--faults: must be of refused, lost"),
+        (("--catalog", "tests.cli.shop"), "--catalog: must be MODULE:CATALOG"),
         (("--catalog", "tests.cli.shop:catalog"), "which was recorded without"),
     ):
         refused = sim_of(shop, "replay-history", str(file), *options)

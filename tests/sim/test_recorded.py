@@ -17,6 +17,7 @@ from zeke_queue.model import RowState
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import load
+from zeke_sim.history.events import Fault
 from zeke_sim.properties import ALL
 from zeke_sim.recorded import format as files
 from zeke_sim.recorded import profiles as recorded_profiles
@@ -31,6 +32,7 @@ from zeke_sim.recorded.format import (
 )
 from zeke_sim.recorded.profiles import Attempt, Profiles, parts
 from zeke_sim.recorded.redact import Redaction
+from zeke_sim.recorded.replaying import replays
 from zeke_sim.recorded.scenario import Replay, scenario
 
 BEGAN = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
@@ -348,5 +350,10 @@ def test_large_history_is_replayed_in_parts(tmp_path: Path, monkeypatch: pytest.
     assert set.union(*sent) == set(range(1, 26))
     # Jobs that a part begins with are those that had not ended.
     assert min(sent[2]) == 6
+    replay = Replay(str(written(tmp_path / "day.gz", *history.jobs)), kill_workers=2)
+    ran = [outcome.events for _, outcome, _ in replays(replay, range(4))]
+    # Two kills for each seed; and parts without any are replayed once.
+    assert sum(event.kind == "kill" for events in ran for event in events if isinstance(event, Fault)) == 8
+    assert len(ran) < 12
     with pytest.raises(SimulationError, match="part: must be below 3"):
-        scenario(replace(Replay(str(written(tmp_path / "day.gz", *history.jobs))), part=3))
+        scenario(replace(replay, part=3))

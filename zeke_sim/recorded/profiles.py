@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.recorded.format import RecordedJob, Recording
 
-PART_JOBS: Final = 10_000
-"""Jobs of a part of a history; a world of so many needs about half a gigabyte."""
+PART_JOBS: Final = 2_000
+"""Jobs of a part of a history, so that a run takes seconds, and the page of a failure some megabytes."""
 
 UNKNOWN_SECONDS: Final = 1.0
 """Seconds of an attempt of a task of which no attempt has a known duration."""
@@ -201,12 +201,16 @@ class Profiles:
 
     # Processes.
 
-    def runs(self) -> list[tuple[float, float, int]]:
-        """Return the known attempts: when each began and ended, in seconds of the window, and its worker."""
-        ended = self._at(self.until)
+    def runs(self, *, whole: bool = False) -> list[tuple[float, float, int]]:
+        """Return the known attempts: when each began and ended, in seconds of the window, and its worker.
+
+        Args:
+            whole: whether to return those of the whole history, not only of this part.
+        """
+        ended = self._at(self.recording.header.until if whole else self.until)
         return [
             (self._at(job.started_on), self._at(job.completed_on) if job.completed_on else ended, job.worker)
-            for job in self.jobs
+            for job in (self.recording.jobs if whole else self.jobs)
             if job.started_on is not None
             and job.worker is not None
             and (job.completed_on is not None or job.state is RowState.ACTIVE)
@@ -220,7 +224,7 @@ class Profiles:
         if registered and (header.recorded_on - header.until).total_seconds() <= LEFT:
             return len(registered)
         spans: dict[int, tuple[float, float]] = {}
-        for begun, ended, worker in self.runs():
+        for begun, ended, worker in self.runs(whole=True):
             first, last = spans.get(worker, (begun, ended))
             spans[worker] = min(first, begun), max(last, ended)
         return max(1, _at_once(spans.values()))
@@ -229,7 +233,7 @@ class Profiles:
     def concurrency(self) -> int:
         """The number of jobs that a worker runs at one time, as far as any did."""
         runs: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
-        for begun, ended, worker in self.runs():
+        for begun, ended, worker in self.runs(whole=True):
             runs[worker].append((begun, ended))
         return max((_at_once(one) for one in runs.values()), default=1)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from zeke_sim.experiment.budget import Budget
 from zeke_sim.experiment.run import run
 from zeke_sim.history.events import Fault
+from zeke_sim.loop.decisions import Decisions
 from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.recorded import check as checks
 from zeke_sim.recorded.compare import Comparison
@@ -52,17 +53,24 @@ def check(replay: Replay) -> tuple[str, bool]:
 def replays(replay: Replay, seeds: Iterable[int]) -> Iterator[tuple[Scenario, Outcome, str]]:
     """Replay a history with each seed: in one world, or in one for each of its parts.
 
+    A part without faults is replayed once, since it would be the same with other seeds.
+
     Yields:
-        After each run its scenario, its outcome, and a report; the last part's compares the whole history.
+        After each run its scenario, its outcome, and a report; the last one compares the parts of this seed.
     """
     recording = recording_of(Path(replay.file), replay.limit)
     number = parts(recording)
     replay = replace(replay, faults=_kinds(replay))
+    calm: set[int] = set()
     with Interruptible() as interruption:
         for seed in seeds:
             comparison = Comparison()
-            for part in range(number):
-                one = replace(replay, part=part)
+            kills = _kills(replay.kill_workers, number, seed)
+            chosen = [part for part in range(number) if replay.faults or kills[part] or part not in calm]
+            for part in chosen:
+                one = replace(replay, part=part, kill_workers=kills[part])
+                if not replay.faults and not kills[part]:
+                    calm.add(part)
                 budget, made = Budget(None), scenario(one)
                 outcome = run(made, made.plan(seed))
                 interruption.check()
@@ -75,9 +83,15 @@ def replays(replay: Replay, seeds: Iterable[int]) -> Iterator[tuple[Scenario, Ou
                     f" {replay.concurrency or profiles.concurrency}, {_faults(outcome)}, no failure;"
                     f" {budget.used:.1f} processor seconds"
                 )
-                if part + 1 == number:
+                if part == chosen[-1]:
                     told += f"\n{comparison.table()}"
                 yield made, outcome, told
+
+
+def _kills(total: int, number: int, seed: int) -> Counter[int]:
+    """Return the number of kills in each part, all of which have about as many jobs."""
+    draws = Decisions(seed).stream("parts")
+    return Counter(draws.below(number) for _ in range(total))
 
 
 def _kinds(replay: Replay) -> tuple[str, ...]:

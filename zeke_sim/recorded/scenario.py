@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode
 
 from zeke_queue.cli.catalog_loader import load_catalog
-from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.errors import StorageUnavailableError, UsageError
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext  # noqa: TC001 - the catalog reads the annotation
@@ -143,7 +143,7 @@ def loaded(replay: Replay) -> tuple[Profiles, Catalog[Any] | None]:
     """Return the history of a replay, and its catalog."""
     path = Path(replay.file)
     recording = recording_of(path, replay.limit)
-    catalog = load_catalog(replay.catalog) if replay.catalog else None
+    catalog = _loaded(replay.catalog) if replay.catalog else None
     if catalog is not None and recording.header.payloads == "none":
         raise SimulationError(
             f"--catalog: must have payloads, got {replay.file}, which was recorded without; record it with"
@@ -155,6 +155,14 @@ def loaded(replay: Replay) -> tuple[Profiles, Catalog[Any] | None]:
     if not profiles.jobs:
         raise SimulationError(f"{replay.file}: must have a job that was due in its time window, got none")
     return profiles, catalog
+
+
+def _loaded(path: str) -> Catalog[Any]:
+    """Import a catalog; an error names the option."""
+    try:
+        return load_catalog(path)
+    except UsageError as error:
+        raise SimulationError(str(error).replace("--app", "--catalog")) from None
 
 
 def recording_of(path: Path, limit: int) -> Recording:
