@@ -58,7 +58,7 @@ from tests.mutants.patching import install
 from tests.mutants.run import mutant
 install([mutant("lease-unwatched")])
 from zeke_sim.cli import sim
-sim(["run", "tests.scenarios.cancel", "--from", "1279", "--seeds", "1", "--folder", "."])
+sim(["run", "tests.scenarios.cancel", "--from", "225", "--seeds", "1", "--folder", "."])
 """
 """A program that finds and shrinks the failure of a worker that continues after its lease has ended.
 
