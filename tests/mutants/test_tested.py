@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from tests.mutants import patching
 from tests.mutants.changes import Changes, changes_in
 from tests.mutants.table import TABLE
 from tests.mutants.tested import TESTED, are_found, main
+from zeke_sim.world import lines
 
 FAILING = "tests/mutants/failing.py"
 FLAKY = "tests.flaky"
@@ -116,3 +120,26 @@ def test_mutant_is_tried_if_it_or_its_function_or_its_test_changed() -> None:
         ),
     }
     check_each(cases, check)
+
+
+class Replacing(SourceFileLoader):
+    """A loader that changes what is in a file, as that of a mutant does."""
+
+    def get_data(self, path: str) -> bytes:
+        """Return the changed text."""
+        return super().get_data(path).replace(b"1", b"2")
+
+
+def test_points_of_a_simulation_leave_what_a_loader_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, file = "replaced_by_loader", tmp_path / "replaced_by_loader.py"
+    file.write_text("def number():\n    return 1\n", encoding="utf-8")
+    spec = spec_from_file_location(name, file, loader=Replacing(name, str(file)))
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    lines.insert([name])
+    assert (module.number(), lines.LINES[-1].text) == (2, "return 2")

@@ -14,6 +14,7 @@ import gc
 import sys
 import tokenize
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -155,8 +156,7 @@ def _after(value: T, line: int) -> T:
 def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
     """Compile a module with points; return the code of its functions, nothing if there is no source."""
     try:
-        with tokenize.open(file) as opened:
-            source = opened.read()
+        source = _source(module, file)
         tree = ast.parse(source, file)
     except (OSError, SyntaxError, UnicodeDecodeError):
         return {}
@@ -174,6 +174,16 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
         warnings.simplefilter("ignore")  # reported when the module was imported
         code = compile(tree, file, "exec", dont_inherit=True)
     return {(one.co_qualname, one.co_firstlineno): one for one in _nested(code)}
+
+
+def _source(module: ModuleType, file: str) -> str:
+    """Return a module's source as its loader gives it, since a loader may change what is in the file."""
+    get_source = getattr(module.__loader__, "get_source", None)
+    with suppress(ImportError):  # of a module that runs as __main__
+        if get_source is not None and (source := get_source(module.__name__)) is not None:
+            return source
+    with tokenize.open(file) as opened:
+        return opened.read()
 
 
 def _relative(module: ModuleType, file: str) -> str:
