@@ -80,14 +80,16 @@ def _landing() -> list[str]:
         "tests/postgres/test_plans_of_priorities.py",
         "tests/postgres/test_migrate.py",
     )
+    tasks = ("zeke_tasks/", "zeke_queue/task", "zeke_queue/storage/", "tests/tasks/")
     parts = (
-        Part("tests/tasks", 250, ("zeke_tasks/", "zeke_queue/task", "zeke_queue/storage/", "tests/tasks/")),
+        Part("tests/tasks", 250, tasks, ("tests/tasks/test_crashes.py",)),
         Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
         Part("tests/interleaving", 0, ("tests/interleaving/", "zeke_queue/storage/postgres/")),
         Part("tests/torture", 0, ("tests/torture/",)),
         Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
     )
-    options: list[str] = []
+    # Each landing kills the tasks at other points.
+    options = ["--crash-turn", _git("rev-list", "--count", "HEAD") or "0"]
     for part in parts:
         if _changed(*part.changes):
             continue

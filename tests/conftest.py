@@ -46,6 +46,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--postgres",
         help="the Postgres to test on: 15, 17, 18, a folder with initdb, embedded, testcontainers or auto",
     )
+    parser.addoption(
+        "--crash-points",
+        type=int,
+        default=4,
+        help="at how many points, about, tests/tasks/test_crashes.py kills each task; 0 for all",
+    )
+    parser.addoption("--crash-turn", type=int, default=0, help="which points those are")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tests.mutants.patching import Mutant
+from tests.mutants.patching import Mutant, Tested, tested
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,6 +29,8 @@ RULES: Final[Mapping[str, str]] = {
     "the AI is asked within its limit": "ai-limit-off-by-one",
 }
 """For each rule of the newsroom a mutant that it finds, which shows that the rule is needed."""
+
+_CRASHED: Final = ("tests/tasks/test_crashes.py", "--crash-points", "0", "-k")
 
 MUTANTS = (
     Mutant(
@@ -237,3 +239,42 @@ MUTANTS = (
         where=("catalog",),
     ),
 )
+
+CRASHES: Final[tuple[Tested, ...]] = (
+    tested(
+        "embedding-recorded-before-it-is-stored",
+        "zeke_tasks.stories.analyze",
+        "                    await rows.put_embedding(story.id, placed)\n"
+        "                    await ai.note(rows)\n",
+        "                    await ai.note(rows)\n"
+        "                async with job.transaction() as transaction:\n"
+        "                    rows = repository.within(transaction)\n"
+        "                    await rows.put_embedding(story.id, placed)\n",
+        "A worker that dies after the record of an embedding's cost loses the embedding for good.",
+        *_CRASHED,
+        "memory and analysis",
+    ),
+    tested(
+        "item-finished-before-its-story",
+        "zeke_tasks.stories.items",
+        "        if await rows.finish_item(item.id, ItemStatus.PROCESSED):\n",
+        "        finished = await rows.finish_item(item.id, ItemStatus.PROCESSED)\n"
+        "    async with job.transaction() as transaction:\n"
+        "        rows = context_of(job).repository.within(transaction)\n"
+        "        if finished:\n",
+        "A worker that dies after an item is marked as processed leaves it without a story.",
+        *_CRASHED,
+        "memory and named_video",
+    ),
+    tested(
+        "step-stored-before-its-event",
+        "zeke_tasks.playbooks.run",
+        "        await rows.put_output(playing.run.id, step.name, outcome.output)\n",
+        "        await rows.put_output(playing.run.id, step.name, outcome.output)\n"
+        "    async with _rows(job) as rows:\n",
+        "A worker that dies after the output of a step is stored never records that the step was completed.",
+        *_CRASHED,
+        "memory and playbook",
+    ),
+)
+"""Bugs between two statements, at which tests/tasks kills the worker."""

@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from tests.mutants.catalog import CRASHES
 from tests.mutants.changes import Changes, changes_since
 from tests.mutants.doubles import DOUBLES
 from tests.mutants.edges import EDGES
@@ -40,6 +41,7 @@ TESTED: Final[tuple[Tested, ...]] = (
     *DOUBLES,
     *HEARTBEAT,
     *OUTCOMES,
+    *CRASHES,
     *RETENTION,
     _tested(
         "scrape-after-the-end-reads",

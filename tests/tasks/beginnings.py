@@ -120,6 +120,12 @@ async def begin_brief_anew(domain: Domain) -> Start:
     return "generate-brief", {"storyId": story.id, "reason": "regenerate"}
 
 
+async def begin_brief_wanted(domain: Domain) -> Start:
+    """A user wants another brief."""
+    task, payload = await begin_brief_anew(domain)
+    return task, {**payload, "reason": "manual"}
+
+
 PLAYBOOK = UUID(int=0xB00)
 
 RUST: Final = "The parser was rewritten in Rust, and is 3 times faster than before. " * 5

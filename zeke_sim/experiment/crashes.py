@@ -16,7 +16,7 @@ from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.world.faults import NONE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
@@ -57,6 +57,7 @@ def crash_everywhere(
     *,
     pairs: bool = False,
     once: bool = False,
+    choose: Callable[[Sequence[Passed]], Sequence[Passed]] | None = None,
     points_max: int = POINTS_MAX,
     pairs_max: int = PAIRS_MAX,
 ) -> Iterator[tuple[Crashes, Outcome]]:
@@ -65,6 +66,7 @@ def crash_everywhere(
     Args:
         pairs: whether to try two kills in a run, too.
         once: whether to try each line of a task only once, where the first job passes it.
+        choose: returns those of the points that are tried; by default all are.
         points_max: maximum number of runs with one kill.
         pairs_max: maximum number of runs with two kills.
 
@@ -84,7 +86,8 @@ def crash_everywhere(
         whole = tried({})
         crashes.points = len(whole.passed)
         yield crashes, whole
-        for passed in _drawn(_each_line(whole.passed) if once else whole.passed, points_max, "points"):
+        points = whole.passed if choose is None else choose(whole.passed)
+        for passed in _drawn(_each_line(points) if once else points, points_max, "points"):
             if crashes.failure is not None:
                 return
             interruption.check()
