@@ -238,6 +238,11 @@ def _torture(session: nox.Session) -> None:
         session.run("python", "-m", "tests.chaos", "--short", "--seed", str(turn))
     with _stage("share 4: all tests of the catalog"):
         session.run("pytest", "-n", "2", "tests/torture", "tests/tasks")
+    crashes = ("tests/tasks/test_crashes.py", "--crash-turn", str(turn), "--crash-points")
+    with _stage("share 4: each task killed at every statement, in memory"):
+        session.run("pytest", "-n", "2", *crashes, "0", "-k", "memory")
+    with _stage("share 4: each task killed at a hundred points by turns, on Postgres"):
+        session.run("pytest", "-n", "2", *crashes, "100", "-k", "postgres")
 
 
 def _pythons(session: nox.Session) -> None:
@@ -278,10 +283,10 @@ def nightly(session: nox.Session) -> None:
     """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
 
     0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
-    long simulations, and others replayed on Postgres, 4 torture, chaos and all tests of the catalog, 5 other
-    Pythons. Which share a landing takes is the number of commits modulo 6; one that touches the worker or the
-    storage takes share 0 too, and of its mutants of the simulator a fifth, as of those that named tests find,
-    unless they changed.
+    long simulations, and others replayed on Postgres, 4 torture, chaos, all tests of the catalog and its
+    tasks killed at each statement, 5 other Pythons. Which share a landing takes is the number of commits
+    modulo 6; one that touches the worker or the storage takes share 0 too, and of its mutants of the
+    simulator a fifth, as of those that named tests find, unless they changed.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]
