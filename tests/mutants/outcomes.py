@@ -203,16 +203,6 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "test_job_ends_after_its_last_lines_though_a_write_of_them_failed",
     ),
     tested(
-        "room-in-a-limited-queue-wakes-no-worker",
-        "zeke_queue.storage.memory.unit_of_work",
-        "was_active if row.waits else",
-        "False if row.waits else",
-        "A job that is retried later makes room in a limited queue, and idle workers hear of it by polling.",
-        "tests/conformance/test_wakeups.py",
-        "-k",
-        "due_later",
-    ),
-    tested(
         "status-swallowed-by-a-second-reader",
         "zeke_queue.watch.job_watcher",
         "            watched.notify(is_news=True)\n        leave",

@@ -224,6 +224,7 @@ FINAL_ERROR = '{"type":"Fail","message":"boom","traceback":null}'
 
 DID: dict[str, tuple[Any, Any]] = {
     "completed": ("returned", {"n": 1.0}),
+    "returned nothing": ("returned", None),
     "released": ("raised", "Snooze: not now"),
     "retried": ("raised", "E: boom"),
     "failed": ("raised", "Fail: boom"),

@@ -25,6 +25,7 @@ def _ended(told: tuple[int, ...]) -> tuple[History, UUID]:
     lines = [JobEvent(job, 1, "log", "{}", seq, h.now) for seq in (1, 2)]
     h.wait(1.0)
     h.complete(job)
+    h.answer(h.invoke("append_events", "w1", events=(JobEvent(job, 1, "log", "{}"),)))
     h.answer(h.invoke("events", after={job: 0}), lines)
     _tell(h, job, *told)
     h.told(job, JobStatus.COMPLETED, 1)

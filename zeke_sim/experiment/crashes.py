@@ -6,6 +6,7 @@ passes no further one.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,7 +27,7 @@ CRASHES: Final = NONE.but(kinds=("kill_line",), handler=1.0, until_drained=True)
 """The only faults are kills at points, which a plan names."""
 
 POINTS_MAX: Final = 1000
-"""Maximum number of runs with one kill; of more points, as many are drawn."""
+"""Maximum number of runs with one kill; of more points, as many are drawn, of each task alike."""
 
 PAIRS_MAX: Final = 500
 """Maximum number of runs with two kills; of more pairs, as many are drawn."""
@@ -87,7 +88,8 @@ def crash_everywhere(
         crashes.points = len(whole.passed)
         yield crashes, whole
         points = whole.passed if choose is None else choose(whole.passed)
-        for passed in _drawn(_each_line(points) if once else points, points_max, "points"):
+        points = _each_line(points) if once else points
+        for passed in _drawn(points, points_max, "points", lambda one: one.affected.task):
             if crashes.failure is not None:
                 return
             interruption.check()
@@ -119,10 +121,24 @@ def _each_line(passed: Sequence[Passed]) -> list[Passed]:
     return list(first.values())
 
 
-def _drawn(ones: Sequence[Any], most: int, address: str) -> Sequence[Any]:
-    """Return all, or ``most`` of them, drawn and in order."""
+def _drawn(
+    ones: Sequence[Any], most: int, address: str, part: Callable[[Any], object] | None = None
+) -> Sequence[Any]:
+    """Return all, or ``most`` of them, drawn and in order.
+
+    Args:
+        part: returns to which part one belongs; of all parts as many are drawn, as far as they have them.
+    """
     if len(ones) <= most:
         return ones
     draws = Decisions(0).stream(address)
-    chosen = sorted(range(len(ones)), key=lambda _: draws.random())[:most]
-    return [ones[place] for place in sorted(chosen)]
+    shuffled = sorted(range(len(ones)), key=lambda _: draws.random())
+    if part is not None:
+        taken: Counter[object] = Counter()
+        rank: dict[int, int] = {}
+        for place in shuffled:
+            of = part(ones[place])
+            rank[place] = taken[of]
+            taken[of] += 1
+        shuffled.sort(key=rank.__getitem__)
+    return [ones[place] for place in sorted(shuffled[:most])]
