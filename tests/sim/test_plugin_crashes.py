@@ -73,9 +73,21 @@ async def twice_unlucky(order: Order, job: JobContext) -> None:
         assert {1, -1} & job.resources.records, "nothing is recorded"
 
 
+class Proxy:
+    def __getattribute__(self, name):
+        raise RuntimeError("not bound")
+
+
+_proxy = Proxy()
+
+
 @catalog.task("gives-up", retry_limit=0)
 async def gives_up() -> None:
     pass
+
+
+exec("async def made():\\n    charged = 1\\n    return charged")
+catalog.task("without-source", retry_limit=5)(made)
 '''
 
 HEAD = """
@@ -106,6 +118,7 @@ async def test_assertion_of_its_own(zeke):
 
 test_pairs = zeke_sim.crash_test(twice_unlucky, Order(number=1), pairs=True, catalog=catalog, resources=Bank)
 test_status = zeke_sim.crash_test("gives-up", catalog=catalog)
+test_without_source = zeke_sim.crash_test("without-source", catalog=catalog)
 
 
 @zeke_sim.crash_test(catalog=catalog)
@@ -116,6 +129,14 @@ async def test_without_points(zeke):
 @zeke_sim.test(seeds=2, faults=["clock"], **short)
 async def test_never_hit(zeke):
     await zeke.send(note, Order(number=1))
+
+
+test_unknown_task = zeke_sim.crash_test("chrage", Order(number=1), catalog=catalog)
+test_wrong_payload = zeke_sim.crash_test(note, {"number": "x"}, catalog=catalog)
+
+
+class TestOfAClass:
+    test_note = zeke_sim.crash_test(note, Order(number=1), catalog=catalog)
 
 
 def test_faults_are_refused():
@@ -150,8 +171,9 @@ async def test_each(zeke, number):
 def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop=SHOP, test_shop=FAILS)
     result = run(pytester)
-    result.assert_outcomes(failed=9)
+    result.assert_outcomes(failed=13)
     said = result.stdout.str()
+    assert said.count("crash_test: must have a statement to crash at, and no handler passed one") == 2
     for expected in (
         "test_shop:test_first_users_own, seed 0, strategy crashes",
         "✗ charged once",
@@ -160,8 +182,9 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
         "charged again",
         "nothing is recorded",
         "the job is FAILED, and must be COMPLETED",
-        "crash_test: must have a statement to crash at, and no handler passed one",
         "no fault hit 'note', so nothing shows what happens then; allow more kinds of faults, run more seeds",
+        "a test of a task must be assigned in a module, got an attribute of a class",
+        "Input should be a valid integer",
         "faults: must not be given, since crash_test only kills; use zeke_sim.test",
         "status: must be one of QUEUED, EXECUTING, COMPLETED, FAILED, CANCELLED, got 'DONE'",
     ):

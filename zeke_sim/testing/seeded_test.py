@@ -158,20 +158,27 @@ def made_test(
             f"zeke_sim.test: {value_shown(workload)} takes nothing; its first argument is the world's client"
         )
 
-    def simulated(*instance: Any, request: pytest.FixtureRequest, **given: Any) -> None:
+    def simulated(*instance: Any, request: pytest.FixtureRequest | None = None, **given: Any) -> None:
+        if request is None:
+            raise UsageError(
+                "zeke_sim.crash_test: a test of a task must be assigned in a module, got an attribute of a "
+                "class; decorate a method with @zeke_sim.crash_test there"
+            )
+
         async def work(client: Client) -> None:
             await workload(*instance, client, **given)
 
         hits: Counter[str] = Counter()
         node = request.node
+        chosen = catalog_of(request) if catalog is None else catalog
         names = [getattr(node.cls, "__qualname__", None), node.originalname]
         scenario = worlds.scenario(
             f"{node.module.__name__}:{'.'.join(filter(None, names))}{_parameters(node)}",
-            catalog_of(request) if catalog is None else catalog,
+            chosen,
             work,
             hits,
         )
-        search(SeededRuns(worlds, scenario, request), hits, request.config)
+        search(SeededRuns(worlds, scenario, request, chosen), hits, request.config)
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
@@ -207,7 +214,10 @@ def fail_if_never(hits: Counter[str], runs: int) -> None:
 class SeededRuns:
     """Runs of a test's scenario, and the report of a failed run."""
 
-    def __init__(self, worlds: WorldOptions, scenario: Scenario, request: pytest.FixtureRequest) -> None:
+    def __init__(
+        self, worlds: WorldOptions, scenario: Scenario, request: pytest.FixtureRequest, catalog: Catalog
+    ) -> None:
+        self.catalog = catalog
         self._worlds = worlds
         self._scenario = scenario
         self._test: str = request.node.nodeid

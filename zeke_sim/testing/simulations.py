@@ -182,9 +182,8 @@ class Simulation:
             self.check()
 
     def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> bool:
-        return SeededRuns(self._worlds, self._scenario(properties), self._request).run(
-            self._seeds, shrinks=shrinks
-        )
+        runs = SeededRuns(self._worlds, self._scenario(properties), self._request, self._catalog)
+        return runs.run(self._seeds, shrinks=shrinks)
 
     def _scenario(self, properties: Sequence[Property]) -> Scenario:
         scenario = self._worlds.scenario(self._request.node.nodeid, self._catalog, self._work, self._hits)

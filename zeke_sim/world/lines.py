@@ -96,7 +96,11 @@ def modules_of(names: Iterable[str]) -> list[str]:
             continue
         found[name] = None
         for value in list(vars(sys.modules[name]).values()):
-            other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
+            # Of other objects, such as proxies, an attribute may raise.
+            kind = cast("type[Any]", type(value))
+            other = value.__name__ if kind is ModuleType else None
+            if issubclass(kind, type | FunctionType):
+                other = value.__module__
             if isinstance(other, str) and other.partition(".")[0] == root and other in sys.modules:
                 left.append(other)
     return list(found)
