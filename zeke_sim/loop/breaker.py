@@ -8,8 +8,7 @@ since its frames would be unwound when it is collected.
 from __future__ import annotations
 
 import asyncio
-import inspect
-import traceback
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from greenlet import GreenletExit, greenlet
@@ -73,12 +72,13 @@ class Breaker:
         """End all callbacks that were left, and the greenlet that runs them."""
         asyncio._set_running_loop(loop)
         try:
-            for left, task in self._left:
-                if task is not None:
-                    asyncio.tasks._enter_task(loop, task)
-                error = asyncio.CancelledError()
-                left.throw(error)
-                _close_coroutines(error)
+            with warnings.catch_warnings():
+                # Killed code may have created coroutines and not awaited them yet.
+                warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+                for left, task in self._left:
+                    if task is not None:
+                        asyncio.tasks._enter_task(loop, task)
+                    left.throw(asyncio.CancelledError())
         finally:
             asyncio._set_running_loop(None)
         self._left.clear()
@@ -91,11 +91,3 @@ def _outer(inner: greenlet) -> greenlet:
     outer = inner.parent
     assert outer is not None  # noqa: S101 - only the first greenlet of a thread has none
     return outer
-
-
-def _close_coroutines(error: BaseException) -> None:
-    """Close coroutines that killed code has created and not awaited, of which Python would warn."""
-    for frame, _ in traceback.walk_tb(error.__traceback__):
-        for value in frame.f_locals.values():
-            if inspect.iscoroutine(value) and inspect.getcoroutinestate(value) == inspect.CORO_CREATED:
-                value.close()

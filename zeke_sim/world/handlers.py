@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import functools
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -60,20 +61,21 @@ TRACE_MAX: Final = 100_000
 _OUTSIDE_DEPTH: Final = 2
 """The resources themselves, and the objects in their attributes."""
 
-_outside: Final[dict[tuple[frozenset[type], int], frozenset[int]]] = {}
 
-
-def outside_of(resources: Any) -> frozenset[int]:
+def outside_of(resources: Any, known: dict[frozenset[type], frozenset[int]]) -> frozenset[int]:
     """Return the points in the code of the resources, which stand for the world outside of the process.
 
-    Those are the methods of their class, and of the objects in their attributes. A kill does not interrupt
-    them, since it would leave, for instance, a bank with half of a transfer.
+    Those are the methods of their class, and of the objects in their attributes, or in the dict or tuple
+    that they are. A kill does not interrupt them, since it would leave, for instance, a bank with half of a
+    transfer.
+
+    Args:
+        known: the points by classes; one dict for each run, since a double has a class of its own in each.
     """
     kinds = frozenset(_kinds(resources, _OUTSIDE_DEPTH))
-    key = kinds, len(lines.LINES)
-    if key not in _outside:
-        _outside[key] = frozenset(line for kind in kinds for line in lines.lines_of_class(kind))
-    return _outside[key]
+    if kinds not in known:
+        known[kinds] = frozenset(line for kind in kinds for line in lines.lines_of_class(kind))
+    return known[kinds]
 
 
 def _kinds(value: Any, depth: int) -> Iterator[type]:
@@ -81,7 +83,9 @@ def _kinds(value: Any, depth: int) -> Iterator[type]:
     yield kind
     if depth > 1:
         slots = [getattr(value, name, None) for name in getattr(kind, "__slots__", ())]
-        for part in (*slots, *getattr(value, "__dict__", {}).values()):
+        items: Any = value if issubclass(kind, tuple) else ()
+        items = value.values() if issubclass(kind, dict) else items
+        for part in (*items, *slots, *getattr(value, "__dict__", {}).values()):
             yield from _kinds(part, depth - 1)
 
 
@@ -160,7 +164,7 @@ class Watch:
         self._lines = world.passed.setdefault(task.name, set())
         self._passed = 0
         self._returned = False
-        self._outside = outside_of(job.resources)
+        self._outside = outside_of(job.resources, world.outside)
         self.result: Any = None
         world.running[job.id, job.attempt] = self
         world.recorder.add(Began(world.time(), node.name, task.name, job.id, job.attempt))
@@ -221,7 +225,9 @@ class Watch:
     def _pass(self) -> None:
         world = self.node.world
         if world.over:
-            raise asyncio.CancelledError  # what is unwound after the end has no effect
+            # What is unwound after the end has no effect. A generator that is collected is closed.
+            closing = isinstance(sys.exception(), GeneratorExit)
+            raise GeneratorExit if closing else asyncio.CancelledError
         self._passed += 1
         if world.trace is not None and self._address and len(world.trace) < TRACE_MAX:
             world.trace.append(Passed(self._address, self._passed, self.affected()))

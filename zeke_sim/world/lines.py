@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import inspect
 import sys
 import tokenize
 import warnings
@@ -82,7 +83,8 @@ def _replace(function: FunctionType, codes: Mapping[tuple[str, int], CodeType]) 
     old = function.__code__
     new = codes.get((old.co_qualname, old.co_firstlineno))
     if new is not None and new.co_freevars == old.co_freevars and _BEFORE in function.__globals__:
-        function.__code__ = new
+        kept = old.co_flags & inspect.CO_ITERABLE_COROUTINE  # set by types.coroutine
+        function.__code__ = new.replace(co_flags=new.co_flags | kept)
 
 
 def modules_of(names: Iterable[str]) -> list[str]:
@@ -107,8 +109,8 @@ def modules_of(names: Iterable[str]) -> list[str]:
 
 
 def count_in(function: Callable[..., Any]) -> int:
-    """Return the number of points in a function itself, at least 1."""
-    code: CodeType | None = getattr(function, "__code__", None)
+    """Return the number of points in a function itself, or in the one that it wraps, at least 1."""
+    code: CodeType | None = getattr(inspect.unwrap(function), "__code__", None)
     if code is None:
         return 1
     return max(1, len(_of_function.get((code.co_filename, code.co_qualname), ())))
@@ -166,7 +168,7 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
         return {}
     shown = _relative(module, file)
     _paths[shown] = file
-    inserter = _Inserter(shown, source.splitlines())
+    inserter = _Inserter(shown, source.split("\n"))
     tree = ast.fix_missing_locations(inserter.visit(tree))
     _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
     if "@pytest_ar" in vars(module):
@@ -177,7 +179,8 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reported when the module was imported
         code = compile(tree, file, "exec", dont_inherit=True)
-    return {(one.co_qualname, one.co_firstlineno): one for one in _nested(code)}
+    # Lambdas have no points, and several in one line have the same name and line.
+    return {(one.co_qualname, one.co_firstlineno): one for one in _nested(code) if one.co_name != "<lambda>"}
 
 
 def _source(module: ModuleType, file: str) -> str:
@@ -232,8 +235,8 @@ class _Inserter(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        """Insert points into a function."""
-        return self._visit_function(node)
+        """Insert points into a function, but not into a finalizer, whose exceptions Python only prints."""
+        return node if node.name == "__del__" else self._visit_function(node)
 
     def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
         """Insert points into an async function."""
@@ -250,6 +253,10 @@ class _Inserter(ast.NodeTransformer):
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         """Leave a lambda alone: it has no statements."""
+        return node
+
+    def visit_Assert(self, node: ast.Assert) -> ast.AST:
+        """Leave the parts of an assertion alone, since pytest would show the calls in its explanation."""
         return node
 
     def visit_Await(self, node: ast.Await) -> ast.AST:

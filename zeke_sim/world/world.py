@@ -106,7 +106,7 @@ class World(WorldContext):
         self.faulty = True
         self._plan_faults()
         if self.knobs.until_drained:
-            await self._wait_until_drained(self.time() + setup.phase)
+            await self._wait_until_drained(self.time() + setup.quiet)
         else:
             await clock.sleep(setup.phase)
         self.faulty = False
