@@ -284,7 +284,7 @@ async def test_maintenance_resumes_a_parent_that_was_not_woken(
 
     job_id = await place.send(parent)
 
-    async def nothing(changed: object) -> None:
+    def nothing(now: object, changed: object) -> None:
         """As if the process had ended between the two statements."""
 
     with monkeypatch.context() as patched:

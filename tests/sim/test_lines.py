@@ -17,6 +17,8 @@ from tests.sim.worlds import played, scenario_of, sending
 from zeke_queue import Catalog, JobContext
 from zeke_sim import double
 from zeke_sim.experiment.crashes import CRASHES, crash_everywhere
+from zeke_sim.experiment.plan import Plan
+from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Ended, Fault
 from zeke_sim.loop.event_loop import HANDLER
@@ -371,3 +373,21 @@ def test_points_after_the_fault_phase_are_tried() -> None:
         assert len([event for event in outcome.events if isinstance(event, Fault)]) == min(1, results.tried)
     assert results is not None
     assert results.tried > 2
+
+
+def test_points_of_other_worlds_are_not_counted(shop: Any) -> None:
+    """A plan names points by number, so it must not matter what else ran in the process."""
+    catalog = Catalog()
+
+    @catalog.task("look", retry_limit=2)
+    async def look() -> int:
+        return await shop.g(1)
+
+    def passed(*code: str) -> list[str]:
+        scenario = scenario_of(catalog, sending("look"), phase=50.0, code=code)
+        plan = Plan("given", 0, "crashes", CRASHES, {})
+        return [str(one.affected.line) for one in run(scenario, plan, trace=True).passed]
+
+    alone = passed()
+    assert len(passed("shop_with_points")) > len(alone)
+    assert passed() == alone

@@ -82,6 +82,7 @@ class WorldContext:
         running: the running handlers by job and attempt.
         passed: the numbers of the points that handlers of each task passed.
         trace: if it is a list, each point that a handler passes is added to it.
+        points: all points in the code of this world; other worlds of the process may have had more.
         outside: the points in the code of resources, by their classes.
         actions: the clients' actions, done or left out.
         progress: set when the quiet phase may be over.
@@ -116,6 +117,7 @@ class WorldContext:
         self.running: dict[tuple[UUID, int], RunningHandler] = {}
         self.passed: dict[str, set[int]] = {}
         self.trace: list[Passed] | None = None
+        self.points: frozenset[int] = frozenset()
         self.outside: dict[frozenset[type], frozenset[int]] = {}
         self.actions: dict[str, None] = {}
         self._calls = 0

@@ -211,7 +211,7 @@ class Watch:
 
     def pass_line(self, line: int) -> None:
         """Pass a point, or be killed at it."""
-        if line in self._outside:
+        if line in self._outside or line not in self.node.world.points:
             return
         self._line = line
         self._lines.add(line)

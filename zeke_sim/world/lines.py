@@ -24,7 +24,7 @@ from zeke_sim.history.events import Line
 from zeke_sim.loop.event_loop import HANDLER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -58,10 +58,13 @@ _of_function: Final[dict[tuple[str, str], list[int]]] = {}
 """The points of each function by file and qualified name."""
 
 
-def insert(modules: Iterable[str]) -> None:
+def insert(modules: Sequence[str]) -> frozenset[int]:
     """Insert points into the functions of modules; modules that have them are left alone.
 
     Points stay until the process ends.
+
+    Returns:
+        All points in these modules.
     """
     codes: dict[str, dict[tuple[str, int], CodeType]] = {}
     for name in modules:
@@ -72,11 +75,11 @@ def insert(modules: Iterable[str]) -> None:
         _rewritten[file] = codes[file] = _compiled(module, file)
         vars(module)[_BEFORE] = _before
         vars(module)[_AFTER] = _after
-    if not codes:
-        return
-    for one in gc.get_objects():
+    for one in gc.get_objects() if codes else ():
         if type(one) is FunctionType and one.__code__.co_filename in codes:
             _replace(one, codes[one.__code__.co_filename])
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in modules}
+    return frozenset(line for (file, _), numbers in _of_function.items() if file in files for line in numbers)
 
 
 def _replace(function: FunctionType, codes: Mapping[tuple[str, int], CodeType]) -> None:

@@ -64,7 +64,7 @@ class World(WorldContext):
         if knobs.skip_time or setup.phase > LONG:
             loop.jump = self.time_skipper.jump
         if knobs.kinds:
-            lines.insert(lines.modules_of((*setup.code, *self._handler_modules())))
+            self.points = lines.insert(lines.modules_of((*setup.code, *self._handler_modules())))
             loop.breakable = bool(knobs.handler) and "kill_line" in knobs.kinds
         self._populate()
 

@@ -62,7 +62,9 @@ async def test_every_order_is_charged_once(zeke: zeke_sim.Client) -> None:
         assert zeke.resources.charged[f"order-{order.number}"] == job.output
 
 
-@zeke_sim.test(seeds=4, days=2, resources=Provider, faults=["kill", "pause", "partition", "restart"])
+@zeke_sim.test(
+    seeds=4, days=2, resources=Provider, faults=["kill", "kill_line", "pause", "partition", "restart"]
+)
 async def test_reports_are_made_whatever_goes_wrong(zeke: zeke_sim.Client) -> None:
     await zeke.sleep(days=1)
 
