@@ -196,7 +196,7 @@ class _Paragraph:
         return _fit(str(getattr(ended, "value", "an error")).strip().partition("\n")[0].rstrip(": "))
 
     def _where(self, run: Work) -> str:
-        """Say where a process was killed: at a line, if it is known, or as it sent a statement."""
+        """Return where a process was killed: the line, if it is known, or the statement that it sent."""
         mark = next(
             (
                 mark
