@@ -133,6 +133,36 @@ def test_points_precede_statements_and_follow_what_no_statement_follows(shop: An
     assert asyncio.run(before(5)) == 5, "a point has no effect outside of a world"
 
 
+def stubborn() -> int:
+    while True:
+        try:
+            left.append("tried")
+            return len(left)
+        except BaseException:  # noqa: BLE001 - as an application should not
+            left.append("ended by force")
+
+
+async def waits_stubbornly() -> int:
+    while True:
+        try:
+            await asyncio.sleep(5)  # noqa: TID251
+            return stubborn()
+        except BaseException:  # noqa: BLE001
+            left.append("ended by force")
+
+
+def test_killed_code_that_cannot_be_cancelled_ends_with_the_run() -> None:
+    catalog = Catalog()
+
+    @catalog.task("look", retry_limit=2)
+    async def look() -> None:
+        await asyncio.gather(asyncio.to_thread(stubborn), waits_stubbornly())
+
+    for results, outcome in crash_everywhere(scenario_of(catalog, sending("look"), workers=2, phase=200.0)):
+        assert outcome.violation is None
+        assert results.tried < 20
+
+
 def test_tracers_see_handlers() -> None:
     catalog = Catalog()
     seen: set[str] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from greenlet import GreenletExit, greenlet
 
@@ -61,11 +61,17 @@ class Breaker:
         own = greenlet.getcurrent()
         if own is not self._inner:
             raise RuntimeError("break_off: must be called in a callback of a node")
-        task = asyncio.current_task(loop)
-        if task is not None:
-            asyncio.tasks._leave_task(loop, task)
+        self._left.append((own, _leave_task(loop)))
         self._inner = None
-        self._left.append((own, task))
+        _outer(own).switch(None)
+
+    def abandon(self, loop: AbstractEventLoop) -> None:
+        """Leave the running callback, and do not unwind it, since it does not end when it is cancelled."""
+        own = greenlet.getcurrent()
+        _abandoned.append(own)
+        _leave_task(loop)
+        if own is self._inner:
+            self._inner = None
         _outer(own).switch(None)
 
     def unwind(self, loop: AbstractEventLoop) -> None:
@@ -85,6 +91,17 @@ class Breaker:
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.throw(GreenletExit)
+
+
+_abandoned: Final[list[greenlet]] = []
+"""What must not be collected, since its frames would be unwound."""
+
+
+def _leave_task(loop: AbstractEventLoop) -> asyncio.Task[Any] | None:
+    task = asyncio.current_task(loop)
+    if task is not None:
+        asyncio.tasks._leave_task(loop, task)
+    return task
 
 
 def _outer(inner: greenlet) -> greenlet:

@@ -241,7 +241,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if self.ticks - self._instant_began > INSTANT_MAX:
                 self._instant_began = self.ticks
                 raise Livelock(run_queue.name, self._now, INSTANT_MAX, _ran(handle))
-            if self.breakable and run_queue is not self.root:
+            if self.breakable and (self.leaving or run_queue is not self.root):
                 self._breaker.run(handle)
             else:
                 self._run_handle(handle)
@@ -277,6 +277,10 @@ class VirtualLoop(asyncio.BaseEventLoop):
         ``CancelledError``, which has no effect.
         """
         self._breaker.leave(self)
+
+    def abandon(self) -> None:
+        """Leave the running callback for good while the loop is being left."""
+        self._breaker.abandon(self)
 
     def pause(self, run_queue: RunQueue) -> None:
         """Pause a run queue until it is resumed."""

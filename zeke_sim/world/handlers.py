@@ -55,6 +55,9 @@ class _Watched(Catalog):
         return super().get(self.copies.get(task, task) if isinstance(task, Task) else task)
 
 
+REFUSED_MAX: Final = 1000
+"""Number of points that cancelled code of a run that is over may reach; code that goes on is abandoned."""
+
 TRACE_MAX: Final = 100_000
 """Maximum number of points that are recorded of a run."""
 
@@ -148,7 +151,18 @@ class Watch:
     """
 
     __slots__ = (
-        *("_address", "_fatal", "_is_async", "_line", "_lines", "_outside", "_passed", "_returned", "_token"),
+        *(
+            "_address",
+            "_fatal",
+            "_is_async",
+            "_line",
+            "_lines",
+            "_outside",
+            "_passed",
+            "_refused",
+            "_returned",
+            "_token",
+        ),
         *("attempt", "calls", "job", "node", "result", "task"),
     )
 
@@ -163,6 +177,7 @@ class Watch:
         self._line: int | None = None
         self._lines = world.passed.setdefault(task.name, set())
         self._passed = 0
+        self._refused = 0
         self._returned = False
         self._outside = outside_of(job.resources, world.outside)
         self.result: Any = None
@@ -225,6 +240,9 @@ class Watch:
     def _pass(self) -> None:
         world = self.node.world
         if world.over:
+            self._refused += 1
+            if self._refused > REFUSED_MAX and world.loop.breakable:
+                world.loop.abandon()
             # What is unwound after the end has no effect. A generator that is collected is closed.
             closing = isinstance(sys.exception(), GeneratorExit)
             raise GeneratorExit if closing else asyncio.CancelledError
