@@ -116,7 +116,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 def test_points_precede_statements_and_follow_what_no_statement_follows(shop: Any) -> None:
     before = shop.handler
-    lines.insert(lines.modules_of(["shop_with_points"]))
+    lines.insert(lines.modules_of(("shop_with_points",)))
     recorder = Recorder()
     token = HANDLER.set(recorder)
     try:

@@ -143,6 +143,10 @@ def test_faults_are_refused():
     zeke_sim.crash_test(note, faults="storm")
 
 
+def test_payload_of_a_workload_is_refused():
+    zeke_sim.crash_test(lambda zeke: None, {"number": 1})
+
+
 def test_unknown_status_is_refused():
     zeke_sim.crash_test(note, status="DONE")
 """
@@ -171,7 +175,7 @@ async def test_each(zeke, number):
 def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop=SHOP, test_shop=FAILS)
     result = run(pytester)
-    result.assert_outcomes(failed=13)
+    result.assert_outcomes(failed=14)
     said = result.stdout.str()
     for test in ("test_without_source", "test_without_points"):
         assert f"FAILED test_shop.py::{test} - Failed: crash_test: must have a st" in said
@@ -186,6 +190,7 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
         "no fault hit 'note', so nothing shows what happens then; allow more kinds of faults, run more seeds",
         "a test of a task must be assigned in a module, got an attribute of a class",
         "Input should be a valid integer",
+        "payload: must be given with a task; a workload sends and asserts by itself",
         "faults: must not be given, since crash_test only kills; use zeke_sim.test",
         "status: must be one of QUEUED, EXECUTING, COMPLETED, FAILED, CANCELLED, got 'DONE'",
     ):

@@ -80,7 +80,7 @@ async def work(dsn: str, task: str, point: int) -> int:
 
 def serve(dsn: str) -> None:
     """Run a process for each line of the input."""
-    lines.insert(lines.modules_of(module.__name__ for module in MODULES))
+    lines.insert(lines.modules_of(tuple(module.__name__ for module in MODULES)))
     Jobs(memory_domain(), web())  # imports and compiles what each process needs
     answers = os.dup(1)
     os.dup2(2, 1)  # what a job logs

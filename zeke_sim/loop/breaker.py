@@ -75,7 +75,7 @@ class Breaker:
         _outer(own).switch(None)
 
     def unwind(self, loop: AbstractEventLoop) -> None:
-        """End all callbacks that were left, and the greenlet that runs them."""
+        """End all callbacks that were left."""
         asyncio._set_running_loop(loop)
         try:
             with warnings.catch_warnings():
@@ -88,6 +88,9 @@ class Breaker:
         finally:
             asyncio._set_running_loop(None)
         self._left.clear()
+
+    def close(self) -> None:
+        """End the greenlet that runs callbacks, which would keep the last one's frames."""
         inner, self._inner = self._inner, None
         if inner is not None:
             inner.throw(GreenletExit)

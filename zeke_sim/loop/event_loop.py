@@ -348,6 +348,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 task.exception()
         self._tasks.clear()
         self._timers.clear()
+        self._breaker.close()
 
     async def _settle(self) -> None:
         for _ in range(50):

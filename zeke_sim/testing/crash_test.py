@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
 from zeke_queue.model import JobStatus
-from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Task
 from zeke_sim.properties.user import unique_effects
 from zeke_sim.testing.fixtures import wrong
 from zeke_sim.testing.seeded_test import ONCE, fail_if_never, made_test
-from zeke_sim.testing.worlds import world_options
+from zeke_sim.testing.worlds import check_catalog, world_options
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.seeded_test import SeededRuns, Workload
 
@@ -69,12 +69,14 @@ def crash_test(
     Raises:
         UsageError: an argument is invalid.
     """
-    if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"catalog: must be a Catalog, got {shown(catalog)}")
+    check_catalog(catalog)
     if status not in list(JobStatus):
         raise UsageError(f"status: must be one of {', '.join(JobStatus)}, got {shown(status)}")
     if "faults" in worlds:
         raise UsageError("faults: must not be given, since crash_test only kills; use zeke_sim.test")
+    if not isinstance(subject, Task | str) and (payload is not None or status != "COMPLETED"):
+        name = "status" if payload is None else "payload"
+        raise UsageError(f"{name}: must be given with a task; a workload sends and asserts by itself")
     made = world_options({**DEFAULTS, **worlds}, "pairs", "status", "catalog")
     made = replace(made, properties=(*made.properties, unique_effects(ONCE)._replace(tested=None)))
 

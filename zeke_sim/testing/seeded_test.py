@@ -15,7 +15,6 @@ import pytest
 
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
-from zeke_queue.task.catalog import Catalog
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.crashes import Crashes, crash_everywhere
 from zeke_sim.experiment.driver import run_seeds
@@ -26,11 +25,12 @@ from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.report import text
 from zeke_sim.report.files import FOLDER, write, write_source
 from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
-from zeke_sim.testing.worlds import ASSERTED, checked_count, world_options
+from zeke_sim.testing.worlds import ASSERTED, check_catalog, checked_count, world_options
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from zeke_queue.task.catalog import Catalog
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.events import Violation
     from zeke_sim.testing.client import Client
@@ -99,8 +99,7 @@ def test(
     Raises:
         UsageError: an argument is invalid.
     """
-    if catalog is not None and not isinstance(catalog, Catalog):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"catalog: must be a Catalog, got {value_shown(catalog)}")
+    check_catalog(catalog)
     checked_count("seeds", seeds)
     made = world_options(worlds, "seeds", "catalog")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
+from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Violation
 from zeke_sim.properties import ALL, Property
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
     from datetime import datetime
 
-    from zeke_queue.task.catalog import Catalog
     from zeke_sim.loop.decisions import RandomStream
     from zeke_sim.world.faults import Knobs
     from zeke_sim.world.node import Node
@@ -225,6 +225,16 @@ def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
     if unknown := set(given) - set(known):
         raise UsageError(f"{min(unknown)}: unknown argument; must be one of {', '.join((*others, *known))}")
     return WorldOptions(**given)
+
+
+def check_catalog(given: object) -> None:
+    """Check that a value is a catalog or None.
+
+    Raises:
+        UsageError: it is neither.
+    """
+    if given is not None and not isinstance(given, Catalog):
+        raise UsageError(f"catalog: must be a Catalog, got {value_shown(given)}")
 
 
 def checked_count(name: str, number: object) -> None:

@@ -16,6 +16,7 @@ import sys
 import tokenize
 import warnings
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -24,7 +25,7 @@ from zeke_sim.history.events import Line
 from zeke_sim.loop.event_loop import HANDLER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -90,8 +91,12 @@ def _replace(function: FunctionType, codes: Mapping[tuple[str, int], CodeType]) 
         function.__code__ = new.replace(co_flags=new.co_flags | kept)
 
 
-def modules_of(names: Iterable[str]) -> list[str]:
-    """Return modules and those of the same top-level package that they import, without the queue's own."""
+@cache
+def modules_of(names: tuple[str, ...]) -> list[str]:
+    """Return modules and those of the same top-level package that they import, without the queue's own.
+
+    What they import later, in a function, is not among them, so that all runs have the same points.
+    """
     found: dict[str, None] = {}
     left = [name for name in names if name in sys.modules]
     while left:
