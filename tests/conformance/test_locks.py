@@ -212,6 +212,18 @@ def row_locked(storage: Storage, job_id: UUID, request: pytest.FixtureRequest) -
         yield
 
 
+async def test_locked_job_is_archived_later(
+    storage: Storage, jobs: Driver, request: pytest.FixtureRequest
+) -> None:
+    locked, free = [await jobs.ended(RowState.COMPLETED) for _ in range(2)]
+    jobs.clock.advance(60)
+    with row_locked(storage, locked, request):
+        assert await soon(storage.archive(30, 1)) == 1
+        assert (await jobs.look(free)).archived_on is not None
+        assert await soon(storage.archive(30, 1)) == 0
+    assert await storage.archive(30, 1) == 1
+
+
 # Settlements that skip locked jobs
 
 

@@ -302,8 +302,6 @@ class Replay:
         """Compare the notifications of an entry: all that reach a sleeper or a watcher must be sent."""
         await self._rows.execute("select")
         told, self._told = self._told, set()
-        if entry.verb in {"declare", "pause_queue"}:
-            return  # memory notifies more
         work = work_channel(SCHEMA)
         queues = {name for channel, name in told if channel == work}
         jobs = {UUID(name) for channel, name in told if channel != work}

@@ -232,9 +232,18 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         now, moved = self._clock.now(), 0
         if dating:
             self._tables.date_ends(now)
-        for row in islice(self._tables.ended_before(now - timedelta(seconds=after)), limit):
+        locked: list[Row] = []
+        for row in self._tables.ended_before(now - timedelta(seconds=after)):
+            if self._locks.taken(row.id):
+                locked.append(row)
+                continue
             self._tables.bury(row, now)
             moved += 1
+            if moved == limit:
+                break
+        for row in locked:
+            self._tables.take_out(row)
+            self._tables.put_in(row)
         return moved
 
     async def purge(self, after: float, limit: int) -> int:
