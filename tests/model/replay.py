@@ -266,7 +266,8 @@ class Replay:
         hidden: list[UUID] = []
         if entry.skipped:
             hidden = await self._ids(HIDE, [list(entry.skipped)])
-        if len(hidden) < len(set(entry.skipped)):
+        meets_locks = len(hidden) < len(set(entry.skipped))
+        if meets_locks:
             names, kept = [one.name for one in entry.arguments["capacity"]], [job.id for job in entry.answer]
             hidden += await self._ids(HIDE_OTHERS, [names, entry.at, kept])
         answer = await self._ask(entry)
@@ -275,7 +276,7 @@ class Replay:
                 if not entry.answer.left_out:
                     raise Difference("  memory   left no queue out")
                 await self._storage.declare([], [])  # or it leaves them out for some real time
-            if len(hidden) < len(entry.skipped):
+            if meets_locks:
                 await self._claim_rest(entry, answer)
         if hidden:
             await self._rows.execute(SHOW, [hidden])
