@@ -1,7 +1,7 @@
 """Applies the storage calls of simulated runs to Postgres; answers, rows and notifications must be equal.
 
 Where rows were locked, or the simulated network delivered a statement late, Postgres may answer otherwise;
-``_claim`` and ``_not_fresh`` say how. ``python -m tests.model.replays`` replays many runs.
+``_claim`` and ``_insert`` say how. ``python -m tests.model.replays`` replays many runs.
 """
 
 from __future__ import annotations
@@ -174,8 +174,12 @@ class Replay:
                 await self._probe(entry.arguments["call"])
             case "claim":
                 await self._claim(entry)
+            case _ if entry.answer is LockTimeoutError:
+                return  # it has changed nothing; its probe has shown that it waits
+            case "insert":
+                await self._insert(entry)
             case _:
-                self._check(entry, await self._ask(self._not_fresh(entry)))
+                self._check(entry, await self._ask(entry))
         if entry.verb in NOTIFYING and (entry.transaction is None or entry.verb == "commit"):
             await self._check_told(entry)
 
@@ -194,17 +198,20 @@ class Replay:
         with suppress(Abandoned):
             await block.__aexit__(Abandoned, Abandoned(), None)
 
-    def _not_fresh(self, entry: Entry) -> Entry:
-        """Return an insert that knows if its repetition has arrived before it.
+    async def _insert(self, entry: Entry) -> None:
+        """Insert jobs; one that exists is not said to be fresh, although its repetition may have come first.
 
-        Postgres does not look for a job whose id is said to be fresh, and may then give another answer, which
-        no caller awaits any more, or insert again what has been archived meanwhile.
+        Postgres does not look for a fresh job, and may then give another answer, which no caller awaits any
+        more, or insert again what has been archived meanwhile. If all exist, it may wait for a transaction
+        that changes one of them, where memory answers at once.
         """
-        if entry.verb != "insert":
-            return entry
-        jobs = [replace(job, fresh=job.fresh and job.id not in self._sent) for job in entry.arguments["jobs"]]
+        jobs = entry.arguments["jobs"]
+        known = {job.id for job in jobs} <= self._sent
+        jobs = [replace(job, fresh=job.fresh and job.id not in self._sent) for job in jobs]
         self._sent.update(job.id for job in jobs)
-        return replace(entry, arguments={"jobs": jobs})
+        answer = await self._ask(replace(entry, arguments={"jobs": jobs}))
+        if not (known and answer is LockTimeoutError and entry.transaction is None):
+            self._check(entry, answer)
 
     async def _ask(self, entry: Entry) -> Any:
         """Make a call; return its answer, or the type of its error."""
@@ -306,7 +313,7 @@ class Replay:
         work = work_channel(SCHEMA)
         queues = {name for channel, name in told if channel == work}
         jobs = {UUID(name) for channel, name in told if channel != work}
-        lost = (entry.queues & entry.asleep) - queues
+        lost = (entry.queues & entry.asleep) - entry.late - queues
         unheard = {job for job in entry.changed if self._watched.get(job)} - jobs
         if lost or unheard:
             raise Difference(f"notifies of {queues} {jobs}, not of {lost} {unheard}")

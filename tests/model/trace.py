@@ -53,6 +53,7 @@ class Entry:
         again: whether it had taken effect before, and has now resumed the parents of what it ended.
         skipped: the rows that a claim skipped, as locked or by chance.
         queues, jobs: what it notified.
+        late: the queues of which Postgres need not notify workers.
         changed: the jobs of which watchers must hear: they have another state or attempt, or new lines.
         asleep: the queues on which a living worker sleeps.
     """
@@ -67,6 +68,7 @@ class Entry:
     skipped: tuple[UUID, ...] = ()
     queues: frozenset[str] = frozenset()
     jobs: frozenset[UUID] = frozenset()
+    late: frozenset[str] = frozenset()
     changed: frozenset[UUID] = frozenset()
     asleep: frozenset[str] = frozenset()
 
@@ -223,15 +225,6 @@ class Trace:
         self._seen += len(events)
         return [one for one in events if isinstance(one, Change) and one.table == "job"]
 
-    def _late(self, transaction: int | None, changes: list[Change]) -> set[str]:
-        """Return the queues of jobs that came due between the last statement of a transaction and its commit.
-
-        In memory they wake workers. On Postgres they do not, since they were not due when they were written.
-        """
-        last = self._latest.get(transaction or 0)
-        rows = [one.after for one in changes if one.after is not None]
-        return {row.name for row in rows if row.state in WAITING and last and row.start_after > last}
-
     def add(self, entry: Entry) -> None:
         """Put an entry behind the others, with what was notified since the last one."""
         if self._world.over:
@@ -240,9 +233,9 @@ class Trace:
         changes = self._changes()
         entry.jobs, changed = frozenset(self._jobs), _moved(changes)
         entry.changed = entry.jobs if entry.verb == "append_events" else changed
-        if entry.verb == "commit":
-            entry.queues -= self._late(entry.transaction, changes)
-        elif entry.transaction is not None:
+        since = self._latest.get(entry.transaction or 0) if entry.verb == "commit" else entry.at
+        entry.late = _late(changes, since)
+        if entry.transaction is not None:
             self._latest[entry.transaction] = entry.at
         self._skipped.clear()
         self._queues.clear()
@@ -292,6 +285,16 @@ class _Steps:
                 yield waits
             except BaseException as error:  # noqa: BLE001 - passed on to the call
                 thrown = error
+
+
+def _late(changes: list[Change], since: datetime | None) -> frozenset[str]:
+    """Return the queues of jobs that came due while their statement waited, or before its commit.
+
+    In memory they wake workers. On Postgres they do not, since they were not due as of the statement's time.
+    """
+    rows = [one.after for one in changes if one.after is not None]
+    waiting = [row for row in rows if row.state in WAITING]
+    return frozenset(row.name for row in waiting if since is not None and row.start_after > since)
 
 
 def _moved(changes: list[Change]) -> frozenset[UUID]:
