@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,8 +13,9 @@ from tests.scenarios import load
 from zeke_sim.experiment import shrink as shrinking
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import Outcome
-from zeke_sim.experiment.shrink import shrink
-from zeke_sim.history.events import Violation
+from zeke_sim.experiment.shrink import REPLAYS, Shrunk, shrink
+from zeke_sim.history.events import Lived, Violation
+from zeke_sim.loop.decisions import Decisions
 from zeke_sim.report.failure import Failure
 from zeke_sim.world.faults import NONE
 
@@ -121,6 +124,46 @@ def test_fault_needed_only_because_an_action_is_left_out_is_removed(monkeypatch:
     given = {**FAULTS, "action/c1/0": True, "action/c1/1": True}
     left, _ = shrunk(breaks, given, monkeypatch)
     assert [address for address in left if "claim" in address] == ["w1/claim/3"]
+
+
+def test_no_part_of_a_few_remaining_faults_breaks_the_same() -> None:
+    faults = {f"w1/claim/{n}": {"fault": "lost"} for n in range(4)}
+    parts = [frozenset(part) for size in range(5) for part in combinations(faults, size)]
+    for seed in range(60):
+        draws = Decisions(seed).stream("parts")
+        broken = {part for part in parts if draws.chance(0.2)} | {frozenset(faults)}
+        with pytest.MonkeyPatch.context() as patched:
+            left, _ = shrunk(
+                lambda given, broken=broken: given.keys() & faults.keys() in broken, faults, patched
+            )
+        kept = left.keys() & faults.keys()
+        assert [part for part in broken if part <= kept] == [kept]
+
+
+def test_each_replay_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Unsteady(Runs):
+        different = 0
+
+        def run(self, scenario: Scenario | None, plan: Plan) -> Outcome:
+            outcome = super().run(scenario, plan)
+            return (
+                replace(outcome, events=[Lived(1.0, "w1", "killed")])
+                if self.made == self.different
+                else outcome
+            )
+
+    def small(different: int = 0) -> tuple[Shrunk, int]:
+        runs = Unsteady(lambda given: "w1/claim/3" in given)
+        runs.different = different
+        monkeypatch.setattr(shrinking, "run", runs.run)
+        return shrink(load("retries"), runs.run(None, Plan("retries", 1, "given", NONE, FAULTS))), runs.made
+
+    steady, made = small()
+    assert (steady.unsteady, steady.replays) == (None, REPLAYS)
+    for replays in range(REPLAYS):
+        unsteady, _ = small(made - REPLAYS + replays + 1)
+        assert unsteady.unsteady is not None
+        assert unsteady.replays == replays
 
 
 def test_report_says_whether_each_remaining_fault_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:

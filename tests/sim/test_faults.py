@@ -430,6 +430,13 @@ def test_fault_of_killed_process_is_not_injected() -> None:
     assert not list(of(Lived, outcome, what="paused"))
 
 
+def test_pause_of_killed_process_does_not_end_its_successors() -> None:
+    faults = [("pause", 1.0, 20.0), ("kill", 2.0, 1.0), ("pause", 5.0, 30.0)]
+    planned = {f"node/w1/{n}": {"fault": f, "at": at, "for": s} for n, (f, at, s) in enumerate(faults)}
+    outcome = outcome_of(planned)
+    assert [event.at for event in of(Lived, outcome, node="w1", what="resumed")] == [35.0]
+
+
 def test_longer_of_two_partitions_counts() -> None:
     cuts = {
         "node/w1/0": {"fault": "partition", "at": 1.0, "for": 30.0},

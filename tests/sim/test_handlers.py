@@ -10,6 +10,7 @@ from zeke_sim.experiment.run import Outcome
 from zeke_sim.history.events import Effect
 from zeke_sim.properties import ALL, unique_effects
 from zeke_sim.world.handlers import effect
+from zeke_sim.world.node import Node
 
 
 def simulate(catalog: Catalog, task: str) -> Outcome:
@@ -67,6 +68,24 @@ def test_repeated_effect_is_found() -> None:
     violation = simulate(catalog, "pay").violation
     assert violation is not None
     assert violation.rule == "no effect twice"
+
+
+def test_effect_of_a_killed_process_is_found() -> None:
+    catalog = Catalog()
+    nodes: list[Node] = []
+
+    @catalog.task("pay")
+    def pay() -> None:
+        nodes[0].nodes["w1"].kill()
+        effect("paid")
+
+    async def send(node: Node) -> None:
+        nodes.append(node)
+        await node.queue.send("pay")
+
+    violation = played(scenario_of(catalog, send)).violation
+    assert violation is not None
+    assert violation.rule == "a dead process does nothing"
 
 
 def test_effect_does_nothing_outside_of_a_simulation() -> None:

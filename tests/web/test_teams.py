@@ -29,6 +29,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.rest import ROUTERS
+from zeke_queue.web.triggers import CHECKED_AT_ONCE
 from zeke_queue.web.trpc.procedures import PROCEDURES
 from zeke_queue.web.trpc.router import router as trpc
 
@@ -191,6 +192,16 @@ async def entering(team: UUID | None = OURS) -> AsyncIterator[Entry]:
     async with web.client(key) as client:
         yield Entry(Driver(storage, clock), queue, client)
     await queue.close()
+
+
+async def test_no_place_among_many_jobs_hides_one_of_another_team() -> None:
+    async with entering() as entry:
+        ours = [await entry.job(OURS, "cancel") for _ in range(2 * CHECKED_AT_ONCE)]
+        theirs = await entry.job(THEIRS, "cancel")
+        for place in range(len(ours) + 1):
+            ids = [*ours[:place], theirs, *ours[place:]]
+            assert await entry.form("/jobs/change", operation="cancel", ids=" ".join(ids)) == 403, place
+        assert await entry.form("/jobs/change", operation="cancel", ids=" ".join(ours)) == 200
 
 
 async def test_key_of_a_team_acts_for_that_team_alone_at_every_entry_point() -> None:

@@ -120,6 +120,9 @@ async def test_unchanged_answer_keeps_its_validators() -> None:
         answer = await web.fetch(f"{server.base_url}/", kind="feed", etag='"1"', last_modified="yesterday")
     assert (answer.not_modified, answer.status, answer.body) == (True, 304, b"")
     assert (answer.etag, answer.last_modified) == ('"1"', "today")
+    async with site({"/": Answer(status=304, headers=(("ETag", '"2"'),))}) as server, client() as web:
+        answer = await web.fetch(f"{server.base_url}/", kind="feed", etag='"1"', last_modified="yesterday")
+    assert (answer.etag, answer.last_modified) == ('"2"', "yesterday")
     with pytest.raises(Permanent, match="304"):
         await fetched(Answer(status=304, content_type=""))
 

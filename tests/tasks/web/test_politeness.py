@@ -18,10 +18,10 @@ class Visitors:
     def __init__(self, per_host: int, gap: float) -> None:
         self.starts: list[tuple[str, float]] = []
         self.clock = FrozenClock()
-        self._turns = Turns(self.clock, per_host=per_host, gap=gap)
+        self.turns = Turns(self.clock, per_host=per_host, gap=gap)
 
     async def visit(self, host: str) -> None:
-        async with self._turns.turn(host):
+        async with self.turns.turn(host):
             self.starts.append((host, self.clock.monotonic()))
 
 
@@ -60,6 +60,21 @@ async def test_idle_hosts_are_forgotten() -> None:
         async with turns.turn(f"host{number}"):
             clock.advance(1.0)
     assert len(turns._hosts) <= 1000
+
+
+async def test_hosts_in_use_are_not_forgotten() -> None:
+    visitors = Visitors(per_host=1, gap=1.0)
+    async with visitors.turns.turn("slow"):
+        waiting = asyncio.create_task(visitors.visit("slow"))
+        for number in range(1100):
+            await visitors.visit(f"host{number}")
+            visitors.clock.advance(1.0)
+        again = asyncio.create_task(visitors.visit("slow"))
+        await settle()
+        assert "slow" not in dict(visitors.starts)
+    await settle()
+    visitors.clock.advance(1.0)
+    await asyncio.gather(waiting, again)
 
 
 class Gate:
