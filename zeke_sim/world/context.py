@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Affected, Event, Place
     from zeke_sim.loop.decisions import Decisions
     from zeke_sim.world.faults import Knobs
+    from zeke_sim.world.module_locks import ModuleLocks
 
 
 class Named(Protocol):
@@ -84,9 +85,12 @@ class WorldContext:
         trace: if it is a list, each point that a handler passes is added to it.
         points: all points in the code of this world; other worlds of the process may have had more.
         outside: the points in the code of resources, by their classes.
+        locks: the locks in the modules of the application.
         actions: the clients' actions, done or left out.
         progress: set when the quiet phase may be over.
     """
+
+    locks: ModuleLocks
 
     def __init__(
         self,

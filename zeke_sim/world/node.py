@@ -222,6 +222,7 @@ class Node:
         self.dead = True
         self.paused = False
         self._lived("killed")
+        world.locks.release()
         world.server.end_of(self)
         for key, handler in list(world.running.items()):
             if handler.node is self:

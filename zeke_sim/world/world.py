@@ -19,6 +19,7 @@ from zeke_sim.world.client import NodeCalls
 from zeke_sim.world.context import WorldContext
 from zeke_sim.world.faults import DATABASE, NODE, OF_CLIENTS, faults_over_time
 from zeke_sim.world.handlers import observed
+from zeke_sim.world.module_locks import ModuleLocks
 from zeke_sim.world.node import DUTIES, Node
 from zeke_sim.world.sandbox import whence
 from zeke_sim.world.setup import LONG, default_settings
@@ -63,8 +64,10 @@ class World(WorldContext):
             loop.choose = Order(self).choose
         if knobs.skip_time or setup.phase > LONG:
             loop.jump = self.time_skipper.jump
+        modules = lines.modules_of((*setup.code, *self._handler_modules()))
+        self.locks = ModuleLocks(loop, modules)
         if knobs.kinds:
-            self.points = lines.insert(lines.modules_of((*setup.code, *self._handler_modules())))
+            self.points = lines.insert(modules)
             loop.breakable = bool(knobs.handler) and "kill_line" in knobs.kinds
         self._populate()
 
@@ -72,6 +75,10 @@ class World(WorldContext):
 
     def run(self) -> None:
         """Run the world to its end or to the first violation."""
+        with self.locks.apart():
+            self._run()
+
+    def _run(self) -> None:
         try:
             self.loop.call_soon(self._begin, context=self.context)
             self.loop.run_forever()
