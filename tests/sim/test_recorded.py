@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -312,6 +313,15 @@ def test_attempts_take_the_recorded_time_and_end_as_recorded() -> None:
     assert attempts[UUID(int=2)] == [Attempt(3.0, "failed", "TimeoutError"), Attempt(4.0, "completed")]
     assert attempts[UUID(int=3)] == [Attempt(2.0, "failed for good", "Fail")]
     assert attempts[UUID(int=4)] == [Attempt(60.0, "expired", "Expired")]
+
+
+def test_job_that_waits_for_another_attempt_is_due_when_it_was_sent() -> None:
+    """Its ``start_after`` is that of the next attempt: in a century for a parent that waits for a child."""
+    later: dict[str, Any] = {"started": 2.0, "ended": None, "worker": None, "start_after": at(400.0)}
+    parent = job(1, state=RowState.CREATED, waits_for=UUID(int=2), **later)
+    delayed = job(2, started=401.0, ended=402.0, start_after=at(400.0))
+    ((_, (one, other), _),) = Profiles(recording(parent, delayed)).arrivals()
+    assert (one.start_at, other.start_at) == (None, at(400.0))
 
 
 def test_slots_are_the_recorded_ones() -> None:

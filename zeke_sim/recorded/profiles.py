@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zeke_queue.core import jsonb
 from zeke_queue.core.names import queue_name
 from zeke_queue.errors import InvalidNameError
-from zeke_queue.model import NewJob, RowState
+from zeke_queue.model import WAITING, NewJob, RowState
 from zeke_sim.recorded.format import at_of
 
 if TYPE_CHECKING:
@@ -121,14 +121,14 @@ class Profiles:
         return sorted((*sent, *cancelled), key=lambda one: one.at)
 
     def _new(self, job: RecordedJob, slots: Mapping[str, int]) -> NewJob:
-        ran = job.attempt > 0 or job.failures
+        # What a job was due at first is not stored if it was tried again, or waits for another attempt.
+        first = job.attempt == 0 or (job.attempt == 1 and job.state not in WAITING)
         length = slots.get(job.name) if job.singleton_on is not None else None
         ahead = 0.0
         if job.singleton_on is not None:
             created = job.created_on.replace(tzinfo=None)
             ahead = max(0.0, (job.singleton_on - created).total_seconds())
-        # What a job that was tried again was due at first is not stored.
-        due = job.start_after > job.created_on and (not ran or job.attempt == 1) and not job.failures
+        due = job.start_after > job.created_on and first and not job.failures
         return NewJob(
             job.id,
             job.name,
