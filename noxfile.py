@@ -146,6 +146,22 @@ SMOKES = (
 """Run on other Pythons: what depends on the interpreter, and one file of each layer."""
 
 REPLAY_SECONDS = 90
+"""Seconds for which a landing's share 3 replays the calls of simulated runs on Postgres."""
+
+REPLAY_RUNS = 100_000
+REPLAY_HOURS = 8
+"""Replayed runs of a night, and the hours after which it replays no more of them."""
+
+CLEAN_SEEDS = 1_500
+NIGHTLY_SEEDS = 25_000
+"""Runs over all scenarios in which no property may be violated, in a landing and in a night."""
+
+INTERLEAVINGS = 100
+NIGHTLY_INTERLEAVINGS = 5_000
+"""Drawn scripts whose interleavings are played, in a landing and in a night."""
+
+NIGHTLY_EXAMPLES = 2_500
+"""Drawn examples of the differential test of both storages, in a night."""
 
 HISTORIES = ("retries,unique,storm,cron,slice,waiting,catalog", "1", "2", "3", "5", "8", "13")
 
@@ -179,11 +195,21 @@ def _due() -> int:
     return int(_git("rev-list", "--count", "HEAD") or 0) % len(SHARES)
 
 
+def _is_landing(session: nox.Session) -> bool:
+    """Return whether a landing waits for the share, for which a night has hours."""
+    return session.posargs == ["landing"]
+
+
+def _other_seeds() -> int:
+    """Return the first of seeds that the last runs did not have."""
+    return 1 + 1000 * int(_git("rev-list", "--count", "HEAD") or 0)
+
+
 def _mutants(session: nox.Session) -> None:
     with _stage("share 0: every planted bug is found"):
         session.run("python", "-m", "tests.mutants", "--jobs", "2")
     part, since = "1/1", []
-    if session.posargs == ["landing"] and _due() != 0:
+    if _is_landing(session) and _due() != 0:
         # Beside the share whose turn it is there is no time for all, which run when this one is due.
         part = f"{int(_git('rev-list', '--count', 'HEAD') or 0) // len(SHARES) % 5 + 1}/5"
         since = ["--since", before] if (before := _before()) else []
@@ -196,9 +222,14 @@ def _mutants(session: nox.Session) -> None:
 def _postgres_mutants(session: nox.Session) -> None:
     with _stage("share 1: mutants of the Postgres storage are found"):
         session.run("python", "-m", "tests.interleaving.mutants_postgres", "--jobs", "2")
-    with _stage("share 1: interleavings"):
-        # Each run draws other scripts, so a second run that passes would say nothing of the first.
-        session.run("pytest", "-n", "2", "--flaky", "0", "tests/interleaving", "--interleavings", "100")
+    many = INTERLEAVINGS if _is_landing(session) else NIGHTLY_INTERLEAVINGS
+    # Each run draws other scripts, so a second run that passes would say nothing of the first.
+    drawn = ("pytest", "-n", "2", "--flaky", "0")
+    with _stage(f"share 1: {many} drawn interleavings"):
+        session.run(*drawn, "tests/interleaving", "--interleavings", str(many))
+    if not _is_landing(session):
+        with _stage(f"share 1: {NIGHTLY_EXAMPLES} examples of what both storages do alike"):
+            session.run(*drawn, "tests/model/test_model.py", "--model-examples", str(NIGHTLY_EXAMPLES))
 
 
 def _postgres_versions(session: nox.Session) -> None:
@@ -213,12 +244,20 @@ def _postgres_versions(session: nox.Session) -> None:
 
 
 def _long_sim(session: nox.Session) -> None:
-    with _stage("share 3: 1500 runs in which everything happens"):
-        session.run("zeke", "sim", "run", "--seeds", "1500", "--complete", "--jobs", "2")
+    landing = _is_landing(session)
+    seeds = CLEAN_SEEDS if landing else NIGHTLY_SEEDS
+    jobs = ("--jobs", "2" if landing else str(os.cpu_count() or 2))
+    other = ("--from", str(_other_seeds()))
+    # A landing's runs are the same each time, so that its change is to blame for what they find.
+    first = () if landing else other
+    with _stage(f"share 3: {seeds} runs in which everything happens"):
+        session.run("zeke", "sim", "run", "--seeds", str(seeds), "--complete", *jobs, *first)
     with _stage("share 3: the calls of other simulated runs each time, replayed on Postgres"):
-        first = 1 + 1000 * int(_git("rev-list", "--count", "HEAD") or 0)
-        limits = ["--runs", "100000", "--seconds", str(REPLAY_SECONDS)]
-        session.run("python", "-m", "tests.model.replays", "--from", str(first), *limits, "--jobs", "2")
+        seconds = REPLAY_SECONDS if landing else REPLAY_HOURS * 3600
+        limits = ("--runs", str(REPLAY_RUNS), "--seconds", str(seconds))
+        session.run("python", "-m", "tests.model.replays", *other, *limits, *jobs)
+    with _stage("share 3: a history that Postgres wrote, replayed with faults"):
+        session.run("python", "-m", "tests.model.history", "--seed", str(_other_seeds()))
     with _stage("share 3: two weeks of the whole catalog"):
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
@@ -282,9 +321,10 @@ SHARES = (_mutants, _postgres_mutants, _postgres_versions, _long_sim, _torture, 
 def nightly(session: nox.Session) -> None:
     """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
 
-    0 planted bugs, 1 mutants of the Postgres storage and interleavings, 2 other versions of Postgres, 3 the
-    long simulations, and others replayed on Postgres, 4 torture, chaos, all tests of the catalog and its
-    tasks killed at each statement, 5 other Pythons. Which share a landing takes is the number of commits
+    0 planted bugs, 1 mutants of the Postgres storage, interleavings and, at night, examples of what both
+    storages do alike, 2 other versions of Postgres, 3 the long simulations, others and a recorded history
+    replayed, 4 torture, chaos, all tests of the catalog and its tasks killed at each statement, 5 other
+    Pythons. At night more is drawn than in a landing. Which share a landing takes is the number of commits
     modulo 6; one that touches the worker or the storage takes share 0 too, and of its mutants of the
     simulator a fifth, as of those that named tests find, unless they changed.
     """
