@@ -106,11 +106,11 @@ async def test_oldest_deadlines_come_first_up_to_the_limit(storage: Storage, job
 
 
 async def test_extension_sets_the_deadline_from_now(storage: Storage, jobs: Driver) -> None:
-    await jobs.heartbeat(lease=10_000)
-    job = await jobs.running(expire_in=60)
-    jobs.clock.advance(50)
+    await jobs.heartbeat(lease=1e6)
+    job = await jobs.running(expire_in=100_000)
+    jobs.clock.advance(90_050)
     assert await storage.extend([Extended(job.id, 1, 30)]) == {job.id}
-    assert (await jobs.look(job.id)).expire_in == 80
+    assert (await jobs.look(job.id)).expire_in == 90_080
     jobs.clock.advance(30)
     assert await lock_expired(storage, 100) == []
     jobs.clock.advance(1)

@@ -14,7 +14,7 @@ from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, BOOM, ENDS, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.planting import Plant
 from zeke_queue.errors import InvalidOptionError, LeaseLostError
-from zeke_queue.model import Claimed, Failed, QueueSettings, RowState, Waiting
+from zeke_queue.model import Claimed, Completed, Failed, QueueSettings, RowState, Waiting
 from zeke_queue.storage import Storage
 
 CENTURY = timedelta(days=36_500)
@@ -268,6 +268,22 @@ async def test_resume_waiting_finds_parents_whose_child_ended_unnoticed(jobs: Dr
     assert [job.id for job in await jobs.claim()] == [parent for parent, _ in ids[:2]]
     with pytest.raises(InvalidOptionError):
         await jobs.storage.resume_waiting(0)
+
+
+async def test_child_settled_again_after_an_unnoticed_end_resumes_its_parent(
+    storage: Storage, jobs: Driver, plant: Plant
+) -> None:
+    """The first settlement was the last statement of its connection."""
+    for verb in (storage.settle, storage.settle_unlocked):
+        parent = await jobs.running()
+        child = await jobs.insert_child(parent)
+        assert await jobs.wait_for(child, parent)
+        held = await jobs.claim_one("errand")
+        end = {"row_state": RowState.COMPLETED, "completed_on": jobs.clock.now()}
+        await plant(replace(await jobs.look(child), **end))
+        assert await jobs.claim() == []
+        await verb([Completed(child, held.attempt, None)], repeated=True)
+        assert [job.id for job in await jobs.claim()] == [parent.id]
 
 
 async def test_child_settled_in_a_transaction_resumes_its_parent_at_the_commit(jobs: Driver) -> None:

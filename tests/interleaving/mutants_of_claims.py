@@ -7,6 +7,7 @@ from typing import Final
 from tests.interleaving.mutant_runner import Mutant
 from tests.interleaving.races import DRAWN, LIMIT, MODEL, races
 
+DEFINITION: Final = ("tests/conformance/test_claim.py -k definition",)
 CLAIMS: Final = (
     Mutant(
         "claim without SKIP LOCKED",
@@ -70,6 +71,36 @@ CLAIMS: Final = (
         "if holds_nothing and not left_out and ",
         "if holds_nothing and ",
         ("tests/runtime/test_drain.py",),
+    ),
+    Mutant(
+        "a drain ends for jobs that its last claim did not see",
+        "../../worker/loops.py",
+        "                self._notify_drained(drains)\n",
+        "                self._notify_drained(len(self._drains))\n",
+        ("tests/runtime/test_drain.py",),
+    ),
+    Mutant(
+        "a drain ends although a queue was not asked",
+        "../../worker/loops.py",
+        " and len(claim.capacity) == len(self._info.queues):",
+        ":",
+        ("tests/runtime/test_drain.py",),
+    ),
+    Mutant(
+        "jobs of a limited queue count against what a claim asks of it",
+        "sql/claim.sql",
+        "else least(want.free, queue.concurrency_limit - (",
+        "else least(want.free, queue.concurrency_limit) - ((",
+        DEFINITION,
+    ),
+    Mutant(
+        "priorities of which nothing is due count as due",
+        "sql/claim.sql",
+        "and job.priority = next.priority\n"
+        "                and job.state < 'active'\n"
+        "                and job.startafter <= coalesce(%(now)s::timestamptz, statement_timestamp())\n",
+        "and job.priority = next.priority\n                and job.state < 'active'\n",
+        DEFINITION,
     ),
     Mutant(
         "claims lock every limited queue",

@@ -269,4 +269,24 @@ ROWS: Final = (
         "    ;\n",
         ("tests/postgres/test_beside_pgboss.py",),
     ),
+    Mutant(
+        "rows that are purged by their ids have no parent",
+        "sql/purge.sql",
+        "            case when awaited then parent end as parent\n"
+        "        from {schema}.archive\n"
+        "        where\n"
+        "            id = any",
+        "            null::uuid as parent\n"
+        "        from {schema}.archive\n"
+        "        where\n"
+        "            id = any",
+        ("tests/postgres/test_retention.py -k rows_are_the_same",),
+    ),
+    Mutant(
+        "extension that counts the seconds of the last minute",
+        "sql/extend.sql",
+        "extract(epoch from",
+        "extract(second from",
+        ("tests/conformance/test_overdue.py -k extension_sets",),
+    ),
 )

@@ -65,4 +65,20 @@ WAKEUPS: Final = (
         "    from (select id from done limit 1) as done\n",
         (MODEL,),
     ),
+    Mutant(
+        "repeated settlement that resumes no parent",
+        "verbs.py",
+        '            changed |= await self._woken_for(await self._runner.run("settled_before", wanted))\n',
+        '            changed |= {row[0] for row in await self._runner.run("settled_before", wanted)}\n',
+        ("tests/conformance/test_waiting.py -k settled_again",),
+    ),
+    Mutant(
+        "repeated settlement of unlocked jobs that resumes no parent",
+        "verbs.py",
+        "            changed |= await self._woken_for("
+        'await self._runner.run("settled_before", rest.parameters()))\n',
+        "            changed |= {row[0] for row in"
+        ' await self._runner.run("settled_before", rest.parameters())}\n',
+        ("tests/conformance/test_waiting.py -k settled_again",),
+    ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,27 +11,36 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, initialize, invariant, multiple, rule
 
 from tests.model import strategies as draw
-from tests.model.api import CallersMachine
-from tests.model.pair import IDS, Pair, Step
+from tests.model.pair import Pair, Step
 from tests.model.strategies import START
-from zeke_queue.model import FINAL, Extended, Failed, Job, NewJob, QueueCapacity, RowState, Waiting
+from tests.model.upkeep import ANY_ID, UpkeepMachine
+from zeke_queue.model import (
+    FINAL,
+    Completed,
+    Extended,
+    Job,
+    NewJob,
+    QueueCapacity,
+    RowState,
+    Waiting,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from zeke_queue.model import JobEvent, JobQuery, QueueSettings, Schedule, WorkerInfo
-
-ANY_ID = st.just(UUID(int=0))
-"""An id for jobs that get one of their own from the machine."""
+    from zeke_queue.model import JobEvent, JobQuery, QueueSettings, WorkerInfo
 
 ALL = [QueueCapacity(name, 100) for name in draw.NAMES]
 """Wants that leave nothing out."""
+
+SETTLING = st.sampled_from(["settle", "settle_unlocked"])
+"""The verbs that store outcomes; a worker uses both."""
 
 A_MOMENT = timedelta(microseconds=1)
 SLOT = timedelta(seconds=draw.SLOT)
 
 
-class StorageMachine(CallersMachine):
+class StorageMachine(UpkeepMachine):
     """Drives both storages; after each step all rows are compared."""
 
     ids = Bundle("ids")
@@ -42,7 +50,6 @@ class StorageMachine(CallersMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.count = 0
         self.tried: set[UUID] = set()
         self.pair.start_anew()
 
@@ -95,14 +102,13 @@ class StorageMachine(CallersMachine):
         self.pair.both("declare", limits, [])
         return self.claim(worker, ALL, 100)
 
-    @rule(target=claims, worker=draw.workers, endings=draw.endings, repeated=st.booleans())
-    def work(self, worker: UUID, endings: list[str], repeated: bool) -> Any:  # noqa: FBT001 - drawn by name
+    @rule(target=claims, worker=draw.workers, endings=draw.endings, verbs=st.lists(SETTLING, max_size=2))
+    def work(self, worker: UUID, endings: list[str], verbs: list[str]) -> Any:
         """Claim all jobs, and end the first few in one way or another, perhaps by a repeated call."""
         claimed = self.pair.both("claim", worker, ALL, 100)
         settled = [draw.ended(job, ending) for job, ending in zip(claimed, endings, strict=False)]
-        self.pair.both("settle", *draw.settlement(settled))
-        if repeated:
-            self.pair.both("settle", *draw.settlement(settled), repeated=True)
+        for place, verb in enumerate(verbs):
+            self.pair.both(verb, *draw.settlement(settled), repeated=place > 0)
         return multiple(*((job.id, job.attempt) for job in claimed))
 
     @rule(target=claims, worker=draw.workers, endings=draw.endings, late=draw.late, repeated=st.booleans())
@@ -130,14 +136,14 @@ class StorageMachine(CallersMachine):
             self.pair.have_failed(job.id, times)
             self.pair.both("settle", *draw.settlement([draw.ended(job, ending)]))
 
-    @rule(settled=draw.outcomes(claims), repeated=st.booleans())
-    def settle(self, settled: list[draw.Outcome], repeated: bool) -> None:  # noqa: FBT001 - drawn by name
-        self.pair.both("settle", *draw.settlement(settled), repeated=repeated)
+    @rule(settled=draw.outcomes(claims), verb=SETTLING, repeated=st.booleans())
+    def settle(self, settled: list[draw.Outcome], verb: str, repeated: bool) -> None:  # noqa: FBT001 - by name
+        self.pair.both(verb, *draw.settlement(settled), repeated=repeated)
 
-    @rule(settled=draw.outcomes(claims))
-    def settle_twice(self, settled: list[draw.Outcome]) -> None:
+    @rule(settled=draw.outcomes(claims), verb=SETTLING)
+    def settle_twice(self, settled: list[draw.Outcome], verb: str) -> None:
         self.pair.both("settle", *draw.settlement(settled))
-        self.pair.both("settle", *draw.settlement(settled), repeated=True)
+        self.pair.both(verb, *draw.settlement(settled), repeated=True)
 
     @rule(
         target=ids,
@@ -184,7 +190,8 @@ class StorageMachine(CallersMachine):
         waiting += [Waiting(p.id, p.attempt, stranger) for p in parents[2:]]
         for step in order[:3]:
             if step in {"wait", "again"}:
-                self.pair.both("suspend", waiting, repeated=step == "again")
+                again = step == "again"
+                self.pair.both("suspend", waiting, repeated=again, skip_locked=again)
             elif step == "cancel":
                 self.pair.both("cancel", [parent.id for parent in parents[:1]])
             else:
@@ -193,15 +200,26 @@ class StorageMachine(CallersMachine):
             self.pair.check()
         return multiple(*(child.id for child in children))
 
-    @rule(worker=draw.workers, job=draw.new_jobs(ANY_ID), waits_first=st.booleans(), purges=st.booleans())
+    @rule(
+        worker=draw.workers,
+        job=draw.new_jobs(ANY_ID),
+        waits_first=st.booleans(),
+        told=st.none() | SETTLING,
+        purges=st.booleans(),
+    )
     def children_leave(
         self,
         worker: UUID,
         job: NewJob,
         waits_first: bool,  # noqa: FBT001 - drawn by name
+        told: str | None,
         purges: bool,  # noqa: FBT001 - drawn by name
     ) -> None:
-        """Give jobs a child that ends unnoticed and is archived, before or while they wait for it."""
+        """Give jobs a child that ends and is archived, before or while they wait for it.
+
+        The end resumes no parent, as when its statement was the last one of its connection, unless the
+        settlement is repeated.
+        """
         parents = self.pair.both("claim", worker, ALL, 100)[:2]
         children = self.with_ids([replace(job, parent=parent.id) for parent in parents])
         for parent, child in zip(parents, children, strict=True):
@@ -210,6 +228,8 @@ class StorageMachine(CallersMachine):
         if waits_first:
             self.pair.both("suspend", waiting)
         self.pair.end_as_pgboss([child.id for child in children])
+        if told is not None:
+            self.pair.both(told, [Completed(child.id, 0, None) for child in children], repeated=True)
         for verb in ("archive", "purge")[: 1 + purges]:
             self.pair.clock.advance(0.000001)
             self.pair.both(verb, 0.0, 100)
@@ -228,6 +248,13 @@ class StorageMachine(CallersMachine):
             done = draw.settlement([draw.ended(job, "failed") for job in held])
             self.pair.in_transaction([Step("settle", *done)], commit=commit)
         self.pair.both("resume_waiting", 1)
+
+    @rule(worker=draw.workers, ran=draw.ages, seconds=draw.seconds)
+    def extend_all(self, worker: UUID, ran: float, seconds: float) -> None:
+        """Extend jobs that have run for a while."""
+        claimed = self.pair.both("claim", worker, ALL, 100)
+        self.pair.clock.advance(ran)
+        self.pair.both("extend", [Extended(job.id, job.attempt, seconds) for job in claimed])
 
     @rule(extended=draw.extensions(claims), events=draw.events(claims))
     def extend_and_note(self, extended: list[Extended], events: list[JobEvent]) -> None:
@@ -268,26 +295,6 @@ class StorageMachine(CallersMachine):
 
     # Maintenance
 
-    @rule(
-        limit=draw.limits,
-        uptime=st.sampled_from([math.inf, 0.0]) | draw.seconds,
-        retry_in=st.none() | draw.seconds,
-        error=draw.errors,
-        commit=st.booleans(),
-    )
-    def sweep(
-        self,
-        limit: int,
-        uptime: float,
-        retry_in: float | None,
-        error: str,
-        commit: bool,  # noqa: FBT001 - drawn by name
-    ) -> None:
-        late = self.pair.both("lock_expired", limit, uptime)
-        failed = [Failed(job.id, job.attempt, retry_in, error, RowState.EXPIRED) for job in late]
-        steps = [Step("lock_expired", limit), Step("settle", [], failed), Step("lock_expired", limit)]
-        self.pair.in_transaction(steps, commit=commit)
-
     @rule(noted=draw.events(claims), waits=st.tuples(draw.ages, draw.ages), limit=draw.limits)
     def retention(self, noted: list[JobEvent], waits: tuple[float, float], limit: int) -> None:
         """Archive and purge rows older than the waits before; rows of exactly that age are kept."""
@@ -301,47 +308,6 @@ class StorageMachine(CallersMachine):
         self.pair.check()
         self.pair.clock.advance(0.000001)
         self.pair.both("purge", waits[1], limit)
-
-    # The scheduler
-
-    @rule(
-        declared=st.lists(draw.schedules, max_size=2, unique_by=lambda schedule: schedule.name),
-        put=st.lists(draw.schedules, max_size=1),
-        dropped=st.lists(st.sampled_from(["s", "t"]), max_size=1),
-    )
-    def set_schedules(self, declared: list[Schedule], put: list[Schedule], dropped: list[str]) -> None:
-        for name in dropped:
-            self.pair.both("delete_schedule", name)
-        self.pair.both("declare", [], declared)
-        for schedule in put:
-            self.pair.both("put_schedule", schedule)
-            self.pair.check()
-        self.pair.both("declare", [], declared)
-
-    @rule(
-        limit=draw.limits,
-        schedule=draw.schedules,
-        waits=st.lists(st.none() | draw.seconds, min_size=1, max_size=2),
-        jobs=st.lists(draw.new_jobs(ANY_ID), max_size=1),
-        commit=st.booleans(),
-    )
-    def tick(
-        self,
-        limit: int,
-        schedule: Schedule,
-        waits: list[float | None],
-        jobs: list[NewJob],
-        commit: bool,  # noqa: FBT001 - drawn by name
-    ) -> None:
-        """Serve due ticks, for the last time or until an instant, and then those due at that instant."""
-        self.pair.both("declare", [], [schedule])
-        for wait in waits:
-            now, due = self.pair.both("lock_due_schedules", limit)
-            next_tick = None if wait is None else now + timedelta(seconds=wait)
-            steps = [Step("lock_due_schedules", limit), Step("insert", self.with_ids(jobs))]
-            steps += [Step("record_tick", schedule.name, now, next_tick) for schedule in due]
-            self.pair.in_transaction([*steps, Step("lock_due_schedules", limit)], commit=commit)
-            self.pair.clock.advance(wait or 0.0)
 
     # Transactions
 
@@ -488,12 +454,3 @@ class StorageMachine(CallersMachine):
         self.tried.update(job.id for job in jobs)
         answer: list[UUID | None] = self.pair.both("insert", jobs)
         return [job_id for job_id in answer if job_id is not None]
-
-    def new_id(self) -> UUID:
-        self.count += 1
-        return UUID(int=IDS[self.count])
-
-    def with_ids(self, jobs: list[NewJob]) -> list[NewJob]:
-        """Give each job an id of its own, the later jobs the lower ones."""
-        ids = [self.new_id() for _ in jobs]
-        return [replace(job, id=job_id) for job, job_id in zip(jobs, reversed(ids), strict=True)]

@@ -81,8 +81,8 @@ LOCKING = frozenset({"lock_expired", "lock_due_schedules"})
 """Verbs that only transactions have."""
 
 WAKING = frozenset(
-    {"insert", "insert_child", "settle", "suspend", "cancel", "resume", "retry", "resume_waiting"}
-    | {"declare", "pause_queue", "transaction"}
+    {"insert", "insert_child", "settle", "settle_unlocked", "suspend", "cancel", "resume", "retry"}
+    | {"resume_waiting", "declare", "pause_queue", "transaction"}
 )
 """Verbs that may notify workers."""
 
