@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Iterable
+import math
+from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -140,6 +141,28 @@ async def rolled_back(storage: Storage) -> AsyncIterator[Transaction]:
         async with storage.transaction() as transaction:
             yield transaction
             raise Abandoned
+
+
+def chosen(
+    due: Iterable[NewJob], room: Mapping[str, int], limit: int, bytes_max: int | None
+) -> Iterator[NewJob]:
+    """Yield the jobs that a claim takes, by its definition, whatever a statement does instead.
+
+    Args:
+        due: in the order in which they became due.
+        room: how many jobs may be taken of each queue.
+    """
+    left, bytes_left = dict(room), math.inf if bytes_max is None else bytes_max
+    number = 0
+    for job in sorted(due, key=lambda job: -job.priority):
+        if number == limit or left[job.name] <= 0:
+            continue
+        bytes_left -= len(job.data or "")
+        if number and bytes_left < 0:
+            return
+        left[job.name] -= 1
+        number += 1
+        yield job
 
 
 async def lock_expired(storage: Storage, limit: int) -> list[ExpiredJob]:

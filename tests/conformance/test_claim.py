@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, BERT, Driver
+from tests.conformance.driver import ANNA, BERT, Driver, chosen
 from tests.conformance.planting import Plant
-from zeke_queue.model import Claimed, NewJob, QueueCapacity, QueueSettings, RowState
+from zeke_queue.model import Claimed, QueueCapacity, QueueSettings, RowState
 from zeke_queue.storage import Storage
 from zeke_queue.system.entropy import SeededEntropy
 
@@ -209,23 +207,6 @@ async def test_retry_at_the_integer_maximum_of_retries_keeps_the_limit(jobs: Dri
     assert (await jobs.look(odd.id)).retry_limit == last
 
 
-def _chosen(
-    due: Iterable[NewJob], room: Mapping[str, int], limit: int, bytes_max: int | None
-) -> Iterator[NewJob]:
-    """Yield the jobs that a claim takes, by its definition, whatever the statement does instead."""
-    left, bytes_left = dict(room), math.inf if bytes_max is None else bytes_max
-    number = 0
-    for job in sorted(due, key=lambda job: (-job.priority, job.id)):
-        if number == limit or left[job.name] <= 0:
-            continue
-        bytes_left -= len(job.data or "")
-        if number and bytes_left < 0:
-            return
-        left[job.name] -= 1
-        number += 1
-        yield job
-
-
 async def test_claims_take_what_their_definition_says(storage: Storage, jobs: Driver) -> None:
     """Few values, so that jobs tie, queues are full, and jobs that are due later lie between others."""
     for seed in range(80):
@@ -244,6 +225,6 @@ async def test_claims_take_what_their_definition_says(storage: Storage, jobs: Dr
         room = {name: min(free[name], (limits[name] or 100) - running[name]) for name in names}
         limit, bytes_max = pick([1, 2, 3, 100]), pick([None, None, 0, 7])
         due = [job for job in sent if not job.delay and job.id not in {one.id for one in begun}]
-        expected = [job.id for job in _chosen(due, room, limit, bytes_max)]
+        expected = [job.id for job in chosen(due, room, limit, bytes_max)]
         claimed = await storage.claim(ANNA, [QueueCapacity(*one) for one in free.items()], limit, bytes_max)
         assert [job.id for job in claimed] == expected, f"seed {seed}"

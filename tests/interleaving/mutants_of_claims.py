@@ -103,6 +103,27 @@ CLAIMS: Final = (
         DEFINITION,
     ),
     Mutant(
+        "marks at the highest position",
+        "claims.py",
+        "            fresh.setdefault((job.name, job.priority), Mark(job.start_after, job.id))\n",
+        "            fresh[job.name, job.priority] = Mark(job.start_after, job.id)\n",
+        ("tests/postgres/test_marks.py -k locked_between",),
+    ),
+    Mutant(
+        "marks outlive a commit of the same process",
+        "transaction.py",
+        "    changed()\n",
+        "",
+        ("tests/postgres/test_marks.py -k commit_of",),
+    ),
+    Mutant(
+        "search below the marks has the whole budget again",
+        "claims.py",
+        "max(0, bytes_max - sum(job.payload_bytes for job in taken))",
+        "bytes_max",
+        ("tests/postgres/test_marks.py -k budget",),
+    ),
+    Mutant(
         "claims lock every limited queue",
         "sql/ready.sql",
         "limit %(limit)s::int\n",

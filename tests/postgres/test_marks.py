@@ -12,10 +12,12 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.postgres.many_jobs import BERT, Sender
+from tests.conformance.driver import chosen
+from tests.postgres.many_jobs import BERT, Connection, Sender
 from tests.postgres.opening import Opened, opened
-from zeke_queue.model import Released
+from zeke_queue.model import NewJob, QueueCapacity, QueueSettings, Released
 from zeke_queue.storage.postgres import PostgresStorage
+from zeke_queue.system.entropy import SeededEntropy
 
 TRUSTED = 1.0
 
@@ -95,7 +97,7 @@ async def test_job_with_a_past_start_of_the_same_process_is_found_at_once(jobs: 
 async def test_commit_of_the_same_process_is_found_at_once(storage: PostgresStorage, jobs: Sender) -> None:
     async with storage.transaction() as transaction:
         (late,) = await jobs.send(within=transaction)
-        await jobs.send(20)
+        await jobs.send(40)
         while (await jobs.claim(20))[-1].id < late:
             pass
     assert late in {job.id for job in await jobs.claim(5)}
@@ -132,6 +134,16 @@ async def test_short_claim_searches_below_the_marks(parts: Opened, jobs: Sender,
     assert len(claimed) == 181
 
 
+async def test_search_below_the_marks_has_what_is_left_of_the_budget(
+    parts: Opened, storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+) -> None:
+    await jobs.send(data='"1234"')
+    early = [jobs.new(start_at=an_hour_ago(), data='"1234"') for _ in range(3)]
+    await parts.another(clock).insert(early)
+    claimed = await storage.claim(BERT, [QueueCapacity("mail", 1000)], 1000, 13)
+    assert sum(job.payload_bytes for job in claimed) == 12
+
+
 async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
     parts: Opened, jobs: Sender, clock: FrozenClock
 ) -> None:
@@ -141,3 +153,45 @@ async def test_marks_of_one_queue_are_not_renewed_by_claims_of_another(
         clock.advance(TRUSTED / 3)
         await jobs.claim(2, "post")
     assert (await jobs.claim(5))[0].id == early
+
+
+async def test_row_that_was_locked_between_claimed_ones_is_found_by_the_next_claim(
+    jobs: Sender, sql: Connection
+) -> None:
+    order = [job.id for job in await jobs.claim(5)]
+    assert order == sorted(order)
+    first, between, last = await jobs.send(3, priority=1)
+    with sql.transaction():
+        sql.execute("select from pgboss.job where id = %s for update", [between])
+        assert [job.id for job in await jobs.claim(2)] == [first, last]
+    assert (await jobs.claim(2))[0].id == between
+
+
+async def test_claims_with_marks_take_what_their_definition_says(
+    storage: PostgresStorage, jobs: Sender, clock: FrozenClock
+) -> None:
+    for seed in range(10):
+        pick = SeededEntropy(seed).stream("marks").choice
+        names = [f"{seed}-{letter}" for letter in pick(["a", "ab", "abcd"])]
+        limits = {name: pick([None, None, 4]) for name in names}
+        await storage.declare([QueueSettings(*one) for one in limits.items()], [])
+        due: dict[UUID, NewJob] = {}
+        for _ in range(8):
+            sent = [
+                jobs.new(pick(names), priority=pick(range(4)), data=pick(["1", '"1234"']))
+                for _ in range(pick([0, 1, 6]))
+            ]
+            await storage.insert(sent)
+            due |= {job.id: job for job in sent}
+            clock.advance(pick([0.0, 0.4]))
+            free = {name: pick([1, 100, 100]) for name in names}
+            room = {name: min(free[name], 100 if (most := limits[name]) is None else most) for name in names}
+            limit, bytes_max = pick([1, 2, 3, 100]), pick([None, None, 7])
+            capacity = [QueueCapacity(*one) for one in free.items()]
+            expected = [job.id for job in chosen(due.values(), room, limit, bytes_max)]
+            claimed = await storage.claim(BERT, capacity, limit, bytes_max)
+            assert [job.id for job in claimed] == expected, f"seed {seed}"
+            for job in claimed:
+                del due[job.id]
+                if (most := limits[job.name]) is not None:
+                    limits[job.name] = most - 1

@@ -45,3 +45,13 @@ def test_time_of_a_call_that_had_the_storage_is_not_an_outage() -> None:
     clock.advance(60)
     monitor.answered(5.0)
     assert monitor.uptime() == 60.0
+
+
+def test_uptime_counts_from_the_answer_of_a_call_that_took_long() -> None:
+    """An outage may have begun and ended since the call reached the storage."""
+    clock, monitor = _monitor()
+    clock.advance(60)
+    monitor.answered(5.0)
+    assert monitor.uptime() == 0.0
+    clock.advance(3)
+    assert monitor.uptime() == 3.0

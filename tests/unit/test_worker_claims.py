@@ -385,7 +385,8 @@ def test_polls_come_soon_after_work_ran_out_and_then_at_the_interval() -> None:
 
 def test_sleep_ends_when_a_job_comes_due() -> None:
     state = ClaimState([ServedQueue("work", "work")], size=1, poll=POLL)
-    state.due(0.03, now=0.0)
+    for at in (0.04, 0.03, 0.05):
+        state.due(at, now=0.0)
     assert asleep(state).timeout == pytest.approx(0.03)
     state.slept(0.03, woken=False)
     assert isinstance(state.next(IDLE, 0.03), Claim), "what is due is claimed"
