@@ -95,15 +95,15 @@ async def test_job_that_waits_for_ended_jobs_in_turn_pauses(storage: Storage, jo
     assert await jobs.complete(await jobs.claim_one())
 
 
-async def test_wait_for_a_job_with_an_odd_end_is_stored(jobs: Driver, plant: Plant) -> None:
+async def test_job_that_waits_again_for_one_with_an_odd_end_pauses(jobs: Driver, plant: Plant) -> None:
     async def check(end: datetime | None) -> None:
         odd, parent = await jobs.look(await jobs.ended(RowState.COMPLETED, "errand")), await jobs.running()
         await plant(replace(odd, completed_on=end))
-        for _ in range(2):
-            assert await jobs.wait_for(odd.id, parent)
-            jobs.clock.advance(1)
-            parent = await jobs.claim_one()
-        assert await jobs.complete(parent)
+        assert await jobs.wait_for(odd.id, parent)
+        assert await jobs.wait_for(odd.id, await jobs.claim_one())
+        assert await jobs.claim() == []
+        jobs.clock.advance(1)
+        assert await jobs.complete(await jobs.claim_one())
 
     await check_each_async([None, datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)], check)
 

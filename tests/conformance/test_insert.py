@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from datetime import timedelta
+from itertools import product
 from typing import Any
 
 from tests.clocks import FrozenClock
@@ -55,6 +57,27 @@ async def test_start_time_overrides_a_delay(jobs: Driver, clock: FrozenClock) ->
     instant = clock.now() + timedelta(days=400, microseconds=1)
     job = await jobs.look(await jobs.send(start_at=instant, delay=5))
     assert job.start_after == instant
+
+
+async def test_jobs_of_a_batch_are_stored_like_single_ones(storage: Storage, jobs: Driver) -> None:
+    """Postgres has a statement for each."""
+    now, options = jobs.clock.now(), list[dict[str, Any]]()
+    for start, rule, number in product(
+        [{}, {"delay": 1.0000005}, *({"start_at": now + timedelta(seconds=n)} for n in (-60, 5, 900))],
+        [{}, {"slot_seconds": 60}, {"slot_seconds": 60, "slot_offset": 60}, {"singleton_key": "anna"}],
+        range(2),
+    ):
+        options.append(
+            {"priority": number, "retry_limit": number, "expire_in": 1.5 + number, **start, **rule}
+        )
+    many = [jobs.new(f"many {place}", **one) for place, one in enumerate(options)]
+    assert await storage.insert(many) == [job.id for job in many]
+    for job in many:
+        single = await jobs.look(await jobs.send(**(asdict(job) | {"id": jobs.new_id(), "name": "single"})))
+        assert await storage.cancel([single.id])
+        stored = await jobs.look(job.id)
+        ended = {"row_state": RowState.CANCELLED, "completed_on": now}
+        assert replace(stored, id=single.id, name="single", **ended) == await jobs.look(single.id)
 
 
 async def test_insert_returns_jobs_in_the_order_of_its_arguments(storage: Storage, jobs: Driver) -> None:

@@ -59,8 +59,13 @@ async def test_job_counts_in_the_bucket_of_its_end(storage: Storage, jobs: Drive
     ]
 
 
-async def test_job_that_ended_before_the_first_bucket_does_not_count(storage: Storage, jobs: Driver) -> None:
+@pytest.mark.parametrize("archives", [False, True])
+async def test_job_that_ended_before_the_first_bucket_does_not_count(
+    storage: Storage, jobs: Driver, *, archives: bool
+) -> None:
     await jobs.ended(RowState.COMPLETED)
+    if archives:
+        assert await storage.archive(-1, 100) == 1
     jobs.clock.advance(59.999999)
     assert [one.completed for one in await storage.throughput((), 60, 60)] == [1]
     jobs.clock.advance(0.000001)

@@ -267,4 +267,12 @@ CLAIMS: Final = (
         "            if False:\n",
         ("tests/postgres/test_declarations.py",),
     ),
+    Mutant(
+        "claims that learn of a limit too late",
+        "claims.py",
+        "            if any(one.name not in self._limited for one in rest.capacity):\n"
+        "                await self._look_up_limits()\n",
+        "",
+        ("tests/postgres/test_limits.py -k learns",),
+    ),
 )

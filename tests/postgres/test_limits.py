@@ -28,6 +28,15 @@ async def test_limit_set_by_another_process_holds_beside_a_backlog_elsewhere(
     assert {job.name for job in claimed} == {"post"}
 
 
+async def test_claim_that_learns_of_a_limit_brings_the_jobs_within_it(
+    jobs: Sender, elsewhere: PostgresStorage
+) -> None:
+    assert await jobs.claim(2) == []
+    await elsewhere.declare([QueueSettings("mail", 2)], [])
+    await jobs.send(10)
+    assert len(await jobs.claim(5)) == 2
+
+
 async def test_limit_removed_by_another_process_does_not_apply(
     storage: PostgresStorage, jobs: Sender, elsewhere: PostgresStorage
 ) -> None:

@@ -166,6 +166,11 @@ async def test_lines_without_a_job_are_deleted_some_at_a_time(
         assert await storage.purge(0, 10) == 0
         left += sql.execute("select count(*) from pgboss.job_event").fetchone() or ()
     assert left == [7, 6, 6, 4, 3, 3]
+    # Behind the last job it begins again with the first.
+    sql.execute("delete from pgboss.job where id = %s", [UUID(int=1)])
+    for _ in range(4):
+        assert await storage.purge(0, 10) == 0
+    assert sql.execute("select count(*) from pgboss.job_event").fetchone() == (2,)
 
 
 async def test_batch_that_takes_too_long_is_halved_and_grows_again(

@@ -37,6 +37,9 @@ async def test_every_parent_of_a_deleted_child_is_found_within_a_few_sweeps(
     assert [await storage.resume_waiting(1) for _ in range(6)] == [1, 0, 1, 0, 1, 0]
     resumed = await storage.get([parent for _, parent in pairs])
     assert {job.id for job in resumed.values() if job.waits_for is None} == {parent for _, parent in deleted}
+    # Behind the last one they begin again with the first.
+    sql.execute("delete from pgboss.job where id = %s", [pairs[1][0]])
+    assert sum([await storage.resume_waiting(1) for _ in range(4)]) == 1
 
 
 async def test_parent_of_a_child_that_has_just_ended_is_found_at_once(

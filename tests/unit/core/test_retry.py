@@ -90,6 +90,6 @@ def test_delay_of_zero_does_not_wait() -> None:
 def test_negative_values_of_other_programs_count_as_none() -> None:
     check_gives(
         lambda count, delay, cap: verdict(RetryPolicy(limit=3, delay=delay, delay_max=cap), count, 0.0),
-        [(-(2**31), 5, None, 5.0), (0, -(2**31), None, 0.0), (0, 5, -1, 0.0)],
+        [(-(2**31), 5, None, 5.0), (0, -(2**31), None, 0.0), (0, 5, -1, 0.0), (0, 5, 0, 0.0)],
     )
     assert verdict(RetryPolicy(limit=3, delay=-1, backoff=False), 0, 0.0) == 0.0
