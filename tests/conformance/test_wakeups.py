@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from tests.clocks import FrozenClock
-from tests.conformance.driver import ANNA, Driver, is_kept_waiting, soon
+from tests.conformance.driver import ANNA, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.storages import also_forwarded_on_postgres
 from zeke_queue.model import Claimed, QueueSettings, Released, RowState, WorkerInfo
 from zeke_queue.storage import Storage
@@ -70,6 +70,23 @@ async def test_insert_in_a_transaction_wakes_workers_at_the_commit(storage: Stor
             await jobs.send(within=transaction)
             assert await is_kept_waiting(asyncio.shield(asleep))
         assert await soon(asleep)
+
+
+async def test_job_that_comes_due_in_a_transaction_wakes_no_worker(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.running()
+    async with sleeper(storage, "mail") as asleep:
+        async with storage.transaction() as transaction:
+            assert await transaction.settle(released=[Released(job.id, job.attempt, 1.0)])
+            jobs.clock.advance(2)
+        assert await is_kept_waiting(asyncio.shield(asleep))
+
+
+async def test_rolled_back_transaction_wakes_no_worker(storage: Storage, jobs: Driver) -> None:
+    job = await jobs.send()
+    async with sleeper(storage, "mail") as asleep:
+        async with rolled_back(storage) as transaction:
+            assert await transaction.cancel([job]) == {job}
+        assert await is_kept_waiting(asyncio.shield(asleep))
 
 
 async def test_wait_for_jobs_ends_after_its_timeout(storage: Storage, clock: FrozenClock) -> None:

@@ -313,7 +313,7 @@ class Replay:
         work = work_channel(SCHEMA)
         queues = {name for channel, name in told if channel == work}
         jobs = {UUID(name) for channel, name in told if channel != work}
-        lost = (entry.queues & entry.asleep) - entry.late - queues
+        lost = (entry.queues & entry.asleep) - queues
         unheard = {job for job in entry.changed if self._watched.get(job)} - jobs
         if lost or unheard:
             raise Difference(f"notifies of {queues} {jobs}, not of {lost} {unheard}")

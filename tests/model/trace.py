@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from zeke_queue.model import WAITING, Settled, Suspensions
+from zeke_queue.model import Settled, Suspensions
 from zeke_queue.storage import Storage
 from zeke_queue.storage.access import Access
 from zeke_queue.storage.jobs import Transaction
@@ -53,7 +53,6 @@ class Entry:
         again: whether it had taken effect before, and has now resumed the parents of what it ended.
         skipped: the rows that a claim skipped, as locked or by chance.
         queues, jobs: what it notified.
-        late: the queues of which Postgres need not notify workers.
         changed: the jobs of which watchers must hear: they have another state or attempt, or new lines.
         asleep: the queues on which a living worker sleeps.
     """
@@ -68,7 +67,6 @@ class Entry:
     skipped: tuple[UUID, ...] = ()
     queues: frozenset[str] = frozenset()
     jobs: frozenset[UUID] = frozenset()
-    late: frozenset[str] = frozenset()
     changed: frozenset[UUID] = frozenset()
     asleep: frozenset[str] = frozenset()
 
@@ -99,7 +97,6 @@ class Trace:
         self._queues: set[str] = set()
         self._jobs: set[UUID] = set()
         self._seen = 0
-        self._latest: dict[int, datetime] = {}
         self._beats: dict[UUID, datetime | None] = {}
         self.schedules: list[Schedule] = []
         self.entries: list[Entry] = []
@@ -230,13 +227,8 @@ class Trace:
         if self._world.over:
             return
         entry.skipped, entry.queues = tuple(self._skipped), frozenset(self._queues)
-        changes = self._changes()
-        entry.jobs, changed = frozenset(self._jobs), _moved(changes)
+        entry.jobs, changed = frozenset(self._jobs), _moved(self._changes())
         entry.changed = entry.jobs if entry.verb == "append_events" else changed
-        since = self._latest.get(entry.transaction or 0) if entry.verb == "commit" else entry.at
-        entry.late = _late(changes, since)
-        if entry.transaction is not None:
-            self._latest[entry.transaction] = entry.at
         self._skipped.clear()
         self._queues.clear()
         self._jobs.clear()
@@ -285,16 +277,6 @@ class _Steps:
                 yield waits
             except BaseException as error:  # noqa: BLE001 - passed on to the call
                 thrown = error
-
-
-def _late(changes: list[Change], since: datetime | None) -> frozenset[str]:
-    """Return the queues of jobs that came due while their statement waited, or before its commit.
-
-    In memory they wake workers. On Postgres they do not, since they were not due as of the statement's time.
-    """
-    rows = [one.after for one in changes if one.after is not None]
-    waiting = [row for row in rows if row.state in WAITING]
-    return frozenset(row.name for row in waiting if since is not None and row.start_after > since)
 
 
 def _moved(changes: list[Change]) -> frozenset[UUID]:

@@ -55,12 +55,12 @@ PLANTED: Final = (
     Mutant(
         "rolled-back-ticks-stay",
         TRANSACTION,
-        "        self._pending.discard()\n",
+        "        for undo in reversed(self._undone):\n",
         "        committed = self._pending._committed\n"
         "        for row in self._pending._rows.values():\n"
         "            if '\"tick\"' in (row.meta or '') and not committed.known(row.id):\n"
-        "                committed.store(row)\n"
-        "        self._pending.discard()\n",
+        "                committed.store(row, row.created_on)\n"
+        "        for undo in reversed(self._undone):\n",
         "The job of a tick exists although its transaction was rolled back.",
         where=("cron",),
     ),

@@ -26,8 +26,8 @@ MUTANTS = (
     Mutant(
         "rollback-keeps-locks",
         TRANSACTION,
-        "        self._locks.release(self._owner)\n        self._pending.discard()\n",
-        "        self._pending.discard()\n",
+        "        self._locks.release(self._owner)\n        for undo in",
+        "        for undo in",
         "The locks of a transaction remain after its rollback.",
     ),
     Mutant(
@@ -179,7 +179,7 @@ MUTANTS = (
     Mutant(
         "no-wake-up",
         UNIT_OF_WORK,
-        "        is_work = row.waits and row.start_after <= self.clock.now()\n",
+        "        is_work = row.waits and row.start_after <= now\n",
         "        is_work = False\n",
         "A job that is sent, and due at once, wakes no worker.",
     ),

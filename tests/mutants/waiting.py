@@ -198,7 +198,7 @@ MUTANTS = (
         "        for row in found:\n"
         "            parent = self._direct.change(row)\n"
         "            parent.wake(now)\n"
-        "            self._direct.store(parent)\n",
+        "            self._direct.store(parent, now)\n",
         "",
         "A parent that was skipped when its child ended waits forever.",
         where=HERE,
@@ -264,7 +264,7 @@ MUTANTS = (
         TRANSITIONS,
         "            refused[job_id] = ()\n",
         "            _release(scope, row := scope.change(row), Released(job_id, attempt), now)\n"
-        "            scope.store(row)\n"
+        "            scope.store(row, now)\n"
         "            changed.add(job_id)\n",
         "A job that waits for one that does not exist runs again at once, without end.",
         where=HERE,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 from tests.cases import check_each
-from tests.sim.histories import CANCELLED, RETRY, WORKERS, History
-from zeke_queue.model import Completed, Failed, QueueCapacity
+from tests.sim.histories import CANCELLED, CREATED, RETRY, WORKERS, History
+from zeke_queue.model import Completed, Failed, QueueCapacity, Released
 from zeke_sim.history.events import Fault
 from zeke_sim.world.faults import WAKE
 
@@ -83,6 +84,27 @@ def test_requeued_job_wakes_workers() -> None:
     h.by_hand("retry", job, RETRY)
     h.wait(1.0)
     assert h.breaks(WOKEN).startswith("w1 slept at ")
+
+
+def test_job_that_comes_due_before_its_commit_wakes_no_worker() -> None:
+    """Its statement notified of what was due then."""
+    for delay, holds in ((1.0, True), (0.0, False)):
+        h = _asleep("w1", "w2")
+        job = h.send()
+        h.claim(job)
+        _look(h, "w2")
+        h.run(job)
+        h.wait(2.0)
+        released = Released(job, 1, delay)
+        call = h.invoke("settle", "w1", transaction=1, completed=(), failed=(), released=(released,))
+        due = h.now + timedelta(seconds=delay)
+        h.answer(call, {job})
+        h.wait(1.5)
+        commit = h.invoke("commit", "w1", transaction=1)
+        h.change(job, commit, state=CREATED, worker=None, start_after=due)
+        h.answer(commit)
+        h.wait(1.0)
+        assert h.holds(WOKEN) is holds
 
 
 def _meets_fault(h: History, kind: str, node: str = "w1") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.model import WAITING, RowState
+from zeke_queue.model import WAITING, Failed, Released, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Fault, Invoked
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
@@ -13,6 +13,7 @@ from zeke_sim.world.faults import WAKE
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zeke_queue.model import Completed
     from zeke_sim.history.events import Image
     from zeke_sim.history.state import RunState
 
@@ -43,7 +44,7 @@ class _Sleepers:
 
 @holds("idle workers are woken", Change, Invoked, Fault, End)
 def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
-    """An idle worker polls at once when a job becomes due, unless the wake-up is lost.
+    """An idle worker polls at once when a job is due by a statement, unless the wake-up is lost.
 
     It does so too when a job of a limited queue makes room, because it has ended or waits again. Every worker
     that sleeps on the queue polls, since it cannot know whether another one is alive.
@@ -71,12 +72,28 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
     elif isinstance(event, Change) and event.table == "job":
         row, before = event.after, event.before
         marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
-        if row is not None and not marked and (_is_work(row, event) or _makes_room(row, event, state)):
+        if row is not None and not marked and (_is_work(row, event, state) or _makes_room(row, event, state)):
             _call(row, event, sleepers, state)
 
 
-def _is_work(row: Image, event: Change) -> bool:
-    return row.state in WAITING and row.start_after <= event.now
+def _is_work(row: Image, event: Change, state: RunState) -> bool:
+    """Return whether a job was due as of its statement, not only when that had waited, or by the commit."""
+    before = event.before
+    if row.state not in WAITING or row.start_after > event.now:
+        return False
+    if before is None:
+        return row.start_after <= row.created_on
+    if before.state is not RowState.ACTIVE:
+        return True  # due at once: it was resumed or retried, or what it waited for has ended
+    outcomes = state.lives[row.id].outcomes.get(before.attempt, ())
+    return row.start_after == event.now or not any(_may_pause(request.what) for request in outcomes)
+
+
+def _may_pause(outcome: Completed | Failed | Released | Waiting) -> bool:
+    """Return whether a job may be due later; one that waits for ended jobs is, if it does so in turn."""
+    if isinstance(outcome, Failed):
+        return bool(outcome.retry_in)
+    return isinstance(outcome, Waiting) or (isinstance(outcome, Released) and outcome.delay > 0)
 
 
 def _makes_room(row: Image, event: Change, state: RunState) -> bool:

@@ -91,7 +91,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         if freedom > 0 and entropy is None:
             raise UsageError("freedom: must have entropy to draw from; pass MemoryStorage(..., entropy=...)")
         tables, notifier = Tables(), Notifier(clock)
-        direct = AutoCommit(tables, notifier, clock)
+        direct = AutoCommit(tables, notifier)
         super().__init__(tables, direct, Locks(clock), clock)
         self._notifier, self._direct = notifier, direct
         self.access: Final = MemoryAccess(tables, clock)
@@ -117,7 +117,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         for chosen in choose(lines, self._tables.jobs, limit, self._passed, bytes_max):
             row = self._direct.change(chosen)
             row.begin(worker, now)
-            self._direct.store(row)
+            self._direct.store(row, now)
             claimed.append(as_claimed(row))
         return claimed
 
@@ -184,7 +184,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         for row in found:
             parent = self._direct.change(row)
             parent.wake(now)
-            self._direct.store(parent)
+            self._direct.store(parent, now)
         return len(found)
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
@@ -324,7 +324,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             if (old := self._tables.jobs.pop(row.id, None)) is not None:
                 self._tables.take_out(old)
             if row.archived_on is None:
-                self._direct.store(row)
+                self._direct.store(row, self._clock.now())
                 self._tables.planted.add(row.id)
             else:
                 self._tables.put_in_archive(row)

@@ -126,7 +126,6 @@ class MemoryTransaction(MemoryVerbs):
     def rollback(self) -> None:
         """Discard the changes."""
         self._locks.release(self._owner)
-        self._pending.discard()
         for undo in reversed(self._undone):
             undo()
 

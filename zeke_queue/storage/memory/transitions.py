@@ -37,7 +37,7 @@ def insert(scope: AutoCommit, rows: Iterable[Row]) -> None:
     """Insert rows in this order, skipping those whose id exists or whose slot or key is held."""
     for row in rows:
         if not scope.known(row.id) and _conflict_of(scope, row, row.state) is None:
-            scope.store(row)
+            scope.store(row, row.created_on)
 
 
 def complete(
@@ -54,7 +54,7 @@ def complete(
             row = scope.change(row)
             row.end(state, now)
             row.output = output
-            scope.store(row)
+            scope.store(row, now)
             changed.add(row.id)
         elif repeated and row.state is RowState.COMPLETED and row.output == output:
             changed.add(row.id)
@@ -89,7 +89,7 @@ def fail_or_release(
             _release(scope, row, outcome, now)
         else:
             _fail(scope, row, outcome, error, now)
-        scope.store(row)
+        scope.store(row, now)
         changed.add(row.id)
     return changed
 
@@ -128,7 +128,7 @@ def suspend(scope: AutoCommit, now: datetime, waiting: Iterable[Waiting], *, rep
             _release(scope, row, Released(job_id, attempt, pause), now)
             if row.waits:
                 row.keep_until = seen_until or now + 2 * A_CENTURY
-            scope.store(row)
+            scope.store(row, now)
         changed.add(job_id)
     return Suspensions(changed, refused)
 
@@ -169,7 +169,7 @@ def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:
         row.wait_for(child.id, state, now)
         if not child.awaited:
             await_end(scope, child)
-    scope.store(row)
+    scope.store(row, now)
 
 
 def await_end(scope: AutoCommit, row: Row) -> None:
@@ -189,7 +189,7 @@ def wake(scope: AutoCommit, now: datetime, ended: Iterable[UUID], passed: Callab
             if not passed(parent.id):
                 row = scope.change(parent)
                 row.wake(now)
-                scope.store(row)
+                scope.store(row, now)
 
 
 def _fail(scope: AutoCommit, row: Row, outcome: Failed, error: str, now: datetime) -> None:
@@ -255,7 +255,7 @@ def cancel(scope: AutoCommit, now: datetime, ids: Iterable[UUID]) -> set[UUID]:
             row.end(state, now)
             if row.waits_for is not None:
                 row.wake(now)  # so that it is due once requeued, also by pg-boss
-            scope.store(row)
+            scope.store(row, now)
             changed.add(job_id)
             asked += (child.id for child in scope.awaited_children(job_id) if child.state not in FINAL)
     return changed
@@ -309,7 +309,7 @@ def requeue(scope: AutoCommit, now: datetime, ids: Iterable[UUID], event: Event)
         if event is Event.REVIVE:
             row.retry_limit = max(row.retry_limit, row.retry_count + 1)
             row.retry_limit = min(row.retry_limit, COUNTER_MAX)
-        scope.store(row)
+        scope.store(row, now)
         changed.add(job_id)
     return changed
 
@@ -323,7 +323,7 @@ def extend(scope: AutoCommit, now: datetime, extended: Sequence[Extended]) -> se
             continue
         row = scope.change(row)
         row.extend(now, seconds)
-        scope.store(row)
+        scope.store(row, now)
         changed.add(job_id)
     return changed
 

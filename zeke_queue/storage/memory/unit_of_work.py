@@ -13,6 +13,7 @@ from zeke_queue.storage.memory.uniqueness import held_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
     from uuid import UUID
 
     from zeke_queue.storage.memory.locks import Lock, Locks, Owner
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from zeke_queue.storage.memory.tables import Plan, Tables
     from zeke_queue.storage.memory.uniqueness import Hold
     from zeke_queue.storage.notifier import Notifier
-    from zeke_queue.system.clock import Clock
 
 
 def _id(row: Row) -> UUID:
@@ -32,16 +32,14 @@ class AutoCommit:
 
     Attributes:
         tables: the committed rows.
-        clock: the storage's time.
         owner: the transaction, or None for a statement of its own.
     """
 
     owner: Owner | None = None
 
-    def __init__(self, tables: Tables, notifier: Notifier, clock: Clock) -> None:
+    def __init__(self, tables: Tables, notifier: Notifier) -> None:
         self.tables = tables
         self.notifier = notifier
-        self.clock = clock
         self._were_active = set["UUID"]()
 
     def row(self, job_id: UUID) -> Row | None:
@@ -79,18 +77,23 @@ class AutoCommit:
         self.tables.take_out(row)
         return row
 
-    def store(self, row: Row) -> None:
-        """Store a new or changed row, and notify waiters."""
+    def store(self, row: Row, now: datetime) -> None:
+        """Store a new or changed row, and notify waiters.
+
+        Args:
+            row: the row.
+            now: the time of its statement. What comes due while that waits, or by the commit, wakes nobody.
+        """
         self.tables.put_in(row)
         was_active = row.id in self._were_active
         self._were_active.discard(row.id)
         if self.notifier.has_waiters:
-            self.notify(row, was_active=was_active)
+            self._notify(row, now, was_active=was_active)
 
-    def notify(self, row: Row, *, was_active: bool = False) -> None:
+    def _notify(self, row: Row, now: datetime, *, was_active: bool) -> None:
         """Notify watchers of a job, and idle workers of its queue if the row is work or makes room for it."""
         self.notifier.job(row.id)
-        is_work = row.waits and row.start_after <= self.clock.now()
+        is_work = row.waits and row.start_after <= now
         makes_room = was_active if row.waits else row.state is not RowState.ACTIVE
         if is_work or (makes_room and self.tables.queue(row.name).concurrency_limit is not None):
             self.notifier.queue(row.name)
@@ -111,11 +114,12 @@ class UnitOfWork(AutoCommit):
     """A transaction's version of the tables: its uncommitted changes on top of the committed rows."""
 
     def __init__(self, committed: AutoCommit, locks: Locks, owner: Owner) -> None:
-        super().__init__(committed.tables, committed.notifier, committed.clock)
+        super().__init__(committed.tables, committed.notifier)
         self._committed = committed
         self._locks = locks
         self.owner = self._owner = owner
         self._rows: dict[UUID, Row] = {}
+        self._times: dict[UUID, datetime] = {}
         self._held: dict[Hold, UUID | None] = {}
         self._plans: dict[str, Plan] = {}
 
@@ -153,10 +157,11 @@ class UnitOfWork(AutoCommit):
             self._held[row.hold] = None
         return row if row.id in self._rows else row.copy()
 
-    def store(self, row: Row) -> None:
+    def store(self, row: Row, now: datetime) -> None:
         """Store the row for the commit, and lock it and its unique keys."""
         self._locks.take(row.id, self._owner)
         self._rows[row.id] = row
+        self._times[row.id] = now
         if row.hold is not None and held_in(row.hold, row.state):
             self._locks.take(row.hold, self._owner)
             self._held[row.hold] = row.id
@@ -186,12 +191,6 @@ class UnitOfWork(AutoCommit):
         for row in self._rows.values():
             if (old := self.tables.jobs.get(row.id)) is not None:
                 self._committed.change(old)
-            self._committed.store(row)
+            self._committed.store(row, self._times[row.id])
         for plan in self._plans.values():
             self._committed.store_plan(plan)
-
-    def discard(self) -> None:
-        """Roll back: nothing was changed, but claims have skipped the rows, so wake sleepers."""
-        for job_id in self._rows:
-            if (row := self.tables.jobs.get(job_id)) is not None:
-                self._committed.notify(row)
