@@ -15,6 +15,7 @@ HEARTBEAT = "zeke_queue.worker.heartbeat"
 SETTLE_LOOP = "zeke_queue.worker.settle_loop"
 NODE = "zeke_sim.world.node"
 NETWORK = "zeke_sim.world.network"
+PAYMENTS = "tests.scenarios.payments"
 
 PLANTED: Final = (
     Mutant(
@@ -124,5 +125,30 @@ PLANTED: Final = (
         "        self.world.loop.pause(self.run_queue)\n",
         "",
         "The simulator pauses a process, but its tasks continue.",
+    ),
+    Mutant(
+        "refused-charge-taken-for-paid",
+        PAYMENTS,
+        "        raise Snooze(1.0) from error\n",
+        "        if payment is not None:\n            raise Snooze(1.0) from error\n",
+        "A charge that fails counts as one whose answer was lost.",
+        where=("payments",),
+    ),
+    Mutant(
+        "charged-again-under-another-key",
+        PAYMENTS,
+        "        raise Snooze(1.0) from error\n",
+        "        if payment is not None:\n            raise Snooze(1.0) from error\n"
+        "        payment = await bank.charge(order.number, order.cents, key=f'again-{order.number}')\n",
+        "A charge whose answer is lost counts as one that failed, and is repeated with another key.",
+        where=("payments",),
+    ),
+    Mutant(
+        "key-of-the-attempt",
+        PAYMENTS,
+        'key=f"order-{order.number}")',
+        'key=f"order-{order.number}-{job.attempt}")',
+        "The next attempt repeats a charge that is still on its way, since its idempotency key is another.",
+        where=("payments",),
     ),
 )

@@ -158,6 +158,9 @@ FAULTS: Final[Mapping[tuple[str, ...], str]] = {
     ("foreign_lock",): "locked-queue-stops-all-claims",
     ("block",): "heartbeats-on-the-blocked-loop",
     ("clock",): "sweeps-by-the-wall-clock",
+    ("call_refused",): "refused-charge-taken-for-paid",
+    ("call_lost",): "charged-again-under-another-key",
+    ("call_late", "pause"): "key-of-the-attempt",
 }
 """For kinds of faults that do the same to the runtime a bug that only they bring to light."""
 
@@ -166,10 +169,6 @@ FAULTS_KEPT: Final[Mapping[str, str]] = {
         ("kill", "kill_before", "kill_after", "kill_handler", "kill_line"),
         "`shutdown` ends workers while the storage is away, which leaves behind what a kill does, and a"
         " program in `cron` kills schedulers",
-    ),
-    **dict.fromkeys(
-        ("call_refused", "call_lost", "call_late"),
-        "these scenarios have no `zeke_sim.double`; `tests/sim/test_double.py` has a bug for each",
     ),
     "sigterm": "`deploy` and `shutdown` tell processes to stop by themselves",
     "spurious": "a wake-up for nothing is what all but one of those hear that are woken for one job",

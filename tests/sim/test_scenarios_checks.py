@@ -11,6 +11,7 @@ import pytest
 from tests.cases import check_each
 from tests.scenarios import load
 from tests.scenarios.deploy import no_job_fails_for_its_version, what_was_not_sent_has_its_default
+from tests.scenarios.payments import what_is_paid_has_been_charged
 from tests.scenarios.retries import a_sends_word_counts
 from tests.scenarios.transactions import an_order_and_its_job_are_one, what_was_kept_was_told
 from tests.scenarios.unique import a_debounced_send_goes_into_the_next_slot
@@ -65,6 +66,22 @@ def test_retry_limit_of_send_is_checked() -> None:
         assert h.holds(a_sends_word_counts) is right
 
     check_each([("0", False), ("2", False), ("3", True), ("null", True)], check)
+
+
+# payments
+
+
+def test_payment_without_a_charge_is_found() -> None:
+    def check(charged: int, right: bool) -> None:  # noqa: FBT001 - a column of the table
+        h = History()
+        job = h.send(data='{"number": 1, "cents": 100}')
+        h.claim(job)
+        h.effect(job, f"Bank.charge(order={charged}, cents=100, key='order-{charged}')")
+        h.run(job)
+        h.settle(job, Completed(job, 1, "1"))
+        assert h.holds(what_is_paid_has_been_charged) is right
+
+    check_each([(1, True), (11, False)], check)
 
 
 # deploy
