@@ -12,6 +12,8 @@ from tests.mutants.patching import Mutant, Tested, tested
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+POLITENESS: Final = "zeke_tasks.fetch.politeness"
+
 RULES: Final[Mapping[str, str]] = {
     "each item is one raw item": "entries-known-by-their-links",
     "each raw item comes to an end": "missing-pages-not-given-up",
@@ -237,6 +239,35 @@ MUTANTS = (
         "    if video_id is None or place != watch_url(video_id):\n",
         "A video that is named by another of its pages is an item of that page.",
         where=("catalog",),
+    ),
+    Mutant(
+        "one-request-too-many-at-a-host",
+        POLITENESS,
+        "Semaphore(self._per_host)",
+        "Semaphore(self._per_host + 1)",
+        "A process makes one request more to a host at once than its limit.",
+        where=("politeness",),
+    ),
+    Mutant(
+        "politeness-counted-per-request",
+        POLITENESS,
+        "        if host not in self._hosts:\n            self._hosts[host]",
+        "        if host not in self._hosts or self._hosts[host].users:\n            self._hosts[host]",
+        "A request to a host does not count the others of its process.",
+        where=("politeness",),
+    ),
+    Mutant(
+        "turn-kept-by-what-is-interrupted",
+        POLITENESS,
+        "            async with entry.turns:\n",
+        "            @asynccontextmanager\n"
+        "            async def kept() -> AsyncGenerator[None]:\n"
+        "                await entry.turns.acquire()\n"
+        "                yield\n"
+        "                entry.turns.release()\n\n"
+        "            async with kept():\n",
+        "A request that is interrupted or fails keeps its turn, and others wait forever.",
+        where=("politeness",),
     ),
 )
 
