@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from uuid import UUID
 
 import pytest
 
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, Driver, is_kept_waiting, rolled_back, soon
 from tests.conformance.storages import also_forwarded_on_postgres
-from zeke_queue.model import Claimed, QueueSettings, Released, RowState, WorkerInfo
+from zeke_queue.model import Claimed, QueueSettings, Released, RowState
 from zeke_queue.storage import Storage
 
 
@@ -48,20 +47,6 @@ async def test_insert_into_another_queue_wakes_no_worker(storage: Storage, jobs:
     async with sleeper(storage, "mail") as asleep:
         await jobs.send("post")
         assert await is_kept_waiting(asyncio.shield(asleep))
-
-
-async def test_every_queue_of_a_batch_is_notified(storage: Storage, jobs: Driver) -> None:
-    await storage.heartbeat(WorkerInfo(ANNA, "host", 1, ("mail", "post"), 15.0))
-    mail, post = jobs.new("mail"), jobs.new("post")
-
-    async def resume(ids: Sequence[UUID]) -> None:
-        await storage.cancel(ids)
-        await storage.resume(ids)
-
-    for change in (storage.insert([mail, post]), resume([mail.id, post.id])):
-        async with sleeper(storage, "mail") as one, sleeper(storage, "post") as other:
-            await change
-            assert [await soon(one), await soon(other)] == [True, True]
 
 
 async def test_insert_in_a_transaction_wakes_workers_at_the_commit(storage: Storage, jobs: Driver) -> None:

@@ -7,7 +7,34 @@ from typing import Final
 from tests.interleaving.mutant_runner import Mutant
 from tests.interleaving.races import MODEL, races
 
+BATCHES: Final = "tests/conformance/test_wakeups_of_batches.py"
+
+STATEMENTS: Final = (
+    *("insert", "requeue", "settle", "suspend", "complete", "cancel", "resume_parents", "resume_waiting"),
+)
+"""Those that wake idle workers of several queues."""
+
 WAKEUPS: Final = (
+    *(
+        Mutant(
+            f"wake-ups for the first queue of a worker: {name}",
+            f"sql/{name}.sql",
+            "= any(worker.queues)",
+            "= worker.queues[1]",
+            (BATCHES,),
+        )
+        for name in STATEMENTS
+    ),
+    *(
+        Mutant(
+            f"wake-ups for one queue of several: {name}",
+            f"sql/{name}.sql",
+            "select distinct name from done",
+            "select name from done limit 1",
+            (BATCHES,),
+        )
+        for name in ("complete", "cancel", "resume_parents", "resume_waiting")
+    ),
     Mutant(
         "wake-up of a transaction as if it ended at once",
         "verbs.py",
@@ -27,14 +54,14 @@ WAKEUPS: Final = (
         "sql/insert.sql",
         "from (select distinct name from inserted where startafter <= createdon) as due",
         "from (select name from inserted where startafter <= createdon limit 1) as due",
-        ("tests/conformance/test_wakeups.py", MODEL),
+        (BATCHES, MODEL),
     ),
     Mutant(
         "wake-ups for one queue of those that are requeued",
         "sql/requeue.sql",
         "from (select distinct name from done) as due",
         "from (select name from done limit 1) as due",
-        ("tests/conformance/test_wakeups.py", MODEL),
+        (BATCHES, MODEL),
     ),
     Mutant(
         "wake-ups for one queue of those that have room",

@@ -1,6 +1,6 @@
 """A shop that charges orders at a bank, a double whose calls take time, fail, or lose their answers.
 
-Its handler looks first whether the order is charged, and charges with the order's idempotency key, so
+Its handler first reads whether the order is charged, and charges with the order's idempotency key, so
 whatever happens to a process, a call or an answer, each order is charged once.
 """
 
