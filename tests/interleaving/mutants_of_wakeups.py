@@ -9,10 +9,8 @@ from tests.interleaving.races import MODEL, races
 
 BATCHES: Final = "tests/conformance/test_wakeups_of_batches.py"
 
-STATEMENTS: Final = (
-    *("insert", "requeue", "settle", "suspend", "complete", "cancel", "resume_parents", "resume_waiting"),
-)
-"""Those that wake idle workers of several queues."""
+STATEMENTS: Final = ("insert", "requeue", "settle", "complete", "resume_parents", "resume_waiting")
+"""Those that wake idle workers of several queues, and run alone: others notify also if no worker is idle."""
 
 WAKEUPS: Final = (
     *(
