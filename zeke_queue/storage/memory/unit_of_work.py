@@ -82,7 +82,7 @@ class AutoCommit:
 
         Args:
             row: the row.
-            now: the time of its statement. What comes due while that waits, or by the commit, wakes no worker.
+            now: the time of its statement. What comes due while that waits, or by the commit, wakes none.
         """
         self.tables.put_in(row)
         was_active = row.id in self._were_active
