@@ -1,4 +1,4 @@
-"""Mutants of outcomes that can't be stored, and of what a worker declares and logs, that named tests find."""
+"""Mutants of outcomes, of what they wake, and of what a worker declares and logs, that named tests find."""
 
 from __future__ import annotations
 
@@ -261,5 +261,25 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "                pass\n",
         "A worker runs jobs of a new queue without its limit while the row of another queue is locked.",
         "tests/unit/test_declaration.py::test_limit_of_a_new_queue_is_stored_before_anything_is_claimed",
+    ),
+    tested(
+        "swept-parents-wake-no-worker",
+        "zeke_queue.storage.memory.store",
+        "            self._direct.store(parent, now)\n",
+        "            self._direct.store(parent, parent.created_on)\n",
+        "A job that a sweep resumes waits for the next poll, though workers are idle.",
+        "tests/conformance/test_wakeups_of_batches.py",
+        "-k",
+        "_woken_by_a_sweep",
+    ),
+    tested(
+        "woken-as-of-the-commit",
+        "zeke_queue.storage.memory.unit_of_work",
+        "            self._committed.store(row, self._times[row.id])\n",
+        "            self._committed.store(row, max(self._times[row.id], row.start_after))\n",
+        "In memory a job that comes due before its commit wakes workers, which Postgres does not.",
+        "tests/conformance/test_wakeups.py",
+        "-k",
+        "comes_due_in_a_transaction",
     ),
 )

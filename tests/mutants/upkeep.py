@@ -177,6 +177,22 @@ MUTANTS = (
         "A worker is deleted when its lease ends, although it may only be paused.",
     ),
     Mutant(
+        "resumed-queue-wakes-no-worker",
+        SCHEDULES,
+        "        if not paused:\n            self._notifier.queue(name)\n",
+        "",
+        "The due jobs of a queue that is resumed wait for the next poll.",
+        where=("limits",),
+    ),
+    Mutant(
+        "raised-limit-wakes-no-worker",
+        SCHEDULES,
+        "                self._tables.queues[name] = queue\n                self._notifier.queue(name)\n",
+        "                self._tables.queues[name] = queue\n",
+        "The due jobs of a queue whose limit is raised wait for the next poll.",
+        where=("limits", "deploy"),
+    ),
+    Mutant(
         "no-wake-up",
         UNIT_OF_WORK,
         "        is_work = row.waits and row.start_after <= now\n",

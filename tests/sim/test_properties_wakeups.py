@@ -107,6 +107,31 @@ def test_job_that_comes_due_before_its_commit_wakes_no_worker() -> None:
         assert h.holds(WOKEN) is holds
 
 
+def test_opened_queue_wakes_workers_if_jobs_are_due() -> None:
+    def check(first: dict[str, Any], then: dict[str, Any], holds: bool, delay: float = 0.0) -> None:  # noqa: FBT001
+        h = _asleep()
+        h.queue("a", **first)
+        h.send(delay=delay)
+        _look(h)
+        h.wait(2.0)
+        _look(h)
+        h.wait(2.0)
+        h.queue("a", **then)
+        h.wait(1.0)
+        assert h.holds(WOKEN) is holds
+
+    check_each(
+        {
+            "resumed": ({"paused": True}, {}, False),
+            "raised": ({"limit": 1}, {"limit": 2}, False),
+            "removed": ({"limit": 1}, {}, False),
+            "lowered": ({"limit": 2}, {"limit": 1}, True),
+            "without due jobs": ({"paused": True}, {}, True, 60.0),
+        },
+        check,
+    )
+
+
 def _meets_fault(h: History, kind: str, node: str = "w1") -> None:
     h.events.append(Fault(h.at, node, f"{node}/wake/2", kind, None))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.model import WAITING, Failed, Released, RowState, Waiting
-from zeke_sim.history.events import Answered, Change, Fault, Invoked
+from zeke_sim.history.events import Answered, Change, Fault, Invoked, QueueRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
 from zeke_sim.world.faults import WAKE
@@ -34,19 +34,22 @@ class _Sleepers:
         called: since when, and for which job, a node must poll, by node.
         polls: when a node invoked its last two claims.
         faulty: when a node's wait for work last had a fault; for the database, when it last stopped.
+        queues: the settings of queues before the latest event.
     """
 
     def __init__(self) -> None:
         self.called: dict[str, tuple[float, UUID]] = {}
         self.polls: dict[str, tuple[float, float]] = {}
         self.faulty: dict[str, float] = {}
+        self.queues: dict[str, QueueRow] = {}
 
 
-@holds("idle workers are woken", Change, Invoked, Fault, End)
-def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunState) -> None:
+@holds("idle workers are woken", Change, Invoked, QueueRow, Fault, End)
+def idle_workers_are_woken(event: Change | Invoked | QueueRow | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job is due by a statement, unless the wake-up is lost.
 
-    It does so too when a job of a limited queue makes room, because it has ended or waits again. Every worker
+    It does so too when a job of a limited queue makes room, because it has ended or waits again, and when a
+    queue with due jobs is resumed, or its limit raised. Every worker
     that sleeps on the queue polls, since it cannot know whether another one is alive.
     """
     sleepers = state.of("sleepers", _Sleepers)
@@ -70,10 +73,33 @@ def idle_workers_are_woken(event: Change | Invoked | Fault | End, state: RunStat
             sleepers.called.pop(event.node, None)
             sleepers.polls[event.node] = (sleepers.polls.get(event.node, (0.0, 0.0))[1], event.at)
     elif isinstance(event, Change) and event.table == "job":
-        row, before = event.after, event.before
-        marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
-        if row is not None and not marked and (_is_work(row, event, state) or _makes_room(row, event, state)):
-            _call(row, event, sleepers, state)
+        _changed(event, sleepers, state)
+    elif isinstance(event, QueueRow):
+        _opened(event, sleepers, state)
+
+
+def _changed(event: Change, sleepers: _Sleepers, state: RunState) -> None:
+    """Expect polls if a job is due, or has made room."""
+    row, before = event.after, event.before
+    marked = before is not None and row is not None and before._replace(awaited=row.awaited) == row
+    if row is not None and not marked and (_is_work(row, event, state) or _makes_room(row, event, state)):
+        _call(row, event, sleepers, state)
+
+
+def _opened(event: QueueRow, sleepers: _Sleepers, state: RunState) -> None:
+    """Expect polls if a queue with due jobs admits more of them."""
+    before, sleepers.queues[event.name] = sleepers.queues.get(event.name), event
+    due = [row for row in state.waiting[event.name].values() if row.start_after <= event.now]
+    if due and before is not None and _opens(before, event):
+        _call(due[0], event, sleepers, state)
+
+
+def _opens(before: QueueRow, after: QueueRow) -> bool:
+    """Return whether a queue is resumed, or its limit raised or removed."""
+    if before.paused_on is not None and after.paused_on is None:
+        return True
+    old, new = before.concurrency_limit, after.concurrency_limit
+    return old is not None and (new is None or new > old)
 
 
 def _is_work(row: Image, event: Change, state: RunState) -> bool:
@@ -104,7 +130,7 @@ def _makes_room(row: Image, event: Change, state: RunState) -> bool:
     return has_limit and was_active and row.state is not RowState.ACTIVE
 
 
-def _call(row: Image, event: Change, sleepers: _Sleepers, state: RunState) -> None:
+def _call(row: Image, event: Change | QueueRow, sleepers: _Sleepers, state: RunState) -> None:
     """Expect all workers that sleep on the row's queue to poll."""
     queue = state.queues.get(row.name)
     if queue is not None and queue.paused_on is not None:
