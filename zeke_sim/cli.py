@@ -291,6 +291,9 @@ def replay_history(
             show_default=False,
         ),
     ] = "",
+    resources: Annotated[
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Makes the resources of the handlers for each run.")
+    ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs of the history.")] = 1,
     start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
     workers: Annotated[int, typer.Option(min=0, help="Number of workers; 0 for those recorded.")] = 0,
@@ -304,7 +307,7 @@ def replay_history(
         from zeke_sim.recorded.replaying import Replay, check, replays
 
         kinds = tuple(faults.split(",")) if faults else ()
-        replay = Replay(str(file), kill_workers, kinds, catalog, workers, concurrency, limit=limit)
+        replay = Replay(str(file), kill_workers, kinds, catalog, workers, concurrency, 0, limit, resources)
         _writable(folder)
         with _importing(catalog or str(file)):
             checked, broken = check(replay)

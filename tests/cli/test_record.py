@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +34,35 @@ async def mail(_: object, job: JobContext) -> None:
     """Send a letter, and forget so if its worker is killed within five seconds."""
     zeke_sim.effect(f"letter of {job.id}")
     await SystemClock().sleep(5.0)
+
+
+class Post:
+    async def deliver(self, *, letter: str, key: str) -> None:
+        """Deliver a letter."""
+
+
+@asynccontextmanager
+async def the_real_post() -> AsyncGenerator[Post]:
+    raise AssertionError("a replay reached the real post")
+    yield
+
+
+careful = Catalog(resources=the_real_post)
+
+
+@careful.task("mail", aliases=["post"])
+async def mail_with_key(_: object, job: JobContext) -> None:
+    """Send a letter under a key, and do it again if its worker is killed."""
+    await job.resources.deliver(letter="dear Ann", key=str(job.id))
+    await SystemClock().sleep(5.0)
+
+
+def post() -> Post:
+    posts.append(zeke_sim.double(Post))
+    return posts[-1]
+
+
+posts: list[Post] = []
 
 
 def rows_of(shop: Zeke) -> list[tuple[object, ...]]:
@@ -132,6 +163,9 @@ def test_options_that_cannot_be_met_are_refused(shop: Zeke, tmp_path: Path) -> N
         (("--faults", "kil"), "--faults: must be of refused, lost"),
         (("--catalog", "tests.cli.shop"), "--catalog: must be MODULE:CATALOG"),
         (("--catalog", "tests.cli.shop:catalog"), "which was recorded without"),
+        (("--resources", f"{__name__}:post"), "--resources: must be given with --catalog, whose handlers"),
+        (("--resources", f"{__name__}:pots"), "--resources: must be MODULE:FUNCTION, got"),
+        (("--resources", f"{__name__}:LETTER"), "--resources: must name a function, got"),
     ):
         refused = sim_of(shop, "replay-history", str(file), *options)
         assert (refused.exit_code, told in refused.output) == (2, True), refused.output
@@ -156,3 +190,13 @@ def test_replay_runs_the_handlers_of_a_catalog(shop: Zeke, tmp_path: Path) -> No
     replayed = sim_of(shop, "replay", str(plan))
     assert replayed.exit_code == 1
     assert "letter of" in replayed.stdout
+
+
+def test_workers_of_a_replay_share_the_resources_of_their_run(shop: Zeke, tmp_path: Path) -> None:
+    """A double of each worker would not know the keys of others, and one of all runs would know too many."""
+    file = tmp_path / "day.gz"
+    good(shop, "record", str(file), "--payloads", "full")
+    catalog, resources = (f"{__name__}:{name}" for name in ("careful", "post"))
+    options = ("--kill-workers", "2", "--seeds", "3", "--folder", str(tmp_path / "plans"))
+    good(shop, "replay-history", str(file), "--catalog", catalog, "--resources", resources, *options)
+    assert len(posts) >= 3

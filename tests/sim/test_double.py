@@ -148,6 +148,9 @@ def test_invalid_arguments_are_rejected() -> None:
             ({"reads": ["balance"]}, "reads: must name methods of Bank, got 'balance'"),
             ({"reads": ["total"]}, "reads: must name methods of Bank, got 'total'"),
             ({"answers": {"pay": 1}}, "answers: must name methods of Bank, got 'pay'"),
+            ({"reads": "recorded"}, r"reads: must be a list of names, got 'recorded'; pass \['recorded'\]"),
+            ({"keys": ["oder"]}, "keys: must name arguments of methods of Bank, got 'oder'"),
+            ({"errors": [1]}, "errors: must be types of errors, or functions that make them, got 1"),
         ],
         check,
     )

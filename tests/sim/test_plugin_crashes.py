@@ -147,6 +147,13 @@ def test_payload_of_a_workload_is_refused():
     zeke_sim.crash_test(lambda zeke: None, {"number": 1})
 
 
+def test_unknown_argument_is_refused():
+    zeke_sim.crash_test(note, seeds=3)
+
+
+test_unknown_module = zeke_sim.crash_test(note, Order(number=1), catalog=catalog, code=["shop.mial"])
+
+
 def test_unknown_status_is_refused():
     zeke_sim.crash_test(note, status="DONE")
 """
@@ -175,7 +182,7 @@ async def test_each(zeke, number):
 def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop=SHOP, test_shop=FAILS)
     result = run(pytester)
-    result.assert_outcomes(failed=14)
+    result.assert_outcomes(failed=16)
     said = result.stdout.str()
     for test in ("test_without_source", "test_without_points"):
         assert f"FAILED test_shop.py::{test} - Failed: crash_test: must have a st" in said
@@ -192,6 +199,8 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
         "Input should be a valid integer",
         "payload: must be given with a task; a workload sends and asserts by itself",
         "faults: must not be given, since crash_test only kills; use zeke_sim.test",
+        "seeds: unknown argument; must be one of pairs, status, catalog, workers, schedulers, days, prop",
+        "code: must name modules, got 'shop.mial': No module named 'shop.mial'; 'shop' is not a package",
         "status: must be one of QUEUED, EXECUTING, COMPLETED, FAILED, CANCELLED, got 'DONE'",
     ):
         assert expected in said, expected
@@ -206,7 +215,7 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
 
 
 def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.Pytester) -> None:
-    pytester.makepyfile(shop=SHOP, test_shop=HOLDS)
+    pytester.makepyfile(shop=f"import billing\n{SHOP}", test_shop=HOLDS, billing="def pay(): ...")
     result = run(pytester, "--zeke-faults")
     result.assert_outcomes(passed=5)
     said = result.stdout.str()
@@ -224,3 +233,4 @@ def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.P
     assert re.search(r"test_shop\.py::test_sync\n  note: .*; lines hit: 3 of 3\n", said)
     assert "test_shop.py::test_calm\n  note: no faults, in 2 attempts; lines hit: 0 of 3\n" in said
     assert "    never at shop.py:" in said
+    assert "  no kills in billing, which shop imports; name it in code=['billing']\n" in said

@@ -25,7 +25,7 @@ import asyncio
 import pytest
 import zeke_sim
 from pydantic import BaseModel
-from zeke_queue import Catalog, JobContext
+from zeke_queue import Catalog, JobContext, JobQuery
 from zeke_sim.history.events import Effect
 
 catalog = Catalog()
@@ -82,6 +82,19 @@ async def test_orders_are_charged(zeke, tmp_path):
     assert await zeke.cancel(late)
     assert (await zeke.wait(late)).status == "CANCELLED"
     assert 0 <= zeke.random.random() < 1
+
+
+@catalog.task("twice-removed")
+async def twice_removed(job: JobContext) -> None:
+    await job.send(charge, Order(number=1), delay=3600)
+
+
+@zeke_sim.test(seeds=1, faults="none", resources=double, **short)
+async def test_jobs_of_jobs_are_waited_for(zeke):
+    await zeke.send(twice_removed)
+    await zeke.drain()
+    charged = (await zeke.queue.find(JobQuery(names=("charge",)))).jobs
+    assert [job.status for job in charged] == ["COMPLETED"]
 
 
 never = zeke_sim.always("nothing is charged", lambda state: False, on=(Effect,))
@@ -179,6 +192,13 @@ async def test_other_effects_do_not_count(zeke):
     await zeke.send("charge", {"number": 7})
 
 
+def test_async(simulation):
+    async def in_a_loop():
+        simulation(catalog, faults="none", seeds=1).run()
+
+    asyncio.run(in_a_loop())
+
+
 def test_checked_before_it_ran(simulation):
     simulation(catalog).check()
 
@@ -213,13 +233,13 @@ def test_forgotten(simulation):
 
 def test_worlds_without_violation_pass(pytester: pytest.Pytester) -> None:
     application(pytester, HOLDS)
-    run(pytester).assert_outcomes(passed=5)
+    run(pytester).assert_outcomes(passed=6)
 
 
 def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     result = run(pytester)
-    result.assert_outcomes(failed=13, passed=1, errors=1)
+    result.assert_outcomes(failed=14, passed=1, errors=1)
     said = result.stdout.str()
     assert re.search(r"  errors  refuse \w{6}, attempt 1: RuntimeError: the card is stolen\n", said)
     for expected in (
@@ -238,6 +258,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
         "process: must be one of w1, w2, w3, v1",
         "check: no property has the name 'no job is lots'; did you mean 'no job is lost'",
         "check: nothing has run yet; call run() first",
+        "run: must be called in a test that is not async; write `def` for `async def`",
         "✗ everything ends in time",
         "1 jobs have not ended 1:00:00 after all faults ended: job",
         "✗ no order is charged twice\n  charge ",
@@ -376,6 +397,7 @@ def test_invalid_arguments_are_rejected() -> None:
             ({"faults": "all"}, "faults: must be one of default, storm, none, or as in ['kill'], got 'all'"),
             ({"faults": ["flood"]}, "faults: must be some of refused, lost"),
             ({"resources": 7}, "resources: must be a function that opens them for a run, got 7"),
+            ({"code": "shop.mail"}, "code: must be a list of modules, got 'shop.mail'; pass ['shop.mail']"),
             ({"allow": ["disk"]}, "allow: must be some of socket"),
             ({"catalog": {}}, "catalog: must be a Catalog, got {}"),
             (

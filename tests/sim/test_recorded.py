@@ -23,6 +23,7 @@ from zeke_sim.properties import ALL
 from zeke_sim.recorded import format as files
 from zeke_sim.recorded import profiles as recorded_profiles
 from zeke_sim.recorded.check import OF_ROWS, check
+from zeke_sim.recorded.compare import Comparison
 from zeke_sim.recorded.format import (
     Header,
     RecordedAttempt,
@@ -330,6 +331,15 @@ def test_slots_are_the_recorded_ones() -> None:
     (_, (one,), _), (_, (other,), _) = Profiles(recording(*ahead)).arrivals()
     assert one.slot_seconds is not None
     assert [one.slot_seconds % 600, one.slot_offset, other.slot_offset] == [0, 0, 599]
+
+
+def test_jobs_of_handlers_are_compared_but_not_sent() -> None:
+    history = recording(job(1), job(2, parent=UUID(int=1)), job(3, parent=UUID(int=9)))
+    profiles = Profiles(history, ("mail",))
+    assert [one.id.int for one in profiles.jobs] == [1, 3]
+    comparison = Comparison()
+    comparison.add(profiles.jobs, [], profiles.children)
+    assert comparison.recorded.states.total() == 3
 
 
 def test_number_of_workers_is_that_of_the_history() -> None:

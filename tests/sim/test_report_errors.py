@@ -43,6 +43,26 @@ def test_failed_assertion_shows_the_error_of_the_job() -> None:
     assert "<li>mail.send 91c2e4, attempt 2: shop.Full: the disk is full</li>" in page
 
 
+def test_failed_assertion_names_the_jobs_that_had_not_ended() -> None:
+    script = Script()
+    failed(JOB, script, RowState.RETRY)
+    for job in ids(4):
+        script.insert(job, "mail.send")
+    claim(script, "w1", ids(4)[0])
+
+    def lines(violation: Violation) -> list[str]:
+        said = text.screen(failure(events=script.history(), violation=violation)).split("\n")
+        first = next((n for n, line in enumerate(said) if line.startswith("  open ")), len(said))
+        return said[first : first + 3]
+
+    assert lines(ASSERTED) == [
+        "  open    mail.send 001000 had not ended: active, attempt 1",
+        "          mail.send 001001 had not ended: created, attempt 0",
+        "          and 2 more jobs, on the page",
+    ]
+    assert lines(Violation("unique", "twice", at=9.0)) == []
+
+
 def test_failed_jobs_come_first_then_the_latest() -> None:
     script = Script()
     jobs = ids(4)

@@ -70,6 +70,14 @@ def test_kill_is_described_with_its_line() -> None:
     )
 
 
+def test_kill_after_the_handler_is_not_described_by_the_last_line() -> None:
+    line = Line("shop.py", "charge", 18, "bank.record(order)")
+    hit = Affected("charge-card", JOB, 1, line, returned=True)
+    fault = Fault(1.0, "w1", "line/charge-card/0/1", "kill_line", None, None, (hit,))
+    said = described(killed(fault), {fault.address: {"fault": "kill_line"}})
+    assert "was killed before its result was stored, after it had called" in said
+
+
 def test_repeated_effect_is_described_with_its_line() -> None:
     fault = Fault(1.0, "w1", "handler/charge-card/0/1", "kill_handler", None)
     line = Line("shop.py", "charge", 17, "await bank.charge(order)")

@@ -304,7 +304,7 @@ class Catalog(Generic[Res]):
             raise UsageError(f"include: must be a Catalog, got {shown(other)}")
         if other.resources is not None and self.resources not in (None, other.resources):
             raise InvalidOptionError(
-                "resources: must be set on one of the two catalogs, got both; set them on the including one"
+                "resources: must be set on one of the two catalogs, got both; leave out the included one's"
             )
         for task in other.tasks.values():
             self._add(task)

@@ -112,7 +112,8 @@ def unique_calls(event: Effect, state: RunState) -> None:
     if event.called and (first := calls.setdefault(event.key, event)) is not event:
         raise Broken(
             f"{event.key} by attempt {event.attempt} on {event.node}, and by attempt {first.attempt} of job"
-            f" {first.job} on {first.node} at {first.at:.3f} s; if it may be repeated, name it in reads=",
+            f" {first.job} on {first.node} at {first.at:.3f} s; if it may be repeated, name it in"
+            " reads=, or its idempotency key in keys=",
             job=event.job,
             since=first.at,
         )

@@ -56,8 +56,12 @@ class Comparison:
         default_factory=Counter[tuple[RowState, RowState]]
     )
 
-    def add(self, jobs: Iterable[RecordedJob], events: Iterable[Event]) -> None:
-        """Count the jobs of a run."""
+    def add(
+        self, jobs: Iterable[RecordedJob], events: Iterable[Event], children: Iterable[RecordedJob] = ()
+    ) -> None:
+        """Count the jobs of a run, and those of the history that its handlers send by themselves."""
+        for job in children:
+            self.recorded.add(job)
         rows: dict[UUID, Image] = {}
         for event in events:
             if isinstance(event, Change) and event.table == "job" and event.after is not None:

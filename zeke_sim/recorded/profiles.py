@@ -88,7 +88,15 @@ class Profiles:
     @cached_property
     def jobs(self) -> list[RecordedJob]:
         """The jobs that are replayed: due in the window, of queues a task may have, sent from outside."""
-        parents = {job.id: job.name for job in self.recording.jobs} if self._real else {}
+        return [job for job in self._in_window if not self._is_sent_by_handler(job)]
+
+    @cached_property
+    def children(self) -> list[RecordedJob]:
+        """The jobs due in the window that the handlers of the replay send by themselves."""
+        return [job for job in self._in_window if self._is_sent_by_handler(job)]
+
+    @cached_property
+    def _in_window(self) -> list[RecordedJob]:
         return [
             job
             for job in self.recording.jobs
@@ -96,8 +104,14 @@ class Profiles:
             and (job.completed_on is None or job.completed_on >= self.since)
             and _due(job) < self.until
             and _is_name(job.name)
-            and not (job.parent is not None and parents.get(job.parent) in self._real)
         ]
+
+    @cached_property
+    def _parents(self) -> dict[UUID, str]:
+        return {job.id: job.name for job in self.recording.jobs} if self._real else {}
+
+    def _is_sent_by_handler(self, job: RecordedJob) -> bool:
+        return job.parent is not None and self._parents.get(job.parent) in self._real
 
     @cached_property
     def names(self) -> list[str]:

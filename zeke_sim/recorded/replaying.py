@@ -75,7 +75,7 @@ def replays(replay: Replay, seeds: Iterable[int]) -> Iterator[tuple[Scenario, Ou
                 outcome = run(made, made.plan(seed))
                 interruption.check()
                 profiles, _ = loaded(one)
-                comparison.add(profiles.jobs, outcome.events)
+                comparison.add(profiles.jobs, outcome.events, profiles.children)
                 of = f", part {part + 1} of {number}" if number > 1 else ""
                 told = (
                     f"seed {seed}{of}: {len(profiles.jobs)} jobs in {outcome.seconds / 3600:.1f} virtual"

@@ -8,6 +8,9 @@ scenario is this module, a colon, and the file with the options of its replay as
 from __future__ import annotations
 
 import asyncio
+import copy
+import importlib
+from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +32,7 @@ from zeke_sim.world.faults import KINDS, NONE
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
     from uuid import UUID
 
     from zeke_sim.loop.decisions import RandomStream
@@ -63,6 +66,8 @@ class Replay:
         faults: the fault kinds that are drawn besides; none for no other faults.
         catalog: ``module:attribute`` of the catalog whose handlers run; "" for handlers that take the
             recorded time and end as recorded.
+        resources: ``module:attribute`` of a function that makes their ``job.resources`` for each run; "" for
+            those of the catalog.
         workers, concurrency: number of workers, and of jobs that each runs at once; 0 for those recorded.
         part: the part of the history.
         limit: the maximum number of jobs.
@@ -76,6 +81,7 @@ class Replay:
     concurrency: int = 0
     part: int = 0
     limit: int = files.JOBS_MAX
+    resources: str = ""
 
     @property
     def name(self) -> str:
@@ -128,10 +134,13 @@ def scenario(replay: Replay) -> Scenario:
     if unknown:
         raise SimulationError(f"--faults: must be of {', '.join(KINDS)}, got {unknown[0]!r}")
     profiles, catalog = loaded(replay)
+    resources = _function(replay.resources) if replay.resources else None
+    if resources is not None and catalog is None:
+        raise SimulationError("--resources: must be given with --catalog, whose handlers get them")
     return Scenario(
         replay.name,
         f"the arrivals of {replay.file}",
-        lambda _: _setup(replay, profiles, catalog),
+        lambda _: _setup(replay, profiles, None if catalog is None else _opened(catalog, resources)),
         kinds=replay.faults,
         properties=ALL if catalog is None else (*ALL, unique_effects()),
         freeze=catalog is not None,
@@ -163,6 +172,33 @@ def _loaded(path: str) -> Catalog[Any]:
         return load_catalog(path)
     except UsageError as error:
         raise SimulationError(str(error).replace("--app", "--catalog")) from None
+
+
+def _function(path: str) -> Callable[[], Any]:
+    """Import a function; an error names the option."""
+    module, _, name = path.rpartition(":")
+    try:
+        found = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SimulationError(f"--resources: must be MODULE:FUNCTION, got {path!r}: {error}") from None
+    if not callable(found):
+        raise SimulationError(f"--resources: must name a function, got {path!r}, a {type(found).__name__}")
+    return found
+
+
+def _opened(catalog: Catalog[Any], make: Callable[[], Any] | None) -> Catalog[Any]:
+    """Return a catalog for one run, all of whose workers get the same resources if a function makes them."""
+    if make is None:
+        return catalog
+    made = make()
+
+    @asynccontextmanager
+    async def resources() -> AsyncGenerator[Any]:
+        yield made
+
+    opened = copy.copy(catalog)
+    opened.resources = resources
+    return opened
 
 
 def recording_of(path: Path, limit: int) -> Recording:

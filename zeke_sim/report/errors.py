@@ -18,6 +18,10 @@ _RETRY, _BAD_ENDS = RowState.RETRY, frozenset({RowState.FAILED, RowState.EXPIRED
 _FAILING: Final = _BAD_ENDS | {_RETRY}
 
 
+ASSERTED: Final = "what the test asserts"
+"""The rule of a workload's assertions."""
+
+
 class Error(NamedTuple):
     """The last error of a job.
 
@@ -59,6 +63,25 @@ def errors(failure: Failure) -> list[Error]:
             for_good = row.state in _BAD_ENDS
             found[row.id] = Error(row.id, row.name, row.attempt, _one_line(row.output), event.at, for_good)
     return sorted(found.values(), key=lambda error: (not error.for_good, -error.at))
+
+
+def unended(failure: Failure) -> list[str]:
+    """Describe the jobs that had not ended when an assertion of the workload failed, which may wait for them.
+
+    Those of ``errors`` are left out.
+    """
+    if failure.violation.rule != ASSERTED:
+        return []
+    rows: dict[UUID, events.Image] = {}
+    for event in failure.outcome.events:
+        if isinstance(event, events.Change) and event.table == "job" and event.after is not None:
+            rows[event.after.id] = event.after
+    failed = {error.job for error in errors(failure)}
+    return [
+        f"{row.name} {short(row.id)} had not ended: {row.state}, attempt {row.attempt}"
+        for row in rows.values()
+        if row.state not in FINAL and row.id not in failed
+    ]
 
 
 def _one_line(output: str) -> str:

@@ -212,7 +212,11 @@ class _Paragraph:
             return ""
         self.named.add(mark.address)
         for place, one in enumerate(self.faults[mark.address].affected):
-            if (one.job, one.attempt) == (run.job, run.attempt) and one.line is not None:
+            if (one.job, one.attempt) != (run.job, run.attempt):
+                continue
+            if one.returned:
+                return " before its result was stored"
+            if one.line is not None:
                 before = mark.kind == "kill_line" and place == 0 and not one.line.after
                 return f" {'before' if before else 'at'} {one.line}"
         if mark.kind in {"kill_before", "kill_after"}:

@@ -21,7 +21,7 @@ from rich.text import Text
 
 from zeke_sim.report import story as stories
 from zeke_sim.report.as_json import short, value
-from zeke_sim.report.errors import errors
+from zeke_sim.report.errors import errors, unended
 from zeke_sim.report.summary import summary
 from zeke_sim.world.faults import KINDS
 
@@ -40,7 +40,7 @@ SUMMARY: Final = 6
 WIDTH: Final = COLUMNS - NAME - 2
 FAULTS: Final = 4
 ERRORS: Final = 3
-"""Maximum number of lines with errors of jobs."""
+"""Maximum number of lines with errors of jobs, and with jobs that had not ended."""
 MOMENTS: Final = 30
 """Maximum number of times with a column of their own."""
 LETTERS: Final = "abcd"
@@ -108,18 +108,18 @@ def _head(failure: Failure, story: Story) -> list[Text]:
         lines.append(_labelled("run", run))
     parts = _wrapped(broken.text, COLUMNS - 10, 3)
     lines += [_labelled("broken" if n == 0 else "", part, "bad") for n, part in enumerate(parts)]
-    lines += _errors(failure)
+    lines += _some("errors", [str(error) for error in errors(failure)])
+    lines += _some("open", unended(failure))
     lines.append(_labelled("shrunk", failure.shrinking()))
     return lines
 
 
-def _errors(failure: Failure) -> list[Text]:
-    """Format the errors of failed jobs, if the violation concerns no single job."""
-    found = errors(failure)
-    lines = [str(error) for error in (found if len(found) <= ERRORS else found[: ERRORS - 1])]
-    if len(found) > len(lines):
-        lines.append(f"and {len(found) - len(lines)} more jobs, on the page")
-    return [_labelled("errors" if n == 0 else "", line) for n, line in enumerate(lines)]
+def _some(label: str, said: Sequence[str]) -> list[Text]:
+    """Format a line for each job, as many as there is room for."""
+    lines = [*said[: ERRORS if len(said) <= ERRORS else ERRORS - 1]]
+    if len(said) > len(lines):
+        lines.append(f"and {len(said) - len(lines)} more jobs, on the page")
+    return [_labelled(label if n == 0 else "", line) for n, line in enumerate(lines)]
 
 
 def _faults(failure: Failure, story: Story) -> tuple[list[Text], list[_Moment]]:

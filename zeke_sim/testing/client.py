@@ -10,6 +10,7 @@ from uuid import UUID
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.errors import JobFailedError, StorageError, UsageError
+from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage.inspect import require
 from zeke_sim.testing.pending import PendingSender
 
@@ -30,6 +31,12 @@ T = TypeVar("T")
 
 TRIES: Final = 100_000
 """Attempts of a call, one second apart: longer than any fault lasts."""
+
+
+OPEN: Final = JobQuery(status=(JobStatus.QUEUED, JobStatus.EXECUTING), limit=1)
+
+PAUSE_MAX: Final = 60.0
+"""Maximum number of seconds between looks for jobs that have not ended."""
 
 
 async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
@@ -93,6 +100,17 @@ class Client(PendingSender):
             return await require(parts_of(self.queue).storage, job_id)
 
         return self._with_retries("wait", wait)
+
+    def drain(self) -> Pending[None]:
+        """Wait until all jobs have ended, also those that jobs have sent."""
+
+        async def drain() -> None:
+            pause = 1.0
+            while (await self.queue.find(OPEN)).jobs:
+                await self._node.clock.sleep(pause)
+                pause = min(2 * pause, PAUSE_MAX)
+
+        return self._with_retries("drain", drain)
 
     def job(self, which: Run[Any] | UUID) -> Pending[Job]:
         """Return a job in its current state."""

@@ -77,7 +77,7 @@ def crash_test(
     if not isinstance(subject, Task | str) and (payload is not None or status != "COMPLETED"):
         name = "status" if payload is None else "payload"
         raise UsageError(f"{name}: must be given with a task; a workload sends and asserts by itself")
-    made = world_options({**DEFAULTS, **worlds}, "pairs", "status", "catalog")
+    made = world_options({**DEFAULTS, **worlds}, "pairs", "status", "catalog", refused="faults")
     made = replace(made, properties=(*made.properties, unique_effects(ONCE)._replace(tested=None)))
 
     def search(runs: SeededRuns, hits: Counter[str], _config: pytest.Config) -> None:

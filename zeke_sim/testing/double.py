@@ -85,10 +85,7 @@ def double(
         raise UsageError(f"double: must be of a class or a Protocol, got {value_shown(of)}")
     answers = answers or {}
     methods = {name: value for name in dir(of) if (value := _method(of, name)) is not None}
-    for field, names in (("reads", reads), ("answers", answers)):
-        for name in names:
-            if name not in methods and not (field == "answers" and isinstance(_member(of, name), property)):
-                raise UsageError(f"{field}: must name methods of {of.__name__}, got {name!r}")
+    _check(of, methods, reads=reads, answers=answers, keys=keys, errors=errors)
     service = _Service(tuple(errors), frozenset(reads), frozenset(keys))
     members: dict[str, Any] = {}
     for name, function in methods.items():
@@ -109,6 +106,34 @@ def double(
     made = types.new_class(of.__name__, (of,), exec_body=lambda namespace: namespace.update(members))
     made.__module__, made.__qualname__ = of.__module__, of.__qualname__
     return made(*arguments, **options)
+
+
+def _check(
+    of: type,
+    methods: Mapping[str, Callable[..., Any]],
+    *,
+    reads: Collection[str],
+    answers: Mapping[str, Any],
+    keys: Collection[str],
+    errors: Sequence[Any],
+) -> None:
+    """Check the arguments of a double.
+
+    Raises:
+        UsageError: one is invalid.
+    """
+    for field, names in (("reads", reads), ("keys", keys)):
+        if isinstance(names, str):
+            raise UsageError(f"{field}: must be a list of names, got {names!r}; pass [{names!r}]")
+    for field, names in (("reads", reads), ("answers", answers)):
+        for name in names:
+            if name not in methods and not (field == "answers" and isinstance(_member(of, name), property)):
+                raise UsageError(f"{field}: must name methods of {of.__name__}, got {name!r}")
+    arguments = {name for method in methods.values() for name in inspect.signature(method).parameters}
+    if unknown := [name for name in keys if name not in arguments and name not in KEYS]:
+        raise UsageError(f"keys: must name arguments of methods of {of.__name__}, got {unknown[0]!r}")
+    if unknown := [value_shown(error) for error in errors if not callable(error)]:
+        raise UsageError(f"errors: must be types of errors, or functions that make them, got {unknown[0]}")
 
 
 def _member(of: type, name: str) -> Any:

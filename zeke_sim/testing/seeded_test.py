@@ -23,9 +23,11 @@ from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.report import text
+from zeke_sim.report.errors import ASSERTED
 from zeke_sim.report.files import FOLDER, write, write_source
 from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
-from zeke_sim.testing.worlds import ASSERTED, check_catalog, checked_count, world_options
+from zeke_sim.testing.worlds import check_catalog, checked_count, world_options
+from zeke_sim.world.lines import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -256,7 +258,7 @@ class SeededRuns:
         Raises:
             Failed: no fault hit a task that ran.
         """
-        lines = list(self.fault_coverage.table())
+        lines = [*self.fault_coverage.table(), *self._without_points()]
         if self._writes_page:
             page = write_source(self._test, self._root / FOLDER, self.fault_coverage)
             lines.append(f"page: {page.relative_to(self._root)}")
@@ -266,6 +268,17 @@ class SeededRuns:
                 f"no fault hit {', '.join(map(repr, never))}, so nothing shows what happens then; "
                 "allow more kinds of faults, run more seeds, or say calm=True"
             )
+
+    def _without_points(self) -> list[str]:
+        """Name the modules of the project that handlers use, and in which no process is killed."""
+        if not self._worlds.kills_at_lines:
+            return []
+        ran = [self.catalog.get(name).handler.__module__ for name in self.fault_coverage.ran]
+        left = left_out((*self._worlds.code, *ran), self._root)
+        return [
+            f"  no kills in {other}, which {name} imports; name it in code=[{other!r}]"
+            for other, name in sorted(left.items())
+        ]
 
     def crash(self, **options: Any) -> Crashes | None:
         """Kill a process at each point that handlers pass, until a run fails.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from dataclasses import replace
@@ -140,7 +141,7 @@ class Simulation:
             within: the time limit after all faults are healed: ``2 days``, seconds, or a timedelta.
 
         Raises:
-            UsageError: an argument is invalid, or the world ran already.
+            UsageError: an argument is invalid, the world ran already, or the test is async.
             Failed: a run is stuck, or jobs did not end in time.
         """
         self._called = True
@@ -148,6 +149,8 @@ class Simulation:
             raise UsageError(f"until: must be 'drained', got {shown(until)}")
         if self._ran:
             raise UsageError("run: this world has already run; create another one with simulation(…)")
+        if asyncio._get_running_loop() is not None:
+            raise UsageError("run: must be called in a test that is not async; write `def` for `async def`")
         self._quiet = span(within)
         self._ran = self._checked = True  # a failure is reported once
         self._run_all((everything_ends_in_time(self._quiet),), shrinks=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -13,6 +14,7 @@ from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Violation
 from zeke_sim.properties import ALL, Property
 from zeke_sim.properties import user as user_properties
+from zeke_sim.report.errors import ASSERTED
 from zeke_sim.testing.client import Client
 from zeke_sim.testing.environment import with_resources
 from zeke_sim.testing.fixtures import checked_allowed, checked_start
@@ -33,7 +35,6 @@ DAY: Final = 86400.0
 FAULTS: Final = ("default", "storm", "none")
 """Named fault profiles; a list of fault kinds is the alternative."""
 
-ASSERTED: Final = "what the test asserts"
 STORM: Final = {
     "statement": 0.06,
     "wake": 0.3,
@@ -131,6 +132,7 @@ class WorldOptions:
         for name in self.worker:
             if name not in WORKER:
                 raise UsageError(f"worker: must be some of {', '.join(WORKER)}, got {name}")
+        _check_code(self.code)
         checked_allowed(self.allow)
         checked_start(self.start)
 
@@ -180,7 +182,11 @@ class WorldOptions:
 
         Args:
             hits: see ``checked``.
+
+        Raises:
+            UsageError: a module of ``code`` cannot be imported.
         """
+        _import(self.code)
         schedulers = self.schedulers
         if schedulers is None:
             schedulers = 2 if catalog.schedules else 0
@@ -212,19 +218,39 @@ class WorldOptions:
         )  # fmt: skip
 
 
-def world_options(given: Mapping[str, Any], *others: str) -> WorldOptions:
+def world_options(given: Mapping[str, Any], *others: str, refused: str | None = None) -> WorldOptions:
     """Return the options that are given by name.
 
     Args:
         *others: further arguments of the caller, for the message.
+        refused: an option that the caller does not accept from its users, for the message.
 
     Raises:
         UsageError: there is no option of a name, or its value is invalid.
     """
     known = WorldOptions.__dataclass_fields__
     if unknown := set(given) - set(known):
-        raise UsageError(f"{min(unknown)}: unknown argument; must be one of {', '.join((*others, *known))}")
+        names = ", ".join(name for name in (*others, *known) if name != refused)
+        raise UsageError(f"{min(unknown)}: unknown argument; must be one of {names}")
     return WorldOptions(**given)
+
+
+def _check_code(modules: object) -> None:
+    if isinstance(modules, str):
+        raise UsageError(f"code: must be a list of modules, got {modules!r}; pass [{modules!r}]")
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import the modules of ``code``, which may be imported by a handler only.
+
+    Raises:
+        UsageError: there is none of a name.
+    """
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ImportError as error:
+            raise UsageError(f"code: must name modules, got {module!r}: {error}") from error
 
 
 def check_catalog(given: object) -> None:

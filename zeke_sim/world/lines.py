@@ -46,6 +46,10 @@ _GUARDING: Final = (ast.With, ast.AsyncWith, ast.Try, ast.TryStar)
 """Statements that do something after their block."""
 
 
+_TESTS: Final = ("test_", "conftest")
+"""Beginnings of the names of modules that belong to tests."""
+
+
 LINES: Final[list[Line]] = []
 """All points by number."""
 
@@ -101,19 +105,47 @@ def modules_of(names: tuple[str, ...]) -> list[str]:
     left = [name for name in names if name in sys.modules]
     while left:
         name = left.pop(0)
-        root = name.partition(".")[0]
+        root = _root(name)
         if name in found or root in _OURS:
             continue
         found[name] = None
-        for value in list(vars(sys.modules[name]).values()):
-            # Of other objects, such as proxies, an attribute may raise.
-            kind = cast("type[Any]", type(value))
-            other = value.__name__ if kind is ModuleType else None
-            if issubclass(kind, type | FunctionType):
-                other = value.__module__
-            if isinstance(other, str) and other.partition(".")[0] == root and other in sys.modules:
-                left.append(other)
+        left += [other for other in _imported_by(name) if _root(other) == root]
     return list(found)
+
+
+def left_out(names: tuple[str, ...], folder: Path) -> dict[str, str]:
+    """Return the modules below a folder, by those that import them, that ``modules_of`` leaves out.
+
+    Installed packages are left alone, and so are modules that tests import.
+    """
+    found = modules_of(names)
+    return {
+        other: name
+        for name in found
+        if not name.rpartition(".")[2].startswith(_TESTS)
+        for other in _imported_by(name)
+        if other not in found
+        and _root(other) not in _OURS
+        and (file := getattr(sys.modules[other], "__file__", None)) is not None
+        and Path(file).is_relative_to(folder)
+        and "site-packages" not in file
+    }
+
+
+def _root(name: str) -> str:
+    return name.partition(".")[0]
+
+
+def _imported_by(name: str) -> Iterator[str]:
+    """Return the modules that a module has, and those of its classes and functions."""
+    for value in list(vars(sys.modules[name]).values()):
+        # Of other objects, such as proxies, an attribute may raise.
+        kind = cast("type[Any]", type(value))
+        other = value.__name__ if kind is ModuleType else None
+        if issubclass(kind, type | FunctionType):
+            other = value.__module__
+        if isinstance(other, str) and other in sys.modules:
+            yield other
 
 
 def count_in(function: Callable[..., Any]) -> int:
