@@ -18,57 +18,59 @@ if TYPE_CHECKING:
     from zeke_sim.loop.decisions import RandomStream
 
 STATEMENT: Final[Mapping[str, str]] = {
-    "refused": "the statement fails before it applies",
+    "refused": "the statement fails before it is executed",
     "lost": "the statement commits, but its answer is lost",
-    "hung": "the answer is an error after a long time; the statement may have been applied",
-    "late": "the statement is applied late, and answered",
-    "abandoned": "the client gives up with an error, and the server finishes the statement later",
-    "pool": "no connection is free for a long time, so nothing is sent",
-    "conflict": "the database aborts the statement again and again, as for a deadlock",
-    "kill_before": "the node is killed as it sends the statement, which does not arrive",
-    "kill_after": "the node is killed when the statement has been applied, before it gets the answer",
+    "hung": "the statement fails after a long time, and may have been executed",
+    "late": "the statement is executed late, and then answered",
+    "abandoned": "the client times out, and the server executes the statement later",
+    "pool": "no connection is free for a long time, so the statement is not sent",
+    "conflict": "the database aborts the statement repeatedly, as for a deadlock",
+    "kill_before": "the process is killed as it sends the statement, which does not arrive",
+    "kill_after": "the process is killed after the statement was executed, before it gets the answer",
 }
 """Faults of one statement, by kind."""
 
 WAKE: Final[Mapping[str, str]] = {
     "lost_wakeup": "a wake-up is lost",
-    "late_wakeup": "a wake-up comes late",
-    "spurious": "a wake-up comes for nothing",
+    "late_wakeup": "a wake-up arrives late",
+    "spurious": "a wake-up arrives although no job is due",
 }
 """Faults of one wait for work."""
 
 NODE: Final[Mapping[str, str]] = {
-    "kill": "the process is killed, and another one started in its place",
-    "pause": "the process is suspended, for about its lease or longer, and continues",
-    "block": "the process's event loop stands still for some seconds, while its other threads go on",
-    "freeze": "the process is suspended for a moment",
+    "kill": "the process is killed, and another one is started in its place",
+    "pause": "the process is suspended for half of its lease up to three times its lease",
+    "block": "the event loop of the process is blocked for as long as in a pause, while its other threads run",
+    "freeze": "the process is suspended for at most half of its lease",
     "sigterm": "the process receives SIGTERM, and another one is started in its place",
-    "partition": "the node can't reach the database, nor the database the node",
-    "partition_out": "messages of the node do not arrive",
-    "partition_in": "messages of the node arrive and are executed, but no answers come back",
-    "clock": "the node's wall clock jumps",
-    "drift": "the node's clocks run too fast or too slow",
+    "partition": "the process and the database cannot reach each other",
+    "partition_out": "messages of the process do not reach the database",
+    "partition_in": "messages of the process are executed, but no answers come back",
+    "clock": "the wall clock of the process jumps",
+    "drift": "the clocks of the process run too fast or too slow",
 }
 """Faults of a node."""
 
 DATABASE: Final[Mapping[str, str]] = {
-    "restart": "the database is unavailable for a time: every connection breaks, open transactions roll back",
-    "db_clock": "the database's clock jumps",
-    "foreign_lock": "another program locks a job, the row of a queue with a limit, or a key, for a time",
+    "restart": (
+        "the database is unavailable for a time: connections break, and open transactions are rolled back"
+    ),
+    "db_clock": "the clock of the database jumps",
+    "foreign_lock": "another program locks a job, the row of a queue with a limit, or a key for a time",
     "notify_full": "the notification queue is full: writes succeed, but all wake-ups are lost for a time",
 }
 """Faults of the database."""
 
 HANDLER: Final[Mapping[str, str]] = {
-    "kill_handler": "the process is killed in the middle of a handler, while the handler waits",
-    "kill_line": "the process is killed before a statement of a handler, or of a function that it calls",
+    "kill_handler": "the process is killed while a handler waits",
+    "kill_line": "the process is killed between two statements of a handler or of a function that it calls",
 }
 """Faults of one attempt."""
 
 CALL: Final[Mapping[str, str]] = {
     "call_refused": "a call of a double fails before it has an effect",
     "call_lost": "a call of a double has its effect, but its answer is lost",
-    "call_late": "a call of a double, or its answer, is on its way for long",
+    "call_late": "a call of a double, or its answer, is late",
 }
 """Faults of one call of a double, by kind."""
 
