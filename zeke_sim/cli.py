@@ -254,17 +254,17 @@ def record(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, such as day.jsonl.gz.")],
     *,
     since: Annotated[
-        str, typer.Option(metavar="TIME", help="The beginning: an instant, or 24h for a day ago.")
+        str, typer.Option(metavar="TIME", help="The start: an instant, or a time before now such as 24h.")
     ] = "24h",
     until: Annotated[
-        str | None, typer.Option(metavar="TIME", help="The end, in the same way; by default now.")
+        str | None, typer.Option(metavar="TIME", help="The end, in the same form; by default now.")
     ] = None,
     payloads: Annotated[
-        str, typer.Option(metavar="none|redacted|full", help="What is kept of payloads and results.")
+        str, typer.Option(metavar="none|redacted|full", help="How payloads and results are recorded.")
     ] = "none",
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 100_000,
 ) -> None:
-    """Record the history of a running system from its tables; nothing in the database is changed."""
+    """Record the history of a running system from its tables, without changing them."""
     with _usage_errors():
         from zeke_queue.cli.session import options_of
         from zeke_sim.recorded.record import Wanted, record
@@ -279,9 +279,9 @@ def record(
 def replay_history(
     file: HistoryFile,
     *,
-    kill_workers: Annotated[int, typer.Option(min=0, help="How often a worker is killed.")] = 0,
+    kill_workers: Annotated[int, typer.Option(min=0, help="Number of times that a worker is killed.")] = 0,
     faults: Annotated[
-        str, typer.Option(metavar="KIND,…", help="Kinds of other faults, such as kill,partition; or all.")
+        str, typer.Option(metavar="KIND,…", help="Further kinds of faults, such as kill,partition; or all.")
     ] = "",
     catalog: Annotated[
         str,
@@ -296,15 +296,17 @@ def replay_history(
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs of the history.")] = 1,
     start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,
-    workers: Annotated[int, typer.Option(min=0, help="Number of workers; 0 for those recorded.")] = 0,
-    concurrency: Annotated[int, typer.Option(min=0, help="Jobs of a worker at once; 0 as recorded.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Number of workers; 0 for the recorded number.")] = 0,
+    concurrency: Annotated[
+        int, typer.Option(min=0, help="Jobs of each worker; 0 for the recorded number.")
+    ] = 0,
     limit: Annotated[int, typer.Option(min=1, help="Maximum number of jobs.")] = 100_000,
     folder: Folder = Path(".zeke-sim"),
 ) -> None:
     """Check a recorded history, and replay its arrivals with faults; exit with 1 at a broken property."""
     with _usage_errors():
         from zeke_sim.experiment.shrink import SECONDS
-        from zeke_sim.recorded.replaying import Replay, check, replays
+        from zeke_sim.recorded.replays import Replay, check, replays
 
         kinds = tuple(faults.split(",")) if faults else ()
         replay = Replay(str(file), kill_workers, kinds, catalog, workers, concurrency, 0, limit, resources)

@@ -114,7 +114,7 @@ def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_kille
     assert "no longer wanted" not in text
     shown = good(shop, "replay-history", str(file), "--kill-workers", "2", "--seeds", "2", "--workers", "3")
     assert "checked on the rows" in shown
-    assert "not checked on the rows, since it needs the calls of processes" in shown
+    assert "not checked on the rows, since this needs the calls of processes" in shown
     assert "claims go in order" in shown
     assert shown.count("2 kill") == 2
     (completed, failed) = (
@@ -160,7 +160,7 @@ def test_options_that_cannot_be_met_are_refused(shop: Zeke, tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
     good(shop, "record", str(file))
     for options, told in (
-        (("--faults", "kil"), "--faults: must be of refused, lost"),
+        (("--faults", "kil"), "--faults: must be some of refused, lost"),
         (("--catalog", "tests.cli.shop"), "--catalog: must be MODULE:CATALOG"),
         (("--catalog", "tests.cli.shop:catalog"), "which was recorded without"),
         (("--resources", f"{__name__}:post"), "--resources: must be given with --catalog, whose handlers"),

@@ -96,7 +96,7 @@ def test_late_line_is_one_of_its_attempt(h: History) -> None:
     _read(h, job, 1)
     assert h.holds(LATE)
     h.answer(h.invoke("events", after={job: 0}), [JobEvent(job, 2, "log", LINE, 1)])
-    assert h.breaks(LATE) == f"log of attempt 2 is read, which sent none: {LINE}"
+    assert h.breaks(LATE) == f"log of attempt 2 is read, but was not sent: {LINE}"
 
 
 def test_process_stores_lines_of_attempts_that_it_ran() -> None:

@@ -174,8 +174,12 @@ BREAKS: list[tuple[Callable[[History, UUID], object], str, str]] = [
     (_answers_what_was_not_done, TELLS, "cancel says that it changed it, and nothing changed"),
     (_omits_what_was_done, TELLS, "cancel changed it, and its answer does not say so"),
     (_ignores_settlement, TELLS, "settle left attempt 1 alone, which was current"),
-    (_settles_again_as_if_new, "a repeated settlement says so", "w1 had no answer to the same settle at .*"),
-    (_denies_what_it_did, "a repeated settlement names what is done", "an earlier settle changed it, .*"),
+    (
+        _settles_again_as_if_new,
+        "a repeated settlement is marked as repeated",
+        "w1 had no answer to the same settle at .*",
+    ),
+    (_denies_what_it_did, "a repeated settlement names settled jobs", "an earlier settle changed it, .*"),
 ]
 
 

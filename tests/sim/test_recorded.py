@@ -34,7 +34,7 @@ from zeke_sim.recorded.format import (
 )
 from zeke_sim.recorded.profiles import Attempt, Profiles, parts
 from zeke_sim.recorded.redact import Redaction
-from zeke_sim.recorded.replaying import replays
+from zeke_sim.recorded.replays import replays
 from zeke_sim.recorded.scenario import Replay, scenario
 
 BEGAN = datetime(2026, 3, 3, 9, 0, tzinfo=UTC)
@@ -231,7 +231,7 @@ BROKEN: list[tuple[str, Recording]] = [
     ("failed attempts are in order", recording(job(1, attempt=2, failures=(failed(2, 2), failed(1, 3))))),
     ("times of a row are in order", recording(job(1, created=1.0, started=9.0, ended=2.0))),
     (
-        "a retry waits at least as its policy says",
+        "a retry waits as long as its policy says",
         recording(job(1, attempt=2, retry_count=1, started=12.9, ended=14.0, failures=RETRY)),
     ),
 ]

@@ -70,7 +70,7 @@ def test_report_has_all_facts() -> None:
         "214 decisions → 3, in 4.1 s, replayed 3 times",
         "replay  zeke sim replay .zeke/plans/storm-7.json\n",
         "a node/w1/1: pause, at 0.9, back 4.6",
-        "  kinds   pause: the process is suspended, for about its lease or longer, and continues\n",
+        "  kinds   pause: the process is suspended for half of its lease up to three times its lease\n",
         ".zeke/plans/storm-7.html",
     ):
         assert part in told

@@ -1,7 +1,7 @@
 """Kills a process at each point that a workload's handlers pass, in one run for each point.
 
 The idea is that of SQLite's crash tests: fail at the first operation, at the second, and so on, until a run
-passes no further one.
+ends before the next one.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ CRASHES: Final = NONE.but(kinds=("kill_line",), handler=1.0, until_drained=True)
 """The only faults are kills at points, which a plan names."""
 
 POINTS_MAX: Final = 1000
-"""Maximum number of runs with one kill; of more points, as many are drawn, of each task alike."""
+"""Maximum number of runs with one kill; of more points, a sample is tried, with equal shares of tasks."""
 
 PAIRS_MAX: Final = 500
-"""Maximum number of runs with two kills; of more pairs, as many are drawn."""
+"""Maximum number of runs with two kills; of more pairs, a sample is tried."""
 
 
 SECONDS_MAX: Final = 100
@@ -65,7 +65,7 @@ def crash_everywhere(
     """Run a scenario without a kill, and then with a kill at each point, until a property is violated.
 
     Args:
-        pairs: whether to try two kills in a run, too.
+        pairs: whether to also try two kills in a run.
         once: whether to try each line of a task only once, where the first job passes it.
         choose: returns those of the points that are tried; by default all are.
         points_max: maximum number of runs with one kill.
@@ -124,10 +124,10 @@ def _each_line(passed: Sequence[Passed]) -> list[Passed]:
 def _drawn(
     ones: Sequence[Any], most: int, address: str, part: Callable[[Any], object] | None = None
 ) -> Sequence[Any]:
-    """Return all, or ``most`` of them, drawn and in order.
+    """Return all items, or a sample of ``most`` of them in their order.
 
     Args:
-        part: returns to which part one belongs; of all parts as many are drawn, as far as they have them.
+        part: returns the part that an item belongs to; the sample has equal shares of parts, if possible.
     """
     if len(ones) <= most:
         return ones

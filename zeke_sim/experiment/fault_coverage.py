@@ -23,7 +23,7 @@ GROUPS: Final[Mapping[str, tuple[str, ...]]] = {
     "pauses": ("pause", "freeze", "block"),
     "shutdowns": ("sigterm",),
 }
-"""Fault kinds by what reports call them; all others are ``other faults``."""
+"""Fault kinds by their name in reports; all other kinds are ``other faults``."""
 
 OTHER: Final = "other faults"
 EXPIRIES: Final = "expiries"
@@ -92,7 +92,7 @@ class FaultCoverage:
             self.passed.setdefault(task, set()).update(lines)
 
     def never(self) -> list[str]:
-        """Return the tasks that ran, and that no fault hit."""
+        """Return the tasks that ran without a fault."""
         affected = {task for task, _ in self.tasks}
         return sorted(task for task in self.ran if task not in affected)
 
@@ -119,9 +119,9 @@ class FaultCoverage:
             ran = self.ran[task]
             yield f"{task}: {faults or 'no faults'}, in {ran} {noun('attempts', ran)}{at}"
             for line in spared[:LINES_SHOWN]:
-                yield f"  never at {'the end of ' if line.after else ''}{line}"
+                yield f"  no fault at {'the end of ' if line.after else ''}{line}"
             if (left := len(spared) - LINES_SHOWN) > 0:
-                yield f"  nor at {left} other {noun('lines', left)}"
+                yield f"  no fault at {left} other {noun('lines', left)}"
 
 
 def noun(words: str, number: int) -> str:

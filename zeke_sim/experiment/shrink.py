@@ -6,7 +6,7 @@ decisions are unaffected. Finally, the clients' actions are removed one by one.
 
 A plan from which no single decision can be removed may still contain a superfluous fault: one that only
 undoes the effect of another one, or of a decision about order. So the remaining faults are tried once more,
-also without the other decisions: each alone, each left out, and every subset of a few.
+with and without the other decisions: each alone, all but one, and, if there are few, every subset.
 If a program ended with an error, the shrunk run must end with an error of the same type.
 
 Source: Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input (2002), algorithm ddmin.
@@ -132,7 +132,7 @@ class _Shrinking:
             self._try_without(lambda _, one, fault=fault: _fault(one) == fault)
 
     def of_one_fault(self) -> None:
-        """Remove everything but one fault, if that is enough."""
+        """Remove everything but one fault, if one is enough for the failure."""
         decisions, faults = self._decisions, self._faults()
         if len(faults) <= ALONE:
             any(self._try({address: decisions[address]}) for address in faults)
@@ -174,7 +174,7 @@ class _Shrinking:
                 self._try({**self._decisions, address: plain})
 
     def of_subsets(self) -> bool:
-        """Try the remaining faults without each other until each is needed; return whether each is."""
+        """Remove faults until the failure needs each of them; return False if the time limit prevented it."""
         self._used = self._budget.used
         self._budget = Budget(self._seconds - self._used)
         while (smaller := self._smaller()) is not None:

@@ -208,7 +208,7 @@ class Effect(NamedTuple):
     Attributes:
         key: identifies it.
         alive: whether its node was alive.
-        called: whether a call of a ``zeke_sim.double`` has it, on a server, so that its node may have died.
+        called: whether a call of a ``zeke_sim.double`` caused it on a server; its node may have died before.
         line: the point that the handler had passed last; None if it is unknown.
     """
 
@@ -285,7 +285,7 @@ class Fault(NamedTuple):
         kind: one of ``zeke_sim.world.faults.KINDS``.
         until: when it ends, in seconds since the run began; None for a fault without a duration.
         row: the job, or the name of the queue, whose row it locks; or the key.
-        affected: the attempts whose handlers it affected; of a fault of a handler's own call, that one.
+        affected: the attempts whose handlers it affected; for a fault of a handler's own call, only that one.
     """
 
     at: float

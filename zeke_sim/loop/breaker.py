@@ -97,7 +97,7 @@ class Breaker:
 
 
 _abandoned: Final[list[greenlet]] = []
-"""What must not be collected, since its frames would be unwound."""
+"""Greenlets that must not be garbage-collected, since that would unwind their frames."""
 
 
 def _leave_task(loop: AbstractEventLoop) -> asyncio.Task[Any] | None:

@@ -143,12 +143,12 @@ def answers_match_what_was_done(event: Answered, state: RunState) -> None:
                 raise Broken(f"{event.verb} left attempt {attempt} alone, which was current", job=job)
 
 
-@holds("a repeated settlement says so", Invoked, verbs=(*_SETTLE, "suspend"))
-def a_repeated_settlement_says_so(event: Invoked, state: RunState) -> None:
+@holds("a repeated settlement is marked as repeated", Invoked, verbs=(*_SETTLE, "suspend"))
+def a_repeated_settlement_is_marked_as_repeated(event: Invoked, state: RunState) -> None:
     """A process that does not know whether it has settled a job marks the next settlement as repeated.
 
-    Else the storage does not name the job, and the outcome that it has would count as lost. Jobs that a
-    process has claimed without knowing it are released by each heartbeat anew.
+    Otherwise the storage does not name the job, and the process would take its outcome for lost. Exempt are
+    jobs that a process has claimed without knowing it, since each heartbeat releases them.
     """
     if event.transaction is not None or event.args.get("repeated"):
         return
@@ -161,14 +161,14 @@ def a_repeated_settlement_says_so(event: Invoked, state: RunState) -> None:
             if not known and request.what == one and not isinstance(one, Released):
                 raise Broken(
                     f"{event.node} had no answer to the same {earlier.invoked.verb} at"
-                    f" {earlier.invoked.at:.3f} s, and does not say that this one is repeated",
+                    f" {earlier.invoked.at:.3f} s, and does not mark this one as repeated",
                     job=one.id,
                     since=earlier.invoked.at,
                 )
 
 
-@holds("a repeated settlement names what is done", Answered, verbs=(*_SETTLE, "suspend"))
-def a_repeated_settlement_names_what_is_done(event: Answered, state: RunState) -> None:
+@holds("a repeated settlement names settled jobs", Answered, verbs=(*_SETTLE, "suspend"))
+def a_repeated_settlement_names_settled_jobs(event: Answered, state: RunState) -> None:
     """A repeated settlement names the jobs that an earlier one with the same outcome changed.
 
     Exempt are jobs that have changed since.
@@ -187,7 +187,7 @@ def a_repeated_settlement_names_what_is_done(event: Answered, state: RunState) -
         rows = list(life.between(call.invoked.at, event.at))
         if any(image.id == one.id and all(row == image for row in rows) for image in left):
             raise Broken(
-                f"an earlier {event.verb} changed it, and the repeated one does not say so", job=one.id
+                f"an earlier {event.verb} changed it, and the repeated one does not name it", job=one.id
             )
 
 

@@ -111,14 +111,14 @@ def _sent_again(
 
 @holds("late lines stay those of their attempt", Invoked, Answered, verbs=("append_events", "events"))
 def late_lines_stay_those_of_their_attempt(event: Invoked | Answered, state: RunState) -> None:
-    """A process stores lines of attempts that it has run, however late, and they are read under these."""
+    """A process stores lines only of attempts that it has run, however late, and readers see that attempt."""
     sent = state.of("lines", _Lines).sent
     if isinstance(event, Answered):
         if event.verb == "events" and event.outcome == "ok":
             for line in event.result:
                 if _key(line) not in sent:
                     raise Broken(
-                        f"{line.kind} of attempt {line.attempt} is read, which sent none: {line.data}",
+                        f"{line.kind} of attempt {line.attempt} is read, but was not sent: {line.data}",
                         job=line.job_id,
                     )
         return

@@ -48,9 +48,9 @@ class _Sleepers:
 def idle_workers_are_woken(event: Change | Invoked | QueueRow | Fault | End, state: RunState) -> None:
     """An idle worker polls at once when a job is due by a statement, unless the wake-up is lost.
 
-    It does so too when a job of a limited queue makes room, because it has ended or waits again, and when a
-    queue with due jobs is resumed, or its limit raised. Every worker
-    that sleeps on the queue polls, since it cannot know whether another one is alive.
+    It also polls when a job of a limited queue makes room, because it has ended or waits again, and when a
+    queue with due jobs is resumed or its limit raised. Every worker that sleeps on the queue polls, since it
+    cannot know whether another one is alive.
     """
     sleepers = state.of("sleepers", _Sleepers)
     if isinstance(event, Fault):
@@ -123,7 +123,7 @@ def _may_pause(outcome: Completed | Failed | Released | Waiting) -> bool:
 
 
 def _makes_room(row: Image, event: Change, state: RunState) -> bool:
-    """Return whether a job has left a limited queue's running jobs, however soon it may run again."""
+    """Return whether a job of a limited queue no longer runs, even if it will run again soon."""
     queue = state.queues.get(row.name)
     has_limit = queue is not None and queue.concurrency_limit is not None
     was_active = event.before is not None and event.before.state is RowState.ACTIVE

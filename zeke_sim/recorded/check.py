@@ -1,12 +1,12 @@
-"""Checks a recorded history: the properties that rows violate by themselves, without each of their changes.
+"""Checks properties on the rows of a recorded history.
 
-A table has the last version of a row. So of a job's life only what that version proves becomes an event: its
-last attempt, from its claim to its end, and the move to the archive; of a job that waits, that it waits. A
-property is checked if no history could violate it falsely because of what is missing. The others need each
-change of a row, the calls of processes, or what handlers did: no table has these, and a replay has them all.
+A table contains the last version of a row. Events are made only of what this version proves: of a job that
+ran, its last attempt, from its claim to its end, and its move to the archive; of a job that waits, that it
+waits. A property is checked only if missing events cannot make it fail falsely. The others need each change
+of a row, the calls of processes or the actions of handlers, which no table contains; a replay checks them.
 
-The time of an outcome is that of its statement, which is before its commit. So an attempt ends, and a row is
-archived, ``TOLERANCE`` earlier here, and no overlap that is shorter counts.
+The time of an outcome is that of its statement, which precedes its commit. So attempts end, and rows are
+archived, ``TOLERANCE`` earlier here, and shorter overlaps do not count.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ OF_ROWS: Final = (
     "a waiting job holds nothing",
     "no job waits in a cycle",
 )
-"""The properties of every run that rows violate by themselves."""
+"""The properties of simulated runs that can be checked on rows."""
 
 _CALLS: Final = frozenset({Invoked, Answered})
 _HANDLERS: Final = frozenset({Began, Ended, Effect, Notified, Received, Lived})
@@ -84,7 +84,7 @@ class Checked(NamedTuple):
     unchecked: Mapping[str, Sequence[str]]
 
     def summary(self) -> str:
-        """Return in a few lines what was checked and what was not."""
+        """Return the checked and the unchecked properties as lines."""
         lines = [f"checked on the rows ({len(self.checked)} properties): {', '.join(self.checked)}"]
         lines += [
             f"not checked on the rows, {need} ({len(names)}): {', '.join(names)}"
@@ -110,15 +110,15 @@ def check(recording: Recording) -> Checked:
 
 
 def _needed(one: Property) -> str:
-    """Return what of a history a property needs that no table has."""
+    """Return why a property cannot be checked on tables."""
     events = frozenset(one.events)
     if events & _HANDLERS:
-        return "since it needs what processes and handlers did"
+        return "since this needs the actions of processes and handlers"
     if events & _CALLS:
-        return "since it needs the calls of processes"
+        return "since this needs the calls of processes"
     if events & _SETTINGS:
-        return "since it needs each change of a worker, queue or schedule"
-    return "since it needs each change of a row, or the calls that made it"
+        return "since this needs each change of a worker, queue or schedule"
+    return "since this needs each change of a row, or the calls that made it"
 
 
 # Properties of one row.
@@ -146,7 +146,7 @@ def _times_are_in_order(job: RecordedJob) -> str | None:
 
 
 def _retries_wait(job: RecordedJob) -> str | None:
-    """Describe a retry before its time; of those requested by a handler, the time is unknown."""
+    """Describe a retry before its time; the time of a retry that a handler requested is unknown."""
     last = job.failures[-2:] if job.state not in WAITING else ()
     # The attempt that failed before the last one, whose number is its own.
     before = next((one for one in last if one.attempt == job.attempt - 1), None)
@@ -174,7 +174,7 @@ _OF_A_JOB: Final[Mapping[str, tuple[str, Callable[[RecordedJob], str | None]]]] 
         "A job is created before its last attempt begins, which begins before the job ends.",
         _times_are_in_order,
     ),
-    "a retry waits at least as its policy says": (
+    "a retry waits as long as its policy says": (
         "A failed attempt is retried no earlier than the job's policy says, unless its handler requests it.",
         _retries_wait,
     ),
@@ -204,7 +204,7 @@ def _of_rows(recording: Recording, properties: Sequence[Property]) -> Violation 
 
 
 def events(recording: Recording) -> Iterator[Change | QueueRow]:
-    """Yield what rows prove, in the order of time."""
+    """Yield the events that rows prove, in the order of time."""
     header = recording.header
     for queue in recording.queues:
         yield QueueRow(0.0, header.since, queue.name, queue.concurrency_limit, queue.paused_on)
@@ -218,7 +218,7 @@ def events(recording: Recording) -> Iterator[Change | QueueRow]:
 def _proven(job: RecordedJob, since: datetime, now: datetime) -> Iterator[Change]:
     started, ended = job.started_on, job.completed_on
     if (job.state is RowState.ACTIVE and job.worker is None) or (job.state in FINAL and ended is None):
-        return  # another program's, which names no worker, or no time of its end
+        return  # of another program, which sets no worker, or no time of its end
     row = _image(job)
     # Of a cancelled job, it is not known whether it ran or waited.
     ran = job.state is not RowState.CANCELLED and not job.superseded and job.state not in WAITING
@@ -312,11 +312,11 @@ def described(checked: Checked, recording: Recording, file: str) -> str:
     lines = [f"✗ {broken.rule}", f"  {' '.join(checked.sentence.split())}"]
     if job is not None:
         times = [("created", job.created_on), ("started", job.started_on), ("ended", job.completed_on)]
-        told = ", ".join(f"{what} {moment.isoformat()}" for what, moment in times if moment is not None)
-        lines.append(f"  job     {job.name} {job.id}, {job.state}, attempt {job.attempt}: {told}")
+        shown = ", ".join(f"{what} {moment.isoformat()}" for what, moment in times if moment is not None)
+        lines.append(f"  job     {job.name} {job.id}, {job.state}, attempt {job.attempt}: {shown}")
     lines += [f"  broken  {broken.text}", f"  file    {file}"]
     if broken.rule == "active jobs within the limit":
         lines.append(
-            "  note    the limit is the one at the time of recording; a lower one was set since then?"
+            "  note    the limit is that at the time of recording, and may have been lowered since then"
         )
     return "\n".join(lines)

@@ -1,8 +1,8 @@
 """The file of a recorded history: lines of JSON, compressed by gzip, each an object with one key.
 
 The first line is the ``history`` (version, time window), then come lines for each ``queue``, ``schedule``,
-``worker`` and ``job`` in any order, and the last line is the ``end`` with the number of jobs, so that a file
-that is cut short is noticed. A field that has its default is left out. Times are aware, in ISO 8601.
+``worker`` and ``job`` in any order, and the last line is the ``end`` with the number of jobs, so that a
+truncated file is detected. A field with its default value is left out. Times are aware, in ISO 8601.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 VERSION: Final = 1
 
 JOBS_MAX: Final = 100_000
-"""Number of jobs of a history, by default; more must be asked for."""
+"""Default maximum number of jobs in a history."""
 
 LINE_MAX: Final = 16 * 1024 * 1024
-"""Bytes of a line at most."""
+"""Maximum length of a line in bytes."""
 
 Payloads = Literal["none", "redacted", "full"]
 
@@ -47,7 +47,7 @@ class Header(_Value):
     """What was recorded.
 
     Attributes:
-        recorded_on: when, by the database's clock, as the following times are.
+        recorded_on: the time of recording by the database's clock, like the following times.
         since, until: the time window: jobs that existed in it and had not ended before it.
         archive_after, delete_after: retention in seconds, by the settings of the process that recorded.
     """
@@ -184,7 +184,7 @@ class Recording:
 
 @contextmanager
 def writing(path: Path) -> Generator[Writer]:
-    """Write a file under another name, and give it its own when all of it is written."""
+    """Write a file under a temporary name, and rename it when it is complete."""
     part = path.with_name(f".{path.name}.part")
     try:
         with gzip.open(part, "wt", encoding="utf-8", compresslevel=6) as file:
@@ -249,7 +249,8 @@ def read(path: Path, *, limit: int = JOBS_MAX) -> Recording:
         elif line.job is not None:
             if len(recording.jobs) == limit:
                 raise SimulationError(
-                    f"{where}: must have at most {limit} jobs, got more; record less time, or raise --limit"
+                    f"{where}: must have at most {limit} jobs, got more; raise --limit, or record a shorter"
+                    " time"
                 )
             recording.jobs.append(line.job)
         elif line.queue is not None:
@@ -264,7 +265,7 @@ def read(path: Path, *, limit: int = JOBS_MAX) -> Recording:
         found = 0 if recording is None else len(recording.jobs)
         due = "an `end`" if ended is None else f"{ended.jobs} jobs"
         raise SimulationError(
-            f"{path}: must have {due} at its end, got {found} jobs: it is cut short; {_WRITTEN}"
+            f"{path}: must have {due} at its end, got {found} jobs: it is truncated; {_WRITTEN}"
         )
     recording.jobs.sort(key=lambda job: (job.created_on, job.id))
     return recording
@@ -297,10 +298,10 @@ def _parsed(where: str, text: bytes) -> _Line:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         field = ".".join(str(part) for part in first["loc"])
-        told = first["msg"].replace("Input should", "must", 1)
+        needed = first["msg"].replace("Input should", "must", 1)
         got = "" if first["type"] == "missing" else f", got {shown(first['input'])}"
-        told = "must be given" if first["type"] == "missing" else told[0].lower() + told[1:]
-        raise SimulationError(f"{where}: {field + ': ' if field else ''}{told}{got}; {_WRITTEN}") from None
+        needed = "must be given" if first["type"] == "missing" else needed[0].lower() + needed[1:]
+        raise SimulationError(f"{where}: {field + ': ' if field else ''}{needed}{got}; {_WRITTEN}") from None
     if len(line.model_fields_set) != 1 or line == _Line():
         keys = ", ".join(f"`{key}`" for key in _KEYS.values())
         raise SimulationError(f"{where}: must be an object with one of {keys}; {_WRITTEN}")

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from zeke_sim.recorded.format import RecordedJob, Recording
 
 PART_JOBS: Final = 2_000
-"""Jobs of a part of a history, so that a run takes seconds, and the page of a failure some megabytes."""
+"""Jobs in a part of a history, so that a run takes seconds, and the page of a failure has some megabytes."""
 
 UNKNOWN_SECONDS: Final = 1.0
-"""Seconds of an attempt of a task of which no attempt has a known duration."""
+"""Seconds of an attempt if no attempt of its task has a known duration."""
 
 LEFT: Final = 3600.0
-"""Seconds from the end of the time window to the recording up to which registered workers count for it."""
+"""Maximum seconds from the end of the time window to the recording for registered workers to count."""
 
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - slots have no time zone
 _LEASE_LONG: Final = 13.0
@@ -59,7 +59,7 @@ class Arrival(NamedTuple):
 
 
 class Profiles:
-    """A history or a part of it, as its replay takes it.
+    """The arrivals, attempts and processes of a history or of a part of it.
 
     Args:
         real: names of tasks whose own handlers run: these send their own children.
@@ -87,7 +87,7 @@ class Profiles:
 
     @cached_property
     def jobs(self) -> list[RecordedJob]:
-        """The jobs that are replayed: due in the window, of queues a task may have, sent from outside."""
+        """The jobs to replay: due in the window, with a valid queue name, and not sent by a real handler."""
         return [job for job in self._in_window if not self._is_sent_by_handler(job)]
 
     @cached_property
@@ -164,7 +164,7 @@ class Profiles:
         )
 
     def _slots(self) -> dict[str, int]:
-        """Return for each queue a length whose multiples all of its slots are; it gives the same slots."""
+        """Return for each queue a slot length that gives the same slots: all of them are its multiples."""
         lengths: defaultdict[str, int] = defaultdict(int)
         for job in self.jobs:
             if job.singleton_on is not None:
@@ -187,7 +187,7 @@ class Profiles:
             taken = (failed.at - free).total_seconds() if not is_last else self._last_seconds(job) or usual
             free = failed.at
             if failed.error == _LOST:
-                continue  # its worker's end, which is not the handler's doing
+                continue  # the worker ended, not the handler
             seconds = max(0.0, taken if is_last else min(taken, usual))
             attempts.append(Attempt(seconds, _how(failed.state, failed.error, job), failed.error or ""))
         if job.state in {RowState.FAILED, RowState.EXPIRED} and not job.superseded:
@@ -232,7 +232,7 @@ class Profiles:
 
     @cached_property
     def workers(self) -> int:
-        """The number of workers: those that are registered, or else those that ran jobs at one time."""
+        """The number of workers: the registered ones, or else as many as ran jobs at the same time."""
         header = self.recording.header
         registered = [one for one in self.recording.workers if one.queues]
         if registered and (header.recorded_on - header.until).total_seconds() <= LEFT:
@@ -245,7 +245,7 @@ class Profiles:
 
     @cached_property
     def concurrency(self) -> int:
-        """The number of jobs that a worker runs at one time, as far as any did."""
+        """The maximum number of jobs that a recorded worker ran at the same time."""
         runs: defaultdict[int, list[tuple[float, float]]] = defaultdict(list)
         for begun, ended, worker in self.runs(whole=True):
             runs[worker].append((begun, ended))
@@ -253,7 +253,7 @@ class Profiles:
 
     @property
     def lease(self) -> dict[str, float]:
-        """The options of a worker whose jobs are its own for as long as those of the registered ones."""
+        """The worker options that make leases as long as those of the registered workers."""
         valid = max((one.lease for one in self.recording.workers), default=0.0)
         if not valid:
             return {}
@@ -296,7 +296,7 @@ def _how(state: RowState, error: str | None, job: RecordedJob) -> str:
 
 
 def _at_once(spans: Iterable[tuple[float, float]]) -> int:
-    """Return how many of these spans overlap at most."""
+    """Return the maximum number of spans that overlap."""
     steps = sorted(step for begun, ended in spans for step in ((begun, 1), (max(begun, ended), -1)))
     now = most = 0
     for _, step in steps:

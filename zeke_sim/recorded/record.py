@@ -1,8 +1,8 @@
-"""Records the history of a running system from its tables, without a change to them.
+"""Records the history of a running system from its tables, without changing them.
 
-One transaction reads them, read only and in one snapshot, by a cursor that is read in pages: each table is
-scanned once, memory is bounded by a page, and nothing is locked that a worker needs. The transaction has time
-limits, since a snapshot that is kept for long delays vacuum.
+One read-only transaction reads them from one snapshot, by a cursor in pages: each table is scanned once, at
+most a page is in memory, and no lock conflicts with those of workers. The transaction has time limits, since
+a long-lived snapshot delays vacuum.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ PAGE: Final = 1000
 """Jobs read at a time."""
 
 RECORD_SECONDS: Final = 600.0
-"""Seconds that a recording takes at most, since its snapshot delays vacuum meanwhile."""
+"""Maximum duration of a recording in seconds, since its snapshot delays vacuum."""
 
 _FORMATS: Final = ("datestyle", "intervalstyle", "timezone", "bytea_output", "extra_float_digits", "jit")
 _AS_LONG: Final = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
@@ -63,7 +63,7 @@ _COMMENT: Final = re.compile(r"--.*$", re.MULTILINE)
 
 
 class Wanted(NamedTuple):
-    """What is recorded.
+    """The options of a recording.
 
     Attributes:
         since, until: the time window, each an instant in ISO 8601 with its offset, or a time before now such
@@ -168,7 +168,7 @@ def _instant(option: str, text: str, now: datetime) -> datetime:
 
 
 class _Tables:
-    """The tables in one snapshot, as long as its time has not passed."""
+    """Reads the tables in one snapshot, within a time limit."""
 
     def __init__(self, cursor: rows.SyncCursor, schema: str, clock: Clock) -> None:
         self._cursor = cursor
@@ -194,8 +194,8 @@ class _Tables:
             yield page
             if self._clock.monotonic() > self._until:
                 raise SimulationError(
-                    f"record: must end within {RECORD_SECONDS:g} s, since its snapshot delays vacuum, and has"
-                    " not; record less time with --since and --until"
+                    f"record: must end within {RECORD_SECONDS:g} s, since its snapshot delays vacuum;"
+                    " record a shorter time with --since and --until"
                 )
 
 
@@ -235,7 +235,7 @@ def _write(tables: _Tables, file: files.Writer, limit: int, header: Header, reda
             if file.jobs == limit:
                 raise SimulationError(
                     f"--limit: must be at least the number of jobs, got {limit}, and there are more;"
-                    " raise it, or record less time with --since and --until"
+                    " raise it, or record a shorter time with --since and --until"
                 )
             file.add(jobs.recorded(row))
 
@@ -305,7 +305,7 @@ class _Jobs:
         return None if worker is None else self._numbers.setdefault(worker, len(self._numbers) + 1)
 
     def _tick(self, job: Job) -> RecordedTick | None:
-        """Return which schedule's occurrence a job is, which its id tells."""
+        """Return the schedule and the time of a job that a schedule created, by the job's id."""
         names = self._schedules.get(job.name)
         if names is None or job.id.version != _TICK_VERSION:
             return None

@@ -37,7 +37,7 @@ class Redaction:
         """Return a key, or a digest of it."""
         if key is None or self.payloads == "full":
             return key
-        # pg-boss gives keys with this beginning another meaning.
+        # Keys with this prefix have another meaning in pg-boss.
         start = _QUEUE_OF_ONE if key.startswith(_QUEUE_OF_ONE) else ""
         return (
             start + blake2b(key.encode("utf-8", "surrogatepass"), key=self._salt, digest_size=12).hexdigest()
@@ -56,5 +56,5 @@ def _shape(value: Any) -> Any:
         return "x" * len(value)
     if value is None or isinstance(value, bool):
         return value and False
-    # An integer keeps its digits' number, so that it has the same length.
+    # An integer keeps the number of its digits, so that it has the same length.
     return type(value)(0) if isinstance(value, float) else int(_DIGIT.sub("1", str(value)))

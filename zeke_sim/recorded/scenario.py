@@ -1,8 +1,8 @@
 """A recorded history as a scenario: the same arrivals and times of attempts, in a world with faults.
 
-A plan names its scenario, which must be loadable by that name, in another process too. The name of such a
-scenario is this module, a colon, and the file with the options of its replay as the query of an address:
-``zeke_sim.recorded.scenario:tuesday.jsonl.gz?kill_workers=2``. The module's ``__getattr__`` makes it.
+A plan names its scenario, and other processes must be able to load it by that name. Here the name is this
+module, a colon, and the file with the options of its replay in the form of a URL's query:
+``zeke_sim.recorded.scenario:tuesday.jsonl.gz?kill_workers=2``. The module's ``__getattr__`` creates it.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 CLIENT: Final = "arrivals"
 
 ACTIONS: Final = 64
-"""Parts of the arrivals that shrinking leaves out one by one."""
+"""Number of parts of the arrivals; shrinking tries to leave out one at a time."""
 
 DRAIN_SECONDS: Final = 2 * 86_400.0
 """Seconds after the time window within which all jobs must have ended."""
@@ -63,7 +63,7 @@ class Replay:
     Attributes:
         file: the history.
         kill_workers: how often a worker is killed, at moments at which attempts of the history run.
-        faults: the fault kinds that are drawn besides; none for no other faults.
+        faults: further fault kinds that are drawn.
         catalog: ``module:attribute`` of the catalog whose handlers run; "" for handlers that take the
             recorded time and end as recorded.
         resources: ``module:attribute`` of a function that makes their ``job.resources`` for each run; "" for
@@ -132,7 +132,7 @@ def scenario(replay: Replay) -> Scenario:
     """
     unknown = [kind for kind in replay.faults if kind not in KINDS]
     if unknown:
-        raise SimulationError(f"--faults: must be of {', '.join(KINDS)}, got {unknown[0]!r}")
+        raise SimulationError(f"--faults: must be some of {', '.join(KINDS)}, got {unknown[0]!r}")
     profiles, catalog = loaded(replay)
     resources = _function(replay.resources) if replay.resources else None
     if resources is not None and catalog is None:
@@ -220,7 +220,7 @@ def _read(path: Path, limit: int, _changed: int, /) -> Recording:
 
 
 def _calm(knobs: Knobs) -> Knobs:
-    """Return knobs without any faults, in the order of the seed."""
+    """Return knobs without faults, with the task order of the seed."""
     return NONE.but(order=knobs.order)
 
 
@@ -246,7 +246,7 @@ class RecordedFailure(Exception):
 
 
 def _catalog(profiles: Profiles, given: Catalog[Any] | None) -> Catalog[Any]:
-    """Return a catalog with the given tasks, and for other queues tasks that do as recorded."""
+    """Return a catalog with the given tasks and, for other queues, tasks that behave as recorded."""
     catalog: Catalog[Any] = Catalog()
     if given is not None:
         catalog = Catalog(
@@ -265,9 +265,9 @@ def _catalog(profiles: Profiles, given: Catalog[Any] | None) -> Catalog[Any]:
 
 
 class _Handler:
-    """Does what the attempts of the history did, in one run of a world.
+    """Repeats the attempts of the history, in one run of a world.
 
-    A job's next attempt repeats what an attempt did that was cut off.
+    After an attempt that was interrupted, the next one repeats the same recorded attempt.
     """
 
     def __init__(self, profiles: Profiles, attempts: Mapping[UUID, Sequence[Attempt]]) -> None:
@@ -276,7 +276,7 @@ class _Handler:
         self._ended: dict[UUID, int] = {}
 
     def handler(self) -> Any:
-        """Return a handler of its own for a task."""
+        """Return a new handler for a task."""
 
         async def as_recorded(job: JobContext[Any]) -> Any:
             return await self._run(job.id)
@@ -299,7 +299,7 @@ class _Handler:
 
 
 class _Arrivals:
-    """The client that sends and cancels as recorded; a process that replaces it goes on where it was."""
+    """The client that sends and cancels as recorded; a process that replaces it continues there."""
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
         self._arrivals = arrivals
@@ -307,7 +307,7 @@ class _Arrivals:
         self._left_out: dict[int, bool] = {}
 
     async def run(self, node: Node) -> None:
-        """Run until all have arrived."""
+        """Send and cancel all jobs at their times."""
         while self._next < len(self._arrivals):
             one = self._arrivals[self._next]
             await node.clock.sleep(max(0.0, one.at - node.world.time()))
@@ -364,7 +364,7 @@ class _Kills:
         }
 
     def _kill(self, world: World, address: str, decision: Mapping[str, Any]) -> None:
-        """Kill a worker that runs a handler, now or as it begins the next one; a minute later any worker."""
+        """Kill a worker that runs a handler, now or as it begins the next one, or else within a minute."""
         workers = [
             node
             for node in world.nodes.values()

@@ -40,8 +40,8 @@ def section(coverage: FaultCoverage) -> str:
     more = f"<p>{left} other functions are not shown.</p>" if left else ""
     return (
         '<section class="source" aria-label="Faults beside the source">\n'
-        "<p>How often faults of all runs hit an attempt that had reached the line. "
-        "<b>no fault</b>: the line was reached, and no fault hit it; <b>not reached</b>: no run got there."
+        "<p>The number of faults, in all runs, that hit an attempt at the line. "
+        "<b>no fault</b>: the line was reached, but not hit; <b>not reached</b>: no run reached the line."
         f"</p>\n{tables}\n{more}</section>"
     )
 

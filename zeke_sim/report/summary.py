@@ -1,7 +1,8 @@
 """A failure as a paragraph: what ran where, which faults hit it, and what happened again.
 
 The runs of the violation's job are described in order, each with its effects and its end, and between them
-the faults of the plan. If no single job broke the property, it is those whose handlers the faults affected.
+the faults of the plan. If no single job broke the property, the jobs whose handlers the faults hit are
+described.
 """
 
 from __future__ import annotations
@@ -45,26 +46,26 @@ SENTENCES: Final[Mapping[str, str]] = {
     "kill_after": "{node} was killed when {what} had been applied, before it got the answer",
     "lost_wakeup": "a wake-up of {node} was lost",
     "late_wakeup": "a wake-up of {node} came {long} late",
-    "spurious": "{node} was woken for nothing",
+    "spurious": "{node} was woken although no job was due",
     "kill": "{node} was killed",
     "pause": "{node} was suspended for {long}",
-    "block": "the event loop of {node} stood still for {long}",
+    "block": "the event loop of {node} was blocked for {long}",
     "freeze": "{node} was suspended for {long}",
     "sigterm": "{node} received SIGTERM",
-    "partition": "{node} and the database did not reach each other for {long}",
+    "partition": "{node} and the database could not reach each other for {long}",
     "partition_out": "messages of {node} did not reach the database for {long}",
     "partition_in": "answers of the database did not reach {node} for {long}",
     "clock": "the wall clock of {node} jumped",
-    "drift": "the clocks of {node} ran at another speed",
+    "drift": "the clocks of {node} ran too fast or too slow",
     "restart": "the database was unavailable for {long}",
     "db_clock": "the database's clock jumped",
     "foreign_lock": "another program locked {row} for {long}",
     "notify_full": "the notification queue was full for {long}, and wake-ups were lost",
-    "kill_handler": "{node} was killed in the middle of a handler",
-    "kill_line": "{node} was killed before a statement of a handler",
+    "kill_handler": "{node} was killed while a handler waited",
+    "kill_line": "{node} was killed between two statements of a handler",
     "call_refused": "{what} of {node} failed before it had an effect",
     "call_lost": "{what} of {node} had its effect, but its answer was lost",
-    "call_late": "{what} of {node}, or its answer, was on its way for {long}",
+    "call_late": "{what} of {node}, or its answer, was delayed by {long}",
 }
 """What a fault did, by kind."""
 
@@ -93,7 +94,7 @@ def summary(failure: Failure, story: Story) -> str:
 
 
 class _Paragraph:
-    """What a paragraph describes; ``named`` are the faults that are part of the end of a run."""
+    """Composes a paragraph; ``named`` are the faults that describe the end of a run."""
 
     def __init__(self, failure: Failure, story: Story) -> None:
         self.failure = failure
@@ -172,7 +173,7 @@ class _Paragraph:
         return run.task if alike == 1 else f"{run.task} {short(run.job)}"
 
     def _end(self, run: Work) -> tuple[float, str] | None:
-        """Return when a run ended, or had its last effect, and what is said of it."""
+        """Return when a run ended or had its last effect, and the clause that describes this."""
         had = [one for one in self.effects if (one.job, one.attempt) == (run.job, run.attempt)]
         at = run.until if run.until is not None else max((one.at for one in had), default=None)
         if at is None:

@@ -28,8 +28,8 @@ DEFAULTS: Final[dict[str, Any]] = {"workers": 2, "days": 0.01, "faults": ["kill_
 """Options of ``zeke_sim.test`` that differ here; ``faults`` cannot be given."""
 
 NO_POINTS: Final = (
-    "crash_test: must have a statement to crash at, and no handler passed one; let the workload wait for its "
-    "jobs, and name the modules of handlers whose source is elsewhere, as in code=['shop.tasks']"
+    "crash_test: must reach a statement of a handler, got none; wait for the jobs in the workload, and name "
+    "the modules of handlers whose source is elsewhere, as in code=['shop.tasks']"
 )
 
 
@@ -42,7 +42,7 @@ def crash_test(
     catalog: Catalog | None = None,
     **worlds: Any,
 ) -> Any:
-    """Make a test that kills the process at each statement of a task, in one run for each.
+    """Make a test that kills the process at each statement of a task, in a separate run for each.
 
     ::
 
@@ -60,8 +60,8 @@ def crash_test(
     Args:
         subject: the task, or its name; or a workload, as for ``zeke_sim.test``.
         payload: the payload of the task's job.
-        pairs: whether to kill processes twice in a run, too: at ``experiment.crashes.PAIRS_MAX`` pairs of
-            points at most, which are drawn if there are more.
+        pairs: whether to add runs with two kills, for at most ``experiment.crashes.PAIRS_MAX`` pairs of
+            points; if there are more pairs, a sample is tried.
         status: how the task's job must end.
         catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
         **worlds: see ``WorldOptions``; by default there are two workers. ``faults`` is not an option.
@@ -82,7 +82,7 @@ def crash_test(
 
     def search(runs: SeededRuns, hits: Counter[str], _config: pytest.Config) -> None:
         if isinstance(subject, Task | str):
-            runs.catalog.get(cast("Task[Any, Any] | str", subject)).dump(payload)  # raises on what is wrong
+            runs.catalog.get(cast("Task[Any, Any] | str", subject)).dump(payload)  # raises for an invalid one
         results = runs.crash(pairs=pairs)
         if results is None:
             return
@@ -108,6 +108,6 @@ def _job_of(task: Task[Any, Any] | str, payload: Any, status: str) -> Workload:
     async def crash_test(zeke: Client) -> None:
         """Wait for a job, which must end as required."""
         job = await zeke.wait(await zeke.trigger(task, payload))
-        assert job.status == status, f"the job is {job.status}, and must be {status}: {job.output}"  # noqa: S101
+        assert job.status == status, f"the job must end as {status}, got {job.status}: {job.output}"  # noqa: S101
 
     return crash_test

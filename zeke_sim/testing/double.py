@@ -75,7 +75,7 @@ def double(
         answers: what methods return, or functions of their arguments, by method.
         errors: the errors of calls that fail or are not answered: their types, or functions that make them.
         keys: names of arguments that are idempotency keys, so that a call may be repeated. The first argument
-            of a method is none, unless it is called ``idempotency_key``.
+            of a method is one only if it is called ``idempotency_key``.
         **options: keyword arguments of the class.
 
     Raises:
@@ -141,7 +141,7 @@ def _member(of: type, name: str) -> Any:
 
 
 def _method(of: type, name: str) -> Callable[..., Any] | None:
-    """Return a public method that answers once; None for other members."""
+    """Return a public method that is not a generator; None for other members."""
     member = _member(of, name)
     streams = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member)
     return member if inspect.isfunction(member) and not streams else None
@@ -183,7 +183,7 @@ class _Request:
 
 
 class _Service:
-    """What all calls of one double share.
+    """The state that all calls of a double share.
 
     Attributes:
         errors: the errors of calls that fail or are not answered.

@@ -29,9 +29,9 @@ MARKERS: Final = (
 
 
 SECTION: Final = "faults"
-"""The section of a report that tells which faults hit the tasks of a simulated test."""
+"""The section of a report that lists the faults of a simulated test's tasks."""
 
-TESTS_TOLD: Final = 5
+TESTS_SHOWN: Final = 5
 """Maximum number of tests whose faults the terminal shows, unless pytest is verbose."""
 
 
@@ -122,22 +122,22 @@ def pytest_runtest_makereport(call: pytest.CallInfo[Any]) -> Generator[None, Any
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print which faults hit the tasks of the simulated tests that passed."""
-    told = [
+    shown = [
         (report.nodeid, text)
         for report in terminalreporter.stats.get("passed", [])
         for name, text in report.sections
         if name == f"Captured {SECTION} call"
     ]
-    if not told:
+    if not shown:
         return
     terminalreporter.section("faults of simulated tests", sep="-")
-    most = len(told) if terminalreporter.verbosity > 0 else TESTS_TOLD
-    for test, text in told[:most]:
+    most = len(shown) if terminalreporter.verbosity > 0 else TESTS_SHOWN
+    for test, text in shown[:most]:
         terminalreporter.write_line(test)
         for line in text.splitlines():
             terminalreporter.write_line(f"  {line}")
-    if len(told) > most:
-        terminalreporter.write_line(f"and {len(told) - most} other tests; -v shows them")
+    if len(shown) > most:
+        terminalreporter.write_line(f"and {len(shown) - most} other tests; -v shows them")
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ SENTENCES: Final = {
     "a client's program ends": "A workload ends without an error after all faults end.",
     "time passes": "A handler that continues takes time.",
     "some task can continue": "Not all tasks wait for each other.",
-    ONCE: "No key of zeke_sim.effect occurs twice, whenever the process was killed.",
-    "nothing reaches outside": "Code in a world has no access to the outside, so its plan replays alike.",
+    ONCE: "No key of zeke_sim.effect occurs twice, wherever the process is killed.",
+    "nothing reaches outside": "Code in a world has no access to the outside, so that plans can be replayed.",
 }
 """Descriptions of properties that have no docstring."""
 
@@ -65,7 +65,7 @@ POINTS_MAX: Final = 100
 """Maximum number of lines at which a process is killed, one in each run, before the seeds are run."""
 
 SECTION: Final = "faults"
-"""The section of a report that tells which faults hit a test's tasks; ``pytest_plugin`` repeats its name."""
+"""The section of a report that lists the faults of a test's tasks; ``pytest_plugin`` repeats its name."""
 
 TRACED: Final = 4
 """Maximum number of traceback frames that a failure shows."""
@@ -194,14 +194,14 @@ def made_test(
 
 
 def fail_if_never(hits: Counter[str], runs: int) -> None:
-    """Fail the test if something that must happen in one of its runs at least did not.
+    """Fail the test if something that must happen in at least one of its runs never happened.
 
     Args:
-        hits: the number of runs in which each happened.
+        hits: for each such event, the number of runs in which it happened.
         runs: the number of runs.
 
     Raises:
-        Failed: one did not.
+        Failed: something never happened.
     """
     never = [name for name, happened in hits.items() if not happened]
     if never:
@@ -265,8 +265,8 @@ class SeededRuns:
         self._node.add_report_section("call", SECTION, "\n".join(lines))
         if (never := self.fault_coverage.never()) and not self._worlds.is_calm:
             wrong(
-                f"no fault hit {', '.join(map(repr, never))}, so nothing shows what happens then; "
-                "allow more kinds of faults, run more seeds, or say calm=True"
+                f"no fault hit {', '.join(map(repr, never))}, so its recovery is untested; allow more kinds "
+                "of faults, run more seeds, or pass calm=True"
             )
 
     def _without_points(self) -> list[str]:

@@ -89,7 +89,7 @@ class WorldOptions:
         worker: options of ``zeke_queue.Worker``; by default concurrency is drawn per run.
         code: names of modules in which a process can be killed before any statement, besides those of the
             handlers, and what these import of their own package.
-        calm: whether faults need not hit every task that runs; otherwise the test fails if none hit one.
+        calm: whether the test passes even if no fault hits a task that runs.
     """
 
     workers: int = 3
@@ -213,7 +213,7 @@ class WorldOptions:
             )
 
         return Scenario(
-            name, "a test of an application's own", build, self.kinds, self.checked(hits), tuple(self.allow),
+            name, "a test of an application", build, self.kinds, self.checked(hits), tuple(self.allow),
             self.freeze, self.knobs,
         )  # fmt: skip
 

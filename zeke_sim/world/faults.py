@@ -40,7 +40,7 @@ WAKE: Final[Mapping[str, str]] = {
 NODE: Final[Mapping[str, str]] = {
     "kill": "the process is killed, and another one is started in its place",
     "pause": "the process is suspended for half of its lease up to three times its lease",
-    "block": "the event loop of the process is blocked for as long as in a pause, while its other threads run",
+    "block": "the event loop of the process is blocked for as long as in a pause, but its other threads run",
     "freeze": "the process is suspended for at most half of its lease",
     "sigterm": "the process receives SIGTERM, and another one is started in its place",
     "partition": "the process and the database cannot reach each other",

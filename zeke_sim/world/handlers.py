@@ -56,10 +56,10 @@ class _Watched(Catalog):
 
 
 REFUSED_MAX: Final = 1000
-"""Number of points that cancelled code of a run that is over may reach; code that goes on is abandoned."""
+"""Maximum number of points that cancelled code may reach after its run, before it is abandoned."""
 
 TRACE_MAX: Final = 100_000
-"""Maximum number of points that are recorded of a run."""
+"""Maximum number of points of a run that are recorded."""
 
 _OUTSIDE_DEPTH: Final = 2
 """The resources themselves, and the objects in their attributes."""
@@ -68,9 +68,9 @@ _OUTSIDE_DEPTH: Final = 2
 def outside_of(resources: Any, known: dict[frozenset[type], frozenset[int]]) -> frozenset[int]:
     """Return the points in the code of the resources, which stand for the world outside of the process.
 
-    Those are the methods of their class, and of the objects in their attributes, or in the dict or tuple
-    that they are. A kill does not interrupt them, since it would leave, for instance, a bank with half of a
-    transfer.
+    These are the methods of the resources, of the objects in their attributes, and of their items if they
+    are a dict or a tuple. A kill does not interrupt them, since it could leave a bank, for example, with half
+    of a transfer.
 
     Args:
         known: the points by classes; one dict for each run, since a double has a class of its own in each.
@@ -225,7 +225,7 @@ class Watch:
         return Affected(self.task, self.job, self.attempt, line, self._returned)
 
     def pass_line(self, line: int) -> None:
-        """Pass a point, or be killed at it."""
+        """Record that a point is reached, and kill the process if this is the chosen one."""
         if line in self._outside or line not in self.node.world.points:
             return
         self._line = line
@@ -233,7 +233,7 @@ class Watch:
         self._pass()
 
     def pass_end(self) -> None:
-        """Pass the point after the handler has returned, before its result is stored."""
+        """Reach the point after the handler has returned, before its result is stored."""
         self._returned = True
         self._pass()
 
@@ -243,7 +243,7 @@ class Watch:
             self._refused += 1
             if self._refused > REFUSED_MAX and world.loop.breakable:
                 world.loop.abandon()
-            # What is unwound after the end has no effect. A generator that is collected is closed.
+            # Code that is unwound after the run has no effect. A generator that is collected is closed.
             closing = isinstance(sys.exception(), GeneratorExit)
             raise GeneratorExit if closing else asyncio.CancelledError
         self._passed += 1

@@ -4,7 +4,7 @@ The source of a function is compiled again with a call before each statement, an
 no statement follows; the new code replaces the old one in the function. A call does nothing unless a handler
 of a running world executes it. Points depend on the source alone, so they are the same on every Python.
 
-A trace function could not do this: it cannot be left for good.
+A trace function cannot do this: one that does not return disables tracing.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ _of_function: Final[dict[tuple[str, str], list[int]]] = {}
 
 
 def insert(modules: Sequence[str]) -> frozenset[int]:
-    """Insert points into the functions of modules; modules that have them are left alone.
+    """Insert points into the functions of modules, except those of modules that have them already.
 
     Points stay until the process ends.
 
@@ -182,14 +182,14 @@ def lines_of_class(kind: type) -> list[int]:
 
 
 def _before(line: int) -> None:
-    """Pass a point."""
+    """Tell the running handler's watch that a point is reached."""
     watch = HANDLER.get()
     if watch is not None:
         watch.pass_line(line)
 
 
 def _after(value: T, line: int) -> T:
-    """Pass a point after an ``await``, and return what was awaited."""
+    """Tell the watch that a point after an ``await`` is reached, and return the awaited value."""
     watch = HANDLER.get()
     if watch is not None:
         watch.pass_line(line)
@@ -212,7 +212,7 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
     tree = ast.fix_missing_locations(inserter.visit(tree))
     _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
     if "@pytest_ar" in vars(module):
-        # As pytest did when it imported the module, so that assertions still explain themselves.
+        # Pytest did this when it imported the module, and would not explain assertions otherwise.
         from _pytest.assertion.rewrite import rewrite_asserts  # noqa: PLC0415 - only below pytest
 
         rewrite_asserts(tree, source.encode(), file)
@@ -224,7 +224,7 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
 
 
 def _source(module: ModuleType, file: str) -> str:
-    """Return a module's source as its loader gives it, since a loader may change what is in the file."""
+    """Return a module's source from its loader, which may have changed the text of the file."""
     get_source = getattr(module.__loader__, "get_source", None)
     with suppress(ImportError):  # of a module that runs as __main__
         if get_source is not None and (source := get_source(module.__name__)) is not None:
@@ -292,11 +292,11 @@ class _Inserter(ast.NodeTransformer):
         return node
 
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        """Leave a lambda alone: it has no statements."""
+        """Skip a lambda, since it has no statements."""
         return node
 
     def visit_Assert(self, node: ast.Assert) -> ast.AST:
-        """Leave the parts of an assertion alone, since pytest would show the calls in its explanation."""
+        """Skip the parts of an assertion, since pytest would show the calls in its explanation."""
         return node
 
     def visit_Await(self, node: ast.Await) -> ast.AST:
@@ -332,7 +332,7 @@ class _Inserter(ast.NodeTransformer):
         """
         made: list[ast.stmt] = []
         last = body[-1]
-        # Code that is no statement of this function follows, such as ``__exit__``.
+        # Code outside of this function follows, such as ``__exit__``.
         exits = isinstance(of, _GUARDING) and not isinstance(last, (*_ENDING, *_PLAIN))
         for statement, following in zip(body, [*body[1:], None], strict=True):
             value = getattr(statement, "value", None)
@@ -352,7 +352,7 @@ class _Inserter(ast.NodeTransformer):
     def _call(
         self, name: str, values: list[ast.expr], at: ast.stmt | ast.expr, *, after: bool = False
     ) -> Any:
-        """Return a call of a point at a node, which gets its place."""
+        """Return a call that marks a point, at the location of a node."""
         text = self._source[at.lineno - 1].strip()
         text = text if len(text) <= TEXT_MAX else f"{text[: TEXT_MAX - 1]}…"
         owner = ".".join(self._names[:-1])

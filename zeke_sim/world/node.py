@@ -342,7 +342,7 @@ class Node:
         return address, 0 if decision is None else decision["point"]
 
     def kill_here(self, address: str, affected: Affected) -> None:
-        """Kill the process in the middle of its running code, of which nothing more is executed."""
+        """Kill the process while its code runs, without executing anything more of it."""
         self.world.record_fault(self, address, "kill_line", first=affected)
         self.kill()
         self.world.loop.break_off()

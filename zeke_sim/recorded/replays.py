@@ -53,7 +53,7 @@ def check(replay: Replay) -> tuple[str, bool]:
 def replays(replay: Replay, seeds: Iterable[int]) -> Iterator[tuple[Scenario, Outcome, str]]:
     """Replay a history with each seed: in one world, or in one for each of its parts.
 
-    A part without faults is replayed once, since it would be the same with other seeds.
+    A part without faults is replayed once, since another seed would only change the order of processes.
 
     Yields:
         After each run its scenario, its outcome, and a report; the last one compares the parts of this seed.
@@ -89,7 +89,7 @@ def replays(replay: Replay, seeds: Iterable[int]) -> Iterator[tuple[Scenario, Ou
 
 
 def _kills(total: int, number: int, seed: int) -> Counter[int]:
-    """Return the number of kills in each part, all of which have about as many jobs."""
+    """Draw the number of kills in each part; all parts have about the same number of jobs."""
     draws = Decisions(seed).stream("parts")
     return Counter(draws.below(number) for _ in range(total))
 
