@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent
 PROJECT = nox.project.load_toml(ROOT / "pyproject.toml")
 
 nox.needs_version = ">=2025.5.1"
-# uv where it is at hand, for it is fast; virtualenv came with nox.
+# uv where it is installed, since it is fast; nox depends on virtualenv.
 nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = ["tests", "lint"]
 nox.options.error_on_missing_interpreters = False
@@ -88,7 +88,7 @@ def _landing() -> list[str]:
         Part("tests/torture", 0, ("tests/torture/",)),
         Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
     )
-    # Each landing kills the tasks at other points.
+    # Each landing kills the tasks at different points.
     options = ["--crash-turn", _git("rev-list", "--count", "HEAD") or "0"]
     for part in parts:
         if _changed(*part.changes):
@@ -111,13 +111,13 @@ def _git(*arguments: str) -> str:
 
 
 def _before() -> str:
-    """Return the commit of six hours before the last one, or an older one; nothing where git cannot say."""
+    """Return the commit of six hours before the last one, or an older one; empty if git fails."""
     until = int(_git("log", "-1", "--format=%ct") or 0) - 6 * 3600
     return _git("rev-list", "-1", f"--before=@{until}", "HEAD") or _git("rev-parse", "--verify", "HEAD~1")
 
 
 def _changes() -> list[str] | None:
-    """Return the files that changed since six hours before the last commit; None where git cannot say."""
+    """Return the files that changed since six hours before the last commit; None if git fails."""
     if not (before := _before()):
         return None
     others = _git("ls-files", "--others", "--exclude-standard")
@@ -125,7 +125,7 @@ def _changes() -> list[str] | None:
 
 
 def _changed(*paths: str) -> bool:
-    """Return whether a path that begins so changed of late; True where git cannot say."""
+    """Return whether a file with one of these prefixes is among the changes; True if git fails."""
     files = _changes()
     return files is None or any(file.startswith(paths) for file in files)
 

@@ -132,8 +132,7 @@ def _container() -> Iterator[str]:
         from testcontainers.core.config import testcontainers_config  # noqa: PLC0415
         from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
 
-    # A second container removes what a killed run leaves; where its image is not at hand, the run does
-    # without.
+    # A second container removes what a killed run leaves; if its image does not exist, there is none.
     if not _docker(f"image inspect {testcontainers_config.ryuk_image}", _ENGINE_SECONDS):
         testcontainers_config.ryuk_disabled = True
     command = " ".join(f"-c {name}={value}" for name, value in ({"fsync": "off"} | _SETTINGS).items())

@@ -1,6 +1,6 @@
 """The verdict on a run: each job was executed once, or again for a reason that a fault gives.
 
-An attempt may follow another one if the process that ran it was killed, stood still beyond its lease or met
+An attempt may follow another one if the process that ran it was killed, was suspended beyond its lease or met
 the fault in a call of its own, and only while that can have kept its outcome from being stored. A
 re-execution without such a reason is unexplained, and so is a second execution of one attempt, which fencing
 excludes. Only a database that forgets commits can give one attempt out twice: once before, and once after.
@@ -276,7 +276,7 @@ def reason_of(one: Execution, following: Execution, disturbances: Sequence[Distu
             return it.what
     if one.how == "raised" and one.ended is not None:
         for it in disturbances:
-            # A call may take a while to fail; that of a process that was killed or stood still does not.
+            # A call may take a while to fail, but not in a process that was killed or suspended.
             since = one.began - SETTLED_WITHIN if it.node == ALL else one.began
             if it.meets(one.node, since, one.ended):
                 return f"its own call failed: {it.what}"

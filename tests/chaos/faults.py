@@ -181,7 +181,7 @@ async def pause(context: FaultContext) -> None:
 
 
 async def _holds_jobs(context: FaultContext, node: Node) -> bool:
-    """Return whether a process that stands still holds jobs, once its last statements have ended."""
+    """Return whether a suspended process holds jobs, once its last statements have ended."""
     await context.clock.sleep(0.2)
     try:
         ((holds,),) = await context.database.fetch(_HOLDS_JOBS.format(node.pid or 0))

@@ -1,4 +1,4 @@
-"""``zeke sim record`` and ``replay-history``: from a running system to a world in which its workers die."""
+"""``zeke sim record`` and ``replay-history``: from a running system to a world that kills its workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ careless = Catalog()
 
 @careless.task("mail", aliases=["post"])
 async def mail(_: object, job: JobContext) -> None:
-    """Send a letter, and forget so if its worker is killed within five seconds."""
+    """Send a letter, and once more if the worker is killed within five seconds."""
     zeke_sim.effect(f"letter of {job.id}")
     await SystemClock().sleep(5.0)
 
@@ -124,7 +124,7 @@ def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_kille
     assert failed.split()[1:] == ["1", "1"]
 
 
-def test_payloads_are_kept_as_asked_for(shop: Zeke, tmp_path: Path) -> None:
+def test_payloads_are_recorded_as_requested(shop: Zeke, tmp_path: Path) -> None:
     redacted, full = tmp_path / "redacted.gz", tmp_path / "full.gz"
     good(shop, "record", str(redacted), "--payloads", "redacted")
     good(shop, "record", str(full), "--payloads", "full")
@@ -147,7 +147,7 @@ def test_violation_in_the_history_is_shown_and_fails_the_command(shop: Zeke, tmp
     assert "no faults, no failure" in result.stdout
 
 
-def test_options_that_cannot_be_met_are_refused(shop: Zeke, tmp_path: Path) -> None:
+def test_unusable_options_are_refused(shop: Zeke, tmp_path: Path) -> None:
     file = tmp_path / "day.gz"
     for options, told in (
         (("--since", "yesterday"), "--since: must be a time such as"),

@@ -17,7 +17,7 @@ Statements on a server have this freedom beyond such an order, each for a reason
    priorities before it locks them, to know how many it takes of each. So a locked row is either as if it were
    not there, or its place goes to the next of the same queue and priority, or, if there is none, to no job.
 3. *A claim checks before it takes*: a limited queue that at some moment while the claim ran had no room, no
-   due job or a pause may be left out, since locking it would be a write for nothing, and so may one whose row
+   due job or a pause may be left out, since locking it would be a useless write, and so may one whose row
    another client may have locked meanwhile: a claim waits for no queue. One that comes back short may claim
    again, and takes as often as its statement ran; one that does not may have left out a queue
    whose limit is new, of which a worker hears within a second.

@@ -1,4 +1,4 @@
-"""Stops a statement inside, at the first job or line that it writes: so that two are under way at once.
+"""Pauses a statement at the first job or line that it writes, so that two statements run at once.
 
 By then it has its snapshot, has counted what it counts and locked what it looked for; nothing of it is seen
 by others yet. A trigger does it, on the test's own database: it takes a lock that the scheduler may hold,

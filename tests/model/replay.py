@@ -42,7 +42,7 @@ EVERY: Final = 50
 """Calls between two comparisons of all rows."""
 
 IMPATIENT: Final = "-c lock_timeout=20ms"
-"""Calls stand where memory did not wait, so on Postgres they must not either; probes must, but not long."""
+"""Recorded calls did not wait in memory, so they must not wait on Postgres; probes must, but not for long."""
 
 NOTIFYING: Final = frozenset(
     {
@@ -58,7 +58,7 @@ NOTIFYING: Final = frozenset(
     }
     | {"resume_waiting", "retry", "settle", "settle_unlocked", "suspend"}
 )
-"""What may notify. Notifications of anything else are found with the next of these."""
+"""Calls that may notify. Notifications of other calls are found with the next of these."""
 
 LOCK_JOB: Final[LiteralString] = "select from pgboss.job where id = %s for update"
 LOCK_QUEUE: Final[LiteralString] = "select from pgboss.queue where name = %s for update"
@@ -98,7 +98,7 @@ where watcher = ('00000000-0000-0000-0000-' || lpad(%s::text, 12, '0'))::uuid an
 
 
 class Difference(AssertionError):
-    """Postgres did something else than memory."""
+    """Postgres and memory differ."""
 
 
 class Replay:
@@ -117,7 +117,7 @@ class Replay:
     @classmethod
     @asynccontextmanager
     async def open(cls, dsn: str) -> AsyncGenerator[Replay]:
-        """Connect to a migrated database, which traces have for themselves."""
+        """Connect to a migrated database that only traces use."""
         self = cls(dsn)
         impatient = make_conninfo(dsn, options=IMPATIENT)
         opening = PostgresStorage.open(impatient, max_size=30, listen=False, now=lambda: self._now)
@@ -132,7 +132,7 @@ class Replay:
         """Apply a trace to an empty database.
 
         Raises:
-            Difference: an answer, a row or a notification is another one.
+            Difference: an answer, a row or a notification differs.
         """
         await self._begin(trace)
         try:
@@ -199,11 +199,11 @@ class Replay:
             await block.__aexit__(Abandoned, Abandoned(), None)
 
     async def _insert(self, entry: Entry) -> None:
-        """Insert jobs; one that exists is not said to be fresh, although its repetition may have come first.
+        """Insert jobs; one that was inserted before is not marked as fresh, whichever insert came first.
 
-        Postgres does not look for a fresh job, and may then give another answer, which no caller awaits any
-        more, or insert again what has been archived meanwhile. If all exist, it may wait for a transaction
-        that changes one of them, where memory answers at once.
+        Postgres does not search for a fresh job, so it might give another answer, which no caller awaits any
+        more, or insert a job again that has been archived meanwhile. If all jobs exist, it may wait for a
+        transaction that changes one of them, where memory answers at once.
         """
         jobs = entry.arguments["jobs"]
         known = {job.id for job in jobs} <= self._sent
@@ -265,10 +265,10 @@ class Replay:
             (watches.add if entry.verb == "watch" else watches.discard)(watch)
 
     async def _claim(self, entry: Entry) -> None:
-        """Claim while what memory skipped by chance is out of sight.
+        """Claim while the rows that memory skipped are hidden.
 
-        Postgres promises no order among rows of which some are locked, and may return fewer than are free;
-        so then everything else is out of sight too, and the call is repeated until it has found all.
+        If some of the rows are locked, Postgres guarantees no order, and may return fewer jobs than are free.
+        Then all other rows are hidden too, and the call is repeated until it has returned all jobs.
         """
         hidden: list[UUID] = []
         if entry.skipped:

@@ -69,7 +69,7 @@ def search(dsn: str, wanted: Search, process: int) -> Found:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Search as the arguments say."""
+    """Replay the runs that the arguments select."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("scenarios", nargs="*", help="names of scenarios; all by default")
     parser.add_argument("--from", type=int, default=1, dest="first", help="the first seed")

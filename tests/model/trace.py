@@ -1,9 +1,9 @@
 """The storage calls of a simulated run, in the order in which the memory storage applied them.
 
-A call is recorded where it takes effect: one that waited for a lock stands behind what released it, and where
-it began to wait stands a ``probe``. Beside the calls stand ``begin``, ``commit`` and ``rollback``, which jobs
+A call is recorded where it takes effect: one that waited for a lock follows the call that released it, and a
+``probe`` marks where it began to wait. Other entries are ``begin``, ``commit`` and ``rollback``, which jobs
 are watched (``watch``, ``unwatch``), a ``lock`` of another program, the ``beats`` of workers while the
-simulator skipped time, and every row at intervals.
+simulator skipped time, and, at intervals, every row.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Entry:
 
 
 class Trace:
-    """The entries of one run, and what was there before it.
+    """The entries of one run, and the state before it.
 
     Args:
         every: how many entries lie between two records of every row.
@@ -144,7 +144,7 @@ class Trace:
             self._add("unwatch", {"watch": self._watch(changes), "ids": tuple(ids)})
             unregister(changes, ids)
 
-        # A notifier without any waiter is not told of anything.
+        # Without a waiter, the storage does not call the notifier.
         register(ChangeBuffer(self._world.database_clock), [UUID(int=0)])
         self._put(notifier, "queue", lambda name: (self._queues.add(name), queue(name)))
         self._put(notifier, "job", lambda job_id: (self._jobs.add(job_id), job(job_id)))
@@ -223,7 +223,7 @@ class Trace:
         return [one for one in events if isinstance(one, Change) and one.table == "job"]
 
     def add(self, entry: Entry) -> None:
-        """Put an entry behind the others, with what was notified since the last one."""
+        """Append an entry, with the notifications since the last one."""
         if self._world.over:
             return
         entry.skipped, entry.queues = tuple(self._skipped), frozenset(self._queues)

@@ -130,7 +130,7 @@ class Replacing(SourceFileLoader):
         return super().get_data(path).replace(b"1", b"2")
 
 
-def test_points_of_a_simulation_leave_what_a_loader_has_changed(
+def test_points_are_inserted_into_the_text_that_a_loader_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name, file = "replaced_by_loader", tmp_path / "replaced_by_loader.py"

@@ -23,10 +23,10 @@ FINDS: Final = Path(__file__).with_name("finds.json")
 SCENARIOS: Final = "tests.scenarios"
 
 SOON: Final = 30
-"""Seeds of each scenario in a usual search; a bug that these show needs no more."""
+"""Seeds of each scenario in a usual search; a bug that these find needs no more seeds."""
 
 WEIGHT_MAX: Final = 4
-"""What each of the two reasons adds at most."""
+"""Maximum weight that each of the two reasons adds."""
 
 
 class Find(NamedTuple):
@@ -42,7 +42,7 @@ def finds() -> dict[str, Find]:
 
 
 def record(found: Mapping[str, tuple[str | None, int | None]]) -> None:
-    """Write down where mutants are found, by the full names of the scenarios."""
+    """Record where mutants are found, by the full names of the scenarios."""
     lines = [
         f" {json.dumps(name)}: {json.dumps([scenario.removeprefix(f'{SCENARIOS}.'), seed])}"
         for name, (scenario, seed) in sorted(found.items())

@@ -104,7 +104,7 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
 
 
 def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
-    """Run a statement of ours that is planned for the values at hand, and return its plan."""
+    """Run a statement of ours that is planned for the given values, and return its plan."""
     with sql.transaction():
         for setting in PLAN_FOR_VALUES:
             sql.execute(setting)

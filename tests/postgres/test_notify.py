@@ -1,4 +1,4 @@
-"""Notifications: each costs every commit something, so jobs notify only those who listen for them."""
+"""Notifications: each costs every commit something, so jobs notify only processes that listen for them."""
 
 from __future__ import annotations
 

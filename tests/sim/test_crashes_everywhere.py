@@ -1,4 +1,4 @@
-"""Which points of handlers runs with kills try: all, all pairs, each line once, or as many as asked."""
+"""Runs with kills try all points of handlers, all pairs, each line once, or as many as requested."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Bank:
 
 @contextlib.asynccontextmanager
 async def tx():
-    """Tell what happens."""
+    """Log what happens."""
     told.append("begin")
     try:
         yield
@@ -228,10 +228,10 @@ def test_rewritten_functions_do_what_they_did(tmp_path: Path, monkeypatch: pytes
 # Kills. What follows is the code of an application, whose handlers are killed.
 
 left: list[str] = []
-"""What a process did after it was killed, or would have."""
+"""Actions of a process after it was killed; there must be none."""
 
 kept: list[Any] = []
-"""What handlers had in their hands."""
+"""Objects that handlers held."""
 
 
 @contextmanager

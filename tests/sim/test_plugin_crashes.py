@@ -1,4 +1,4 @@
-"""``zeke_sim.crash_test``, kills at statements in ``zeke_sim.test``, and what both tell of their faults."""
+"""``zeke_sim.crash_test``, kills at statements in ``zeke_sim.test``, and the reports of their faults."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Bank:
 
 
 class SilentBank(Bank):
-    """A double that does not tell the simulation of its effects."""
+    """A double that does not report its effects to the simulation."""
 
     async def charge(self, number):
         self.charges.append(number)

@@ -28,7 +28,7 @@ def test_process_that_is_not_running_makes_no_call() -> None:
         h.heartbeat("w1")
         assert h.breaks(DEAD) == f"w1 {how} since 0.000 s, and did heartbeat"
 
-    check_each([("killed", "was killed"), ("stopped", "was stopped"), ("paused", "stands still")], check)
+    check_each([("killed", "was killed"), ("stopped", "was stopped"), ("paused", "is suspended")], check)
 
 
 def _stands_still(h: History, kind: str, node: str = "w1") -> None:
@@ -46,7 +46,7 @@ def test_blocked_process_sends_heartbeats_and_does_nothing_else() -> None:
         else:
             h.claim()
         if broken:
-            assert h.breaks(DEAD) == f"w1 stands still since 0.004 s, and did {does}"
+            assert h.breaks(DEAD) == f"w1 is suspended since 0.004 s, and did {does}"
         else:
             assert h.holds(DEAD)
         assert job in h.rows

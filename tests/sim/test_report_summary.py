@@ -1,4 +1,4 @@
-"""The first paragraph of a failure: who did what, who was killed where, and what happened again."""
+"""The first paragraph of a failure: which process ran the job, where it was killed, and what it repeated."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ STEPS: Final = ("summarize-story", "update-story-status")
 """The tasks of the playbook's steps, for which it waits."""
 
 MADE_OF: Final = ("content_id", "title", "url")
-"""Of two items with one text, chance decides which one a story is made of, and called after."""
+"""Columns of a story that depend on chance, if two items have the same text."""
 
 
 def run_by(task: str) -> list[str]:
@@ -46,7 +46,7 @@ def run_by(task: str) -> list[str]:
 
 
 async def everything(domain: Domain) -> dict[str, list[Any]]:
-    """Return every row of the domain, and every job by name and payload; of the AI's cost, the purposes."""
+    """Return every row of the domain, every job by name and payload, and the purposes of the AI's costs."""
     found = await domain.everything(times=False)
     jobs = (await domain.storage.find(JobQuery(limit=1000))).jobs
     return {

@@ -44,7 +44,7 @@ class Watch:
         self.passed = 0
 
     def pass_line(self, line: int) -> None:
-        """Pass a point, or be killed at it."""
+        """Count a point, and kill the process if it is the chosen one."""
         self.passed += 1
         if self.passed == self._point:
             place = lines.LINES[line] if line >= 0 else "the end of the handler"
@@ -52,7 +52,7 @@ class Watch:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def around(self, handler: Any) -> Any:
-        """Return a handler that passes its points here, and one after it has returned."""
+        """Return a handler whose points are counted here, with one more after it has returned."""
 
         async def watched(*arguments: Any) -> Any:
             token = HANDLER.set(self)

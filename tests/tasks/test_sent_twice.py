@@ -28,7 +28,7 @@ AFTERWARDS: Final = UUID(int=0xC)
 """Another job like it, which is sent later."""
 
 DONE_ANEW: Final[dict[Begin, dict[str, tuple[str, ...]]]] = {
-    # A person wants another analysis, or an analysis another brief, and gets it.
+    # A user requests another analysis, or an analysis another brief.
     beginnings.begin_analysis_anew: {"story_overlays": ("analysed_at", "analysed_by"), "ai_spending": ()},
     beginnings.begin_brief_anew: {"story_overlays": ("briefed_at", "briefed_by"), "ai_spending": ()},
     beginnings.begin_brief_wanted: {"story_overlays": ("briefed_at", "briefed_by"), "ai_spending": ()},

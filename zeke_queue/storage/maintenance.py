@@ -39,7 +39,7 @@ class MaintenanceStore(Protocol):
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with events, oldest first; return how many.
 
-        Events of jobs that do not exist are deleted too, after a number of calls if there are many.
+        Events of jobs that do not exist are deleted too, over several calls if there are many.
         A job that can't be deleted is reported and skipped. One that its parent has waited for is kept as
         long as that one is live, and counts as archived now.
 

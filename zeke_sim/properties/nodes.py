@@ -39,7 +39,7 @@ def a_dead_process_does_nothing(
         and is_blocked(event.node, state)
     ):
         return
-    how = "stands still" if node.paused else f"was {node.state}"
+    how = "is suspended" if node.paused else f"was {node.state}"
     what = event.verb if isinstance(event, Invoked) else type(event).__name__.lower()
     job = None if isinstance(event, Invoked) else event.job
     raise Broken(
@@ -48,7 +48,7 @@ def a_dead_process_does_nothing(
 
 
 def is_blocked(name: str, state: RunState) -> bool:
-    """Return whether a process stands still because its event loop is blocked."""
+    """Return whether a process is suspended because its event loop is blocked."""
     still = [fault.kind for fault in state.faults if fault.node == name and fault.kind in STILL]
     return state.nodes[name].paused and still[-1:] == ["block"]
 

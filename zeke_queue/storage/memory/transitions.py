@@ -173,7 +173,7 @@ def _suspend(scope: AutoCommit, row: Row, child: Row, now: datetime) -> None:
 
 
 def await_end(scope: AutoCommit, row: Row) -> None:
-    """Mark a row as one that another job waits for, which no worker or watcher needs to know."""
+    """Mark a row as one that another job waits for, without notifying workers or watchers."""
     scope.tables.take_out(row)
     row.awaited = True
     scope.tables.put_in(row)

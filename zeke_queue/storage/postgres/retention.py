@@ -101,7 +101,7 @@ class PostgresRetention:
     async def purge(self, after: float, limit: int) -> int:
         """Delete jobs archived more than ``after`` seconds ago, with their events, and events without a job.
 
-        The latter are looked for among ``ORPHANS_AT_ONCE`` jobs, each time among the next ones.
+        Each call checks the next ``ORPHANS_AT_ONCE`` jobs that have events.
         """
         purged = await self._move("purge", after, limit)
         try:
