@@ -50,11 +50,13 @@ ODD_START = re.compile(
 )
 LET = re.compile(r"\b[Ll]ets?\b|\b[Hh]ave (?:it|them|this|that|what|the \w+) \w+ed\b")
 PEOPLE = re.compile(
-    r"\b(?:who(?:so)?ever|some(?:body|one)|nobody|any(?:body|one)|every(?:body|one)|theirs)\b", re.IGNORECASE
+    r"\b(?:who(?:so)?ever|some(?:body|one)|nobody|any(?:body|one)|every(?:body|one)|theirs|those who)\b",
+    re.IGNORECASE,
 )
 METAPHORS = re.compile(
     r"\b(?:hearts?|crews?|bells?|misfortunes?|scatter(?:s|ed)?|desks?|deeds?|deaf|drowsy|hurry|wellness|"
-    r"lanes?|looks(?! (?:up|like|similar|for)\b)|strikes?|struck|in vain|(?:is|are|was|were|be|been) told)\b",
+    r"lanes?|looks(?! (?:up|like|similar|for)\b)|strikes?|struck|in vain|(?:is|are|was|were|be|been) told|"
+    r"of late|at hand|for nothing|(?:cannot|can't) say|(?:stands?|stood) still|begins so)\b",
     re.IGNORECASE,
 )
 NEGATIONS = re.compile(r"\b(?:is|are|was|were) (?:no(?! longer\b| more than\b| less\b)(?: \w+| ?\Z)|none\b)")

@@ -199,7 +199,7 @@ LANGUAGE = {
     ),
     "nothing_is_let": ("# lets others go on", "# others continue"),
     "components_have_names": ("# whoever waits", "# a worker that waits"),
-    "texts_have_no_metaphors": ('x = "the desk is told"', 'x = "the request is logged"'),
+    "texts_have_no_metaphors": ('x = "it stands still"', 'x = "the request is logged"'),
     "errors_name_what_is_needed": ('f"{x!r} is no UUID"', 'f"must be a UUID; it is no longer {x}"'),
     "names_are_of_the_field": ("deed = 1", '"deed"'),
     "names_of_tests_are_plain": (
