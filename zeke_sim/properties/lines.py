@@ -1,4 +1,4 @@
-"""Progress and log lines reach those who watch their job."""
+"""Progress and log lines reach the watchers of their job."""
 
 from __future__ import annotations
 
