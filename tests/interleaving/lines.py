@@ -70,4 +70,13 @@ OF_LINES: Final = (
         (),
         ((_write((1, "a")),), (_write((1, "b"), (2, "c")),), (_write((2, "d"), (1, "e")),)),
     ),
+    Script(
+        "lines of two jobs against the other one of them, and a reader",
+        (),
+        (
+            (_write((1, "a"), (2, "b"), (1, "c")),),
+            (_write((1, "d")),),
+            (_read(1, 2),),
+        ),
+    ),
 )

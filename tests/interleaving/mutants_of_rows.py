@@ -324,4 +324,18 @@ ROWS: Final = (
         "case when slot_offset > 0 and start_at is null then slot end",
         ("tests/conformance/test_insert.py -k of_a_batch",),
     ),
+    Mutant(
+        "lines that lock one of their jobs",
+        "sql/append_events.sql",
+        "        order by lock\n",
+        "        order by lock desc\n        limit 1\n",
+        races("lines-of-two-jobs"),
+    ),
+    Mutant(
+        "idle flag known though it did not arrive",
+        "../../worker/loops.py",
+        "            claims.idle = None\n            await self._storage.set_idle",
+        "            claims.idle = idle\n            await self._storage.set_idle",
+        ("tests/runtime/test_claim_loop.py -k idle_flag",),
+    ),
 )

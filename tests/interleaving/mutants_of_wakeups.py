@@ -106,4 +106,12 @@ WAKEUPS: Final = (
         ' await self._runner.run("settled_before", rest.parameters())}\n',
         ("tests/conformance/test_waiting.py -k settled_again",),
     ),
+    Mutant(
+        "watches are renewed once",
+        "change_feed.py",
+        "            await self._register(self._ids)\n"
+        "            self._renew_at = self._clock.monotonic() + RENEW_SECONDS\n",
+        "            await self._register(self._ids)\n            self._renew_at = None\n",
+        ("tests/unit/test_change_feed.py",),
+    ),
 )

@@ -369,6 +369,16 @@ async def test_idle_flag_with_a_lost_answer_is_set_again(place: Place) -> None:
         await until(place.asleep)
 
 
+async def test_idle_flag_that_did_not_arrive_is_set_again(place: Place) -> None:
+    Handler(place)
+    place.storage.cut["set_idle"] = "before"
+    async with place.working(poll_interval=1e6):
+        await until(lambda: place.storage.calls[-1] == "set_idle")
+        place.storage.mend()
+        place.keep_advancing()
+        await until(place.asleep)
+
+
 async def test_idle_flag_is_set_again_after_a_failover(place: Place) -> None:
     Handler(place)
     async with place.working(poll_interval=1e6, lease=15, heartbeat_interval=5) as worker:
