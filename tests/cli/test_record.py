@@ -21,6 +21,7 @@ from zeke_queue.model import RowState
 from zeke_queue.system.clock import SystemClock
 from zeke_sim.cli import sim
 from zeke_sim.recorded import format as files
+from zeke_sim.recorded import record
 
 LETTER = '{"to": "ann", "copies": 12}'
 
@@ -98,13 +99,15 @@ def shop(zeke: Zeke) -> Zeke:
 
 
 def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_killed(
-    shop: Zeke, tmp_path: Path
+    shop: Zeke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(record, "PAGE", 2)
     before = rows_of(shop)
     file = tmp_path / "day.jsonl.gz"
     assert "6 jobs" in good(shop, "record", str(file))
     assert rows_of(shop) == before
     recording = files.read(file)
+    assert sorted(str(job.id) for job in recording.jobs) == sorted(str(row[1]) for row in before)
     assert [job.state for job in recording.jobs].count(RowState.COMPLETED) == 4
     refused = next(job for job in recording.jobs if job.name == "refuse")
     assert [(one.attempt, one.error) for one in refused.failures] == [(1, "Fail")]

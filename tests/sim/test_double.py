@@ -54,9 +54,17 @@ class Bank:
     async def recorded(self, order: str) -> bool:
         return order in self.records
 
+    async def refund_once(self, cents: int, *, key: str) -> str:
+        self.records.append(key)
+        return f"{cents} back"
+
     def charge_at_once(self, order: str) -> str:
         self.charged.append(order)
         return order
+
+    def charge_all(self, *orders: str) -> None:
+        for order in orders:
+            self.charge_at_once(order)
 
     @property
     def total(self) -> int:
@@ -103,6 +111,8 @@ async def test_call_with_a_used_key_gets_the_first_answer() -> None:
     assert bank.charged == ["a"]
     with pytest.raises(UsageError, match="'a' must be used with the same arguments as before, in Bank"):
         await bank.charge_once(6, key="a")
+    assert await bank.refund_once(5, key="a") == "5 back"
+    assert bank.records == ["a"]
     bank = double(Bank, keys=())
     await bank.charge_once(5, key="a")
     await bank.charge_once(6, key="a")
@@ -185,6 +195,11 @@ def catalog_of(retries: int = 3) -> Catalog:
         bank: Bank = job.resources
         return bank.charge_at_once("a")
 
+    @catalog.task("charge-all", **options)
+    def charge_all(job: JobContext) -> None:
+        bank: Bank = job.resources
+        bank.charge_all("a", "b")
+
     return catalog
 
 
@@ -219,9 +234,16 @@ def test_repeated_call_after_a_lost_answer_is_found() -> None:
         assert violation is not None
         assert violation.rule == TWICE
         assert bank.charged == ["a", "a"]
-        assert [event.kind for event in outcome.events if isinstance(event, Fault)] == ["call_lost"]
+        (fault,) = (event for event in outcome.events if isinstance(event, Fault))
+        assert (fault.kind, [(one.task, one.attempt) for one in fault.affected]) == ("call_lost", [(task, 1)])
 
     check_each([("charge", "charge"), ("charge-at-once", "charge_at_once")], check)
+
+
+def test_calls_of_a_doubles_own_methods_are_no_requests() -> None:
+    bank = double(Bank)
+    assert effects(simulate(bank, "charge-all")) == ["Bank.charge_all(orders=('a', 'b'))"]
+    assert bank.charged == ["a", "b"]
 
 
 class Silence(Exception):
@@ -274,6 +296,18 @@ def test_call_takes_time_and_arrives_although_its_sender_was_killed() -> None:
     first = next(event for event in outcome.events if isinstance(event, Effect))
     assert (first.attempt, first.key, first.alive) == (1, CHARGE, True)
     assert 10.0 < first.at < 11.0
+
+
+def test_request_that_arrives_after_its_senders_death_is_an_effect() -> None:
+    bank = double(Bank, reads=["recorded"])
+    late = {"fault": "call_late", "wait": 10.0, "for": 10.0}
+    killed = {"fault": "kill", "at": 2.0, "for": 600.0}
+    scenario = scenario_of(with_resources(catalog_of(), bank), sending("charge"), phase=20.0, options=CHECKED)
+    decisions = {"node/w1/0": killed, "call/charge/0/1/Bank.charge/1": late}
+    outcome = played(scenario, decisions, SKIPPING)
+    assert [event.key for event in outcome.events if isinstance(event, Effect) and event.at < 20.0] == [
+        CHARGE
+    ]
 
 
 def seeds(task: str, number: int, *reads: str) -> list[Outcome]:

@@ -105,6 +105,15 @@ async def test_key_reused_for_another_trigger_is_rejected(call: Web, queue: Queu
         assert await count(queue) == 1
 
 
+async def test_key_reused_for_another_task_with_its_payload_is_rejected(call: Web, queue: Queue) -> None:
+    headers, statuses = {"idempotency-key": "order-7"}, []
+    for task in ("ticket", "twice"):
+        answer = await call("POST", "/trigger", json={"taskId": task, "payload": {}}, headers=headers)
+        statuses.append(answer.status_code)
+    assert statuses == [200, 409]
+    assert await count(queue) == 1
+
+
 async def test_equal_payload_in_another_form_is_a_repetition(call: Web) -> None:
     headers = {"idempotency-key": "k"}
     first = {"taskId": "mail", "payload": {"to": "ada@example.org", "copies": 1}}

@@ -312,6 +312,16 @@ async def test_events_are_streamed_one_at_a_time(live: EventStreams) -> None:
     assert live.open_streams == 0
 
 
+async def test_streams_opened_at_once_are_limited(queue: Queue) -> None:
+    app = create_app(queue, WebSettings.load(api_streams_of_one=1), authenticator=open_house(queue))
+    live: EventStreams = app.state.zeke.live
+    first, second = (live.stream(Pages().events(2), caller="greedy") for _ in range(2))
+    async with Tab(first, "/") as one, Tab(second, "/") as other:
+        await other.rest()
+        assert (one.status, other.status) == (200, 429)
+    await close_app(app)
+
+
 async def test_stream_ends_with_its_events(live: EventStreams) -> None:
     pages = Pages()
     async with Tab(live.stream(pages.events(1)), "/") as read:

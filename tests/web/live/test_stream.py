@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
@@ -12,13 +13,13 @@ from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.conformance.driver import Driver
 from tests.web.conftest import on_both_storages
-from tests.web.live.conftest import passes, written
+from tests.web.live.conftest import passes, settled, written
 from tests.web.live.tab import Open
 from zeke_queue.client.queue import Queue
 from zeke_queue.model import Job, JobEvent, RowState
 from zeke_queue.storage import Storage
 from zeke_queue.web import close_app
-from zeke_queue.web.sse.stream import RECONNECT_DELAYS
+from zeke_queue.web.sse.stream import RECONNECT_DELAYS, EventStream
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
 
@@ -95,6 +96,34 @@ async def test_deleted_job_ends_the_stream_with_an_error(
     assert read.ended
     assert (events[-1].name, events[-1].data) == ("error", '{"error":"Job not found"}')
     assert read.statuses == ["QUEUED"]
+
+
+async def test_wake_up_during_a_read_is_not_lost(clock: FrozenClock) -> None:
+    class Busy:
+        stalled = False
+        reads = 0
+
+        async def take(self) -> bytes | None:
+            self.reads += 1
+            if self.reads > 1:
+                return None
+            stream.wake()
+            return b""
+
+    async def connected() -> Any:
+        await asyncio.Event().wait()
+
+    async def sent(_message: Any) -> None:
+        pass
+
+    busy: Any = Busy()
+    stream = EventStream(busy, clock=clock, timeout=300.0, keep_alive=15.0)
+    running = asyncio.create_task(stream.run({"type": "http.response.start"}, connected, sent))
+    await settled()
+    done = running.done()
+    running.cancel()
+    await asyncio.wait([running])
+    assert done
 
 
 async def test_stream_times_out_after_five_minutes(tab: Open, jobs: Driver, clock: FrozenClock) -> None:
