@@ -93,6 +93,7 @@ def shop(zeke: Zeke) -> Zeke:
     zeke.work()
     zeke.send("mail", LETTER, "--delay", "3600")
     zeke.on_queue(lambda queue: queue.schedules.put("nightly", "0 3 * * *", task="refuse"))
+    zeke.sql("update pgboss.job set groupkey = 'ann', meta = %s", '{"by": "ann"}')
     tick = tick_id("nightly", TICK)
     zeke.sql("update pgboss.job set id = %s where name = 'refuse'", tick)
     return zeke
@@ -131,6 +132,7 @@ def test_payloads_are_recorded_as_requested(shop: Zeke, tmp_path: Path) -> None:
     redacted, full = tmp_path / "redacted.gz", tmp_path / "full.gz"
     good(shop, "record", str(redacted), "--payloads", "redacted")
     good(shop, "record", str(full), "--payloads", "full")
+    assert "ann" not in gzip.decompress(redacted.read_bytes()).decode()
     jobs = [next(job for job in files.read(path).jobs if job.singleton_key) for path in (redacted, full)]
     assert [job.payload for job in jobs] == [{"to": "xxx", "copies": 11}, {"to": "ann", "copies": 12}]
     assert [job.output for job in jobs] == [{"sent": 11}, {"sent": 12}]

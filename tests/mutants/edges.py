@@ -486,4 +486,14 @@ EDGES: Final[tuple[Tested, ...]] = (
         "A host gets more requests at once than it may after many others were asked.",
         "tests/tasks/web/test_politeness.py",
     ),
+    tested(
+        "origin-by-its-end",
+        "zeke_queue.web.access.guard",
+        'same = origin.lower().partition("://")[2] == connection.headers.get("host", "").lower()',
+        'same = origin.lower().endswith(connection.headers.get("host", "").lower())',
+        "A page of a site whose name ends like this server's sends jobs.",
+        "tests/web/test_guard.py",
+        "-k",
+        "another_site",
+    ),
 )

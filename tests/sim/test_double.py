@@ -240,7 +240,7 @@ def test_repeated_call_after_a_lost_answer_is_found() -> None:
     check_each([("charge", "charge"), ("charge-at-once", "charge_at_once")], check)
 
 
-def test_calls_of_a_doubles_own_methods_are_no_requests() -> None:
+def test_methods_that_call_own_methods_have_one_effect() -> None:
     bank = double(Bank)
     assert effects(simulate(bank, "charge-all")) == ["Bank.charge_all(orders=('a', 'b'))"]
     assert bank.charged == ["a", "b"]

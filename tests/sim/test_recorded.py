@@ -6,7 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from uuid import UUID
 
 import pytest
 
-from zeke_queue.model import RowState
+from zeke_queue.model import NewJob, RowState
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import load
@@ -323,6 +323,31 @@ def test_job_that_waits_for_another_attempt_is_due_when_it_was_sent() -> None:
     delayed = job(2, started=401.0, ended=402.0, start_after=at(400.0))
     ((_, (one, other), _),) = Profiles(recording(parent, delayed)).arrivals()
     assert (one.start_at, other.start_at) == (None, at(400.0))
+
+
+def test_jobs_are_sent_with_every_recorded_option_and_cancelled() -> None:
+    options: dict[str, Any] = {
+        "priority": 3,
+        "retry_limit": 7,
+        "retry_delay": 11,
+        "retry_backoff": True,
+        "retry_delay_max": 90,
+        "expire_in": 61.0,
+        "singleton_key": "key",
+        "policy": "short",
+        "group_key": "group",
+        "parent": UUID(int=99),
+    }
+    plain = {name: getattr(job(1), name) for name in options}
+    others = {"id", "name", "data", "delay", "start_at", "slot_seconds", "slot_offset", "meta", "fresh"}
+    assert {field.name for field in fields(NewJob)} == {*options, *others}
+    assert not any(plain[name] == value for name, value in options.items())
+    gone = job(1, state=RowState.CANCELLED, ended=7.0, meta={"by": "ann"}, **options)
+    sent, cancelled = Profiles(recording(gone)).arrivals()
+    (new,) = sent.jobs
+    assert {name: getattr(new, name) for name in options} == options
+    assert (new.id, new.name, new.meta) == (gone.id, "mail", '{"by":"ann"}')
+    assert (cancelled.at, cancelled.jobs, cancelled.cancelled) == (7.0, (), gone.id)
 
 
 def test_slots_are_the_recorded_ones() -> None:

@@ -247,6 +247,10 @@ async def test_page_of_another_site_changes_nothing_without_a_key(call: Web) -> 
         ({"origin": "null"}, 403),
         ({"origin": "http://localhost:8080"}, 403),
         ({"origin": "http://["}, 403),
+        *(
+            ({"origin": f"http://{host}"}, 403)
+            for host in ("evil-localhost", "a.localhost", "localhost.evil")
+        ),
         ({"sec-fetch-site": "cross-site"}, 403),
         ({"sec-fetch-site": "same-site"}, 403),
     ]
