@@ -273,6 +273,24 @@ MUTANTS = (
 
 CRASHES: Final[tuple[Tested, ...]] = (
     tested(
+        "closed-for-the-shorter-time",
+        "zeke_tasks.ai.limited",
+        "max(self._closed_until, self._clock.monotonic() + error.retry_after)",
+        "self._clock.monotonic() + error.retry_after",
+        "Of two rate limits, the one that ends first is kept.",
+        "tests/tasks/ai/test_limited.py",
+        "-k",
+        "longer_of_two",
+    ),
+    tested(
+        "date-without-zone-is-local",
+        "zeke_tasks.fetch.answers",
+        "moment = moment.replace(tzinfo=UTC)",
+        "moment = moment.astimezone()",
+        "A server's date without a zone counts as local time.",
+        "tests/tasks/web/test_dates.py",
+    ),
+    tested(
         "embedding-recorded-before-it-is-stored",
         "zeke_tasks.stories.analyze",
         "                    await rows.put_embedding(story.id, placed)\n"

@@ -368,5 +368,15 @@ DOUBLES: Final[tuple[Tested, ...]] = (
         "-k",
         "payloads",
     ),
+    tested(
+        "equal-calls-of-jobs-apart",
+        "zeke_sim.properties.user",
+        "calls.setdefault(event.key, event)",
+        "calls.setdefault(f'{event.job} {event.key}', event)",
+        "Two jobs charge the same card for the same order.",
+        "tests/sim/test_double.py",
+        "-k",
+        "another_job",
+    ),
 )
 """Each is found by its tests alone."""

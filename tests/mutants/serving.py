@@ -217,4 +217,14 @@ SERVING: Final[tuple[Tested, ...]] = (
         "-k",
         "another_task",
     ),
+    tested(
+        "cursor-of-live-jobs-lists-archived-ones",
+        "zeke_queue.web.rest.runs",
+        '        "archived": archived,\n    }\n',
+        "    }\n",
+        "A cursor of one list continues another, in which its job is not.",
+        "tests/web/test_runs.py",
+        "-k",
+        "cursor",
+    ),
 )

@@ -246,6 +246,13 @@ def test_methods_that_call_own_methods_have_one_effect() -> None:
     assert bank.charged == ["a", "b"]
 
 
+def test_equal_call_of_another_job_is_found() -> None:
+    bank, program = double(Bank), sending("charge-at-once", times=2)
+    outcome = played(scenario_of(with_resources(catalog_of(), bank), program, phase=20.0, options=CHECKED))
+    assert outcome.violation is not None
+    assert outcome.violation.rule == TWICE
+
+
 class Silence(Exception):
     """An error of a client library, which takes no text."""
 

@@ -14,6 +14,7 @@ from tests.web.conftest import Web, on_both_storages
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
+from zeke_queue.web.rest.runs import _FILTERS
 
 
 async def listed(call: Web, **filters: Any) -> list[str]:
@@ -95,8 +96,19 @@ async def test_malformed_cursor_is_rejected(call: Web, three: list[str]) -> None
         answer = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": given})
         assert answer.status_code == 422, given
         assert answer.json()["fields"][0]["path"] == "cursor"
-    elsewhere = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor, "task": "mail"})
-    assert elsewhere.status_code == 422
+    others = {
+        "archived": "true",
+        "createdFrom": "2020-01-01T00:00:00Z",
+        "createdTo": "2030-01-01T00:00:00Z",
+        "parent": str(UUID(int=1)),
+        "status": "QUEUED",
+        "task": "mail",
+        "text": "a",
+    }
+    assert {*others, "cursor", "limit"} == _FILTERS
+    for name, value in others.items():
+        answer = await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor, name: value})
+        assert answer.status_code == 422, name
     assert (await call("GET", "/trigger/runs", params={"limit": 1, "cursor": cursor})).status_code == 200
 
 

@@ -223,6 +223,30 @@ async def test_waiting_callers_are_refused_after_a_rate_limit() -> None:
     assert inner.began == [0.0]
 
 
+class Limits(Timed):
+    """A client whose calls report after a while that a limit is reached, each for another time."""
+
+    async def embed(self, texts: Sequence[str]) -> Embedded:  # noqa: ARG002 - a client
+        seconds = 10.0 if self.began else 500.0
+        await self._call()
+        raise AIRateLimited(seconds)
+
+
+async def test_longer_of_two_rate_limits_counts() -> None:
+    clock = FrozenClock()
+    ai = limited(Limits(clock, [5.0, 6.0]), clock, at_once=2)
+    callers = [asyncio.create_task(ai.embed([TEXT])) for _ in range(2)]
+    await settle()
+    for _ in range(6):
+        clock.advance(1.0)
+        await settle()
+    await asyncio.gather(*callers, return_exceptions=True)
+    with pytest.raises(AIRateLimited) as caught:
+        await ai.embed([TEXT])
+    assert caught.value.retry_after is not None
+    assert caught.value.retry_after > 400
+
+
 def test_new_caller_waits_behind_waiting_callers() -> None:
     async def check(clock: VirtualClock) -> None:
         inner, order = Timed(clock, [0.0] * 3), list[str]()

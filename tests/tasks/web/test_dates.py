@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time  # noqa: TID251 - for tzset
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,6 +19,16 @@ written = st.text(max_size=40) | st.from_regex(
     r"(Mon, )?\d{1,4} Jan \d{1,20} \d+:\d+:\d+ ([+-]\d+|CET|jst|UTC[+-]\d\d:\d\d)", fullmatch=True
 )
 guesses = st.none() | st.lists(st.integers(-(10**20), 10**20) | st.integers(0, 12), min_size=9, max_size=9)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def elsewhere() -> Iterator[None]:
+    """Run the tests on a machine whose clock shows another time than UTC's."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("TZ", "America/St_Johns")
+        time.tzset()
+        yield
+    time.tzset()
 
 
 @given(written, guesses)
