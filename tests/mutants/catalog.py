@@ -273,6 +273,16 @@ MUTANTS = (
 
 CRASHES: Final[tuple[Tested, ...]] = (
     tested(
+        "price-of-the-family",
+        "zeke_tasks.ai.prices",
+        'for name in (model, _SNAPSHOT.sub("", model))',
+        'for name in (_SNAPSHOT.sub("", model), model)',
+        "A model's snapshot costs what its family does, though it has a price of its own.",
+        "tests/tasks/ai/test_openai.py",
+        "-k",
+        "usage_and_cost",
+    ),
+    tested(
         "closed-for-the-shorter-time",
         "zeke_tasks.ai.limited",
         "max(self._closed_until, self._clock.monotonic() + error.retry_after)",

@@ -227,4 +227,14 @@ SERVING: Final[tuple[Tested, ...]] = (
         "-k",
         "cursor",
     ),
+    tested(
+        "one-left-none-is-checked",
+        "zeke_queue.web.sse.endpoint",
+        "                if not check.streams:\n                    del self._checks",
+        "                if True:\n                    del self._checks",
+        "After one of a caller's streams has ended, its others are not checked.",
+        "tests/web/live/test_standing.py",
+        "-k",
+        "revoked_key_end_within",
+    ),
 )

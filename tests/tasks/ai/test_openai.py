@@ -154,11 +154,14 @@ async def test_answer_is_read_with_its_usage_and_cost(server: OpenAIServer) -> N
         assert (answer.value, answer.stub) == (Analysis.model_validate(ANALYSIS), False)
         assert answer.usage == Usage(answered, 1200, 300, cost)
 
+    dear, cheap = Price(input=10, output=20), Price(input=1, output=2)
     cases = [
         ("gpt-5-nano", SNAPSHOT, COST, {}),
         (SNAPSHOT, SNAPSHOT, COST, {}),
         ("llama", "llama", None, {}),
-        ("llama", "llama", pytest.approx(0.018), {"llama": Price(input=10, output=20)}),
+        ("llama", "llama", pytest.approx(0.018), {"llama": dear}),
+        ("gpt-5-nano", SNAPSHOT, pytest.approx(0.018), {SNAPSHOT: dear, "gpt-5-nano": cheap}),
+        ("llama", "llama-2", pytest.approx(0.018), {"llama-2": dear, "llama": cheap}),
     ]
     await check_each_async(cases, check)
     said = response(ANALYSIS_TEXT)

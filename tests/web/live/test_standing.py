@@ -110,7 +110,8 @@ async def test_streams_of_a_revoked_key_end_within_a_keep_alive(
             Tab(app, path, authorization=bearer(revoked)) as another,
             Tab(app, path, authorization=bearer(other)) as stays,
         ):
-            await passing.lasts(KEEP_ALIVE + 3)
+            async with Tab(app, path, authorization=bearer(revoked)):
+                await passing.lasts(KEEP_ALIVE + 3)
             assert not any(one.ended for one in (tab, another, stays))
             await jobs.storage.access.revoke_key(await key_id(jobs.storage, path))
             await passing.ends(tab)
