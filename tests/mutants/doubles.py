@@ -199,8 +199,8 @@ DOUBLES: Final[tuple[Tested, ...]] = (
     tested(
         "imports-of-imports-have-no-points",
         "zeke_sim.world.lines",
-        "                left.append(other)\n",
-        "                found[other] = None\n",
+        "        left += [other for other in _imported_by(name) if _root(other) == root]\n",
+        "        found |= {other: None for other in _imported_by(name) if _root(other) == root}\n",
         "A module that is imported by an imported one has no points.",
         "tests/sim/test_crashes_everywhere.py",
         "-k",
