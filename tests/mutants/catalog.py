@@ -273,6 +273,16 @@ MUTANTS = (
 
 CRASHES: Final[tuple[Tested, ...]] = (
     tested(
+        "cost-lost-with-the-job",
+        "zeke_tasks.ai_calls",
+        "job.transaction(lock=False)",
+        "job.transaction()",
+        "The cost of an unusable answer is lost if the job was cancelled meanwhile.",
+        "tests/tasks/stories/test_analyze.py",
+        "-k",
+        "job_was_lost",
+    ),
+    tested(
         "price-of-the-family",
         "zeke_tasks.ai.prices",
         'for name in (model, _SNAPSHOT.sub("", model))',

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from itertools import product
@@ -14,6 +14,7 @@ import pytest
 
 from tests.cases import check_each_async, each
 from tests.clocks import START
+from tests.conformance.driver import Driver
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
@@ -23,7 +24,7 @@ from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
 from zeke_tasks.ai.answers import Citation
-from zeke_tasks.ai.client import Usage
+from zeke_tasks.ai.client import Answer, M, Prompt, Usage
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.stub import StubClient
@@ -220,6 +221,41 @@ async def test_cost_of_unusable_answer_is_kept(jobs: Jobs) -> None:
         await analyze(jobs, story, job_id=JOB)
     spent = {one.purpose: one.cost_usd for one in await jobs.domain.verbs.spending(JOB)}
     assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
+
+
+class Late(ScriptedAI):
+    """An AI with unusable answers that come after the job was cancelled."""
+
+    def __init__(self, cancel: Callable[[], Awaitable[object]]) -> None:
+        super().__init__()
+        self._cancel = cancel
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        await self._cancel()
+        await super().ask(prompt, text, answer)
+        error = AIMalformed("it has not the form")
+        error.usage = ASKED
+        raise error
+
+
+async def test_cost_of_unusable_answer_is_kept_after_the_job_was_lost() -> None:
+    async def check(task: str, purpose: str, more: dict[str, str]) -> None:
+        before = memory_jobs()
+        story = await before.domain.told_story(TEXT)
+        if task == "generate-brief":
+            await analyze(before, story)
+        claimed = await Driver(before.domain.storage, before.domain.clock).running(task, priority=1)
+        jobs = Jobs(before.domain, ai=Late(lambda: before.queue.cancel(claimed.id)))
+        with pytest.raises(Retry):
+            await jobs.run(task, {"storyId": story.id, **more}, job_id=claimed.id, attempt=1)
+        spent = {one.purpose: one.cost_usd for one in await jobs.domain.verbs.spending(claimed.id)}
+        assert spent[purpose] == ASKED.cost_usd
+
+    cases = [
+        ("analyze-story", "analysis", {"trigger": "auto"}),
+        ("generate-brief", "brief", {"reason": "new_story"}),
+    ]
+    await check_each_async(cases, check)
 
 
 async def test_unusable_vector_is_paid_for_and_requested_again(jobs: Jobs) -> None:
