@@ -273,6 +273,16 @@ MUTANTS = (
 
 CRASHES: Final[tuple[Tested, ...]] = (
     tested(
+        "manual-job-embeds-each-time",
+        "zeke_tasks.stories.analyze",
+        "        if not was_placed:\n",
+        "        if not was_placed or again:\n",
+        "A manual job pays for the embedding after each rate limit.",
+        "tests/tasks/stories/test_analyze.py",
+        "-k",
+        "requested_once_per_job",
+    ),
+    tested(
         "cost-lost-with-the-job",
         "zeke_tasks.ai_calls",
         "job.transaction(lock=False)",

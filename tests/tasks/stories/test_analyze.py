@@ -337,12 +337,14 @@ async def test_every_kept_analysis_is_followed_by_a_brief(jobs: Jobs) -> None:
     assert len(await jobs.sent("generate-brief")) == 3
 
 
-async def test_embedding_is_requested_once_per_job(jobs: Jobs) -> None:
+@each("auto", "manual", "retry")
+async def test_embedding_is_requested_once_per_job(trigger: str) -> None:
+    jobs = memory_jobs()
     jobs.ai.put("analyze-story", AIRateLimited(30.0), ANALYSIS)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Snooze):
-        await analyze(jobs, story, job_id=JOB, attempt=1)
-    await analyze(jobs, story, job_id=JOB, attempt=2)
+        await analyze(jobs, story, trigger, job_id=JOB, attempt=1)
+    await analyze(jobs, story, trigger, job_id=JOB, attempt=2)
     assert len(jobs.ai.calls("embed")) == 1
     assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
     spent = [(one.attempt, one.purpose) for one in await jobs.domain.verbs.spending(JOB)]
