@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
@@ -22,7 +23,7 @@ from zeke_sim.history.events import Fault
 from zeke_sim.properties import ALL
 from zeke_sim.recorded import format as files
 from zeke_sim.recorded import profiles as recorded_profiles
-from zeke_sim.recorded.check import OF_ROWS, check
+from zeke_sim.recorded.check import OF_ROWS, check, described
 from zeke_sim.recorded.compare import Comparison
 from zeke_sim.recorded.format import (
     Header,
@@ -242,6 +243,20 @@ def test_bad_rows_violate_their_property() -> None:
         violation = check(history).violation
         assert violation is not None, rule
         assert violation.rule == rule
+
+
+def test_violation_begins_with_what_the_rows_say_and_where_they_are(tmp_path: Path) -> None:
+    for rule, others in (("active jobs within the limit", 1), ("one job per key and slot", 1)):
+        history = next(history for name, history in BROKEN if name == rule)
+        file = written(tmp_path / "the day.gz", *history.jobs)
+        first, *lives, _, _, rows, page = described(check(history), history, str(file)).splitlines()[:7]
+        assert first == f"✗ {rule}"
+        assert len(lives) == 1 + others
+        assert lives[-1].startswith(f"  mail {UUID(int=2)} was created at 2026-03-03T09:00:01+00:00, began")
+        assert "on worker 1, and is completed at 2026-03-03T09:00:" in lives[-1]
+        assert page.startswith("  page    none")
+        found = subprocess.run(rows.removeprefix("  rows "), shell=True, capture_output=True, check=True)  # noqa: S602
+        assert len(found.stdout.splitlines()) == 1 + others
 
 
 def test_cycle_of_waits_is_found() -> None:

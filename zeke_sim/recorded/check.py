@@ -11,9 +11,11 @@ archived, ``TOLERANCE`` earlier here, and shorter overlaps do not count.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from datetime import timedelta
 from itertools import pairwise
+from shlex import quote
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
 
     from zeke_sim.properties import Property
     from zeke_sim.recorded.format import RecordedJob, Recording
+
+INVOLVED: Final = 4
+"""Maximum number of jobs that are shown of a violation, and of failed attempts of each."""
 
 TOLERANCE: Final = 5.0
 """Seconds by which the times of two rows may be out of order, since a statement begins before its commit."""
@@ -165,6 +170,7 @@ def _retries_wait(job: RecordedJob) -> str | None:
 
 
 _MOMENT: Final = 0.001
+_ID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _OF_A_JOB: Final[Mapping[str, tuple[str, Callable[[RecordedJob], str | None]]]] = {
     "failed attempts are in order": (
         "The failed attempts of a job are numbered in their order, and none is after its last one.",
@@ -300,7 +306,7 @@ def _image(job: RecordedJob) -> Image:
 
 
 def described(checked: Checked, recording: Recording, file: str) -> str:
-    """Return a violation as lines for the terminal.
+    """Return a violation as lines for the terminal: what the rows say, first, and where to find them.
 
     Raises:
         SimulationError: nothing was violated.
@@ -308,15 +314,53 @@ def described(checked: Checked, recording: Recording, file: str) -> str:
     broken = checked.violation
     if broken is None:
         raise SimulationError("check: no property was violated")
-    job = next((one for one in recording.jobs if one.id == broken.job), None)
-    lines = [f"✗ {broken.rule}", f"  {' '.join(checked.sentence.split())}"]
-    if job is not None:
-        times = [("created", job.created_on), ("started", job.started_on), ("ended", job.completed_on)]
-        shown = ", ".join(f"{what} {moment.isoformat()}" for what, moment in times if moment is not None)
-        lines.append(f"  job     {job.name} {job.id}, {job.state}, attempt {job.attempt}: {shown}")
-    lines += [f"  broken  {broken.text}", f"  file    {file}"]
+    jobs = _involved(broken, recording)
+    lines = [f"✗ {broken.rule}", *(f"  {_life(job)}" for job in jobs)]
+    lines += [f"  {' '.join(checked.sentence.split())}", f"  broken  {broken.text}"]
+    if jobs:
+        ids = "|".join(str(job.id) for job in jobs)
+        lines.append(f'  rows    gzip -cdf {quote(file)} | grep -E \'"id": ?"({ids})\'')
+    lines.append(
+        "  page    none, and no plan, since nothing was run: the rows are all there is of these jobs"
+    )
     if broken.rule == "active jobs within the limit":
         lines.append(
             "  note    the limit is that at the time of recording, and may have been lowered since then"
         )
     return "\n".join(lines)
+
+
+def _involved(broken: Violation, recording: Recording) -> list[RecordedJob]:
+    """Return the violation's job after those that its text names, or that were active beside it."""
+    named = set(_ID.findall(broken.text)) | {str(broken.job)}
+    jobs = [one for one in recording.jobs if str(one.id) in named]
+    job = next((one for one in jobs if one.id == broken.job), None)
+    if job is not None and broken.rule == "active jobs within the limit":
+        began = job.started_on
+        jobs = [
+            one
+            for one in recording.jobs
+            if one.name == job.name
+            and began is not None
+            and one.started_on is not None
+            and one.started_on <= began
+            and (one.completed_on is None or one.completed_on > began)
+        ]
+    jobs.sort(key=lambda one: one.id == broken.job)
+    return jobs[-INVOLVED:]
+
+
+def _life(job: RecordedJob) -> str:
+    """Return what a row says of a job's life, in a sentence."""
+    parts = [f"was created at {job.created_on.isoformat()}"]
+    parts += [
+        f"failed in attempt {one.attempt} at {one.at.isoformat()} ({one.error or 'unknown error'})"
+        for one in job.failures[-INVOLVED:]
+        if one.attempt != job.attempt or job.state in WAITING
+    ]
+    if job.started_on is not None:
+        worker = "" if job.worker is None else f" on worker {job.worker}"
+        parts.append(f"began attempt {job.attempt} at {job.started_on.isoformat()}{worker}")
+    ended = "" if job.completed_on is None else f" at {job.completed_on.isoformat()}"
+    parts.append(f"is {job.state.value}{ended}")
+    return f"{job.name} {job.id} {', '.join(parts[:-1])}, and {parts[-1]}."
