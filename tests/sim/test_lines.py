@@ -225,6 +225,46 @@ def test_rewritten_functions_do_what_they_did(tmp_path: Path, monkeypatch: pytes
     assert lines.count_in(functools.wraps(module.handler)(lambda: None)) == 2
 
 
+DEEP = "\n".join(
+    [
+        "def handler(x):",
+        *(f"    {'if' if not n else 'elif'} x == {n}:\n        return {n}" for n in range(400)),
+        f"    return {' + '.join(['x'] * 900)}",
+    ]
+)
+
+
+def test_deeply_nested_code_has_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "deep_with_points.py").write_text(DEEP, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    module: Any = importlib.import_module("deep_with_points")
+    assert len(lines.insert(["deep_with_points"])) == 801
+    assert [module.handler(399), module.handler(1000)] == [399, 900_000]
+
+
+def test_reloaded_module_has_points(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "fresh_with_points.py"
+    file.write_text("def handler():\n    return 1\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    module: Any = importlib.import_module("fresh_with_points")
+    first = lines.insert(["fresh_with_points"])
+    importlib.reload(module)
+    assert lines.insert(["fresh_with_points"]) == first, "points of unchanged code are the same ones"
+    file.write_text("def handler():\n    x = 2\n    return x\n", encoding="utf-8")
+    del sys.modules["fresh_with_points"]
+    importlib.invalidate_caches()
+    again = importlib.import_module("fresh_with_points")
+    assert len(lines.insert(["fresh_with_points"])) == 2
+    recorder = Recorder()
+    token = HANDLER.set(recorder)
+    try:
+        assert [module.handler(), again.handler()] == [1, 2]
+    finally:
+        HANDLER.reset(token)
+    assert recorder.passed == ["return 1", "x = 2", "return x"]
+
+
 # Kills. What follows is the code of an application, whose handlers are killed.
 
 left: list[str] = []

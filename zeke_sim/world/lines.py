@@ -15,7 +15,7 @@ import inspect
 import sys
 import tokenize
 import warnings
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
@@ -25,7 +25,7 @@ from zeke_sim.history.events import Line
 from zeke_sim.loop.event_loop import HANDLER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
 T = TypeVar("T")
 
@@ -34,7 +34,9 @@ TEXT_MAX: Final = 60
 
 _BEFORE: Final = "@zeke_line"
 _AFTER: Final = "@zeke_after"
-"""Names of the two functions in rewritten modules; they cannot collide with names of the application."""
+_LOADED: Final = "@zeke_loaded"
+"""Names in rewritten modules, of the two functions and of the module's spec, which is another one after a
+reload; they cannot collide with names of the application."""
 
 _OURS: Final = ("zeke_queue", "zeke_sim")
 _FUNCTIONS: Final = (ast.FunctionDef, ast.AsyncFunctionDef)
@@ -53,8 +55,11 @@ _TESTS: Final = ("test_", "conftest")
 LINES: Final[list[Line]] = []
 """All points by number."""
 
-_rewritten: Final[dict[str, dict[tuple[str, int], CodeType]]] = {}
-"""The new code by file, then by qualified name and first line."""
+DEPTH: Final = 20_000
+"""The recursion limit during compilation: each ``elif`` and each ``+`` of a sum nests the next one."""
+
+_rewritten: Final[dict[str, tuple[str, dict[tuple[str, int], CodeType]]]] = {}
+"""The source and the new code by file; the code by qualified name and first line."""
 
 _paths: Final[dict[str, str]] = {}
 """The paths of rewritten files by the names that lines have."""
@@ -64,7 +69,7 @@ _of_function: Final[dict[tuple[str, str], list[int]]] = {}
 
 
 def insert(modules: Sequence[str]) -> frozenset[int]:
-    """Insert points into the functions of modules, except those of modules that have them already.
+    """Insert points into the functions of modules, except those that have them since they were loaded.
 
     Points stay until the process ends.
 
@@ -75,11 +80,13 @@ def insert(modules: Sequence[str]) -> frozenset[int]:
     for name in modules:
         module = sys.modules.get(name)
         file = getattr(module, "__file__", None)
-        if module is None or file is None or file in _rewritten or not file.endswith(".py"):
+        if module is None or file is None or not file.endswith(".py"):
             continue
-        _rewritten[file] = codes[file] = _compiled(module, file)
-        vars(module)[_BEFORE] = _before
-        vars(module)[_AFTER] = _after
+        loaded, space = getattr(module, "__spec__", None), vars(module)
+        if space.get(_LOADED, space) is loaded:
+            continue
+        codes[file] = _compiled(module, file)
+        space |= {_BEFORE: _before, _AFTER: _after, _LOADED: loaded}
     for one in gc.get_objects() if codes else ():
         if type(one) is FunctionType and one.__code__.co_filename in codes:
             _replace(one, codes[one.__code__.co_filename])
@@ -90,7 +97,9 @@ def insert(modules: Sequence[str]) -> frozenset[int]:
 def _replace(function: FunctionType, codes: Mapping[tuple[str, int], CodeType]) -> None:
     old = function.__code__
     new = codes.get((old.co_qualname, old.co_firstlineno))
-    if new is not None and new.co_freevars == old.co_freevars and _BEFORE in function.__globals__:
+    # One that has points may be that of the module before a reload, and of another source.
+    fits = new is not None and new.co_freevars == old.co_freevars and _BEFORE not in old.co_names
+    if new is not None and fits and _BEFORE in function.__globals__:
         kept = old.co_flags & inspect.CO_ITERABLE_COROUTINE  # set by types.coroutine
         function.__code__ = new.replace(co_flags=new.co_flags | kept)
 
@@ -200,17 +209,25 @@ def _after(value: T, line: int) -> T:
 
 
 def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
-    """Compile a module with points; return the code of its functions, nothing if there is no source."""
+    """Return the code of a module's functions with points, nothing if there is no source."""
     try:
         source = _source(module, file)
-        tree = ast.parse(source, file)
-    except (OSError, SyntaxError, UnicodeDecodeError):
-        return {}
+        known, codes = _rewritten.get(file, ("", {}))
+        if source != known:
+            with _deep():
+                codes = _compiled_source(module, file, source)
+    except (OSError, SyntaxError, UnicodeDecodeError, RecursionError):
+        source, codes = "", {}
+    _rewritten[file] = source, codes
+    return codes
+
+
+def _compiled_source(module: ModuleType, file: str, source: str) -> dict[tuple[str, int], CodeType]:
+    tree = ast.parse(source, file)
     shown = _relative(module, file)
     _paths[shown] = file
     inserter = _Inserter(shown, source.split("\n"))
     tree = ast.fix_missing_locations(inserter.visit(tree))
-    _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
     if "@pytest_ar" in vars(module):
         # Pytest did this when it imported the module, and would not explain assertions otherwise.
         from _pytest.assertion.rewrite import rewrite_asserts  # noqa: PLC0415 - only below pytest
@@ -219,8 +236,22 @@ def _compiled(module: ModuleType, file: str) -> dict[tuple[str, int], CodeType]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # reported when the module was imported
         code = compile(tree, file, "exec", dont_inherit=True)
+    for place in [place for place in _of_function if place[0] == file]:
+        del _of_function[place]
+    _of_function.update({(file, owner): lines for owner, lines in inserter.made.items()})
     # Lambdas have no points, and several in one line have the same name and line.
     return {(one.co_qualname, one.co_firstlineno): one for one in _nested(code) if one.co_name != "<lambda>"}
+
+
+@contextmanager
+def _deep() -> Generator[None]:
+    """Let code be nested as deeply as the compiler of Python allows."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(max(limit, DEPTH))
+    try:
+        yield
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _source(module: ModuleType, file: str) -> str:
