@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
+from zeke_sim.history.events import Fault
 from zeke_sim.loop.decisions import Decisions
 from zeke_sim.loop.run_loop import Interruptible
 from zeke_sim.world.faults import NONE
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
+    from zeke_sim.history.events import Affected
     from zeke_sim.world.context import Passed
 
 CRASHES: Final = NONE.but(kinds=("kill_line",), handler=1.0, until_drained=True)
@@ -33,6 +35,9 @@ PAIRS_MAX: Final = 500
 """Maximum number of runs with two kills; of more pairs, a sample is tried."""
 
 
+SETTLING_MAX: Final = 2
+"""Number of times that the points are looked for again, since the first runs filled a cache, for instance."""
+
 SECONDS_MAX: Final = 100
 """Maximum number of second kills that are considered for each first one."""
 
@@ -44,12 +49,14 @@ class Crashes:
     Attributes:
         points: number of points that were passed without a kill.
         tried, pairs: number of runs with one kill, and with two.
+        missed: the first point that no run reached again, so that it was not killed there.
         failure: the first run that violated a property.
     """
 
     points: int = 0
     tried: int = 0
     pairs: int = 0
+    missed: Passed | None = None
     failure: Outcome | None = None
 
 
@@ -74,43 +81,87 @@ def crash_everywhere(
     Yields:
         The results so far, and the last run.
     """
-    crashes = Crashes()
-    seconds: list[dict[str, Any]] = []
+    search = _Search(scenario, Crashes())
+    with Interruptible() as interruption:
+        for turn in range(SETTLING_MAX + 1):
+            whole = search.begin()
+            yield search.crashes, whole
+            points = whole.passed if choose is None else choose(whole.passed)
+            points = _each_line(points) if once else points
+            for passed in _drawn(points, points_max, "points", lambda one: one.affected.task):
+                if search.crashes.failure is not None:
+                    return
+                interruption.check()
+                yield search.crashes, search.kill_at(passed, pairs=pairs)
+                if search.moved and turn < SETTLING_MAX:
+                    break
+            if not search.moved:
+                break
+        for decisions in _drawn(search.seconds, pairs_max, "pairs"):
+            if search.crashes.failure is not None:
+                return
+            interruption.check()
+            yield search.crashes, search.kill_twice(decisions)
 
-    def tried(decisions: Mapping[str, Any]) -> Outcome:
-        outcome = run(scenario, Plan(scenario.name, 0, "crashes", CRASHES, decisions), trace=True)
-        if outcome.violation is not None:
-            crashes.failure = outcome
+
+class _Search:
+    """The runs of a scenario, and what they gave.
+
+    Attributes:
+        moved: whether a run passed other points than the one without a kill.
+        seconds: the pairs of kills.
+    """
+
+    def __init__(self, scenario: Scenario, crashes: Crashes) -> None:
+        self._scenario = scenario
+        self.crashes = crashes
+        self.moved = False
+        self.seconds: list[dict[str, Any]] = []
+
+    def begin(self) -> Outcome:
+        """Run without a kill."""
+        self.crashes.tried, self.crashes.missed, self.moved = 0, None, False
+        self.seconds.clear()
+        whole = self._run({})
+        self.crashes.points = len(whole.passed)
+        return whole
+
+    def kill_at(self, passed: Passed, *, pairs: bool) -> Outcome:
+        """Run with one kill, and note further ones if there are to be pairs."""
+        first = _kill(passed)
+        outcome = self._run(first)
+        self.crashes.tried += 1
+        killed = _killed(outcome, passed)
+        self.moved = self.moved or killed != passed.affected
+        if killed is None and outcome.violation is None:
+            self.crashes.missed = self.crashes.missed or passed
+        if pairs:
+            others = [first | _kill(one) for one in outcome.passed if one.address not in first]
+            self.seconds += _drawn(others, SECONDS_MAX, f"second/{self.crashes.tried}")
         return outcome
 
-    with Interruptible() as interruption:
-        whole = tried({})
-        crashes.points = len(whole.passed)
-        yield crashes, whole
-        points = whole.passed if choose is None else choose(whole.passed)
-        points = _each_line(points) if once else points
-        for passed in _drawn(points, points_max, "points", lambda one: one.affected.task):
-            if crashes.failure is not None:
-                return
-            interruption.check()
-            first = _kill(passed)
-            outcome = tried(first)
-            crashes.tried += 1
-            if pairs:
-                others = [first | _kill(one) for one in outcome.passed if one.address not in first]
-                seconds += _drawn(others, SECONDS_MAX, f"second/{crashes.tried}")
-            yield crashes, outcome
-        for decisions in _drawn(seconds, pairs_max, "pairs"):
-            if crashes.failure is not None:
-                return
-            interruption.check()
-            outcome = tried(decisions)
-            crashes.pairs += 1
-            yield crashes, outcome
+    def kill_twice(self, decisions: Mapping[str, Any]) -> Outcome:
+        """Run with two kills."""
+        outcome = self._run(decisions)
+        self.crashes.pairs += 1
+        return outcome
+
+    def _run(self, decisions: Mapping[str, Any]) -> Outcome:
+        name = self._scenario.name
+        outcome = run(self._scenario, Plan(name, 0, "crashes", CRASHES, decisions), trace=True)
+        if outcome.violation is not None:
+            self.crashes.failure = outcome
+        return outcome
 
 
 def _kill(passed: Passed) -> dict[str, Any]:
     return {passed.address: {"fault": "kill_line", "point": passed.point}}
+
+
+def _killed(outcome: Outcome, passed: Passed) -> Affected | None:
+    """Return the attempt that was killed at a point, and where; None if none was."""
+    kills = (one for one in outcome.events if isinstance(one, Fault) and one.address == passed.address)
+    return next((kill.affected[0] for kill in kills), None)
 
 
 def _each_line(passed: Sequence[Passed]) -> list[Passed]:

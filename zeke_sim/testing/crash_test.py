@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
     from zeke_queue.task.catalog import Catalog
+    from zeke_sim.experiment.crashes import Crashes
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.seeded_test import SeededRuns, Workload
 
@@ -86,9 +87,7 @@ def crash_test(
         results = runs.crash(pairs=pairs)
         if results is None:
             return
-        if not any(runs.fault_coverage.passed.values()):
-            wrong(NO_POINTS)
-        runs.report()
+        _check_points(results, runs)
         fail_if_never(hits, 1 + results.tried + results.pairs)
 
     def decorate(workload: Workload) -> Callable[..., None]:
@@ -100,6 +99,19 @@ def crash_test(
 
 
 crash_test.__test__ = False  # pyright: ignore[reportFunctionMemberAccess] - not a test itself
+
+
+def _check_points(results: Crashes, runs: SeededRuns) -> None:
+    """Report what was tried, and fail if handlers passed no point, or other ones in each run."""
+    if not any(runs.fault_coverage.passed.values()):
+        wrong(NO_POINTS)
+    runs.report()
+    if results.missed is not None:
+        wrong(
+            "crash_test: each run must pass the same points, and one did not reach"
+            f" {results.missed.affected.line or 'its end'}; create what handlers change and read in `resources=`, or reset"
+            " it in the workload, since globals of modules outlive a run"
+        )
 
 
 def _job_of(task: Task[Any, Any] | str, payload: Any, status: str) -> Workload:

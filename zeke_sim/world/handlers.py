@@ -247,7 +247,9 @@ class Watch:
             closing = isinstance(sys.exception(), GeneratorExit)
             raise GeneratorExit if closing else asyncio.CancelledError
         self._passed += 1
+        if not world.faulty:
+            return
         if world.trace is not None and self._address and len(world.trace) < TRACE_MAX:
             world.trace.append(Passed(self._address, self._passed, self.affected()))
-        if self._passed == self._fatal and world.faulty:
+        if self._passed == self._fatal:
             self.node.kill_here(self._address, self.affected())
