@@ -109,8 +109,8 @@ def _check_points(results: Crashes, runs: SeededRuns) -> None:
     if results.missed is not None:
         wrong(
             "crash_test: each run must pass the same points, and one did not reach"
-            f" {results.missed.affected.line or 'its end'}; create what handlers change and read in `resources=`, or reset"
-            " it in the workload, since globals of modules outlive a run"
+            f" {results.missed.affected.line or 'its end'}; create what handlers change and read in"
+            " `resources=`, or reset it in the workload, since globals of modules outlive a run"
         )
 
 

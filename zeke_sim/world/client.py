@@ -182,7 +182,7 @@ class NodeCalls:
             address = f"{node.name}/wake/{waits}"
             decision = world.decisions.at(address, lambda draws: wake_fault(draws, world.knobs)) or {}
             if decision:
-                world.record_fault(node, address, decision["fault"], decision.get("for"))
+                world.record_fault(node, address, decision["fault"], decision.get("for"), affected=())
         kind = decision.get("fault")
         if kind == "lost_wakeup":
             await world.database_clock.sleep(timeout)
@@ -255,5 +255,5 @@ class _NodeFeed:
         address = f"{node.name}/told/{count}"
         if world.decisions.at(address, lambda draws: feed_fault(draws, world.knobs)) is None:
             return True
-        world.record_fault(node, address, "lost_wakeup")
+        world.record_fault(node, address, "lost_wakeup", affected=())
         return False

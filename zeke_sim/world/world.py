@@ -265,7 +265,8 @@ class World(WorldContext):
             if row is not None:
                 self.record_fault(None, address, kind, fault["for"], row, affected=())
             return
-        self.record_fault(None, address, kind, fault.get("for"))
+        affected = None if kind == "restart" else ()
+        self.record_fault(None, address, kind, fault.get("for"), affected=affected)
         if kind == "db_clock":
             self.database_clock.offset += fault["by"]
         elif kind == "notify_full":
