@@ -6,7 +6,6 @@ import asyncio
 import functools
 import gc
 import importlib
-import itertools
 import sys
 import weakref
 from contextlib import asynccontextmanager, contextmanager
@@ -17,7 +16,7 @@ import pytest
 from tests.sim.worlds import played, scenario_of, sending
 from zeke_queue import Catalog, JobContext
 from zeke_sim import double
-from zeke_sim.experiment.crashes import CRASHES, Crashes, crash_everywhere
+from zeke_sim.experiment.crashes import CRASHES, crash_everywhere
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
 from zeke_sim.experiment.scenario import Scenario
@@ -381,56 +380,6 @@ def test_killed_process_finishes_nothing(handler: Any, complete: list[str]) -> N
     assert inside & set(texts)
     gc.collect()
     assert all(one() is None for one in kept), "what killed handlers held is kept after the run"
-
-
-@functools.cache
-def cached() -> int:
-    first = 1
-    return first + 1
-
-
-@pytest.mark.parametrize("once", [False, True])
-def test_points_are_those_of_later_runs_if_the_first_one_fills_a_cache(*, once: bool) -> None:
-    catalog = Catalog()
-    cached.cache_clear()
-
-    @catalog.task("look", retry_limit=2)
-    async def look() -> None:
-        cached()
-        left.clear()
-        left.append("worked")
-
-    texts: dict[int, str] = {}
-    results = Crashes()
-    scenario = scenario_of(catalog, sending("look"), workers=2, phase=200.0)
-    for results, outcome in crash_everywhere(scenario, once=once):
-        kills = [event.affected[0] for event in outcome.events if isinstance(event, Fault)]
-        for one in kills:
-            texts[results.tried] = str(one.line and one.line.text)
-    assert (results.missed, results.tried) == (None, 4)
-    assert list(texts.values()) == [
-        "cached()",
-        "left.clear()",
-        'left.append("worked")',
-        'left.append("worked")',
-    ]
-
-
-def test_points_that_later_runs_do_not_reach_are_reported() -> None:
-    catalog = Catalog()
-    runs = itertools.count()
-
-    @catalog.task("look", retry_limit=2)
-    async def look(job: JobContext) -> None:
-        if job.attempt == 1 and next(runs) % 2 == 0:
-            left.append("more")
-            left.append("and more")
-
-    missed = None
-    for results, outcome in crash_everywhere(scenario_of(catalog, sending("look"), workers=2, phase=200.0)):
-        assert outcome.violation is None
-        missed = results.missed
-    assert missed is not None
 
 
 class Account:
