@@ -18,7 +18,7 @@ import types
 import typing
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, Union
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeVar, Union, cast
 
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
@@ -41,6 +41,9 @@ TRIP: Final = 0.1
 ERRORS: Final = (ConnectionError, TimeoutError)
 
 KEYS: Final = ("idempotency_key", "key")
+
+DEPTH: Final = 3
+"""Maximum depth to which arguments without a text of their own are shown by their attributes."""
 
 _PLACE: Final = re.compile(r" at 0x[0-9a-f]+")
 
@@ -143,8 +146,10 @@ def _member(of: type, name: str) -> Any:
 def _method(of: type, name: str) -> Callable[..., Any] | None:
     """Return a public method that is not a generator; None for other members."""
     member = _member(of, name)
-    streams = inspect.isgeneratorfunction(member) or inspect.isasyncgenfunction(member)
-    return member if inspect.isfunction(member) and not streams else None
+    if not inspect.isfunction(member):
+        return None
+    inner = inspect.unwrap(member)  # a context manager is a decorated generator
+    return None if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner) else member
 
 
 def _is_open(of: type, name: str) -> bool:
@@ -158,13 +163,13 @@ class _Call(NamedTuple):
 
     Attributes:
         text: the method and its arguments, the same however they are passed.
-        key: the idempotency key; None without one.
+        key: the idempotency key as text; None without one.
         run: runs the method.
     """
 
     method: str
     text: str
-    key: object
+    key: str | None
     run: Callable[[], Any]
 
 
@@ -193,8 +198,8 @@ class _Service:
         self.errors = errors
         self._reads = reads
         self._keys = keys
-        self._kept: dict[tuple[str, object], tuple[str, Any]] = {}
-        self._locks: dict[tuple[str, object], asyncio.Lock] = {}
+        self._kept: dict[tuple[str, str | None], tuple[str, Any]] = {}
+        self._locks: dict[tuple[str, str | None], asyncio.Lock] = {}
 
     def call(self, of: type, name: str, signature: inspect.Signature, run: Any, given: Any) -> _Call:
         """Return a call with its arguments by name.
@@ -217,8 +222,8 @@ class _Service:
         key = next(
             (said[key] for key in said if key in self._keys and (key != first or key == KEYS[0])), None
         )
-        text = f"{of.__name__}.{name}({', '.join(f'{key}={value!r}' for key, value in said.items())})"
-        return _Call(name, _PLACE.sub("", text), key, lambda: run(me, *args, **kwargs))
+        text = f"{of.__name__}.{name}({_shown(said)})"
+        return _Call(name, text, None if key is None else _text(key), lambda: run(me, *args, **kwargs))
 
     def fail(self, call: _Call, index: int) -> Exception:
         """Return the error of a call that failed or was not answered."""
@@ -251,11 +256,11 @@ class _Service:
                 self._kept[place] = call.text, answer
             return answer
 
-    def _repeated(self, place: tuple[str, object], call: _Call) -> Any:
+    def _repeated(self, place: tuple[str, str | None], call: _Call) -> Any:
         text, answer = self._kept[place]
         if text != call.text:
             raise UsageError(
-                f"{call.text}: {call.key!r} must be used with the same arguments as before, in {text}; if it"
+                f"{call.text}: {call.key} must be used with the same arguments as before, in {text}; if it"
                 " identifies something else, pass keys=() to zeke_sim.double"
             )
         return answer
@@ -263,6 +268,27 @@ class _Service:
     def _happened(self, call: _Call, watch: Watch | None) -> None:
         if watch is not None and call.method not in self._reads:
             watch.record_effect(call.text, called=True)
+
+
+def _text(value: Any, depth: int = DEPTH) -> str:
+    """Return an argument as text, the same in every run; of an object without one, its attributes."""
+    text = repr(value)
+    if _PLACE.search(text) is None:
+        return text
+    if isinstance(value, list | tuple):
+        return (
+            f"[{', '.join(_text(one, depth - 1) for one in cast('Sequence[Any]', value)) if depth else ''}]"
+        )
+    known: dict[str, Any] = {**getattr(value, "__dict__", {})}
+    for kind in type(value).__mro__:
+        slots: Any = vars(kind).get("__slots__", ())
+        names: Sequence[str] = (slots,) if isinstance(slots, str) else tuple(slots)
+        known |= {name: getattr(value, name) for name in names if hasattr(value, name)}
+    return f"{type(value).__name__}({_shown(known, depth - 1)})" if known and depth else _PLACE.sub("", text)
+
+
+def _shown(values: Mapping[str, Any], depth: int = DEPTH) -> str:
+    return ", ".join(f"{name}={_text(value, depth)}" for name, value in values.items())
 
 
 async def _settled(answer: Any) -> Any:
@@ -288,7 +314,7 @@ def _wrapped(service: _Service, of: type, name: str, function: Callable[..., Any
         call = service.call(of, name, signature, run, (self, args, kwargs))
         return service.serve_inline(call, None) if watch is None else _send_inline(service, call, watch)
 
-    made = call_async if inspect.iscoroutinefunction(function) else call_sync
+    made = call_async if inspect.iscoroutinefunction(inspect.unwrap(function)) else call_sync
     made.__name__, made.__qualname__, made.__doc__ = (
         function.__name__,
         function.__qualname__,
