@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 
@@ -63,3 +64,23 @@ def test_points_that_later_runs_do_not_reach_are_reported() -> None:
         assert outcome.violation is None
         missed = results.missed
     assert missed is not None
+
+
+async def later() -> None:
+    done.append("later")
+
+
+def test_kill_in_a_task_that_a_handler_left_behind_names_the_handler() -> None:
+    catalog = Catalog()
+    kept: list[asyncio.Task[None]] = []
+
+    @catalog.task("look", retry_limit=2)
+    async def look() -> None:
+        kept.append(asyncio.create_task(later()))
+
+    lines: set[str] = set()
+    for results, outcome in crash_everywhere(scenario_of(catalog, sending("look"), workers=2, phase=200.0)):
+        kills = [event.affected[0] for event in outcome.events if isinstance(event, Fault)]
+        assert len(kills) == min(1, results.tried)
+        lines |= {str(one.line and one.line.text) for one in kills}
+    assert 'done.append("later")' in lines

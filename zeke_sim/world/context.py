@@ -170,15 +170,16 @@ class WorldContext:
 
         Args:
             affected: the attempts that it affects; by default all that run, on the node if there is one.
-            first: the one of them that is recorded before the others.
+            first: the one that is recorded before the others, also if it has ended and left a task behind.
         """
         now = self.time()
         until = None if seconds is None else now + seconds
         where = "db" if node is None else node.name
         if affected is None:
             handlers = [one for one in self.running.values() if node is None or one.node.name == where]
-            affected = tuple(sorted((one.affected() for one in handlers), key=lambda one: one != first))
-        self.recorder.add(Fault(now, where, address, kind, until, row, affected))
+            others = [one.affected() for one in handlers]
+            affected = others if first is None else [first, *(one for one in others if one != first)]
+        self.recorder.add(Fault(now, where, address, kind, until, row, tuple(affected)))
 
     def cancelled_arrives(self, address: str) -> bool:
         """Decide whether a statement whose caller was cancelled in transit still arrives."""
