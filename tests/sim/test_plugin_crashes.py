@@ -243,6 +243,8 @@ def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.P
         r"test_shop\.py::test_single\n  twice-unlucky: (\d+) kills, \1 expiries, in \d+ att", said
     )
     assert re.search(r"test_shop\.py::test_sync\n  note: .*; lines hit: 3 of 3\n", said)
+    assert re.search(r"\n  killed at (\d+) of \1 points, and at (\d+) of \2 pairs of points\n", said)
+    assert re.search(r"\n  killed at (\d+) of \1 points\n", said)
     assert "test_shop.py::test_calm\n  note: no faults, in 2 attempts; lines hit: 0 of 3\n" in said
     assert "    no fault at shop.py:" in said
     assert "  no kills in billing, which shop imports; name it in code=['billing']\n" in said

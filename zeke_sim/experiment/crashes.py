@@ -49,6 +49,7 @@ class Crashes:
     Attributes:
         points: number of points that were passed without a kill.
         tried, pairs: number of runs with one kill, and with two.
+        pairs_found: number of pairs of points that were passed.
         missed: the first point that no run reached again, so that it was not killed there.
         failure: the first run that violated a property.
     """
@@ -56,8 +57,14 @@ class Crashes:
     points: int = 0
     tried: int = 0
     pairs: int = 0
+    pairs_found: int = 0
     missed: Passed | None = None
     failure: Outcome | None = None
+
+    def summary(self) -> str:
+        """Return at how many of the points processes were killed."""
+        pairs = f", and at {self.pairs} of {self.pairs_found} pairs of points" if self.pairs_found else ""
+        return f"killed at {self.tried} of {self.points} points{pairs}"
 
 
 def crash_everywhere(
@@ -120,7 +127,8 @@ class _Search:
 
     def begin(self) -> Outcome:
         """Run without a kill."""
-        self.crashes.tried, self.crashes.missed, self.moved = 0, None, False
+        self.crashes.tried, self.crashes.pairs_found, self.crashes.missed = 0, 0, None
+        self.moved = False
         self.seconds.clear()
         whole = self._run({})
         self.crashes.points = len(whole.passed)
@@ -137,6 +145,7 @@ class _Search:
             self.crashes.missed = self.crashes.missed or passed
         if pairs:
             others = [first | _kill(one) for one in outcome.passed if one.address not in first]
+            self.crashes.pairs_found += len(others)
             self.seconds += _drawn(others, SECONDS_MAX, f"second/{self.crashes.tried}")
         return outcome
 

@@ -105,7 +105,7 @@ def _check_points(results: Crashes, runs: SeededRuns) -> None:
     """Report what was tried, and fail if handlers passed no point, or other ones in each run."""
     if not any(runs.fault_coverage.passed.values()):
         wrong(NO_POINTS)
-    runs.report()
+    runs.report(results.summary())
     if results.missed is not None:
         wrong(
             "crash_test: each run must pass the same points, and one did not reach"

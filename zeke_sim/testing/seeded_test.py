@@ -252,13 +252,13 @@ class SeededRuns:
             self.report()
         return False
 
-    def report(self) -> None:
-        """Add the faults that hit each task to the test's report.
+    def report(self, *notes: str) -> None:
+        """Add the faults that hit each task, and notes, to the test's report.
 
         Raises:
             Failed: no fault hit a task that ran.
         """
-        lines = [*self.fault_coverage.table(), *self._without_points()]
+        lines = [*self.fault_coverage.table(), *self._without_points(), *notes]
         if self._writes_page:
             page = write_source(self._test, self._root / FOLDER, self.fault_coverage)
             lines.append(f"page: {page.relative_to(self._root)}")
