@@ -108,7 +108,7 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=8, help="how long jobs are sent")
     parser.add_argument("--seed", type=int, default=1, help="of what is sent, and of the first replay")
-    parser.add_argument("--replays", type=int, default=3, help="number of replays with faults")
+    parser.add_argument("--replays", type=int, default=10, help="number of replays with faults")
     asked = parser.parse_args(arguments)
     with (
         server(EMBEDDED, f"history{os.getpid()}") as given,

@@ -97,7 +97,7 @@ def test_context_managers_are_those_of_the_class_and_no_effects() -> None:
     assert effects_of(handler) == []
 
 
-def test_objects_are_told_apart_by_their_attributes() -> None:
+def test_objects_are_distinguished_by_their_attributes() -> None:
     async def handler(post: Post) -> None:
         for letter in (Letter("ann"), Letter("bob"), Slotted("ann", "1"), Slotted("ann", "2")):
             await post.send(letter)

@@ -245,7 +245,7 @@ def _compiled_source(module: ModuleType, file: str, source: str) -> dict[tuple[s
 
 @contextmanager
 def _deep() -> Generator[None]:
-    """Let code be nested as deeply as the compiler of Python allows."""
+    """Raise the recursion limit, up to what the compiler of Python allows."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, DEPTH))
     try:

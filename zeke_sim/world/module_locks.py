@@ -14,7 +14,7 @@ import sys
 import threading
 from collections import deque
 from contextlib import contextmanager, suppress
-from types import MethodType
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, NoneType
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_sim.loop.event_loop import RUN_QUEUE
@@ -36,6 +36,9 @@ _KINDS: Final[frozenset[type]] = frozenset(
         *(asyncio.Barrier, asyncio.Queue, asyncio.PriorityQueue, asyncio.LifoQueue),
     }
 )
+_LEAVES: Final = frozenset({FunctionType, ModuleType, BuiltinFunctionType, str, bytes, int, bool, NoneType})
+"""Most of what is in a module, and contains no lock."""
+
 _THREAD_LOCKS: Final = (type(threading.Lock()), type(threading.RLock()))
 
 
@@ -132,7 +135,7 @@ def _found(modules: Sequence[str]) -> Iterator[Any]:
         left += ((one, DEPTH) for one in ([] if module is None else [*vars(module).values()]))
     while left:  # breadth first, so that each object is searched as deep as possible
         value, depth = left.popleft()
-        if id(value) in seen:
+        if type(value) in _LEAVES or id(value) in seen:
             continue
         seen.add(id(value))
         if _kind_of(value) in _KINDS or type(value) in _THREAD_LOCKS:
