@@ -292,7 +292,7 @@ def replay_history(
         ),
     ] = "",
     resources: Annotated[
-        str, typer.Option(metavar="MODULE:FUNCTION", help="Makes the resources of the handlers for each run.")
+        str, typer.Option(metavar="MODULE:FUNCTION", help="Returns the handlers' resources, once per run.")
     ] = "",
     seeds: Annotated[int, typer.Option(min=1, help="Number of runs of the history.")] = 1,
     start: Annotated[int, typer.Option("--from", min=0, help="The first seed.")] = 0,

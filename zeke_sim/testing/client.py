@@ -36,7 +36,7 @@ TRIES: Final = 100_000
 OPEN: Final = JobQuery(status=(JobStatus.QUEUED, JobStatus.EXECUTING), limit=1)
 
 PAUSE_MAX: Final = 60.0
-"""Maximum number of seconds between looks for jobs that have not ended."""
+"""Maximum number of seconds between queries for jobs that have not ended."""
 
 
 async def through_faults(call: Callable[[], Awaitable[Any]], pause: float = 1.0, tries: int = 200) -> Any:
@@ -102,7 +102,7 @@ class Client(PendingSender):
         return self._with_retries("wait", wait)
 
     def drain(self) -> Pending[None]:
-        """Wait until all jobs have ended, also those that jobs have sent."""
+        """Wait until all jobs have ended, including those sent by jobs."""
 
         async def drain() -> None:
             pause = 1.0

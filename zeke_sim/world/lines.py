@@ -49,7 +49,7 @@ _GUARDING: Final = (ast.With, ast.AsyncWith, ast.Try, ast.TryStar)
 
 
 _TESTS: Final = ("test_", "conftest")
-"""Beginnings of the names of modules that belong to tests."""
+"""Prefixes of the names of modules that belong to tests."""
 
 
 LINES: Final[list[Line]] = []
