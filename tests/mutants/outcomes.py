@@ -273,6 +273,18 @@ OUTCOMES: Final[tuple[Tested, ...]] = (
         "_woken_by_a_sweep",
     ),
     tested(
+        "only-the-last-job-of-a-transaction-wakes",
+        "zeke_queue.storage.memory.unit_of_work",
+        "            self._committed.store(row, self._times[row.id])\n",
+        "            last = row is [*self._rows.values()][-1]\n"
+        "            at = self._times[row.id] if last else row.created_on.replace(year=1)\n"
+        "            self._committed.store(row, at)\n",
+        "Of the queues of the jobs that a transaction sends, only the last has its idle workers woken.",
+        "tests/conformance/test_wakeups_of_batches.py",
+        "-k",
+        "_inserted_in_a_transaction",
+    ),
+    tested(
         "woken-as-of-the-commit",
         "zeke_queue.storage.memory.unit_of_work",
         "            self._committed.store(row, self._times[row.id])\n",
