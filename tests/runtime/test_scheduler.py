@@ -87,6 +87,25 @@ async def test_slots_of_pg_boss_throttle_and_its_next_slots_debounce(
     assert starts == [("debounced", first), ("debounced", next_slot), ("throttled", first)]
 
 
+async def test_debounced_tick_takes_the_slot_that_begins_between_its_two_tries(clock: FrozenClock) -> None:
+    def advance(call: Call) -> None:
+        inserts.extend([call.verb] * (call.verb == "insert"))
+        if len(inserts) == 3:
+            clock.advance(MINUTE)
+
+    place, inserts = Intercepted(clock), list[str]()
+    queue = Queue(mail_catalog(), place.storage, clock=clock, entropy=SeededEntropy(1))
+    scheduler = Ticking(queue, clock)
+    await queue.schedules.put("clean", "* * * * *", debounce=MINUTE)
+    await scheduler.tick()
+    clock.advance(MINUTE)
+    place.before = advance
+    await queue.send("clean", debounce=MINUTE)
+    await scheduler.tick()
+    starts = [job.start_after for job in await sent(queue)]
+    assert (sorted(starts), len(inserts)) == ([START + timedelta(minutes=n) for n in (1, 2)], 3)
+
+
 async def test_schedule_under_an_alias_sends_to_the_queue_of_the_task(
     queue: Queue, scheduler: Ticking
 ) -> None:

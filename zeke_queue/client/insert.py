@@ -58,13 +58,11 @@ async def insert_all(
     ids = await target.insert([one.job for one in prepared])
     retried = second_tries(prepared, ids)
     if retried:
-        # The slot may have ended since the first try. Then the present one, which was the next, may be free.
-        both = [job for position, later in retried.items() for job in (prepared[position].job, later)]
-        again = await target.insert(both)
-        for place, position in enumerate(retried):
-            ids[position] = again[2 * place] or again[2 * place + 1]
+        again = await target.insert([job for tries in retried.values() for job in tries])
+        for position, job_id in zip(retried, again[1::2], strict=True):
+            ids[position] = job_id
     holders: dict[int, UUID | None] = {}
-    refused = {position: retried.get(position, prepared[position].job) for position in _missing(ids)}
+    refused = {position: retried.get(position, [prepared[position].job])[-1] for position in _missing(ids)}
     if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
         holders = dict(zip(refused, found, strict=True))
         # The holders that are missing ended between the two statements. An earlier try may have inserted

@@ -362,6 +362,7 @@ async def _insert(transaction: Transaction, jobs: Sequence[PreparedJob]) -> list
     ids = await transaction.insert([one.job for one in jobs])
     retried = second_tries(jobs, ids)
     if retried:
-        for position, job_id in zip(retried, await transaction.insert(list(retried.values())), strict=True):
+        again = await transaction.insert([job for tries in retried.values() for job in tries])
+        for position, job_id in zip(retried, again[1::2], strict=True):
             ids[position] = job_id
     return ids

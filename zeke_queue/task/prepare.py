@@ -304,10 +304,17 @@ def check_schedule_name(name: object) -> str:
     return name
 
 
-def second_tries(prepared: Sequence[PreparedJob], ids: Sequence[UUID | None]) -> dict[int, NewJob]:
-    """Return for each refused job with ``debounce``, by its position, the same job in the next slot."""
+def second_tries(
+    prepared: Sequence[PreparedJob], ids: Sequence[UUID | None]
+) -> dict[int, tuple[NewJob, NewJob]]:
+    """Return for each refused job with ``debounce``, by its position, its second tries in their order.
+
+    The slot may have ended since the first try. Then the present one, which was the next, may be free. So the
+    job is tried in the present slot and in the next. Both have its id, so the answer to the second one has it
+    if either of them was inserted.
+    """
     return {
-        position: next_slot(prepared[position].job)
+        position: (prepared[position].job, next_slot(prepared[position].job))
         for position, job_id in enumerate(ids)
         if job_id is None and prepared[position].debounced
     }
