@@ -317,9 +317,8 @@ class Job:
 class JobEvent:
     """Progress or a log line of a running job, stored for watchers.
 
-    ``data`` is canonical JSON text of an object; progress has ``{"value": 0..1, "message": str | null}``, a
-    log line ``{"level": str, "message": str, …}``. The storage sets ``seq`` and ``at``; before that they are
-    0 and None.
+    ``data`` is JSON of an object: of progress ``{"value": 0..1, "message": str | null}``, of a log line
+    ``{"level": str, "message": str, …}``. The storage sets ``seq`` and ``at``, and stores a ``number`` once.
     """
 
     job_id: UUID
@@ -328,6 +327,7 @@ class JobEvent:
     data: str
     seq: int = 0
     at: datetime | None = None
+    number: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

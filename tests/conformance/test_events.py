@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +52,34 @@ async def test_events_are_read_a_thousand_at_a_time(storage: Storage, jobs: Driv
     events = await storage.events({job.id: 0})
     assert len(events) == 1000
     assert len(await storage.events({job.id: events[-1].seq})) == 1
+
+
+async def test_events_are_stored_once_by_their_numbers(storage: Storage, jobs: Driver) -> None:
+    job, other = await jobs.running(), await jobs.running()
+
+    def numbered(number: int | None, attempt: int = 1) -> JobEvent:
+        value = 1.0 if number is None else number / 10
+        return replace(progress(job.id, value, attempt), number=number)
+
+    async def values() -> list[float]:
+        events = await storage.events({job.id: 0})
+        assert {event.number for event in events} == {None}
+        return [json.loads(event.data)["value"] for event in events]
+
+    for numbers in ((1, 2), (1, 2, 3), (None,), (None,), (3, 1), (5, 5)):
+        await storage.append_events([numbered(number) for number in numbers])
+    assert await values() == [0.1, 0.2, 0.3, 1.0, 1.0, 0.5]
+    async with storage.subscribe() as watch:
+        await watch.add([job.id, other.id])
+        await storage.append_events([numbered(5)])
+        await storage.append_events([progress(other.id, 0.5)])
+        assert await soon(watch.wait(30)) == [other.id]
+        await storage.append_events([numbered(5), numbered(6)])
+        assert await soon(watch.wait(30)) == [job.id]
+    # The number of an event is free when that is deleted.
+    await storage.append_events([numbered(7, ATTEMPTS_KEPT + 1)])
+    await storage.append_events([numbered(1)])
+    assert await values() == [0.7, 0.1]
 
 
 async def test_events_of_jobs_are_separate(storage: Storage, jobs: Driver) -> None:

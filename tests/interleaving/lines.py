@@ -41,9 +41,13 @@ def _of(job: UUID, lines: Iterable[JobEvent]) -> list[JobEvent]:
     return [line for line in lines if line.job_id == job]
 
 
-def _write(*lines: tuple[int, str], attempt: int = 1) -> Do:
-    texts = [(number, f'{{"message": "{said}"}}') for number, said in lines]
-    return Do("append_events", [JobEvent(job_id(number), attempt, "log", text) for number, text in texts])
+def _write(*lines: tuple[int, str], attempt: int = 1, first: int | None = None) -> Do:
+    """Write lines of jobs, with numbers from the first one on, if there is one."""
+    events = [
+        JobEvent(job_id(job), attempt, "log", f'{{"message": "{said}"}}', number=first and first + place)
+        for place, (job, said) in enumerate(lines)
+    ]
+    return Do("append_events", events)
 
 
 def _read(*numbers: int) -> Do:
@@ -63,6 +67,15 @@ OF_LINES: Final = (
             (_write((1, "a"), (2, "b"), (1, "c")),),
             (_write((2, "d")),),
             (_read(1, 2),),
+        ),
+    ),
+    Script(
+        "lines that are written again while they are written, and a reader",
+        (),
+        (
+            (_write((1, "a"), (2, "b"), first=1),),
+            (_write((1, "a"), (2, "b"), (1, "c"), first=1),),
+            (_read(1),),
         ),
     ),
     Script(

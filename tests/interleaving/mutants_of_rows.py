@@ -225,6 +225,13 @@ ROWS: Final = (
         races("lines-of-two-jobs"),
     ),
     Mutant(
+        "lines are stored without their numbers",
+        "sql/append_events.sql",
+        "        given.number\n",
+        "        null::bigint\n",
+        ("tests/conformance/test_events.py -k by_their_numbers",),
+    ),
+    Mutant(
         "locks of lines are taken in the order of the lines",
         "sql/append_events.sql",
         "        select distinct hashtext(job_id::text) & 511 as lock\n"

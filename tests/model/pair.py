@@ -47,7 +47,7 @@ ROWS: dict[str, LiteralString] = {
     "schedules": 'SELECT *, data::text AS text FROM pgboss.zeke_schedule ORDER BY name COLLATE "C"',
     "queues": 'SELECT * FROM pgboss.queue ORDER BY name COLLATE "C"',
     "workers": "SELECT * FROM pgboss.worker ORDER BY id",
-    "events": "SELECT job_id, attempt, kind, data::text AS data, seq, at FROM pgboss.job_event ORDER BY seq",
+    "events": "SELECT *, data::text AS data FROM pgboss.job_event ORDER BY seq",
     "keys": "SELECT * FROM pgboss.api_key ORDER BY id",
     "sessions": "SELECT * FROM pgboss.api_session ORDER BY digest",
     "windows": "SELECT caller, ends_on, calls FROM pgboss.rate_limit ORDER BY caller",

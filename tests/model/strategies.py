@@ -209,10 +209,11 @@ limited = st.sampled_from([[], [QueueSettings("a", 2)], [QueueSettings(name, 100
 def events(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[JobEvent]]:
     """Up to three events of jobs."""
     one = st.builds(
-        lambda claim, kind, data: JobEvent(claim[0], claim[1], kind, data),
+        lambda claim, kind, data, number: JobEvent(claim[0], claim[1], kind, data, number=number),
         claims,
         st.sampled_from(["progress", "log"]),
         st.sampled_from(['{"value":0.50,"message":null}', '{"message":"m","level":"info"}']),
+        st.none() | st.integers(0, 5),
     )
     return st.lists(one, min_size=1, max_size=3)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, LiteralString
 
@@ -281,6 +282,28 @@ def test_interrupted_index_swap_is_continued(empty_dsn: str, sql: Connection, dr
     sql.execute(f"drop index boss9.{dropped}".encode())
     assert migrate.migrate(empty_dsn, "boss9") == ["narrow_indexes_of_pgboss"]
     assert same_as_fresh(empty_dsn, sql)
+
+
+async def test_events_of_earlier_versions_have_no_numbers(empty_dsn: str, sql: Connection) -> None:
+    adopt(empty_dsn, sql, without=[14])
+    sql.execute("alter table boss9.job_event drop column number")
+    event = JobEvent(ANNA, 1, "log", '{"message": "a"}')
+    old = "insert into boss9.job_event (job_id, attempt, kind, data, at) values (%s, 1, 'log', %s, now())"
+    for _ in range(2):
+        sql.execute(old, [ANNA, event.data])
+    # An interrupted migration has left an index that is not used.
+    sql.execute("alter table boss9.job_event add number bigint")
+    sql.execute("create unique index job_event_number on boss9.job_event (number)")
+    sql.execute(
+        "update pg_index set indisvalid = false where indexrelid = 'boss9.job_event_number'::regclass"
+    )
+    assert migrate.migrate(empty_dsn, "boss9") == ["numbers_of_events"]
+    assert same_as_fresh(empty_dsn, sql)
+    sql.execute(old, [ANNA, event.data])  # by a worker of an earlier version, which still runs
+    async with PostgresStorage.open(empty_dsn, schema="boss9") as storage:
+        for _ in range(2):
+            await storage.append_events([replace(event, number=1)])
+        assert len(await storage.events({ANNA: 0})) == 4
 
 
 async def test_connecting_to_a_schema_of_pgboss_10_names_it(empty_dsn: str, sql: Connection) -> None:

@@ -29,7 +29,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.worker import progress
 from zeke_queue.worker.progress import LineBudget, ProgressWriter
 
-JOB = UUID(int=1)
+JOB, WRITER = UUID(int=1), UUID(int=2)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def storage() -> Faulty:
 
 
 def notes_of(storage: Faulty) -> ProgressWriter:
-    return ProgressWriter(storage)  # type: ignore[arg-type]
+    return ProgressWriter(storage, WRITER)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -93,6 +93,22 @@ async def test_lines_of_failed_writes_are_written_in_order(storage: Faulty, note
     await flushing
     await until(lambda: not notes.any)
     assert (tries, await kept(storage)) == (4, ["one", "two"])
+
+
+async def test_lines_of_an_unanswered_write_are_stored_once(storage: Faulty, notes: ProgressWriter) -> None:
+    storage.cut["append_events"] = "after"
+    say(notes, "one", "one")
+    await turns(5)
+    say(notes, "two")
+    await turns(1)
+    assert await notes.flush() is False
+    storage.mend()
+    with closing(ProgressWriter(storage, UUID(int=2**64 + 100))) as another:  # type: ignore[arg-type]
+        say(another, "three")
+        await turns(1)
+        assert await another.flush()
+    assert await notes.flush()
+    assert await kept(storage) == ["one", "one", "two", "three"]
 
 
 async def test_flush_waits_for_the_lines_of_another_flush(storage: Faulty, notes: ProgressWriter) -> None:

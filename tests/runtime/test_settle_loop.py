@@ -114,7 +114,7 @@ class Buffer:
         self.state = WorkerState({"work": QUEUE}, 1, 1.0)
         shared = Shared(info, self.storage, health, self.state, clock, wake_claims=Waiter())
         refused_wait = Outcomes(SeededEntropy(1), 0).refused_wait
-        self.loop = SettleLoop(shared, ProgressWriter(self.storage), refused_wait)
+        self.loop = SettleLoop(shared, ProgressWriter(self.storage, UUID(int=1)), refused_wait)
         self._next = 0
 
     def add(self, number: int, child: UUID | None = None) -> None:

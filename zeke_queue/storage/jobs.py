@@ -276,6 +276,7 @@ class JobStore(JobWriter, Protocol):
     async def append_events(self, events: Sequence[JobEvent]) -> None:
         """Store progress and log lines, and notify watchers.
 
-        Those of earlier attempts than the newest 50 of their job (``core.event_limits``) are deleted.
+        Events whose number is stored are not stored again, so the call may be repeated. Those of earlier
+        attempts than the newest 50 of their job (``core.event_limits``) are deleted.
         """
         ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import count
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +44,9 @@ PENDING_MAX: Final = 1_000
 
 WAITING_MAX: Final = 10_000
 """Events that wait while the storage is unavailable at most; the oldest are dropped first."""
+
+FIRST_NUMBERS: Final = 2**62 - 1
+"""Bits of a first number: a random one is far from those of other writers, and below the largest bigint."""
 
 TEXT_MAX: Final = 8_000
 """Characters of one event's JSON at most."""
@@ -98,10 +102,16 @@ class LineBudget:
 
 
 class ProgressWriter:
-    """Writes progress and log lines in the background, in batches."""
+    """Writes progress and log lines in the background, in batches.
 
-    def __init__(self, storage: JobStore) -> None:
+    Args:
+        storage: stores them.
+        writer: an id that no other writer has; its last bits are the first event's number.
+    """
+
+    def __init__(self, storage: JobStore, writer: UUID) -> None:
         self._storage = storage
+        self._numbers = count(writer.int & FIRST_NUMBERS)
         self._refused: list[JobEvent] = []
         self._waiting: dict[tuple[UUID, int], JobEvent] = {}  # in order; by job, and line or 0 for progress
         self._counts: dict[UUID, int] = {}
@@ -179,9 +189,9 @@ class ProgressWriter:
     def _add_line(self, event: JobEvent, budget: LineBudget) -> None:
         if not budget.end(len(event.data.encode())):
             return
-        count = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
-        if count <= LINES_MAX:
-            self._waiting[event.job_id, count] = event
+        number = self._counts[event.job_id] = self._counts.get(event.job_id, 0) + 1
+        if number <= LINES_MAX:
+            self._waiting[event.job_id, number] = event
             self._write_soon()
         if budget.is_spent:
             self._waiting[event.job_id, _NOTE] = replace(event, data=_OVER)
@@ -215,7 +225,7 @@ class ProgressWriter:
 
     async def _write(self) -> None:
         """Write what waits; the caller holds ``_one_write``, so that no two writes run at once."""
-        events = [*self._refused, *self._waiting.values()]
+        events = list(self._waiting.values())
         dropped = {job_id: n - LINES_MAX for job_id, n in self._counts.items() if n > LINES_MAX}
         if dropped:
             last = {event.job_id: event for event in events}
@@ -224,6 +234,8 @@ class ProgressWriter:
                 for job_id, n in dropped.items()
                 if job_id in last
             ]
+        # A write without an answer may have stored them, so each keeps its number when it is written again.
+        events = [*self._refused, *(replace(event, number=next(self._numbers)) for event in events)]
         self._refused, self._waiting, self._counts = [], {}, {}
         if events and (unstored := await self._append(events)):
             self._refused = unstored[-WAITING_MAX:]

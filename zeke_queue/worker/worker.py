@@ -357,7 +357,7 @@ class Worker:
             clock,
             wake_claims=Waiter(),
         )
-        progress_writer = ProgressWriter(shared.storage)
+        progress_writer = ProgressWriter(shared.storage, worker_id)
         outcomes = Outcomes(self._entropy, self._queue.catalog.output_cap)
         settle = SettleLoop(shared, progress_writer, outcomes.refused_wait)
         pool = CoroutinePool(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import event_limits, time_buckets
@@ -34,7 +35,7 @@ class MemoryOverview:
         found: list[JobEvent] = []
         for job_id, seq in after.items():
             found += [event for event in self._tables.events.get(job_id, []) if event.seq > seq][:share]
-        return sorted(found, key=lambda event: event.seq)
+        return [replace(event, number=None) for event in sorted(found, key=lambda event: event.seq)]
 
     async def throughput(self, names: Sequence[str], span: float, step: float) -> list[Throughput]:
         """Return counts and times of recently ended jobs by interval, oldest first."""

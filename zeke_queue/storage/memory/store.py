@@ -261,7 +261,7 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             row.archived_on = self._clock.now()
             self._tables.put_in_archive(row)
         for job_id in [job_id for job_id in self._tables.events if not self._tables.known(job_id)]:
-            del self._tables.events[job_id]
+            self._tables.forget_events(job_id)
         return deleted
 
     async def set_idle(self, worker: UUID, queues: Sequence[str] | None) -> None:
@@ -279,10 +279,15 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         noted = [replace(event, data=jsonb.normalise(event.data), at=now) for event in events]
         for job_id, last in event_limits.no_longer_kept(noted).items():
             oldest = self._tables.events.get(job_id, [])
-            kept = [event for event in oldest[:TRIMMED_AT_ONCE] if event.attempt > last]
-            oldest[:TRIMMED_AT_ONCE] = kept
+            gone = [event for event in oldest[:TRIMMED_AT_ONCE] if event.attempt <= last]
+            oldest[:TRIMMED_AT_ONCE] = [event for event in oldest[:TRIMMED_AT_ONCE] if event.attempt > last]
+            self._tables.numbers.difference_update(event.number for event in gone)
         for event in noted:
             self._tables.event_seq += 1
+            if event.number in self._tables.numbers:
+                continue
+            if event.number is not None:
+                self._tables.numbers.add(event.number)
             numbered = replace(event, seq=self._tables.event_seq)
             self._tables.events.setdefault(event.job_id, []).append(numbered)
             self._notifier.job(event.job_id)

@@ -64,6 +64,7 @@ class Tables:
         self.archive: dict[UUID, Row] = {}
         self.events: dict[UUID, list[JobEvent]] = {}
         self.event_seq = 0
+        self.numbers: set[int | None] = set()
         self.queues: dict[str, QueueSettings] = {}
         self.workers: dict[UUID, WorkerInfo] = {}
         self.plans: dict[str, Plan] = {}
@@ -165,7 +166,11 @@ class Tables:
     def forget(self, row: Row) -> None:
         """Delete an archived row and its events."""
         del self.archive[row.id]
-        self.events.pop(row.id, None)
+        self.forget_events(row.id)
+
+    def forget_events(self, job_id: UUID) -> None:
+        """Delete the events of a job."""
+        self.numbers.difference_update(event.number for event in self.events.pop(job_id, ()))
 
     def date_ends(self, now: datetime) -> None:
         """Set the end of planted rows that ended at no known time, or at one far ahead, to this instant."""

@@ -291,6 +291,7 @@ def of_events(events: Sequence[JobEvent]) -> dict[str, Any]:
         "attempts": [event.attempt for event in events],
         "kinds": [event.kind for event in events],
         "datas": [event.data for event in events],
+        "numbers": [event.number for event in events],
     }
 
 

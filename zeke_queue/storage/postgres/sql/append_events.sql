@@ -1,4 +1,5 @@
--- Stores progress and log lines in the given order, and notifies watchers.
+-- Stores progress and log lines in the given order, except those whose numbers are stored, and notifies
+-- watchers.
 --
 -- Readers ask for what follows the last event that they have, so those of one job must become visible in the
 -- order of their numbers, which are drawn before that. So a statement takes the locks of its jobs, in order,
@@ -14,19 +15,21 @@ with turn as materialized (
 ),
 
 noted as (
-    insert into {schema}.job_event (job_id, attempt, kind, data, at)
+    insert into {schema}.job_event (job_id, attempt, kind, data, at, number)
     select
         given.job_id,
         given.attempt,
         given.kind,
         given.data::jsonb,
-        coalesce(%(now)s::timestamptz, statement_timestamp())
+        coalesce(%(now)s::timestamptz, statement_timestamp()),
+        given.number
     from turn
     cross join unnest(
-        %(ids)s::uuid[], %(attempts)s::int[], %(kinds)s::text[], %(datas)s::text[]
-    ) with ordinality as given (job_id, attempt, kind, data, position)
+        %(ids)s::uuid[], %(attempts)s::int[], %(kinds)s::text[], %(datas)s::text[], %(numbers)s::bigint[]
+    ) with ordinality as given (job_id, attempt, kind, data, number, position)
     where turn.taken > 0
     order by given.position
+    on conflict (number) where number is not null do nothing
     returning job_id
 )
 
