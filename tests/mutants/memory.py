@@ -328,6 +328,14 @@ MUTANTS = (
         "A failure that is repeated because its answer was lost counts as too late.",
     ),
     Mutant(
+        "repeated-lines-stored-again",
+        STORE,
+        "            if event.number in self._tables.numbers:\n",
+        "            if event.number is None and event.number in self._tables.numbers:\n",
+        "Lines whose write is repeated, because its answer was lost, are stored and read twice.",
+        where=("watch",),
+    ),
+    Mutant(
         "late-lines-of-the-current-attempt",
         STORE,
         "            numbered = replace(event, seq=self._tables.event_seq)\n",

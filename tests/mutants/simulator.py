@@ -95,6 +95,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "late lines stay those of their attempt": "late-lines-of-the-current-attempt",
     "events are kept as long as their job": "purge-clears-all-events",
     "watchers receive each line once": "the-end-precedes-its-last-lines",
+    "lines are read as often as written": "repeated-lines-stored-again",
     "nothing is lost on the way to the archive": "archive-loses-rows",
     "archived and purged not too early": "archive-early",
     "archived and purged in time": "archive-late",

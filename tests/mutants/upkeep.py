@@ -150,7 +150,7 @@ MUTANTS = (
     Mutant(
         "purge-clears-all-events",
         TABLES,
-        "        self.events.pop(row.id, None)\n",
+        "        self.forget_events(row.id)\n",
         "        self.events.clear()\n",
         "The progress and log lines of all jobs go when one job is purged.",
         where=("cancel",),

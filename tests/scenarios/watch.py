@@ -15,14 +15,15 @@ import itertools
 import math
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
-from tests.workloads import Known, act, doing, leased, own_id, script, sending, tending
+from tests.workloads import Known, Script, act, doing, leased, own_id, script, sending, tending
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.options import SendOptions
 from zeke_queue.errors import JobFailedError, JobNotFoundError, ResultTimeoutError, StorageError
 from zeke_queue.model import Job, JobEvent
 from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_queue.watch.job_watcher import OUTAGE_TIMEOUT, READS_PER_SECOND
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import (
@@ -306,10 +307,20 @@ def _cut_off(name: str, seconds: float) -> Action:
     return do
 
 
+async def _talk(script: Script, job: JobContext) -> Any:
+    """Run the script, with log lines and progress in each attempt."""
+    steps = [step.model_copy(update={"progress": True}) for step in script.steps]
+    job.logger.info("begins")
+    try:
+        return await act(Script(steps=steps), job)
+    finally:
+        job.logger.info("ends")
+
+
 def build(draws: RandomStream) -> Setup:
     """A few jobs, one program that sends and changes its mind, two that watch."""
     catalog = Catalog()
-    catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(act)
+    catalog.task("work", retry_limit=draws.below(3), retry_delay=1, expire_in=15.0)(_talk)
     jobs = [own_id(draws) for _ in range(2 + draws.below(3))]
     known = Known(enumerate(jobs))
     actions: list[tuple[float, Action]] = [

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 from tests.sim.histories import History
 from zeke_queue.model import JobEvent, JobStatus
-from zeke_sim.history.events import Received
+from zeke_sim.history.events import Received, Wrote
 
 if TYPE_CHECKING:
     from uuid import UUID
 
 ONCE = "watchers receive each line once"
+COPIES = "lines are read as often as written"
 
 
 def _tell(h: History, job: UUID, *seqs: int, watch: int = 1) -> None:
@@ -50,3 +51,36 @@ def test_watcher_of_an_ended_job_has_received_its_lines() -> None:
     assert h.verdict() is None, "a line after the end is none of its"
     h, _ = _ended((1,))
     assert h.breaks(ONCE) == "line 2 precedes the end, and watch 1 has missed it"
+
+
+def _write(h: History, job: UUID, message: str, number: int = 1) -> None:
+    h.events.append(Wrote(h.at, "w1", job, number, "log", message))
+
+
+def _log(job: UUID, message: str, seq: int = 0) -> JobEvent:
+    return JobEvent(job, 1, "log", f'{{"level": "info", "message": "{message}"}}', seq)
+
+
+def test_line_is_read_as_often_as_it_was_written(h: History) -> None:
+    job = h.send()
+    for message in ("a", "b", "b"):
+        _write(h, job, message)
+    lines = [_log(job, "a", 1), _log(job, "b", 2), _log(job, "b", 3), _log(job, "of the worker", 4)]
+    h.answer(h.invoke("events", after={job: 0}), [*lines, _log(job, "of the worker", 5)])
+    h.answer(h.invoke("events", after={job: 0}), lines)
+    assert h.holds(COPIES)
+    h.answer(h.invoke("events", after={job: 5}), [_log(job, "a", 6)])
+    assert h.breaks(COPIES) == "log 'a' of attempt 1 was written 1 times, and is read in the rows [1, 6]"
+
+
+def test_line_whose_write_was_answered_is_read(h: History) -> None:
+    job = h.send()
+    early = h.invoke("events", after={job: 0})
+    h.answer(h.invoke("append_events", "w1", events=(_log(job, "a"),)))
+    h.answer(h.invoke("append_events", "w1", events=(_log(job, "b"),)), outcome="unknown")
+    h.answer(early, [])
+    h.answer(h.invoke("events", after={job: 1}), [])
+    h.answer(h.invoke("events", after={job: 0}), [_log(job, "a", 1)])
+    assert h.holds(COPIES)
+    h.answer(h.invoke("events", after={job: 0}), [])
+    assert "log 'a' of attempt 1 was stored at" in h.breaks(COPIES)

@@ -222,6 +222,17 @@ class Effect(NamedTuple):
     line: Line | None = None
 
 
+class Wrote(NamedTuple):
+    """A handler wrote a log line, or reported progress; ``rows.text_of`` returns the text."""
+
+    at: float
+    node: str
+    job: UUID
+    attempt: int
+    kind: Literal["progress", "log"]
+    text: str
+
+
 class Notified(NamedTuple):
     """A watcher was notified of a job's status."""
 
@@ -314,6 +325,7 @@ Event: TypeAlias = (
     | Began
     | Ended
     | Effect
+    | Wrote
     | Notified
     | Received
     | Lived

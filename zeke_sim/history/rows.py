@@ -10,7 +10,7 @@ from zeke_queue.model import RowState
 from zeke_sim.history.events import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from uuid import UUID
 
     from zeke_sim.history.events import Answered, Began, Change, Ended, Image, Invoked
@@ -45,6 +45,12 @@ class Broken(Exception):
         self.text = text
         self.job = job
         self.since = since
+
+
+def text_of(kind: str, data: Mapping[str, Any]) -> str:
+    """Return the text that distinguishes progress and log lines of a handler, from the fields of one."""
+    message = data.get("message")
+    return f"{data.get('value')}: {message}" if kind == "progress" else str(message)
 
 
 def place_of(row: Image) -> Place | None:

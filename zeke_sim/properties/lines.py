@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.event_limits import of_each
 from zeke_queue.model import STATUS_OF, RowState
-from zeke_sim.history.events import Answered, Notified, Received
+from zeke_sim.history.events import Answered, Notified, Received, Wrote
+from zeke_sim.history.rows import text_of
 from zeke_sim.history.state import Broken
 from zeke_sim.properties.definition import holds
 
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from zeke_queue.model import JobEvent
     from zeke_sim.history.state import RunState
 
+    _Line = tuple[UUID, int, str, str]
 
 _WAITED: Final = frozenset({RowState.COMPLETED, RowState.FAILED})
 
@@ -63,10 +68,88 @@ def watchers_receive_each_line_once(event: Received | Notified | Answered, state
             _check(job, watches, state)
 
 
+class _Copies:
+    """The state of this property, by job, attempt, kind and text of lines.
+
+    Attributes:
+        written: how often a handler wrote each line.
+        texts: the line in each row that was read.
+        read: the rows in which each line was read.
+        stored: when the first write of each line was answered, by job.
+    """
+
+    def __init__(self) -> None:
+        self.written: Counter[_Line] = Counter()
+        self.texts: dict[int, _Line] = {}
+        self.read: defaultdict[_Line, set[int]] = defaultdict(set)
+        self.stored: defaultdict[UUID, dict[_Line, float]] = defaultdict(dict)
+
+
+@holds("lines are read as often as written", Wrote, Answered, verbs=("append_events", "events"))
+def lines_are_read_as_often_as_written(event: Wrote | Answered, state: RunState) -> None:
+    """A line that a handler wrote once is read once, however often its write had no answer.
+
+    Once a write was answered, its lines can be read.
+    """
+    copies = state.of("copies of lines", _Copies)
+    if isinstance(event, Wrote):
+        copies.written[event.job, event.attempt, event.kind, event.text] += 1
+    elif event.outcome != "ok":
+        return
+    elif event.verb == "append_events":
+        for line in state.calls[event.call].invoked.args["events"]:
+            copies.stored[line.job_id].setdefault(_line(line), event.at)
+    else:
+        for line in event.result:
+            if line.seq not in copies.texts:
+                _read(line, copies)
+        _find(event, copies, state)
+
+
+def _line(event: JobEvent) -> _Line:
+    return event.job_id, event.attempt, event.kind, text_of(event.kind, json.loads(event.data))
+
+
+def _read(event: JobEvent, copies: _Copies) -> None:
+    line = copies.texts[event.seq] = _line(event)
+    copies.read[line].add(event.seq)
+    # The worker's own lines, and shortened ones, are not those that a handler wrote.
+    if 0 < copies.written[line] < len(copies.read[line]):
+        raise Broken(
+            f"{event.kind} {line[-1]!r} of attempt {event.attempt} was written {copies.written[line]} times,"
+            f" and is read in the rows {sorted(copies.read[line])}",
+            job=event.job_id,
+        )
+
+
+def _find(event: Answered, copies: _Copies, state: RunState) -> None:
+    """Check that reads of all lines of jobs have those whose writes had been answered before."""
+    call = state.calls[event.call].invoked
+    found: defaultdict[UUID, set[_Line]] = defaultdict(set)
+    for line in event.result:
+        found[line.job_id].add(copies.texts[line.seq])
+    for job, after in call.args["after"].items():
+        number = sum(line.job_id == job for line in event.result)
+        if after or number >= of_each(len(call.args["after"])) or _is_purged(job, state):
+            continue
+        for line, at in copies.stored[job].items():
+            if at < call.at and line not in found[job]:
+                raise Broken(
+                    f"{line[2]} {line[-1]!r} of attempt {line[1]} was stored at {at:.3f} s, and is not read",
+                    job=job,
+                    since=at,
+                )
+
+
+def _is_purged(job: UUID, state: RunState) -> bool:
+    """Return whether a job was ever purged, so that another one may have its id."""
+    return any(change.table == "archive" and change.after is None for change in state.lives[job].changes)
+
+
 def _check(job: UUID, watches: _Watches, state: RunState) -> None:
     """Check that watches of an ended job have received all lines that are known to precede its end."""
-    if any(change.table == "archive" and change.after is None for change in state.lives[job].changes):
-        return  # it was purged, and another job may have its id
+    if _is_purged(job, state):
+        return
     lines = watches.read.get(job, {})
     for watch, (attempt, end) in watches.ends.get(job, {}).items():
         received = watches.received.get(watch, ())

@@ -38,6 +38,7 @@ from zeke_sim.history.events import (
     ScheduleRow,
     Violation,
     WorkerRow,
+    Wrote,
 )
 from zeke_sim.properties import ALL
 from zeke_sim.properties.checker import Checker
@@ -69,7 +70,7 @@ OF_ROWS: Final = (
 """The properties of simulated runs that can be checked on rows."""
 
 _CALLS: Final = frozenset({Invoked, Answered})
-_HANDLERS: Final = frozenset({Began, Ended, Effect, Notified, Received, Lived})
+_HANDLERS: Final = frozenset({Began, Ended, Effect, Wrote, Notified, Received, Lived})
 _SETTINGS: Final = frozenset({QueueRow, ScheduleRow, WorkerRow})
 
 

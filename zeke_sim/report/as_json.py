@@ -158,8 +158,12 @@ def line(of: history.Event) -> str:
             entry = f"{verb}({', '.join(f'{name}={_brief(item)}' for name, item in args.items())})"
         case history.Answered(verb=verb, outcome=outcome, result=result):
             entry = f"{verb} → {_brief(result)}" if outcome == "ok" else f"{verb} {outcome}: {_brief(result)}"
-        case history.Began() | history.Ended() | history.Effect() | history.Notified() | history.Received():
+        case history.Began() | history.Ended() | history.Effect() | history.Wrote():
             entry = _handler_line(of)
+        case history.Notified(job=job, status=status, attempt=attempt):
+            entry = f"receives {status.value} of {short(job)}, attempt {attempt}"
+        case history.Received(job=job, attempt=attempt, seq=seq):
+            entry = f"receives line {seq} of {short(job)}, attempt {attempt}"
         case history.Lived(what=what):
             entry = what
         case history.Fault(address=address, kind=kind, until=until):
@@ -171,9 +175,7 @@ def line(of: history.Event) -> str:
     return _clipped(entry)
 
 
-def _handler_line(
-    of: history.Began | history.Ended | history.Effect | history.Notified | history.Received,
-) -> str:
+def _handler_line(of: history.Began | history.Ended | history.Effect | history.Wrote) -> str:
     match of:
         case history.Began(task=task, job=job, attempt=attempt):
             return f"{task} {short(job)} begins attempt {attempt}"
@@ -183,10 +185,8 @@ def _handler_line(
         case history.Effect(job=job, key=key, alive=alive):
             whose = "" if job is None else f" of {short(job)}"
             return f"effect {key}{whose}{'' if alive else ' OF A DEAD NODE'}"
-        case history.Notified(job=job, status=status, attempt=attempt):
-            return f"receives {status.value} of {short(job)}, attempt {attempt}"
-        case history.Received(job=job, attempt=attempt, seq=seq):
-            return f"receives line {seq} of {short(job)}, attempt {attempt}"
+        case history.Wrote(job=job, attempt=attempt, kind=kind, text=text):
+            return f"writes {kind} {_brief(text)} of {short(job)}, attempt {attempt}"
 
 
 def _row_line(of: history.Change | history.WorkerRow | history.QueueRow | history.ScheduleRow) -> str:

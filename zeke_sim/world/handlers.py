@@ -7,12 +7,14 @@ import copy
 import functools
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, cast
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.signals import Retry, Snooze
 from zeke_queue.task.task import Task
-from zeke_sim.history.events import Affected, Began, Effect, Ended
+from zeke_queue.worker.job_context import WorkerJobContext
+from zeke_sim.history.events import Affected, Began, Effect, Ended, Wrote
+from zeke_sim.history.rows import text_of
 from zeke_sim.loop.event_loop import HANDLER, RUN_QUEUE
 from zeke_sim.world import lines
 from zeke_sim.world.context import Passed
@@ -22,8 +24,10 @@ __tracebackhide__ = True  # of a failed job: the traceback begins with the appli
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Self
+    from uuid import UUID
 
     from zeke_queue.task.context import JobContext
+    from zeke_queue.worker.progress import ProgressWriter
     from zeke_sim.world.node import Node
 
 
@@ -141,6 +145,32 @@ def _requested_delay(error: BaseException) -> float | None:
     return error.after if isinstance(error, Retry) else None
 
 
+class _RecordingWriter:
+    """Records the progress and log lines of a handler on their way to its worker's writer."""
+
+    def __init__(self, node: Node, writer: ProgressWriter) -> None:
+        self._node = node
+        self._writer = writer
+        self.end = writer.end
+
+    def progress(self, job_id: UUID, attempt: int, value: float, message: str | None) -> None:
+        """Record progress; see ``ProgressWriter.progress``."""
+        self._record(job_id, attempt, "progress", {"value": value, "message": message})
+        self._writer.progress(job_id, attempt, value, message)
+
+    def line(self, job_id: UUID, attempt: int, level: str, message: str, *rest: Any) -> None:
+        """Record a log line; see ``ProgressWriter.line``."""
+        self._record(job_id, attempt, "log", {"message": message})
+        self._writer.line(job_id, attempt, level, message, *rest)
+
+    def _record(
+        self, job_id: UUID, attempt: int, kind: Literal["progress", "log"], data: Mapping[str, Any]
+    ) -> None:
+        world = self._node.world
+        text = text_of(kind, data)
+        world.recorder.add(Wrote(world.time(), self._node.name, job_id, attempt, kind, text))
+
+
 class Watch:
     """The recording of one attempt, around its handler.
 
@@ -184,6 +214,10 @@ class Watch:
         world.running[job.id, job.attempt] = self
         world.recorder.add(Began(world.time(), node.name, task.name, job.id, job.attempt))
         node.handler_began(task.name, job.id, job.attempt)
+        if isinstance(job, WorkerJobContext):
+            services = job._services  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+            writer = cast("ProgressWriter", _RecordingWriter(node, services.progress_writer))
+            job._services = services._replace(progress_writer=writer)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         points = lines.count_in(task.handler)
         self._address, self._fatal = node.fatal_point(task.name, job.id, job.attempt, points)
 
