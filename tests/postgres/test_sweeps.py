@@ -47,6 +47,9 @@ async def test_parent_of_a_child_that_has_just_ended_is_found_at_once(
 ) -> None:
     pairs = await waiting_parents(jobs, 25)
     child, parent = pairs[-1]
+    # Others have ended before.
+    assert len(await jobs.complete(await jobs.claim(3, "child"))) == 3
+    await jobs.claim(3)
     # As pg-boss completes a job, which resumes no other.
     sql.execute("update pgboss.job set state = 'completed', completedon = now() where id = %s", [child])
     assert await storage.resume_waiting(1) == 1
