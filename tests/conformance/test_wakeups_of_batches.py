@@ -79,6 +79,12 @@ async def _woken_by_a_sweep(jobs: Driver, running: list[Claimed], plant: Plant) 
     assert await jobs.storage.resume_waiting(10) == len(running)
 
 
+async def _waiting_for_an_ended_job(jobs: Driver, running: list[Claimed], _: Plant) -> AsyncGenerator[None]:
+    child = await jobs.ended(RowState.COMPLETED, "errand")
+    yield
+    await jobs.storage.suspend([Waiting(job.id, job.attempt, child) for job in running])
+
+
 async def _completed(jobs: Driver, running: list[Claimed], _: Plant) -> AsyncGenerator[None]:
     yield
     await jobs.storage.settle(completed=[Completed(job.id, job.attempt, None) for job in running])
@@ -128,6 +134,7 @@ DUE: tuple[Way, ...] = (
     _resumed,
     _woken_by_a_child,
     _woken_by_a_sweep,
+    _waiting_for_an_ended_job,
 )
 ROOM: tuple[Way, ...] = (
     _completed,
