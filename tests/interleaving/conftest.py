@@ -6,6 +6,7 @@ gives; ``--interleaving-seed 65`` runs that one again, and prints its history in
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -56,7 +57,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Divide the drawn scripts into parts, which fit in the time that a test may take."""
     if "part" in metafunc.fixturenames:
         wanted = asked(metafunc.config)
-        parts = 1 if wanted.only is not None else max(1, (wanted.many or IN_CI) // IN_A_PART)
+        parts = 1 if wanted.only is not None else math.ceil((wanted.many or IN_CI) / IN_A_PART)
         metafunc.parametrize("part", range(parts))
 
 
@@ -72,7 +73,7 @@ def seeds(request: pytest.FixtureRequest, part: int) -> range:
     if wanted.only is not None:
         return range(wanted.only, wanted.only + 1)
     first = wanted.first + part * IN_A_PART
-    return range(first, first + min(IN_A_PART, wanted.many or IN_CI))
+    return range(first, first + min(IN_A_PART, (wanted.many or IN_CI) - part * IN_A_PART))
 
 
 @pytest.fixture
