@@ -81,6 +81,7 @@ async def _woken_by_a_sweep(jobs: Driver, running: list[Claimed], plant: Plant) 
 
 async def _waiting_for_an_ended_job(jobs: Driver, running: list[Claimed], _: Plant) -> AsyncGenerator[None]:
     child = await jobs.ended(RowState.COMPLETED, "errand")
+    jobs.clock.advance(1)
     yield
     await jobs.storage.suspend([Waiting(job.id, job.attempt, child) for job in running])
 

@@ -83,9 +83,10 @@ def test_effect_of_a_killed_process_is_found() -> None:
         nodes.append(node)
         await node.queue.send("pay")
 
-    violation = played(scenario_of(catalog, send)).violation
-    assert violation is not None
-    assert violation.rule == "a dead process does nothing"
+    outcome = played(scenario_of(catalog, send))
+    assert outcome.violation is not None
+    assert outcome.violation.rule == "a dead process does nothing"
+    assert [event.alive for event in outcome.events if isinstance(event, Effect)] == [False]
 
 
 def test_effect_does_nothing_outside_of_a_simulation() -> None:
