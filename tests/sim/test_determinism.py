@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 
 import pytest
 
+import zeke_sim
 from tests.scenarios import load, names
 from tests.sim.worlds import catalog_of, played, scenario_of, sending
 from zeke_sim.experiment.run import first_difference, run
 from zeke_sim.experiment.shrink import divergence
+from zeke_sim.history.events import Effect
 
 SEEDS = (1, 2, 11)
 
@@ -39,6 +42,29 @@ def test_memory_addresses_do_not_change_the_history() -> None:
     assert any("object object at 0x" in str(event) for event in one.events)
     assert first_difference(one.events, other.events) is None
     assert one.digest == other.digest
+
+
+def test_order_of_a_set_of_tasks_does_not_change_the_history() -> None:
+    kept: list[bytearray] = []
+
+    async def request(number: int) -> None:
+        try:
+            await asyncio.sleep(1 if number else 0.5)
+            raise ConnectionError
+        finally:
+            zeke_sim.effect(f"end {number}")
+
+    async def look() -> None:
+        async with asyncio.TaskGroup() as group:
+            for number in range(20):
+                kept.extend(bytearray(600) for _ in range(number % 7))
+                group.create_task(request(number))
+
+    scenario = scenario_of(catalog_of(look, retry_limit=0), sending("look"))
+    one, other = played(scenario), played(scenario)
+    ends = [event.key for event in one.events if isinstance(event, Effect)]
+    assert len(ends) == 20
+    assert ends == [event.key for event in other.events if isinstance(event, Effect)]
 
 
 def test_other_seeds_give_other_histories() -> None:

@@ -71,6 +71,23 @@ class _Handle(asyncio.Handle):
         self._source_traceback = None
 
 
+class _Task(asyncio.Task[T]):
+    """A task with the same place in a set in each run: a ``TaskGroup`` cancels its tasks in a set's order."""
+
+    def __init__(
+        self,
+        number: int,
+        coro: Coroutine[Any, Any, T] | Generator[Any, None, T],
+        loop: asyncio.AbstractEventLoop,
+        **options: Any,
+    ) -> None:
+        self._number = number  # first, since asyncio puts a new task into a set
+        super().__init__(coro, loop=loop, **options)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class _Timer(asyncio.TimerHandle):
     """A timer of a run queue; ``own`` is False if a handler created it."""
 
@@ -195,7 +212,8 @@ class VirtualLoop(asyncio.BaseEventLoop):
             if not context.get(DETACHED):
                 context.run(HANDLER.set, handler)
             options["context"] = context
-        task = asyncio.Task(coro, loop=self, **options)
+        self._sequence += 1
+        task = _Task(self._sequence, coro, self, **options)
         tasks = self._tasks
         tasks.append(task)
         if len(tasks) > self._tasks_limit:
