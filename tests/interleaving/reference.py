@@ -67,8 +67,8 @@ class ReferenceTransaction(MemoryTransaction):
         """Return a copy of a row for this transaction to change; ``store`` keeps it."""
         return self._pending.change(row)
 
-    def store(self, row: Row) -> None:
-        self._pending.store(row)
+    def store(self, row: Row, now: datetime) -> None:
+        self._pending.store(row, now)
 
     def fingerprint(self) -> object:
         pending = self._pending
@@ -189,7 +189,7 @@ class Reference(MemoryStorage):
         for row in self._instead(chosen, counted, passes):
             mine = transaction.change(row)
             mine.begin(worker, now)
-            transaction.store(mine)
+            transaction.store(mine, now)
             claimed.append(as_claimed(mine))
         return claimed
 

@@ -111,8 +111,8 @@ def test_process_stores_lines_of_attempts_that_it_ran() -> None:
 def test_line_that_was_read_is_kept(h: History) -> None:
     job = h.send_claimed()
     h.begin(job)
-    _note(h, job)
     call = h.invoke("events", after={job: 0})
+    _note(h, job)
     _read(h, job, 1, 2)
     _read(h, job, 2, after=1)
     h.answer(call, [])
