@@ -123,17 +123,20 @@ def _read(event: JobEvent, copies: _Copies) -> None:
 
 
 def _find(event: Answered, copies: _Copies, state: RunState) -> None:
-    """Check that reads of all lines of jobs have those whose writes had been answered before."""
+    """Check that reads of all lines of jobs have those whose writes had been answered before.
+
+    They may have another attempt here, which "late lines stay those of their attempt" reports.
+    """
     call = state.calls[event.call].invoked
-    found: defaultdict[UUID, set[_Line]] = defaultdict(set)
+    found: defaultdict[UUID, set[tuple[str, str]]] = defaultdict(set)
     for line in event.result:
-        found[line.job_id].add(copies.texts[line.seq])
+        found[line.job_id].add(copies.texts[line.seq][2:])
     for job, after in call.args["after"].items():
         number = sum(line.job_id == job for line in event.result)
         if after or number >= of_each(len(call.args["after"])) or _is_purged(job, state):
             continue
         for line, at in copies.stored[job].items():
-            if at < call.at and line not in found[job]:
+            if at < call.at and line[2:] not in found[job]:
                 raise Broken(
                     f"{line[2]} {line[-1]!r} of attempt {line[1]} was stored at {at:.3f} s, and is not read",
                     job=job,
