@@ -104,7 +104,7 @@ async def test_drain_waits_for_jobs_behind_the_handler_of_a_cancelled_one() -> N
 
     @place.catalog.task("other")
     async def _other() -> None:
-        """Have a queue that can be asked."""
+        """Do nothing; the task gives the worker a second queue."""
 
     @place.catalog.task("work", concurrency_limit=1)
     async def work() -> None:
