@@ -347,8 +347,8 @@ class History:
 
     # Other events.
 
-    def effect(self, job: UUID, key: str, *, alive: bool = True) -> None:
-        self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive))
+    def effect(self, job: UUID, key: str, *, alive: bool = True, called: bool = False) -> None:
+        self.events.append(Effect(self.at, "w1", job, self.rows[job].attempt, key, alive, called))
 
     def told(self, job: UUID, status: JobStatus, attempt: int, watch: int = 1) -> None:
         self.events.append(Notified(self.at, "c1", watch, job, status, attempt))

@@ -34,8 +34,8 @@ def test_points_are_those_of_later_runs_if_the_first_one_fills_a_cache(*, once: 
         done.append("worked")
 
     texts: dict[int, str] = {}
-    results = Crashes()
     scenario = scenario_of(catalog, sending("look"), workers=2, phase=200.0)
+    results = Crashes(scenario)
     for results, outcome in crash_everywhere(scenario, once=once):
         kills = [event.affected[0] for event in outcome.events if isinstance(event, Fault)]
         for one in kills:

@@ -7,14 +7,16 @@ ends before the next one.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
+from zeke_queue.model import RowState
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.run import run
-from zeke_sim.history.events import Fault
+from zeke_sim.history.events import Change, Fault
 from zeke_sim.loop.decisions import Decisions
 from zeke_sim.loop.run_loop import Interruptible
+from zeke_sim.properties.losses import LOST, nothing_lost, observed
 from zeke_sim.world.faults import NONE
 
 if TYPE_CHECKING:
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
-    from zeke_sim.history.events import Affected
+    from zeke_sim.history.events import Affected, Event
+    from zeke_sim.properties.losses import Done
     from zeke_sim.world.context import Passed
 
 CRASHES: Final = NONE.but(kinds=("kill_line",), handler=1.0, until_drained=True)
@@ -38,6 +41,8 @@ PAIRS_MAX: Final = 500
 SETTLING_MAX: Final = 2
 """Number of times that the points are looked for again, since the first runs filled a cache, for instance."""
 
+FAILED: Final = frozenset({RowState.FAILED, RowState.EXPIRED})
+
 SECONDS_MAX: Final = 100
 """Maximum number of second kills that are considered for each first one."""
 
@@ -51,15 +56,23 @@ class Crashes:
         tried, pairs: number of runs with one kill, and with two.
         pairs_found: number of pairs of points that were passed.
         missed: the first point that no run reached again, so that it was not killed there.
+        uneven: whether two runs without a kill had different effects.
         failure: the first run that violated a property.
+        scenario: the scenario, with the property that nothing is lost if that was to be checked.
+        done: what jobs do without a kill.
+        failed: for each task of which jobs fail without a kill, the last error.
     """
 
+    scenario: Scenario
     points: int = 0
     tried: int = 0
     pairs: int = 0
     pairs_found: int = 0
     missed: Passed | None = None
+    uneven: bool = False
     failure: Outcome | None = None
+    done: Done = field(default_factory=dict[Any, Any])
+    failed: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def summary(self) -> str:
         """Return at how many of the points processes were killed."""
@@ -72,6 +85,7 @@ def crash_everywhere(
     *,
     pairs: bool = False,
     once: bool = False,
+    may_lose: Sequence[str] | None = None,
     choose: Callable[[Sequence[Passed]], Sequence[Passed]] | None = None,
     points_max: int = POINTS_MAX,
     pairs_max: int = PAIRS_MAX,
@@ -81,6 +95,7 @@ def crash_everywhere(
     Args:
         pairs: whether to also try two kills in a run.
         once: whether to try each line of a task only once, where the first job passes it.
+        may_lose: the beginnings of effects that may be missing after a kill, and no others; by default all.
         choose: returns those of the points that are tried; by default all are.
         points_max: maximum number of runs with one kill.
         pairs_max: maximum number of runs with two kills.
@@ -88,7 +103,7 @@ def crash_everywhere(
     Yields:
         The results so far, and the last run.
     """
-    search = _Search(scenario, Crashes())
+    search = _Search(scenario, may_lose)
     with Interruptible() as interruption:
         for turn in range(SETTLING_MAX + 1):
             whole = search.begin()
@@ -119,9 +134,10 @@ class _Search:
         seconds: the pairs of kills.
     """
 
-    def __init__(self, scenario: Scenario, crashes: Crashes) -> None:
+    def __init__(self, scenario: Scenario, may_lose: Sequence[str] | None) -> None:
         self._scenario = scenario
-        self.crashes = crashes
+        self._may_lose = may_lose
+        self.crashes = Crashes(scenario)
         self.moved = False
         self.seconds: list[dict[str, Any]] = []
 
@@ -130,8 +146,13 @@ class _Search:
         self.crashes.tried, self.crashes.pairs_found, self.crashes.missed = 0, 0, None
         self.moved = False
         self.seconds.clear()
-        whole = self._run({})
+        whole, self.crashes.done = run_whole(self._scenario)
         self.crashes.points = len(whole.passed)
+        self.crashes.failed = _failed(whole.events)
+        if self._may_lose is not None:
+            self.crashes.scenario = requiring(self._scenario, self.crashes.done, self._may_lose)
+        if whole.violation is not None:
+            self.crashes.failure = whole
         return whole
 
     def kill_at(self, passed: Passed, *, pairs: bool) -> Outcome:
@@ -156,11 +177,40 @@ class _Search:
         return outcome
 
     def _run(self, decisions: Mapping[str, Any]) -> Outcome:
-        name = self._scenario.name
-        outcome = run(self._scenario, Plan(name, 0, "crashes", CRASHES, decisions), trace=True)
+        crashes = self.crashes
+        outcome = run(crashes.scenario, _plan(self._scenario, decisions), trace=True)
         if outcome.violation is not None:
-            self.crashes.failure = outcome
+            crashes.failure = outcome
+            if outcome.violation.rule == LOST:
+                crashes.uneven = _often(run_whole(self._scenario)[1]) != _often(crashes.done)
         return outcome
+
+
+def run_whole(scenario: Scenario) -> tuple[Outcome, Done]:
+    """Run a scenario without a kill; return what its jobs do, too, unless a property is violated."""
+    done: list[Done] = []
+    properties = (*scenario.properties, observed(done))
+    outcome = run(scenario, _plan(scenario, {}), properties, trace=True)
+    return outcome, done[0] if done else {}
+
+
+def requiring(scenario: Scenario, done: Done, may_lose: Sequence[str]) -> Scenario:
+    """Return a scenario that requires of killed jobs what they do without a kill."""
+    return replace(scenario, properties=(*scenario.properties, nothing_lost(done, may_lose)))
+
+
+def _plan(scenario: Scenario, decisions: Mapping[str, Any]) -> Plan:
+    return Plan(scenario.name, 0, "crashes", CRASHES, decisions)
+
+
+def _failed(events: Sequence[Event]) -> dict[str, str]:
+    """Return the last error of each task of which jobs fail or expire."""
+    rows = [event.after for event in events if isinstance(event, Change) and event.table == "job"]
+    return {row.name: row.output or "" for row in rows if row is not None and row.state in FAILED}
+
+
+def _often(done: Done) -> dict[Any, dict[str, int]]:
+    return {job: {kind: len(texts) for kind, texts in kinds.items()} for job, kinds in done.items()}
 
 
 def _kill(passed: Passed) -> dict[str, Any]:

@@ -16,12 +16,13 @@ import pytest
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
 from zeke_sim.errors import SimulationError
-from zeke_sim.experiment.crashes import Crashes, crash_everywhere
+from zeke_sim.experiment.crashes import Crashes, crash_everywhere, requiring, run_whole
 from zeke_sim.experiment.driver import run_seeds
 from zeke_sim.experiment.fault_coverage import FaultCoverage
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
 from zeke_sim.experiment.shrink import Shrunk, shrink
+from zeke_sim.properties.losses import LOST
 from zeke_sim.report import text
 from zeke_sim.report.errors import ASSERTED
 from zeke_sim.report.files import FOLDER, write, write_source
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.events import Violation
+    from zeke_sim.properties.losses import Done
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.worlds import WorldOptions
 
@@ -51,6 +53,7 @@ SENTENCES: Final = {
     "a client's program ends": "A workload ends without an error after all faults end.",
     "time passes": "A handler that continues takes time.",
     "some task can continue": "Not all tasks wait for each other.",
+    LOST: "A job that is killed and completes does what it does without a kill.",
     ONCE: "No key of zeke_sim.effect occurs twice, wherever the process is killed.",
     "nothing reaches outside": "Code in a world has no access to the outside, so that plans can be replayed.",
 }
@@ -63,6 +66,9 @@ LONGEST: Final = 40
 
 POINTS_MAX: Final = 100
 """Maximum number of lines at which a process is killed, one in each run, before the seeds are run."""
+
+KNOWN: Final = 5
+"""Maximum number of effects that the message of a wrong ``may_lose`` names."""
 
 SECTION: Final = "faults"
 """The section of a report that lists the faults of a test's tasks; ``pytest_plugin`` repeats its name."""
@@ -280,11 +286,11 @@ class SeededRuns:
             for other, name in sorted(left.items())
         ]
 
-    def crash(self, **options: Any) -> Crashes | None:
+    def crash(self, *, may_lose: Sequence[str] | None = None, **options: Any) -> Crashes | None:
         """Kill a process at each point that handlers pass, until a run fails.
 
         Args:
-            **options: those of ``crash_everywhere``.
+            may_lose, **options: see ``crash_everywhere``.
 
         Returns:
             The results; None if the plan of ``--zeke-plan`` was replayed instead.
@@ -293,16 +299,18 @@ class SeededRuns:
             Failed: a property was violated; the failure is written to files.
         """
         if self._plan is not None:
-            self._replay(self._plan)
+            self._replay(self._plan, may_lose)
             return None
-        results = Crashes()
-        for results, outcome in crash_everywhere(self._scenario, **options):
+        results = Crashes(self._scenario)
+        for results, outcome in crash_everywhere(self._scenario, may_lose=may_lose, **options):
             self.fault_coverage.take(outcome)
-            if results.failure is not None:
-                self._fail(shrink(self._scenario, results.failure))
+            if results.failure is not None and not results.uneven:
+                self._fail(shrink(results.scenario, results.failure))
+            if not results.tried:
+                _check_known(may_lose or (), results.done)
         return results
 
-    def _replay(self, file: str) -> None:
+    def _replay(self, file: str, may_lose: Sequence[str] | None = None) -> None:
         """Replay the plan of ``--zeke-plan``."""
         try:
             plan = Plan.read(Path(file))
@@ -314,6 +322,9 @@ class SeededRuns:
                 "run that one"
             )
         outcome = replay(plan, self._scenario)
+        if outcome.violation is None and may_lose is not None:
+            _, done = run_whole(self._scenario)
+            outcome = replay(plan, requiring(self._scenario, done, may_lose))
         self.fault_coverage.take(outcome)
         if outcome.violation is not None:
             self._fail(Shrunk.given(outcome, replays=1))
@@ -335,6 +346,15 @@ class SeededRuns:
         if shrunk.unsteady is not None:
             lines.append(f"It does not replay identically: {shrunk.unsteady}")
         raise Shown("\n".join([*lines, *_trace(violation)]))
+
+
+def _check_known(may_lose: Sequence[str], done: Done) -> None:
+    """Fail the test if an entry of ``may_lose`` begins nothing that jobs do."""
+    known = dict.fromkeys(text for kinds in done.values() for texts in kinds.values() for text in texts)
+    for one in may_lose:
+        if not any(text.startswith(one) for text in known):
+            some = ", ".join(map(repr, [*known][:KNOWN])) or "nothing"
+            wrong(f"may_lose: nothing begins with {one!r}; jobs do {some}")
 
 
 def _trace(violation: Violation | None) -> list[str]:
