@@ -209,9 +209,11 @@ async def test_cancelled_parent_cancels_its_awaited_children(storage: Storage, j
     parent = await jobs.running()
     waiting, running = await jobs.insert_child(parent, "later"), await jobs.insert_child(parent)
     held = await jobs.claim_one("errand")
+    retried = await jobs.insert_child(parent, "unlucky")
+    assert await jobs.fail(await jobs.claim_one("unlucky"), retry_in=1.0)
     other = await jobs.send("errand", parent=parent.id)
     assert await jobs.wait_for(running, parent)
-    assert await storage.cancel([parent.id]) == {parent.id, waiting, running}
+    assert await storage.cancel([parent.id]) == {parent.id, waiting, running, retried}
     assert (await jobs.look(parent.id)).waits_for is None
     assert (await jobs.look(other)).row_state is RowState.CREATED
     assert not await jobs.complete(held)

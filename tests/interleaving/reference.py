@@ -205,6 +205,7 @@ class Reference(MemoryStorage):
                 if (row := self._tables.jobs[job_id]) not in chosen
                 and row not in taken
                 and row.priority == lost.priority
+                and job_id not in counted
                 and not passes(job_id)
             ]
             taken += sorted(rest, key=lambda row: (row.start_after, row.id))[:1]

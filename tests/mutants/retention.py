@@ -1,4 +1,4 @@
-"""Mutants of archiving and purging on Postgres, with the tests that find them."""
+"""Mutants of archiving and purging, of schedules, outages and sends, with the tests that find them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,30 @@ from typing import Final
 from tests.mutants.patching import Tested, tested
 
 RETENTION: Final[tuple[Tested, ...]] = (
+    tested(
+        "second-before-a-repeated-hour",
+        "zeke_queue.core.cron",
+        "instant + timedelta.resolution",
+        "instant + _SECOND",
+        "A schedule checked within the second before a repeated hour has its next tick an hour late.",
+        "tests/unit/core/test_cron.py",
+    ),
+    tested(
+        "late-answer-ends-an-outage",
+        "zeke_queue.maintenance.outage_monitor",
+        "now if left is None else left",
+        "now",
+        "An outage that began while this process was suspended goes unnoticed.",
+        "tests/unit/test_outage_monitor.py",
+    ),
+    tested(
+        "key-that-is-passed-on-is-a-conflict",
+        "zeke_queue.client.insert",
+        "for _ in range(HOLDERS_MAX):",
+        "for _ in range(1):",
+        "A send fails if its key passes from one job to another while it looks up the first one.",
+        "tests/runtime/test_task_options.py",
+    ),
     tested(
         "batches-small-because-of-bad-rows-stop",
         "zeke_queue.storage.postgres.retention",

@@ -95,6 +95,18 @@ async def test_lines_of_failed_writes_are_written_in_order(storage: Faulty, note
     assert (tries, await kept(storage)) == (4, ["one", "two"])
 
 
+async def test_newest_progress_replaces_older_ones_and_follows_the_lines_before_it(
+    storage: Faulty, notes: ProgressWriter
+) -> None:
+    notes.progress(JOB, 1, 0.1, "begun")
+    say(notes, "one")
+    notes.progress(JOB, 1, 0.9, "ending")
+    say(notes, "two")
+    await turns(1)
+    assert await notes.flush()
+    assert await kept(storage) == ["one", "ending", "two"]
+
+
 async def test_lines_of_an_unanswered_write_are_stored_once(storage: Faulty, notes: ProgressWriter) -> None:
     storage.cut["append_events"] = "after"
     say(notes, "one", "one")

@@ -13,7 +13,7 @@ from tests.conformance.driver import Driver
 from tests.conformance.storages import on_both_storages
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import JobConflictError, JobNotFoundError
+from zeke_queue.errors import JobConflictError, JobNotFoundError, UsageError
 from zeke_queue.model import JobQuery, JobStatus, RowState
 
 NOBODY = UUID("0193aaaa-0000-7000-8000-00000000dead")
@@ -34,6 +34,16 @@ async def test_run_of_a_job_sent_elsewhere_is_found_by_its_id(queue: Queue, jobs
     job_id = await jobs.send("mail")
     run = await queue.get_run(job_id)
     assert (run.id, run.task) == (job_id, "mail")
+
+
+async def test_run_is_one_of_its_task_by_any_of_its_names(queue: Queue, jobs: Driver) -> None:
+    @queue.catalog.task("letter", aliases=("epistle",))
+    async def letter() -> None: ...
+
+    for name in ("letter", "epistle"):
+        assert (await queue.get_run(await jobs.send(name), letter)).task == name
+    with pytest.raises(UsageError, match="is one of 'mail', not of 'letter'"):
+        await queue.get_run(await jobs.send("mail"), letter)
 
 
 @on_both_storages

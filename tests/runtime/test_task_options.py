@@ -138,6 +138,26 @@ async def test_holder_that_can_not_be_looked_up_is_an_unknown_one(
     assert len((await queue.find(JobQuery())).jobs) == 1
 
 
+async def test_send_returns_the_holder_that_followed_the_first_one(
+    clock: FrozenClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage = MemoryStorage(clock)
+    queue = Queue(mail_catalog(), storage, clock=clock)
+    holders = [(await queue.send("clean", singleton_key="k")).id, UUID(int=5), UUID(int=6)]
+    look_up = storage.find_conflicts
+
+    async def find_conflicts(wanted: Sequence[NewJob | UUID]) -> list[UUID | None]:
+        if len(holders) == 1:
+            return await look_up(wanted)
+        await storage.cancel([holders.pop(0)])
+        await storage.insert([NewJob(holders[0], "clean", singleton_key="k")])
+        return [None]
+
+    monkeypatch.setattr(storage, "find_conflicts", find_conflicts)
+    run = await queue.send("clean", singleton_key="k")
+    assert (run.id, run.created) == (UUID(int=6), False)
+
+
 async def test_lookup_of_a_holder_is_repeated(clock: FrozenClock, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = MemoryStorage(clock)
     queue = Queue(mail_catalog(), storage, clock=RecordingClock(clock))

@@ -57,6 +57,23 @@ async def test_children_have_their_parent_and_its_meta(place: Place) -> None:
         assert found.output == {"parent": str(job.id), "meta": {"trace": "abc"}}
 
 
+async def test_parent_and_ids_of_sent_jobs_are_those_that_a_handler_names(place: Place) -> None:
+    other = UUID(int=5)
+
+    @place.catalog.task("child")
+    async def child() -> None: ...
+
+    @place.catalog.task("parent")
+    async def parent(job: JobContext) -> list[str]:
+        keys = ("brief", "Brief", "brief")
+        return [str((await job.send(child, parent=other, id=job.child_id(key))).id) for key in keys]
+
+    job = await place.run_one(parent)
+    assert [job.output[0] == sent for sent in job.output] == [True, False, True]
+    children = await place.storage.get([UUID(child_id) for child_id in job.output])
+    assert {found.parent for found in children.values()} == {other}
+
+
 async def test_resources_are_opened_once_a_worker_and_closed_after_its_last_job() -> None:
     log: list[str] = []
 

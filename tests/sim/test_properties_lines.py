@@ -73,6 +73,17 @@ def test_line_is_read_as_often_as_it_was_written(h: History) -> None:
     assert h.breaks(COPIES) == "log 'a' of attempt 1 was written 1 times, and is read in the rows [1, 6]"
 
 
+def test_late_write_of_a_line_may_be_stored_again_once_its_job_is_purged(h: History) -> None:
+    job = h.send()
+    _write(h, job, "a")
+    h.answer(h.invoke("events", after={job: 0}), [_log(job, "a", 1)])
+    h.complete(job)
+    h.archive(job)
+    h.purge(job)
+    h.answer(h.invoke("events", after={job: 0}), [_log(job, "a", 2)])
+    assert h.holds(COPIES)
+
+
 def test_line_whose_write_was_answered_is_read(h: History) -> None:
     job = h.send()
     early = h.invoke("events", after={job: 0})

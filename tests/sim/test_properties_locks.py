@@ -335,6 +335,18 @@ def test_schedule_without_a_key_is_served_while_a_key_is_locked() -> None:
     check_each(cases, check)
 
 
+def test_schedule_waits_for_a_commit_that_its_client_has_given_up(h: History) -> None:
+    h.wait(60.0)
+    served = EVERY_MINUTE.next_tick
+    h.answer(h.invoke("lock_due_schedules", "s1", 1, limit=50, only=None), (h.now, [EVERY_MINUTE]))
+    h.answer(h.invoke("record_tick", "s1", 1, name="s", last_tick=served, next_tick=None), None)
+    h.answer(h.invoke("commit", "s1", 1), "the connection broke", "unknown")
+    h.answer(h.invoke("insert", "s1", 2, jobs=(h.new(),)), GAVE_UP, "failed", waited=0.2)
+    h.wait(30.0)
+    h.schedule(EVERY_MINUTE, replace(EVERY_MINUTE, last_tick=served, next_tick=None))
+    assert h.holds(SCHEDULE)
+
+
 def test_schedule_is_not_locked_by_a_transaction_that_was_rolled_back() -> None:
     h = History()
     _rolls_back(h, "lock_due_schedules", (h.now, [EVERY_MINUTE]), "s1", limit=50, only=None)

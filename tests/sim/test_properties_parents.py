@@ -8,7 +8,7 @@ from uuid import UUID
 from tests.cases import check_each
 from tests.sim.histories import CANCELLED, CENTURY, COMPLETED, CREATED, EPOCH, ERROR, RETRY, WORKERS, History
 from zeke_queue.model import Completed, Failed, Released, Waiting
-from zeke_sim.history.events import Ended
+from zeke_sim.history.events import Ended, Fault
 
 HOLDS, ASKED = "a waiting job holds nothing", "a wait is as requested"
 EARLY, WAKES = "no parent continues too early", "the end of a job resumes those that wait for it"
@@ -152,6 +152,15 @@ def test_end_of_child_wakes_its_parent() -> None:
     assert h.breaks(WAKES) == "it waits for a job that ended at 2.011 s"
 
 
+def test_parent_that_another_program_has_locked_is_resumed_later() -> None:
+    for seconds, holds in ((60.0, True), (0.5, False)):
+        h, parent, child = waiting()
+        h.events.append(Fault(h.at, "db", "db/0", "foreign_lock", h.at + seconds, parent))
+        h.wait(2.0)
+        completes(h, child)
+        assert h.holds(WAKES) is holds
+
+
 def test_uncertain_end_resumes_no_parent() -> None:
     for outcome in ("failed", "unknown"):
         h, _, child = waiting()
@@ -172,6 +181,22 @@ def test_parent_that_a_transaction_locks_need_not_be_woken() -> None:
         completes(h, child)
         assert (h.verdict() is None) is (not ends)
     assert h.breaks(WAKES).startswith("it waits for a job that ended at ")
+
+
+def test_parent_that_was_locked_when_its_child_was_cancelled_need_not_be_woken() -> None:
+    for late in (True, False):
+        h, parent, child = waiting()
+        h.answer(h.invoke("cancel", transaction=1, ids=(parent,)), {parent, child})
+        if not late:
+            h.answer(h.invoke("rollback", transaction=1))
+        h.answer(h.invoke("cancel", transaction=2, ids=(child,)), {child})
+        if late:
+            h.answer(h.invoke("rollback", transaction=1))
+        commit = h.invoke("commit", transaction=2)
+        h.wait(16.0)
+        h.change(child, commit, state=CANCELLED, completed_on=h.now)
+        h.answer(commit)
+        assert h.holds(WAKES) is late
 
 
 def sweeping(h: History, at: float) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from tests.cases import check_each
-from tests.sim.histories import EPOCH, History
+from tests.sim.histories import EPOCH, PROPERTIES, History
 from zeke_queue.model import Completed, Job
 from zeke_sim.history.events import Change, Image
 
@@ -336,6 +336,22 @@ def test_job_is_archived_not_too_late() -> None:
     text = h.breaks("archived and purged in time")
     assert text.startswith("due to archive at 101.0")
     assert "and still not done at 111.0" in text
+
+
+def test_job_is_purged_a_sweep_later_if_a_purge_kept_another() -> None:
+    for keeps in (True, False):
+        h = _sweeping()
+        job, other = _ended(h), _ended(h)
+        h.wait(103)
+        h.archive(job, 100.0)
+        h.archive(other, 100.0)
+        h.wait(53)
+        if keeps:
+            h.keep(other)
+        h.wait(4)
+        h.purge(job, 50.0)
+        found = h.verdict(PROPERTIES["archived and purged in time"])
+        assert (found is None or found.job != job) is keeps
 
 
 def test_job_is_purged_not_too_late() -> None:

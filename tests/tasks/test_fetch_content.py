@@ -37,7 +37,10 @@ async def _fetch(jobs: Jobs, *items: UUID, job_id: UUID | None = None) -> dict[s
 async def test_page_becomes_a_story(jobs: Jobs) -> None:
     published = jobs.domain.clock.now()
     item_id = await _item(jobs, ONE, title="From the feed", published_at=published)
-    jobs.web.put(ONE, page("From the page", "bees"))
+    older = (
+        f'<meta property="article:published_time" content="{(published - timedelta(days=9)).isoformat()}">'
+    )
+    jobs.web.put(ONE, page("From the page", "bees").replace("</head>", f"{older}</head>"))
     assert await _fetch(jobs, item_id) == {"items": {"processed": 1}, "stories": 1}
     item = await jobs.domain.look(item_id)
     content = await jobs.domain.verbs.content(item_id)

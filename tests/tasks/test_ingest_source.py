@@ -75,6 +75,15 @@ async def test_new_entries_are_fetched_in_chunks_of_twenty(jobs: Jobs) -> None:
     assert set().union(*chunks) == {item.id for item in await _items(jobs, source)}
 
 
+async def test_job_that_runs_again_fetches_what_came_meanwhile(jobs: Jobs) -> None:
+    source = await _source(jobs, feed(ONE), feed(("New", "https://a.example/new"), ONE))
+    for _ in range(2):
+        payload = {"sourceId": source.id, "reason": "schedule"}
+        await jobs.run("ingest-source", payload, job_id=UUID(int=7))
+    assert set().union(*await _chunks(jobs)) == {item.id for item in await _items(jobs, source)}
+    assert len(await _chunks(jobs)) == 2
+
+
 async def test_pending_items_are_fetched_again_once_their_job_is_lost(jobs: Jobs) -> None:
     source = await _source(jobs, feed(ONE))
     await _ingest(jobs, source)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
+from zeke_queue.client.insert import IntoStorage
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError, is_outage
 from zeke_queue.model import NewJob
 from zeke_queue.storage.postgres.verbs import PostgresVerbs
@@ -39,3 +41,23 @@ async def test_time_limit_behind_stored_jobs_does_not_say_that_nothing_has_chang
         assert is_outage(caught.value) == is_stored
 
     await check_each_async([(1, False, True), (0, False, False), (1, True, False)], check)
+
+
+async def test_time_limit_says_that_earlier_inserts_of_the_call_are_stored() -> None:
+    answers: list[list[UUID | None] | Exception] = [
+        [JOBS[0].id],
+        [None],
+        StatementTimeoutError("it took too long"),
+    ]
+
+    async def insert(_jobs: object) -> list[UUID | None]:
+        answer = answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    target = IntoStorage(cast("Any", SimpleNamespace(storage=SimpleNamespace(insert=insert), runs=None)))
+    for job in JOBS:
+        await target.insert([job])
+    with pytest.raises(StorageUnavailableError, match="Some jobs of this call are stored"):
+        await target.insert(JOBS)

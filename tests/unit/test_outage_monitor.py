@@ -55,3 +55,15 @@ def test_uptime_counts_from_the_answer_of_a_call_that_took_long() -> None:
     assert monitor.uptime() == 0.0
     clock.advance(3)
     assert monitor.uptime() == 3.0
+
+
+def test_outage_may_have_begun_while_this_process_could_not_take_an_answer() -> None:
+    clock, monitor = _monitor()
+    monitor.answered(0.0)
+    clock.advance(12)
+    monitor.answered(12.0, 0.1)
+    assert monitor.uptime() == 0.0
+    clock.advance(5)
+    monitor.answered(17.0, 17.0)
+    clock.advance(1)
+    assert monitor.uptime() == 1.0

@@ -315,6 +315,16 @@ async def test_queue_is_paused_while_searches_are_at_their_limit(
     assert (await call("POST", "/queues/mail/resume")).json()["counts"]["created"] == 0
 
 
+async def test_failed_search_gives_its_place_back() -> None:
+    budget = SearchBudget(1)
+    for error in (ReadTimeoutError(REASON), asyncio.CancelledError()):
+        with suppress(ReadTimeoutError, asyncio.CancelledError):
+            async with budget.search():
+                raise error
+    async with budget.search():
+        pass
+
+
 async def test_searches_leave_connections_of_any_pool() -> None:
     async def check(connections: int, most: int) -> None:
         held = 0

@@ -10,7 +10,7 @@ from zeke_queue.task.prepare import second_tries
 from zeke_queue.task.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from uuid import UUID
 
     from zeke_queue.client.parts import Parts
@@ -23,6 +23,9 @@ InsertTarget: TypeAlias = "IntoStorage | IntoTransaction"
 
 INSERT_WAITS: Final = (0.2, 0.8)
 """Seconds before an insert without an answer is repeated, then given up; a restart takes about one."""
+
+HOLDERS_MAX: Final = 3
+"""Lookups of the job that holds a refused job's key or slot; if it has ended, the insert is repeated."""
 
 _PARTLY_STORED: Final = (
     "Some jobs of this call are stored, and others are not, since the database ended a statement at a time"
@@ -61,16 +64,8 @@ async def insert_all(
         again = await target.insert([job for tries in retried.values() for job in tries])
         for position, job_id in zip(retried, again[1::2], strict=True):
             ids[position] = job_id
-    holders: dict[int, UUID | None] = {}
     refused = {position: retried.get(position, [prepared[position].job])[-1] for position in _missing(ids)}
-    if refused and (found := await target.holders(list(refused.values()), insist=insist)) is not None:
-        holders = dict(zip(refused, found, strict=True))
-        # The holders that are missing ended between the two statements. An earlier try may have inserted
-        # the job without an answer, so it is no longer fresh.
-        free = {p: replace(job, fresh=False) for p, job in refused.items() if holders[p] is None}
-        if free:
-            for position, job_id in zip(free, await target.insert(list(free.values())), strict=True):
-                ids[position] = job_id
+    holders = await _holders(target, refused, ids, insist=insist)
     runs: list[Run[Any]] = []
     conflicts: list[int] = []
     for position, (one, job_id) in enumerate(zip(prepared, ids, strict=True)):
@@ -83,6 +78,26 @@ async def insert_all(
     if conflicts:
         raise _conflict(prepared[conflicts[0]].job, holders.get(conflicts[0]), runs)
     return runs
+
+
+async def _holders(
+    target: InsertTarget, refused: Mapping[int, NewJob], ids: list[UUID | None], *, insist: bool
+) -> dict[int, UUID | None]:
+    """Return the holders of refused jobs, by position; insert jobs whose holder has ended."""
+    holders: dict[int, UUID | None] = {}
+    for _ in range(HOLDERS_MAX):
+        found = await target.holders(list(refused.values()), insist=insist) if refused else None
+        if found is None:
+            break
+        holders |= zip(refused, found, strict=True)
+        # The holders that are missing ended between the two statements. An earlier try may have inserted
+        # the job without an answer, so it is no longer fresh.
+        free = {p: replace(job, fresh=False) for p, job in refused.items() if holders[p] is None}
+        if free:
+            for position, job_id in zip(free, await target.insert(list(free.values())), strict=True):
+                ids[position] = job_id
+        refused = {position: job for position, job in free.items() if ids[position] is None}
+    return holders
 
 
 def _missing(ids: Sequence[UUID | None]) -> list[int]:

@@ -132,7 +132,7 @@ class Cron:
             # The first pass has no further ticks; the second begins at a wall time that occurred before.
             following, pass_begins = self._crontab.since((change + after).replace(tzinfo=None)), change
         else:
-            following, pass_begins = self._crontab.after(wall), instant + _SECOND
+            following, pass_begins = self._crontab.after(wall), instant + timedelta.resolution
         while following is not None:
             before, after = _offsets(following, self._zone)
             if before >= after:

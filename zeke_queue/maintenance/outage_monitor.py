@@ -27,13 +27,19 @@ class OutageMonitor:
         self._lock = threading.Lock()
         self._since = self._last = -math.inf
 
-    def answered(self, reached: float) -> None:
-        """Record an answered call, which had reached the storage at the monotonic time ``reached``."""
+    def answered(self, reached: float, left: float | None = None) -> None:
+        """Record an answered call.
+
+        Args:
+            reached: the monotonic time by which it had reached the storage.
+            left: the time until which it was surely there; now by default. Of a short call it is the time at
+                which it was sent: the answer may have waited for this process.
+        """
         with self._lock:
             now = self._clock.monotonic()
             if reached - self._last > self.gap:
                 self._since = now
-            self._last = max(self._last, now)
+            self._last = max(self._last, now if left is None else left)
 
     def uptime(self) -> float:
         """Return for how long there has been no outage; 0 if there may be one."""

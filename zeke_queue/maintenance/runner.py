@@ -181,7 +181,10 @@ class Maintenance:
                     more = rows > 0
             moved[duty] += rows
             # One that moves many rows may take long without an outage.
-            self._reached(began if duty in _MOVES else self._clock.monotonic())
+            if duty in _MOVES:
+                self._reached(began)
+            else:
+                self._reached(self._clock.monotonic(), began)
             return more
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
@@ -195,10 +198,10 @@ class Maintenance:
             failed=tuple(failed),
         )
 
-    def _reached(self, at: float) -> None:
-        """Record that a statement was answered which the database had at a monotonic time."""
+    def _reached(self, at: float, left: float | None = None) -> None:
+        """Record that a statement was answered; see ``OutageMonitor.answered``."""
         if self._monitor is None and self._rescuer.monitor is not None:
-            self._rescuer.monitor.answered(at)
+            self._rescuer.monitor.answered(at, left)
 
     async def _do(
         self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob, float], Awaitable[bool]]

@@ -21,6 +21,9 @@ MOMENT: Final = timedelta(milliseconds=1)
 ENDS: Final = frozenset({"commit", "rollback"})
 """The verbs that end a transaction."""
 
+LOST_FOR: Final = 60.0
+"""Seconds after a commit without an answer for which the server may keep the transaction."""
+
 _QUEUE_OF_ONE: Final = "__pgboss__singleton_queue"
 _ENDED_BADLY: Final = frozenset({RowState.EXPIRED, RowState.CANCELLED, RowState.FAILED})
 _CREATED, _RETRY, _ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE

@@ -26,6 +26,7 @@ from zeke_sim.history.events import (
 )
 from zeke_sim.history.rows import (
     ENDS,
+    LOST_FOR,
     MOMENT,
     Broken,
     Call,
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ENDS",
+    "LOST_FOR",
     "MOMENT",
     "Broken",
     "Call",

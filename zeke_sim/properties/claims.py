@@ -6,7 +6,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from zeke_sim.history.events import Answered, Change, Invoked
-from zeke_sim.history.state import ENDS, Broken, Call, ending
+from zeke_sim.history.state import ENDS, LOST_FOR, Broken, Call, ending
 from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
@@ -121,9 +121,16 @@ def _locked(row: Image, state: RunState) -> bool:
     return any(
         call.invoked.verb == "cancel" and not named.isdisjoint(call.invoked.args["ids"])
         for calls in state.transactions.values()
-        if ending(calls).outcome is None or ending(calls).invoked.verb not in ENDS
+        if _may_be_open(ending(calls), state.at)
         for call in calls
     )
+
+
+def _may_be_open(last: Call, at: float) -> bool:
+    """Return whether a transaction may be open after this call, which may be a commit without an answer."""
+    if last.answered is None or last.invoked.verb not in ENDS:
+        return True
+    return last.outcome != "ok" and at < last.answered.at + LOST_FOR
 
 
 @holds("a claim returns what it took", Answered, verbs=("claim",))

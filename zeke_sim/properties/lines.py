@@ -89,7 +89,8 @@ class _Copies:
 def lines_are_read_as_often_as_written(event: Wrote | Answered, state: RunState) -> None:
     """A line that a handler wrote once is read once, however often its write had no answer.
 
-    Once a write was answered, its lines can be read.
+    Once a write was answered, its lines can be read. Exempt are jobs that were purged: a late write of their
+    lines stores them again.
     """
     copies = state.of("copies of lines", _Copies)
     if isinstance(event, Wrote):
@@ -102,7 +103,7 @@ def lines_are_read_as_often_as_written(event: Wrote | Answered, state: RunState)
     else:
         for line in event.result:
             if line.seq not in copies.texts:
-                _read(line, copies)
+                _read(line, copies, state)
         _find(event, copies, state)
 
 
@@ -110,11 +111,11 @@ def _line(event: JobEvent) -> _Line:
     return event.job_id, event.attempt, event.kind, text_of(event.kind, json.loads(event.data))
 
 
-def _read(event: JobEvent, copies: _Copies) -> None:
+def _read(event: JobEvent, copies: _Copies, state: RunState) -> None:
     line = copies.texts[event.seq] = _line(event)
     copies.read[line].add(event.seq)
     # The worker's own lines, and shortened ones, are not those that a handler wrote.
-    if 0 < copies.written[line] < len(copies.read[line]):
+    if 0 < copies.written[line] < len(copies.read[line]) and not _is_purged(event.job_id, state):
         raise Broken(
             f"{event.kind} {line[-1]!r} of attempt {event.attempt} was written {copies.written[line]} times,"
             f" and is read in the rows {sorted(copies.read[line])}",

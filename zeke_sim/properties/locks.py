@@ -9,7 +9,7 @@ from uuid import UUID
 from zeke_queue.core.timeouts import LOCK_SECONDS, TICK_LOCK_SECONDS
 from zeke_queue.model import Settled, Suspensions, Waiting
 from zeke_sim.history.events import Answered, Change, Invoked, ScheduleRow
-from zeke_sim.history.state import ENDS, Broken, Place, ending
+from zeke_sim.history.state import ENDS, LOST_FOR, Broken, Place, ending
 from zeke_sim.properties.cron import EVERY, put_off, tick_of
 from zeke_sim.properties.definition import holds, is_claim, is_end
 from zeke_sim.properties.liveness import POLLS, WORKER_RECOVERS, gave_up, open_since
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 SLOW: Final = 0.2
 """Seconds of a statement, without its waits for locks, after which it counts as a disturbance."""
-
-LOST_FOR: Final = 60.0
-"""Seconds after a commit without an answer for which the server may keep the transaction."""
 
 _SETTLING: Final = frozenset({"settle", "settle_unlocked", "suspend"})
 _OUTAGES: Final = frozenset({"restart", "db_clock"})
@@ -290,7 +287,8 @@ def _served(event: ScheduleRow) -> datetime | None:
 def _lost_in_a_transaction(event: ScheduleRow, since: float, state: RunState) -> bool:
     """Return whether a transaction whose end is unknown may have kept a schedule locked since then."""
     for calls in state.transactions.values():
-        if _ended_before(calls, since) or _serves(calls, event):
+        unknown = any(call.answered is not None and not _is_certain(call) for call in calls)
+        if _ended_before(calls, since) or (_serves(calls, event) and not unknown):
             continue
         if _ended_before(calls, inf) and all(_is_certain(call) for call in calls):
             continue

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import FINAL, RowState, Waiting
 from zeke_sim.history.events import Answered, Change, Ended, Invoked
-from zeke_sim.history.state import ENDS, Broken, End, ending, place_of
+from zeke_sim.history.state import ENDS, LOST_FOR, Broken, End, ending, place_of
 from zeke_sim.properties.definition import holds, is_end, is_send
 from zeke_sim.properties.interruptions import lease_over
 from zeke_sim.properties.liveness import duty_since
@@ -267,20 +268,24 @@ _ENDING: Final = ("settle", "settle_unlocked", "suspend", "cancel", "commit")
 def the_end_of_a_job_resumes_those_that_wait_for_it(event: Change | Answered, state: RunState) -> None:
     """After the end of a job is acknowledged, no job waits for it.
 
-    Exempt are waiting jobs that were skipped because a transaction that cancels them may have locked them.
+    Exempt are waiting jobs that were skipped because another program has locked them, or may have because a
+    transaction cancels them.
     """
     waits = state.of("waits", _Waits)
     if isinstance(event, Change):
         waits.see(event)
         return
-    ended = [row.id for row in _did(event, state) if row.state in FINAL]
-    for parent, since in (found for job in ended for found in waits.in_vain(job)):
-        if _locked_until(parent, state) < since:
-            raise Broken(f"it waits for a job that ended at {since:.3f} s", job=parent, since=since)
+    for row, at in _did(event, state):
+        for parent, since in waits.in_vain(row.id) if row.state in FINAL else ():
+            if _locked_until(parent, state) < min(since, at):
+                raise Broken(f"it waits for a job that ended at {since:.3f} s", job=parent, since=since)
 
 
-def _did(event: Answered, state: RunState) -> Iterator[Image]:
-    """Yield the rows that a call, or the transaction that it commits, has certainly changed."""
+def _did(event: Answered, state: RunState) -> Iterator[tuple[Image, float]]:
+    """Yield the rows that a call, or the transaction that it commits, has certainly changed.
+
+    With each row comes the earliest time of its statement, which a commit may follow much later.
+    """
     call = state.calls[event.call]
     if event.outcome != "ok" or (call.invoked.transaction is not None and event.verb != "commit"):
         return
@@ -288,17 +293,22 @@ def _did(event: Answered, state: RunState) -> Iterator[Image]:
     for one in [call] if number is None else state.transactions[number]:
         for change in one.did:
             if change.after is not None:
-                yield change.after
+                yield change.after, inf if number is None else state.transactions[number][0].invoked.at
 
 
 def _locked_until(job: UUID, state: RunState) -> float:
-    """Return until when transactions that cancel a job or one of its ancestors may have locked it."""
-    until, family = -1.0, {job, *state.ancestors(job)}
+    """Return until when a program, or transactions that cancel it or an ancestor, may have locked a job."""
+    locks = [one.until or 0.0 for one in state.faults if one.kind == "foreign_lock" and one.row == job]
+    until, family = max(locks, default=-1.0), {job, *state.ancestors(job)}
     for calls in state.transactions.values():
         if any(not family.isdisjoint(call.invoked.args.get("ids", ())) for call in calls):
             last = ending(calls)
             ended = state.at if last.answered is None else last.answered.at
-            until = max(until, ended if last.invoked.verb in ENDS else ended + ROLLED_BACK)
+            if last.invoked.verb not in ENDS:
+                ended += ROLLED_BACK
+            elif last.outcome not in {None, "ok"}:
+                ended += LOST_FOR
+            until = max(until, ended)
     return until
 
 
@@ -342,7 +352,7 @@ def children_end_with_their_parent(event: Invoked | Answered, state: RunState) -
         if event.verb == "insert_child":
             waits.see(event)
         return
-    for row in _did(event, state):
+    for row, _ in _did(event, state):
         if row.state is not _CANCELLED:
             continue
         at = (

@@ -95,8 +95,12 @@ def _kept(event: Change, state: RunState, default: float | None) -> float | None
 
 @holds("archived and purged in time", Change, End, steps=is_move)
 def in_time(event: Change | End, state: RunState) -> None:
-    """After all faults have ended, jobs are archived and purged within a sweep of their retention time."""
+    """After all faults have ended, jobs are archived and purged within a sweep of their retention time.
+
+    A sweep ends at a batch of which a purge keeps each job, since a parent may ask for it.
+    """
     rules = state.rules
+    _note_kept(event, state)
     if rules.archive_after is None or rules.delete_after is None or "quiet" not in state.since:
         return
     if isinstance(event, End):
@@ -116,11 +120,18 @@ def in_time(event: Change | End, state: RunState) -> None:
         _late(row, state.instant(row.completed_on) + rules.archive_after, "archive", state)
 
 
+def _note_kept(event: Change | End, state: RunState) -> None:
+    """Note when a purge kept a row, which then counts as archived anew."""
+    if isinstance(event, Change) and event.before is not None and event.after is not None:
+        state.of("rows kept by purges", list[float])[:] = [event.at]
+
+
 def _late(row: Image, due: float, verb: str, state: RunState) -> None:
     since = duty_since(verb, state)
     if since is None:
         return
-    allowed = max(due, since) + state.rules.sweep * (1 + state.rules.drift) + state.rules.slack
+    kept = state.of("rows kept by purges", list[float]) if verb == "purge" else []
+    allowed = max(due, since, *kept) + state.rules.sweep * (1 + state.rules.drift) + state.rules.slack
     if state.at > allowed:
         raise Broken(
             f"due to {verb} at {due:.3f} s, and {'still not done' if state.lives[row.id].row else 'done'} at"

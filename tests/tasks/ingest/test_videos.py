@@ -11,6 +11,7 @@ from uuid import UUID
 import pytest
 
 from tests.cases import each
+from tests.runtime.workers.place import turns
 from tests.tasks.domain import memory_domain, there
 from tests.tasks.ingest.videos import CHANNEL, FEED, read_pages, video_of_yesterday
 from tests.tasks.jobs import Jobs, memory_jobs
@@ -196,6 +197,18 @@ async def test_video_listed_while_it_is_read_is_one_story(jobs: Jobs, bees: Vide
     assert one.transcript_vtt
     assert other == replace(one, raw_item_id=ids[1])
     assert len(await jobs.sent("analyze-story")) == 1
+
+
+async def test_video_that_another_job_stores_is_awaited(jobs: Jobs, bees: Video) -> None:
+    told = await _take(jobs, bees.url)
+    async with jobs.domain.rows() as rows:
+        await rows.lock_video(bees.id)
+        reading = asyncio.ensure_future(read_pages(jobs))
+        await turns()
+        assert jobs.captions.asked == [bees.id]
+        assert (await jobs.domain.look(told["rawItemId"])).status is ItemStatus.PENDING
+    await reading
+    assert (await jobs.domain.look(told["rawItemId"])).status is ItemStatus.PROCESSED
 
 
 @each(Permanent("", "is too large"), UrlRefused("", "no"), "<title>Before you continue to YouTube</title>")

@@ -130,10 +130,10 @@ async def test_page_of_channel_that_is_another_source_warns(jobs: Jobs) -> None:
     await _channel(jobs, FEED)
     source = await _channel(jobs, HANDLE)
     jobs.web.put(HANDLE, f'<link rel="canonical" href="{CHANNEL}">')
-    _put(jobs.web, _listed(jobs, 1), etag='"1"')
+    _put(jobs.web, _listed(jobs, 1), etag='"1"', last_modified="Mon, 02 Mar 2026 09:00:00 GMT")
     assert (await _ingest(jobs, source))["new"] == 1
     health = await jobs.domain.health(source)
-    assert (health.status, health.etag) == (HealthStatus.WARN, None)
+    assert (health.status, health.etag, health.last_modified) == (HealthStatus.WARN, None, None)
     assert FEED in (health.message or "")
 
 

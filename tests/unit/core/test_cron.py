@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta, timezone
+from itertools import product
 from typing import Final
 
 import pytest
@@ -40,23 +41,24 @@ ZONES: Final = [
     "Pacific/Apia",
 ]
 
+CHANGES: Final = {
+    "Europe/Berlin": [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)],
+    "America/New_York": [datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC)],
+    "Australia/Lord_Howe": [
+        datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
+        datetime(2026, 4, 4, 15, tzinfo=UTC),
+    ],
+    "Pacific/Apia": [datetime(2011, 12, 30, 10, tzinfo=UTC)],
+}
+
 instants = st.datetimes(datetime(2000, 1, 1), datetime(2050, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 crons = st.builds(Cron.parse, st.sampled_from(EXPRESSIONS), st.sampled_from(ZONES))
 
 
 def looks(zone: str, count: int) -> st.SearchStrategy[list[datetime]]:
     """Instants in order, within hours of one change of the zone's clocks, or of a noon if it has none."""
-    changes = {
-        "Europe/Berlin": [datetime(2026, 3, 29, 1, tzinfo=UTC), datetime(2026, 10, 25, 1, tzinfo=UTC)],
-        "America/New_York": [datetime(2026, 3, 8, 7, tzinfo=UTC), datetime(2026, 11, 1, 6, tzinfo=UTC)],
-        "Australia/Lord_Howe": [
-            datetime(2026, 10, 3, 15, 30, tzinfo=UTC),
-            datetime(2026, 4, 4, 15, tzinfo=UTC),
-        ],
-        "Pacific/Apia": [datetime(2011, 12, 30, 10, tzinfo=UTC)],
-    }
     seconds = st.lists(st.integers(-10_000, 10_000), min_size=2, max_size=count).map(sorted)
-    around = st.sampled_from(changes.get(zone, [NOON]))
+    around = st.sampled_from(CHANGES.get(zone, [NOON]))
     return st.builds(lambda change, offsets: [change + s * SECOND for s in offsets], around, seconds)
 
 
@@ -75,6 +77,20 @@ def test_next_tick_is_the_earliest(cron: Cron, instant: datetime, data: st.DataO
     assert tick is not None
     between = instant + data.draw(st.floats(0, 1, exclude_max=True)) * (tick - instant)
     assert cron.next_after(min(between, tick - timedelta(microseconds=1))) == tick
+
+
+def test_fraction_of_a_second_has_no_effect() -> None:
+    """Ticks are at whole seconds, so an instant has the same next one as the whole second before it."""
+
+    def check(zone: str, expr: str) -> None:
+        cron = Cron.parse(expr, zone)
+        for change in CHANGES.get(zone, [NOON]):
+            for half_hours in range(-4, 5):
+                begun = change + half_hours * 30 * MINUTE - SECOND
+                tick = cron.next_after(begun)
+                assert cron.next_after(begun + timedelta(microseconds=682_821)) == tick, begun
+
+    check_each(product(ZONES, EXPRESSIONS), check)
 
 
 @given(instant=instants, offset=st.integers(-14, 14))

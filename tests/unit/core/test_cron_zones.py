@@ -129,24 +129,6 @@ def test_skipped_day_is_one_tick_at_the_next_midnight() -> None:
     ]
 
 
-def test_fraction_of_a_second_does_not_change_the_next_ticks() -> None:
-    def check(zone: str, change: datetime, expr: str) -> None:
-        cron = Cron.parse(expr, zone)
-        for before in (3 * MINUTE, 20 * MINUTE, 29 * MINUTE):
-            begin = change - before
-            assert ticks_of(cron, begin + timedelta(microseconds=682_821), 4) == ticks_of(cron, begin, 4)
-
-    check_each(
-        [
-            ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "0,30 * * * *"),
-            ("Europe/Berlin", datetime(2026, 10, 25, 1, tzinfo=UTC), "* * * * * 0,1,30"),
-            ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "0 * * * *"),
-            ("Australia/Lord_Howe", datetime(2026, 4, 4, 15, tzinfo=UTC), "30 * * * *"),
-        ],
-        check,
-    )
-
-
 @given(st.integers(2000, 2100), st.sampled_from(["Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
 @settings(max_examples=20)
 def test_daily_schedule_has_a_tick_every_day(year: int, zone: str) -> None:
