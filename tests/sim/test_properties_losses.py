@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 WHOLE = ("mail 1", "mail 2", "pay at 2026-03-02T09:00:00.5Z", "Bank.charge(to='ann')", "a job of b")
-
-
 LATER = ("pay at 2026-03-02T09:01:00Z", "Bank.charge(to='bob')", "a job of b")
 
 

@@ -9,6 +9,7 @@ from tests.cases import check_each
 from tests.sim.histories import CANCELLED, CENTURY, COMPLETED, CREATED, EPOCH, ERROR, RETRY, WORKERS, History
 from zeke_queue.model import Completed, Failed, Released, Waiting
 from zeke_sim.history.events import Ended, Fault
+from zeke_sim.history.state import LOST_FOR
 
 HOLDS, ASKED = "a waiting job holds nothing", "a wait is as requested"
 EARLY, WAKES = "no parent continues too early", "the end of a job resumes those that wait for it"
@@ -197,6 +198,16 @@ def test_parent_that_was_locked_when_its_child_was_cancelled_need_not_be_woken()
         h.change(child, commit, state=CANCELLED, completed_on=h.now)
         h.answer(commit)
         assert h.holds(WAKES) is late
+
+
+def test_parent_that_a_given_up_commit_may_keep_locked_need_not_be_woken() -> None:
+    for wait in (40.0, 80.0):
+        h, parent, child = waiting()
+        h.answer(h.invoke("cancel", transaction=1, ids=(parent,)), {parent, child})
+        h.answer(h.invoke("commit", transaction=1), "the connection broke", "unknown")
+        h.wait(wait)
+        completes(h, child)
+        assert h.holds(WAKES) is (wait < LOST_FOR)
 
 
 def sweeping(h: History, at: float) -> None:

@@ -57,13 +57,15 @@ class Holding(MemoryStorage):
         raise psycopg.errors.DataCorrupted("missing chunk")
 
 
-def _heartbeat(storage: MemoryStorage, state: WorkerState | None = None) -> Heartbeat:
+def _heartbeat(
+    storage: MemoryStorage, state: WorkerState | None = None, monitor: OutageMonitor | None = None
+) -> Heartbeat:
     clock = FrozenClock()
     info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 10.0)
     health = StorageHealth(clock, SeededEntropy(1))
     state = state or WorkerState({}, 1, 1.0)
     shared = Shared(info, storage, health, state, clock, wake_claims=Waiter())
-    monitor, actions = OutageMonitor(clock, 1.0), list[Action]()
+    monitor, actions = monitor or OutageMonitor(clock, 1.0), list[Action]()
     return Heartbeat(shared, 1.0, None, monitor, entropy=SeededEntropy(1), carry_out=actions.extend)
 
 
@@ -99,6 +101,19 @@ async def test_late_answer_keeps_the_jobs_to_release() -> None:
     await turns()
     await end(reconciling)
     assert storage.tried == [[0]]
+
+
+async def test_answer_is_as_old_as_its_heartbeat() -> None:
+    """It may have waited for this process, while there was an outage."""
+    noted = list[tuple[float, float | None]]()
+
+    class Noted(OutageMonitor):
+        def answered(self, reached: float, left: float | None = None) -> None:
+            noted.append((reached, left))
+
+    heartbeat = _heartbeat(Holding(0), monitor=Noted(FrozenClock(), 1.0))
+    await heartbeat.send()
+    assert noted == [(0.0, 0.0)]
 
 
 async def test_lost_job_that_can_not_be_read_ends_nothing() -> None:

@@ -32,8 +32,8 @@ class OutageMonitor:
 
         Args:
             reached: the monotonic time by which it had reached the storage.
-            left: the time until which it was surely there; now by default. Of a short call it is the time at
-                which it was sent: the answer may have waited for this process.
+            left: the time until which the storage was surely there; now by default. Of a short call, that is
+                when it was sent, since the answer may have waited for this process.
         """
         with self._lock:
             now = self._clock.monotonic()

@@ -42,6 +42,7 @@ SETTLING_MAX: Final = 2
 """Number of times that the points are looked for again, since the first runs filled a cache, for instance."""
 
 FAILED: Final = frozenset({RowState.FAILED, RowState.EXPIRED})
+"""The ends of jobs that a report names if they occur without a kill; a cancellation is asked for."""
 
 SECONDS_MAX: Final = 100
 """Maximum number of second kills that are considered for each first one."""
