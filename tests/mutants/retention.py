@@ -18,9 +18,17 @@ RETENTION: Final[tuple[Tested, ...]] = (
     tested(
         "late-answer-ends-an-outage",
         "zeke_queue.maintenance.outage_monitor",
-        "now if left is None else left",
-        "now",
+        "self._last = max(self._last, sent)",
+        "self._last = now",
         "An outage that began while this process was suspended goes unnoticed.",
+        "tests/unit/test_outage_monitor.py",
+    ),
+    tested(
+        "earlier-answer-replaces-a-later-one",
+        "zeke_queue.maintenance.outage_monitor",
+        "max(self._last, sent)",
+        "sent",
+        "A late answer to an earlier heartbeat makes an outage of a short pause.",
         "tests/unit/test_outage_monitor.py",
     ),
     tested(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from uuid import UUID
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,7 +20,8 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.timeouts import STATEMENT_SECONDS
-from zeke_queue.errors import LockTimeoutError, StatementTimeoutError, StorageError, StorageUnavailableError
+from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, RowState
 from zeke_queue.storage.forwarding import Call
@@ -296,92 +296,45 @@ async def test_loop_survives_an_outage_and_polls_more_rarely_meanwhile(
         assert (await jobs.look(job.id)).row_state is not RowState.ACTIVE
 
 
-async def test_silent_worker_keeps_its_jobs_until_the_loop_has_watched_for_its_lease(
+async def test_silent_worker_keeps_its_jobs_for_its_lease_after_an_outage(
     maintained: Queue, broken: Broken
 ) -> None:
     """After an outage, or a restart of everything, other workers may be about to renew their leases."""
     jobs, clock = broken.jobs, broken.jobs.clock
+    monitor = OutageMonitor(clock, 8.0)
     await jobs.heartbeat(lease=15)
     lost, late = await jobs.running(), await jobs.running("clean", expire_in=20)
     clock.advance(100)
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(clock, 15)
-        assert await jobs.states([lost.id, late.id]) == [RowState.ACTIVE, RowState.RETRY]
-        await pass_seconds(clock, 5)
-        assert await jobs.states([lost.id]) == [RowState.RETRY]
-
-
-async def _lost_before_an_outage(broken: Broken, seconds: int, error: StorageError = AWAY) -> UUID:
-    """Return a job whose worker has been silent since the begin of an outage, which is over."""
-    await pass_seconds(broken.jobs.clock, 60)
-    await broken.jobs.heartbeat(lease=15)
-    lost = await broken.jobs.running()
-    broken.broken = dict.fromkeys(["lock_expired", "resume_waiting", "archive", "purge"], error)
-    await pass_seconds(broken.jobs.clock, seconds)
-    broken.broken = {}
-    return lost.id
-
-
-async def test_outage_begins_the_watch_anew(maintained: Queue, broken: Broken) -> None:
-    jobs = broken.jobs
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        lost = await _lost_before_an_outage(broken, 20)
-        await pass_seconds(jobs.clock, 15)
-        assert await jobs.states([lost]) == [RowState.ACTIVE]
-        await pass_seconds(jobs.clock, 10)
-        assert await jobs.states([lost]) == [RowState.RETRY]
-
-
-async def test_lock_timeout_does_not_count_as_an_outage(maintained: Queue, broken: Broken) -> None:
-    jobs = broken.jobs
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        lost = await _lost_before_an_outage(broken, 20, LockTimeoutError.of("a test"))
-        await pass_seconds(jobs.clock, 10)
-        assert await jobs.states([lost]) == [RowState.RETRY]
-
-
-async def test_statement_that_takes_too_long_does_not_count_as_an_outage(
-    maintained: Queue, broken: Broken
-) -> None:
-    jobs = broken.jobs
-
-    def take_long(call: Call) -> None:
-        if call.verb == "archive":
-            jobs.clock.advance(STATEMENT_SECONDS)
-            raise StatementTimeoutError("it took too long")
-
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(jobs.clock, 60)
-        await jobs.heartbeat(lease=15)
-        lost = await jobs.running()
-        broken.before = take_long
-        await pass_seconds(jobs.clock, 10)
-        assert await jobs.states([lost.id]) == [RowState.RETRY]
-
-
-async def test_outage_shorter_than_two_rounds_does_not_delay_a_rescue(
-    maintained: Queue, broken: Broken
-) -> None:
-    jobs = broken.jobs
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        lost = await _lost_before_an_outage(broken, 4)
-        await pass_seconds(jobs.clock, 17)
-        assert await jobs.states([lost]) == [RowState.RETRY]
+    async with running(Maintenance(parts_of(maintained), every=5, monitor=monitor)):
+        for seconds, state in ((10, RowState.ACTIVE), (15, RowState.ACTIVE), (5, RowState.RETRY)):
+            for _ in range(seconds):
+                monitor.answered(clock.monotonic())
+                await pass_seconds(clock, 1)
+            assert await jobs.states([lost.id, late.id]) == [state, RowState.RETRY]
+            if seconds == 10:
+                await pass_seconds(clock, 10)
 
 
 async def test_outage_during_the_search_keeps_the_jobs_of_silent_workers(
     maintained: Queue, broken: Broken
 ) -> None:
-    jobs = broken.jobs
-    async with running(Maintenance(parts_of(maintained), every=5)):
-        await pass_seconds(jobs.clock, 60)
-        await jobs.heartbeat(lease=15)
-        lost, late = await jobs.running(), await jobs.running("clean", expire_in=20)
-        check, broken.before = broken.before, lambda call: _hang(call, jobs.clock)
-        await pass_seconds(jobs.clock, 5)
-        broken.before = check
-        await turns()
-        assert await jobs.states([lost.id, late.id]) == [RowState.ACTIVE, RowState.RETRY]
+    jobs, clock = broken.jobs, broken.jobs.clock
+    monitor = OutageMonitor(clock, 8.0)
+    monitor.answered(clock.monotonic())
+    maintenance = Maintenance(parts_of(maintained), monitor=monitor)
+    await jobs.heartbeat(lease=15)
+    lost, late = await jobs.running(), await jobs.running("clean", expire_in=20)
+    for _ in range(6):
+        clock.advance(5)
+        monitor.answered(clock.monotonic())
+    check, broken.before = broken.before, lambda call: _hang(call, clock)
+    await maintenance.sweep()
+    assert await jobs.states([lost.id, late.id]) == [RowState.ACTIVE, RowState.RETRY]
+    broken.before = check
+    for _ in range(6):
+        clock.advance(5)
+        monitor.answered(clock.monotonic())
+    assert (await maintenance.sweep()).rescued == 1
 
 
 def _hang(call: Call, clock: FrozenClock) -> None:

@@ -6,14 +6,10 @@ from collections import Counter
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-import pytest
-
 from tests.runtime.workers.handler import logged
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.timeouts import DUTY_SECONDS, RETRY_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import StatementTimeoutError, StorageError
-from zeke_queue.maintenance import runner
-from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import RowState
 
@@ -52,29 +48,6 @@ async def test_slow_rows_stop_neither_the_sweep_nor_the_rescue_of_others(
     for _ in range(50):
         await maintenance.sweep(["rescue"])
     assert Counter(await jobs.states(ids)) == {RowState.RETRY: 180, RowState.ACTIVE: 20}
-
-
-async def test_answer_of_a_short_duty_is_as_old_as_its_call(
-    maintained: Queue, broken: Broken, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It may have waited for this process, while there was an outage."""
-    clock, parts, noted = broken.jobs.clock, parts_of(maintained), list[tuple[float, float | None]]()
-    began = clock.monotonic()
-
-    class Noted(OutageMonitor):
-        def answered(self, reached: float, left: float | None = None) -> None:
-            noted.append((reached - began, None if left is None else left - began))
-
-    async def resume_waiting(_limit: int) -> int:
-        clock.advance(12)
-        maintenance.stop()
-        return 0
-
-    monkeypatch.setattr(runner, "OutageMonitor", Noted)
-    monkeypatch.setattr(parts.storage, "resume_waiting", resume_waiting)
-    maintenance = Maintenance(parts)
-    await maintenance.run()
-    assert noted == [(0.0, 0.0), (12.0, 0.0), (12.0, None), (12.0, None)]
 
 
 async def test_slow_row_is_tried_again_after_ten_minutes(maintained: Queue, broken: Broken) -> None:

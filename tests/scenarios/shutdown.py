@@ -22,7 +22,7 @@ from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
 from zeke_sim.experiment.scenario import Scenario
 from zeke_sim.history.events import Lived, Violation
-from zeke_sim.world.node import InlineProcesses, InlineThreads
+from zeke_sim.world.programs import InlineProcesses, InlineThreads
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:

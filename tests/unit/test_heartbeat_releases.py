@@ -58,9 +58,12 @@ class Holding(MemoryStorage):
 
 
 def _heartbeat(
-    storage: MemoryStorage, state: WorkerState | None = None, monitor: OutageMonitor | None = None
+    storage: MemoryStorage,
+    state: WorkerState | None = None,
+    monitor: OutageMonitor | None = None,
+    clock: FrozenClock | None = None,
 ) -> Heartbeat:
-    clock = FrozenClock()
+    clock = clock or FrozenClock()
     info = WorkerInfo(UUID(int=1), "host", 1, ("work",), 10.0)
     health = StorageHealth(clock, SeededEntropy(1))
     state = state or WorkerState({}, 1, 1.0)
@@ -105,15 +108,18 @@ async def test_late_answer_keeps_the_jobs_to_release() -> None:
 
 async def test_answer_is_as_old_as_its_heartbeat() -> None:
     """It may have waited for this process, while there was an outage."""
-    noted = list[tuple[float, float | None]]()
-
-    class Noted(OutageMonitor):
-        def answered(self, reached: float, left: float | None = None) -> None:
-            noted.append((reached, left))
-
-    heartbeat = _heartbeat(Holding(0), monitor=Noted(FrozenClock(), 1.0))
+    storage, clock, arrives = Holding(0), FrozenClock(), asyncio.Event()
+    monitor = OutageMonitor(clock, 8.0)
+    heartbeat = _heartbeat(storage, monitor=monitor, clock=clock)
     await heartbeat.send()
-    assert noted == [(0.0, 0.0)]
+    storage.late = arrives
+    answered = asyncio.ensure_future(heartbeat.send())
+    await turns()
+    clock.advance(6)
+    arrives.set()
+    await answered
+    clock.advance(3)
+    assert monitor.uptime() == 0.0
 
 
 async def test_lost_job_that_can_not_be_read_ends_nothing() -> None:

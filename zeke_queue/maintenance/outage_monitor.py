@@ -27,19 +27,18 @@ class OutageMonitor:
         self._lock = threading.Lock()
         self._since = self._last = -math.inf
 
-    def answered(self, reached: float, left: float | None = None) -> None:
+    def answered(self, sent: float) -> None:
         """Record an answered call.
 
         Args:
-            reached: the monotonic time by which it had reached the storage.
-            left: the time until which the storage was surely there; now by default. Of a short call, that is
-                when it was sent, since the answer may have waited for this process.
+            sent: the monotonic time when it was sent. The answer may have waited for this process, so it
+                proves nothing about the time since.
         """
         with self._lock:
             now = self._clock.monotonic()
-            if reached - self._last > self.gap:
+            if now - self._last > self.gap:
                 self._since = now
-            self._last = max(self._last, now if left is None else left)
+            self._last = max(self._last, sent)
 
     def uptime(self) -> float:
         """Return for how long there has been no outage; 0 if there may be one."""

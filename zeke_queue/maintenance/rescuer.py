@@ -38,13 +38,13 @@ class Rescuer:
         storage: the storage of the jobs.
         entropy: the source of the jitter of retries.
         clock: measures how long a search takes.
-
-    Attributes:
         monitor: the time without an outage of the storage; None if it does not matter.
     """
 
-    def __init__(self, storage: JobStore, entropy: Entropy, clock: Clock) -> None:
-        self.monitor: OutageMonitor | None = None
+    def __init__(
+        self, storage: JobStore, entropy: Entropy, clock: Clock, monitor: OutageMonitor | None = None
+    ) -> None:
+        self._monitor = monitor
         self._storage = storage
         self._clock = clock
         self._draws = entropy.stream("retry")
@@ -139,7 +139,7 @@ class Rescuer:
 
     async def _overdue(self, transaction: Transaction, limit: int) -> list[ExpiredJob]:
         """Lock overdue jobs; skip those of workers that may not have had time to renew their lease."""
-        monitor, began = self.monitor, self._clock.monotonic()
+        monitor, began = self._monitor, self._clock.monotonic()
         if monitor is None:
             return await transaction.lock_expired(limit)
         overdue = await transaction.lock_expired(limit, monitor.uptime())

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
 from zeke_queue.core.timeouts import DUTY_SECONDS
-from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError, TimeLimitError
-from zeke_queue.maintenance.outage_monitor import OutageMonitor
+from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
     from uuid import UUID
 
+    from zeke_queue.maintenance.outage_monitor import OutageMonitor
     from zeke_queue.model import ExpiredJob
     from zeke_queue.storage.maintenance import MaintainedStore
     from zeke_queue.system.clock import Clock
@@ -31,8 +31,6 @@ MaintenanceJob: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
 
 DUTIES: Final[tuple[MaintenanceJob, ...]] = ("rescue", "resume", "archive", "purge")
 """The duties of a sweep, in order."""
-
-_MOVES: Final = frozenset[MaintenanceJob]({"archive", "purge"})
 
 BATCHES: Final = 20
 """Batches of one duty per sweep at most, so that a backlog of one hardly delays the others."""
@@ -104,7 +102,8 @@ class Maintenance:
         archive_after: seconds for which an ended job stays in the job table; JOBS_ARCHIVE_AFTER by default.
         delete_after: seconds for which an archived job is kept; JOBS_DELETE_AFTER by default.
         batch: rows per statement at most.
-        monitor: the time without an outage, from calls that others make; from those of ``run`` by default.
+        monitor: the time without an outage: a job is rescued only after as long a time as its worker's lease.
+            By default, as soon as that lease has ended.
     """
 
     def __init__(
@@ -119,8 +118,7 @@ class Maintenance:
     ) -> None:
         settings = queue.settings
         self._storage = queue.storage
-        self._rescuer = Rescuer(queue.storage, queue.entropy, queue.clock)
-        self._monitor = monitor
+        self._rescuer = Rescuer(queue.storage, queue.entropy, queue.clock, monitor)
         self._clock = queue.clock
         self._timer = StoppableTimer(queue.clock)
         self._every = every
@@ -132,7 +130,6 @@ class Maintenance:
 
     async def run(self) -> None:
         """Sweep until stopped; a failing duty backs off, and the others keep their interval."""
-        self._rescuer.monitor = self._monitor or OutageMonitor(self._clock, 2 * self._every)
         failures = dict.fromkeys(DUTIES, 0)
         due = dict.fromkeys(DUTIES, self._clock.monotonic())
         while not self._timer.stopped:
@@ -153,9 +150,6 @@ class Maintenance:
     async def sweep(self, duties: Iterable[MaintenanceJob] = DUTIES) -> MaintenanceResult:
         """Run duties once; one that fails is reported, and the others still run.
 
-        Before ``run`` nothing is known of outages, so jobs are rescued as soon as their worker's lease has
-        ended; in ``run`` only after as long a time without an outage.
-
         Args:
             duties: some of ``DUTIES``.
         """
@@ -164,7 +158,7 @@ class Maintenance:
         stuck: set[UUID] = set()
 
         async def batch(duty: MaintenanceJob, until: float) -> bool:
-            began, rows = self._clock.monotonic(), 0
+            rows = 0
             match duty:
                 case "rescue":
                     more = await self._rescuer.rescue(self._batch, stuck, settled, until)
@@ -180,11 +174,6 @@ class Maintenance:
                     rows = await self._storage.purge(self._delete_after, self._batch)
                     more = rows > 0
             moved[duty] += rows
-            # One that moves many rows may take long without an outage.
-            if duty in _MOVES:
-                self._reached(began)
-            else:
-                self._reached(self._clock.monotonic(), began)
             return more
 
         failed = [duty for duty in duties if not await self._do(duty, batch)]
@@ -198,30 +187,19 @@ class Maintenance:
             failed=tuple(failed),
         )
 
-    def _reached(self, at: float, left: float | None = None) -> None:
-        """Record that a statement was answered; see ``OutageMonitor.answered``."""
-        if self._monitor is None and self._rescuer.monitor is not None:
-            self._rescuer.monitor.answered(at, left)
-
     async def _do(
         self, duty: MaintenanceJob, batch: Callable[[MaintenanceJob, float], Awaitable[bool]]
     ) -> bool:
         """Run a duty batch by batch while there is more, and time; return False if it failed."""
         self._unavailable.discard(duty)
-        began = self._clock.monotonic()
-        until = began + DUTY_SECONDS
+        until = self._clock.monotonic() + DUTY_SECONDS
         try:
             for _ in range(BATCHES):
-                began = self._clock.monotonic()
                 if not await batch(duty, until) or self._timer.stopped or self._clock.monotonic() >= until:
                     break
         except StorageUnavailableError as error:
-            # A statement that timed out was on the server meanwhile. It costs that as much each time, so it
-            # gets the longer pauses.
-            is_slow = isinstance(error, StatementTimeoutError)
-            if isinstance(error, TimeLimitError):
-                self._reached(began if is_slow else self._clock.monotonic())
-            if not is_slow:
+            # A statement that timed out costs the server as much each time, so it gets the longer pauses.
+            if not isinstance(error, StatementTimeoutError):
                 self._unavailable.add(duty)
             self._log.warning("maintenance_retrying", duty=duty, error=str(error))
             return False

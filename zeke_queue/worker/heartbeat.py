@@ -143,7 +143,7 @@ class Heartbeat(Part):
         """Move the end of the lease, from the time when an answered heartbeat was sent; from any thread."""
         now = self._clock.monotonic()
         self._state.renew(sent_at + self._info.lease, now)
-        self._monitor.answered(now, sent_at)
+        self._monitor.answered(sent_at)
 
     def _answered(self, answer: Mapping[UUID, int], sent: Sent) -> None:
         """Compare the held jobs with the answer of a heartbeat, which renewed the lease."""

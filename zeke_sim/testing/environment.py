@@ -28,7 +28,7 @@ from zeke_sim.loop.run_loop import drive
 from zeke_sim.testing.queue import DrivenQueue
 from zeke_sim.world import sandbox
 from zeke_sim.world.frozen_time import showing
-from zeke_sim.world.node import SimWorker
+from zeke_sim.world.programs import SimWorker
 from zeke_sim.world.setup import EPOCH
 
 if TYPE_CHECKING:

@@ -13,8 +13,7 @@ from zeke_queue.core.leases import reconnect_time
 from zeke_queue.model import FINAL
 from zeke_sim.errors import Livelock, Stalled
 from zeke_sim.history.events import Change, Phase, Rules, ScheduleRow, Violation
-from zeke_sim.world import lines
-from zeke_sim.world import node as nodes_of
+from zeke_sim.world import lines, programs
 from zeke_sim.world.client import NodeCalls
 from zeke_sim.world.context import WorldContext
 from zeke_sim.world.faults import DATABASE, NODE, OF_CLIENTS, faults_over_time
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event
     from zeke_sim.loop.decisions import Decisions
     from zeke_sim.world.faults import Knobs
+    from zeke_sim.world.node import Main
     from zeke_sim.world.setup import Setup
 
 
@@ -210,21 +210,20 @@ class World(WorldContext):
     def _populate(self) -> None:
         setup = self.setup
         catalog = observed(setup.catalog, self.nodes)
-        sweeping = {"every": setup.sweep, "batch": setup.batch}
         for number in range(1, setup.workers + 1):
-            self._add(f"w{number}", "worker", nodes_of.worker(**setup.worker), catalog)
+            self._add(f"w{number}", "worker", programs.worker(**setup.worker), catalog)
         for name, other in setup.others.items():
-            self._add(name, "worker", nodes_of.worker(**setup.worker), observed(other, self.nodes))
+            self._add(name, "worker", programs.worker(**setup.worker), observed(other, self.nodes))
         for number in range(1, setup.schedulers + 1):
-            self._add(f"s{number}", "scheduler", nodes_of.scheduler(), catalog)
+            self._add(f"s{number}", "scheduler", programs.scheduler(), catalog)
         for number in range(1, setup.maintenance + 1):
-            self._add(f"v{number}", "maintenance", nodes_of.maintenance(**sweeping), catalog)
+            self._add(f"v{number}", "maintenance", programs.maintenance(setup.sweep, setup.batch), catalog)
         for name, main in setup.clients.items():
             self._add(name, "client", main, catalog)
         if setup.before is not None:
             setup.before(self)
 
-    def _add(self, name: str, role: str, main: nodes_of.Main, catalog: Catalog) -> None:
+    def _add(self, name: str, role: str, main: Main, catalog: Catalog) -> None:
         self.nodes[name] = Node(self, name, role, main, catalog, nodes=self.nodes, connect=NodeCalls)
 
     # Faults over time.
