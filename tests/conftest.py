@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.conformance.planting import EMPTY
@@ -29,6 +29,11 @@ settings.register_profile(
     derandomize=False,
     database=DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples"),
     suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "unshrunk",
+    settings.get_profile("any machine"),
+    phases=[phase for phase in Phase if phase not in {Phase.shrink, Phase.explain}],
 )
 settings.load_profile("any machine")
 

@@ -74,7 +74,8 @@ def run_test(mutant: Mutant, arguments: str, dsn: str) -> Found:
         broken = copy / STORE / mutant.file
         broken.write_text(applied(mutant, broken.read_text(encoding="utf-8")), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist"]
-        command.append("--flaky=0")
+        # The failures are not read, so they need not be small.
+        command += ["--flaky=0", "--hypothesis-profile=unshrunk"]
         environment = {**_environment(), "ZEKE_TEST_DSN": dsn, "PYTHONPATH": folder}
         try:
             ran = subprocess.run(

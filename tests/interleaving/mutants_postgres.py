@@ -334,7 +334,7 @@ MUTANTS: Final = (
         "            - %(after)s::bigint * interval '1 microsecond'\n        order by completedon, id\n",
         "            - justify_hours(%(after)s::bigint * interval '1 microsecond')\n"
         "        order by completedon, id\n",
-        (MODEL,),
+        ("tests/postgres/test_retention.py",),
     ),
     Mutant(
         "purge by days of the session's zone",
@@ -342,14 +342,14 @@ MUTANTS: Final = (
         "            - %(after)s::bigint * interval '1 microsecond'\n        order by archivedon, id\n",
         "            - justify_hours(%(after)s::bigint * interval '1 microsecond')\n"
         "        order by archivedon, id\n",
-        (MODEL,),
+        ("tests/postgres/test_retention.py",),
     ),
     Mutant(
         "archived at the time of day of the session's zone",
         "sql/archive.sql",
         "        coalesce(%(now)s::timestamptz, statement_timestamp())\n    from gone",
         "        coalesce(%(now)s::timestamptz, statement_timestamp()) at time zone 'UTC'\n    from gone",
-        (MODEL,),
+        ("tests/postgres/test_retention.py",),
     ),
     Mutant(
         "a job that returns nothing completes with null",

@@ -283,7 +283,7 @@ MUTANTS = (
         "        if holder is not None and holder.waits:\n"
         "            holder = scope.change(holder)\n"
         "            holder.end(RowState.CANCELLED, row.created_on)\n"
-        "            scope.store(holder)\n"
+        "            scope.store(holder, row.created_on)\n"
         "            other = None\n"
         "        if other is None:\n",
         "A send with the key or slot of a waiting job cancels that job.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, LiteralString
 from uuid import UUID
 
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
+from tests.clocks import FrozenClock
 from tests.postgres.opening import WAITERS
 from tests.runtime.workers.place import until
 from zeke_queue.client.parts import parts_of
@@ -17,7 +19,7 @@ from zeke_queue.client.queue import Queue
 from zeke_queue.errors import LockTimeoutError, StatementTimeoutError
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.model import JobEvent, NewJob
-from zeke_queue.storage.postgres import PostgresStorage, retention
+from zeke_queue.storage.postgres import PostgresStorage, retention, session
 from zeke_queue.storage.postgres.retention import BAD_ROWS, GROW_AFTER, LISTS, Move
 from zeke_queue.storage.postgres.statements import statement
 from zeke_queue.system.settings import Settings
@@ -395,6 +397,28 @@ async def test_bad_last_row_does_not_keep_the_others_of_a_locked_one(
         with psycopg.connect(dsn) as other:
             other.execute("select from ledger for update")
             assert await storage.archive(-1, 9) == 7
+
+
+async def test_retention_does_not_depend_on_the_zone_of_the_session(
+    dsn: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A day is 24 hours, also the one that has 23 in the zone that a pooler gives to sessions."""
+    monkeypatch.setattr(session, "RELIED_ON", {**session.RELIED_ON, "timezone": "America/New_York"})
+    clock, day = FrozenClock(datetime(2026, 3, 8, 5, tzinfo=UTC)), 86_400.0
+    async with PostgresStorage.open(dsn, listen=False, now=clock.now) as storage:
+        for number, move in enumerate((storage.archive, storage.purge), 1):
+            job = NewJob(UUID(int=number), "work")
+            await storage.insert([job])
+            await storage.cancel([job.id])
+            if move == storage.purge:
+                clock.advance(1.0)
+                assert await storage.archive(0.0, 10) == 1
+                assert (await storage.get([job.id]))[job.id].archived_on == clock.now()
+            clock.advance(day - 1800.0)
+            assert await move(day, 10) == 0
+            clock.advance(1801.0)
+            assert await move(day, 10) == 1
+            clock.advance(-day - 1.0)
 
 
 def maintenance(storage: PostgresStorage, **options: Any) -> Maintenance:

@@ -40,11 +40,11 @@ def place() -> Place:
 
 
 async def lost_job(place: Place) -> UUID:
-    """Send a job that a worker claims, which is then silent for an hour."""
+    """Send a job that a worker claims, whose lease then ends long before the job's deadline."""
     await place.storage.heartbeat(WorkerInfo(LOST, "host", 1, ("work",), 15.0))
     job_id = await place.send("work")
     await place.storage.claim(LOST, [QueueCapacity("work", 1)], 1)
-    place.clock.advance(3600)
+    place.clock.advance(60)
     return job_id
 
 
@@ -56,7 +56,9 @@ async def test_worker_rescues_lost_jobs_and_serves_ticks(place: Place) -> None:
     job_id = await lost_job(place)
     async with place.working(**BOTH, **SHORT):
         assert place.state(job_id) is RowState.ACTIVE, "its worker may have been cut off as well"
-        await place.advance(5, 5)
+        await place.advance(14)
+        assert place.state(job_id) is RowState.ACTIVE, "nor has the lease passed since"
+        await place.advance(12)
         await until(lambda: place.state(job_id) is RowState.COMPLETED)
         assert not ticks(place), "the schedule starts from now"
         await place.advance(61)
@@ -88,7 +90,7 @@ async def test_worker_of_no_concurrency_has_duties_alone(place: Place) -> None:
     place.catalog.resources = resources
     job_id, late = await lost_job(place), await place.send("work")
     async with place.working(concurrency=0, **BOTH, **SHORT) as worker:
-        await place.advance(5, 5)
+        await place.advance(26)
         await until(lambda: place.state(job_id) is RowState.RETRY)
         await place.advance(61)
         await until(lambda: ticks(place) == [RowState.CREATED])

@@ -20,7 +20,7 @@ from tests.runtime.workers.place import turns
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.timeouts import STATEMENT_SECONDS
-from zeke_queue.errors import StorageError, StorageUnavailableError
+from zeke_queue.errors import StatementTimeoutError, StorageError, StorageUnavailableError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance, MaintenanceResult
 from zeke_queue.model import FINAL, RowState
@@ -345,10 +345,14 @@ def _hang(call: Call, clock: FrozenClock) -> None:
 async def test_duty_that_keeps_failing_backs_off_and_does_not_slow_the_others(
     maintained: Queue, broken: Broken
 ) -> None:
-    broken.broken = {"archive": StorageError("a right is missing")}
+    broken.broken = {
+        "archive": StorageError("a right is missing"),
+        "purge": StatementTimeoutError("it took too long"),
+    }
     async with running(Maintenance(parts_of(maintained), every=5)):
         await pass_seconds(broken.jobs.clock, 120)
         assert 4 <= broken.asked["archive"] <= 8
+        assert 4 <= broken.asked["purge"] <= 8
         job = await broken.jobs.running()
         broken.jobs.clock.advance(5)
         await turns()

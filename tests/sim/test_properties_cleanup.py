@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KNOWN = "a worker is registered until it leaves"
 AGAIN = "unstored events are sent again"
-KEPT = "events are kept as long as their job"
+KEPT = "lines are read as often as written"
 LATE = "late lines stay those of their attempt"
 LINE = '{"message": "x"}'
 

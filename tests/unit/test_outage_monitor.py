@@ -54,7 +54,26 @@ def test_answer_proves_nothing_about_the_time_since_its_call() -> None:
     assert monitor.uptime() == 1.0
 
 
-def test_late_answer_to_an_earlier_call_takes_nothing_back() -> None:
+def test_uptime_after_an_outage_begins_with_the_answer() -> None:
+    clock, monitor = _monitor()
+    monitor.answered(0.0)
+    clock.advance(60)
+    monitor.answered(55.0)
+    assert monitor.uptime() == 0.0
+    clock.advance(2)
+    assert monitor.uptime() == 2.0
+
+
+def test_overlapping_calls_without_an_answer_are_an_outage() -> None:
+    clock, monitor = _monitor()
+    monitor.answered(0.0)
+    clock.advance(20)
+    for sent in (5.0, 12.0, 19.0):
+        monitor.answered(sent)
+    assert monitor.uptime() == 0.0
+
+
+def test_late_answer_to_an_earlier_call_does_not_shorten_the_uptime() -> None:
     clock, monitor = _monitor()
     monitor.answered(0.0)
     clock.advance(6)

@@ -6,13 +6,11 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.core import jsonb
-from zeke_queue.core.event_limits import of_each
 from zeke_sim.history.events import Answered, Invoked, Lived, WorkerRow
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from uuid import UUID
 
     from zeke_queue.model import JobEvent
@@ -52,18 +50,16 @@ def a_worker_is_registered_until_it_leaves(event: WorkerRow | Invoked | Answered
 
 
 class _Lines:
-    """The state of these properties: lines that were sent, must be sent again, and were read.
+    """The state of these properties: lines that were sent, or must be sent again.
 
     Attributes:
         sent: each line, with its text as it is stored.
         dropped: when the storing of lines failed, by node.
-        read: when lines were first read, by job and sequence.
     """
 
     def __init__(self) -> None:
         self.sent: set[tuple[UUID, int, str, str]] = set()
         self.dropped: dict[str, dict[tuple[UUID, int, str, str], float]] = {}
-        self.read: dict[UUID, dict[int, float]] = {}
 
 
 def _key(line: JobEvent) -> tuple[UUID, int, str, str]:
@@ -132,27 +128,6 @@ def late_lines_stay_those_of_their_attempt(event: Invoked | Answered, state: Run
                 f"{event.node} stores {line.kind} of attempt {line.attempt}, which it has not run",
                 job=line.job_id,
             )
-
-
-@holds("events are kept as long as their job", Answered, verbs=("events",))
-def events_are_kept_as_long_as_their_job(event: Answered, state: RunState) -> None:
-    """A job's progress and log lines, once read, stay readable until the job is purged."""
-    if event.outcome != "ok":
-        return
-    call = state.calls[event.call].invoked
-    after: Mapping[UUID, int] = call.args["after"]
-    found: dict[UUID, set[int]] = {job: set() for job in after}
-    for line in event.result:
-        found[line.job_id].add(line.seq)
-    for job, seqs in found.items():
-        read = state.of("lines", _Lines).read.setdefault(job, {})
-        # A slow answer may contain fewer lines than a later, faster one.
-        earlier = [seq for seq in sorted(read) if seq > after[job] and read[seq] <= call.at]
-        lost = [seq for seq in earlier if seq not in seqs]
-        if lost and len(seqs) < of_each(len(after)) and not _was_purged(job, state):
-            raise Broken(f"line {lost[0]} was read before, and is not there any more", job=job, since=call.at)
-        for seq in seqs:
-            read.setdefault(seq, event.at)
 
 
 def _was_purged(job: UUID, state: RunState) -> bool:

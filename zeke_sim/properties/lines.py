@@ -75,6 +75,7 @@ class _Copies:
         written: how often a handler wrote each line.
         texts: the line in each row that was read.
         read: the rows in which each line was read.
+        rows: when each row was first read, by job.
         stored: when the first write of each line was answered, by job.
     """
 
@@ -82,6 +83,7 @@ class _Copies:
         self.written: Counter[_Line] = Counter()
         self.texts: dict[int, _Line] = {}
         self.read: defaultdict[_Line, set[int]] = defaultdict(set)
+        self.rows: defaultdict[UUID, dict[int, float]] = defaultdict(dict)
         self.stored: defaultdict[UUID, dict[_Line, float]] = defaultdict(dict)
 
 
@@ -89,8 +91,8 @@ class _Copies:
 def lines_are_read_as_often_as_written(event: Wrote | Answered, state: RunState) -> None:
     """A line that a handler wrote once is read once, however often its write had no answer.
 
-    Once a write was answered, its lines can be read. Exempt are jobs that were purged: a late write of their
-    lines stores them again.
+    Once its write was answered or it was read, it can be read until its job is purged. Exempt are jobs that
+    were purged: a late write of their lines stores them again.
     """
     copies = state.of("copies of lines", _Copies)
     if isinstance(event, Wrote):
@@ -124,17 +126,23 @@ def _read(event: JobEvent, copies: _Copies, state: RunState) -> None:
 
 
 def _find(event: Answered, copies: _Copies, state: RunState) -> None:
-    """Check that reads of all lines of jobs have those whose writes had been answered before.
+    """Check that reads of jobs' lines have those that had been read before, or whose writes were answered.
 
-    They may have another attempt here, which "late lines stay those of their attempt" reports.
+    A slow answer may lack lines of a faster one. They may have another attempt here, which "late lines stay
+    those of their attempt" reports.
     """
     call = state.calls[event.call].invoked
     found: defaultdict[UUID, set[tuple[str, str]]] = defaultdict(set)
     for line in event.result:
         found[line.job_id].add(copies.texts[line.seq][2:])
     for job, after in call.args["after"].items():
-        number = sum(line.job_id == job for line in event.result)
-        if after or number >= of_each(len(call.args["after"])) or _is_purged(job, state):
+        seqs = {line.seq for line in event.result if line.job_id == job}
+        if len(seqs) >= of_each(len(call.args["after"])) or _is_purged(job, state):
+            continue
+        for seq, at in copies.rows[job].items():
+            if seq > after and at <= call.at and seq not in seqs:
+                raise Broken(f"line {seq} was read before, and is not there any more", job=job, since=call.at)
+        if after:
             continue
         for line, at in copies.stored[job].items():
             if at < call.at and line[2:] not in found[job]:
@@ -143,6 +151,8 @@ def _find(event: Answered, copies: _Copies, state: RunState) -> None:
                     job=job,
                     since=at,
                 )
+    for line in event.result:
+        copies.rows[line.job_id].setdefault(line.seq, event.at)
 
 
 def _is_purged(job: UUID, state: RunState) -> bool:

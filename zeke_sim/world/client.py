@@ -26,7 +26,11 @@ if TYPE_CHECKING:
 IDLE_IN_TRANSACTION: Final = 10.0
 """Seconds after which the server ends a transaction whose client is silent."""
 
-_TOLD_IN_TIME: Final = frozenset({"settle", "settle_unlocked", "suspend", "append_events"})
+_REPEATED: Final = frozenset(
+    {"settle", "settle_unlocked", "suspend", "append_events", "resume_waiting", "archive", "purge"}
+)
+"""Calls that are repeated after a failure, while others may succeed."""
+
 _UNRECORDED: Final = frozenset({"close", "discard", "unsubscribe", "wait"})
 """Calls that no fault can affect and no property reads."""
 
@@ -114,7 +118,7 @@ class NodeCalls:
     async def _send(self, call: Call, do: Callable[[], Any]) -> Any:
         verb = call.verb
         self.failing = True
-        if verb in _TOLD_IN_TIME:
+        if verb in _REPEATED:
             self.owing.add(verb)
         result = await self._calls.call(verb, _recorded(call.arguments), do)
         self.failing = False

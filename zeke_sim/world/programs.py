@@ -17,7 +17,6 @@ from zeke_queue.errors import StorageError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
-from zeke_queue.system.waiting import end
 from zeke_queue.worker import Worker
 from zeke_queue.worker.heartbeat import Heartbeat
 from zeke_queue.worker.heartbeat_sender import HeartbeatSender
@@ -195,16 +194,20 @@ def maintenance(every: float, batch: int) -> Main:
                 await ask()
             await HeartbeatSender(ask, lambda _: None, every, clock, parts.entropy).run()
 
+        running = Maintenance(parts, every=every, batch=batch, monitor=monitor)
+        node.stop = running.stop
         observing = asyncio.create_task(observe())
-        try:
-            await _program(lambda _: Maintenance(parts, every=every, batch=batch, monitor=monitor))(node)
-        finally:
-            await end(observing)
+        observing.add_done_callback(lambda _: running.stop())
+        await running.run()
+        observing.cancel()
+        await asyncio.wait([observing])
+        if not observing.cancelled():
+            observing.result()  # raises what is a bug
 
     return main
 
 
-def _program(make: Callable[[Node], Worker | Scheduler | Maintenance]) -> Main:
+def _program(make: Callable[[Node], Worker | Scheduler]) -> Main:
     async def main(node: Node) -> None:
         running = make(node)
         node.stop = running.stop

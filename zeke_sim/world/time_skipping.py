@@ -1,4 +1,4 @@
-"""Skips idle time, in which only heartbeats, and polls and sweeps that find nothing, would happen.
+"""Skips idle time, in which only heartbeats, and polls, sweeps and checks that find nothing, would happen.
 
 A world is idle when no job runs or is due, no statement is in transit, no archiving, deletion or tick is
 due, and every process rests. A process rests if it is dead or sleeps because it found nothing to do; it
@@ -139,7 +139,7 @@ class TimeSkipper:
             return node.calls.asleep > 0 and not node.calls.owing
         if node.role == "scheduler":
             return not node.calls.failing and pause <= LATER * POLL
-        return pause <= LATER * self._setup.sweep
+        return not node.calls.owing and pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
         """Return when the next work of schedulers or maintenance is due; None for never."""
