@@ -24,8 +24,7 @@ COPIED: Final = ("zeke_queue", "zeke_tasks", "zeke_sim", "tests", "docs", "pypro
 """What the tests need: one that fails without its files would find every mutant."""
 
 SECONDS: Final = 900
-"""Seconds of one test after which it counts as not finding the mutant; the model test shrinks its finding
-before it reports."""
+"""Seconds of one test after which it counts as not finding the mutant."""
 
 
 class Mutant(NamedTuple):

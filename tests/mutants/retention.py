@@ -52,7 +52,7 @@ RETENTION: Final[tuple[Tested, ...]] = (
         "zeke_queue.worker.duties",
         "every=interval, monitor=monitor",
         "every=interval",
-        "A worker rescues jobs right after an outage, as their workers could not renew their leases.",
+        "A worker rescues jobs right after an outage, before their workers had time to renew their leases.",
         "tests/runtime/test_duties.py",
     ),
     tested(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event, Image
 
 
-SEEDS = {"catalog": 8, "waiting": 60}
+SEEDS = {"catalog": 8, "waiting": 130}
 """Number of seeds of scenarios whose number is not 40."""
 
 

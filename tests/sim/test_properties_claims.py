@@ -219,15 +219,17 @@ def test_attempt_is_overdue_after_its_lease(h: History) -> None:
 
 
 def test_lease_ends_only_after_as_long_a_time_without_an_outage(h: History) -> None:
-    for node, kind, seconds, waited, holds in (
-        ("db", "restart", 20.0, 1.0, False),
-        ("db", "restart", 20.0, 16.0, True),
-        ("db", "restart", 5.0, 1.0, True),
-        ("v1", "partition", 20.0, 1.0, False),
-        ("w1", "partition", 20.0, 1.0, True),
-        ("db", "db_clock", 20.0, 1.0, True),
+    for node, kind, seconds, waited, lease, holds in (
+        ("db", "restart", 20.0, 1.0, 15.0, False),
+        ("db", "restart", 20.0, 16.0, 15.0, True),
+        ("db", "restart", 5.0, 1.0, 15.0, True),
+        ("v1", "partition", 20.0, 1.0, 15.0, False),
+        ("w1", "partition", 20.0, 1.0, 15.0, True),
+        ("db", "db_clock", 20.0, 1.0, 15.0, True),
+        ("db", "restart", 9.0, 1.0, 4.0, True),
+        ("db", "restart", 10.0, 1.0, 4.0, False),
     ):
-        h = History()
+        h = History(lease=lease, sweep=5.0)
         job = h.send()
         h.heartbeat()
         h.claim(job)
@@ -235,7 +237,7 @@ def test_lease_ends_only_after_as_long_a_time_without_an_outage(h: History) -> N
         h.events.append(Fault(h.at, node, "db/0", kind, h.at + seconds))
         h.wait(seconds + waited)
         h.overdue(job, "lease")
-        assert h.holds("no lease ends right after an outage") is holds, (node, kind, seconds, waited)
+        assert h.holds("no lease ends right after an outage") is holds, (node, kind, seconds, waited, lease)
 
 
 def test_attempts_of_dead_and_unregistered_workers_are_overdue(h: History) -> None:

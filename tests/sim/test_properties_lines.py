@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.sim.histories import History
+from zeke_queue.core.event_limits import ATTEMPTS_KEPT
 from zeke_queue.model import JobEvent, JobStatus
 from zeke_sim.history.events import Received, Wrote
 
@@ -71,6 +72,17 @@ def test_line_is_read_as_often_as_it_was_written(h: History) -> None:
     assert h.holds(COPIES)
     h.answer(h.invoke("events", after={job: 5}), [_log(job, "a", 6)])
     assert h.breaks(COPIES) == "log 'a' of attempt 1 was written 1 times, and is read in the rows [1, 6]"
+
+
+def test_lines_of_the_newest_attempts_are_kept(h: History) -> None:
+    job = h.send(retry_limit=100, retry_backoff=False)
+    for _ in range(ATTEMPTS_KEPT):
+        h.fail(job, 1.0)
+    h.answer(h.invoke("append_events", "w1", events=(_log(job, "a"),)))
+    h.answer(h.invoke("events", after={job: 0}), [_log(job, "a", 1)])
+    h.claim(job)
+    h.answer(h.invoke("events", after={job: 0}), [])
+    assert h.holds(COPIES)
 
 
 def test_late_write_of_a_line_may_be_stored_again_once_its_job_is_purged(h: History) -> None:

@@ -192,6 +192,24 @@ def test_wrong_change_of_row_breaks_its_property() -> None:
     check_each(BREAKS, check)
 
 
+def test_settlement_of_a_purged_job_is_not_the_same_as_that_of_its_successor(h: History) -> None:
+    new = h.new("a")
+    for answer in ("unknown", "ok"):
+        call = h.invoke("insert", jobs=(new,))
+        h.insert(new, call)
+        h.answer(call, [new.id])
+        h.claim(new.id)
+        call = _settle(h, new.id)
+        h.change(new.id, call, state=COMPLETED, completed_on=h.now)
+        h.answer(call, outcome=answer)
+        if answer == "unknown":
+            h.wait(20)
+            h.archive(new.id)
+            h.wait(20)
+            h.purge(new.id)
+    assert h.holds("a repeated settlement is marked as repeated")
+
+
 def test_row_is_kept_in_the_archive(h: History) -> None:
     _kept_with(h, h.send())
     assert h.holds(SENT)

@@ -259,6 +259,20 @@ def test_failed_settlement_is_repeated_soon() -> None:
     assert settled[1] < 6.0
 
 
+def test_failed_archiving_is_repeated_before_time_is_skipped() -> None:
+    async def quick() -> None:
+        pass
+
+    async def program(node: Node) -> None:
+        await node.queue.send("look")
+
+    hit = {"v1/archive/1": {"fault": "refused"}}
+    times = {"archive_after": 5.0, "delete_after": 3600.0, "sweep": 1.0, "phase": 600.0}
+    done = simulated(catalog_of(quick), program, decisions=hit, knobs=SKIPPING, **times)
+    asked = [event.at for event in done.events if isinstance(event, Invoked) and event.verb == "archive"]
+    assert asked[1] < 4.0
+
+
 def test_week_of_two_schedules_takes_few_steps() -> None:
     async def poll() -> None:
         pass

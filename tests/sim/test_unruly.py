@@ -13,6 +13,7 @@ from tests.cases import check_each
 from tests.sim import worlds
 from tests.sim.worlds import catalog_of, scenario_of, sending
 from zeke_queue.errors import StorageUnavailableError
+from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance
 from zeke_queue.maintenance.scheduler import Scheduler
 from zeke_queue.task.catalog import Catalog
@@ -153,6 +154,17 @@ def test_idle_part_of_the_runtime_is_found(
     assert violation.rule == "every process performs its duty"
     assert violation.text.startswith(f"{node} ")
     assert violation.text.endswith(f"never called {verb}")
+
+
+def test_failed_observation_of_outages_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_self: object, _sent: float) -> None:
+        raise ValueError("no time")
+
+    monkeypatch.setattr(OutageMonitor, "answered", fail)
+    one = scenario()
+    violation = played(replace(one, build=lambda draws: replace(one.build(draws), workers=0))).violation
+    assert violation is not None
+    assert (violation.rule, violation.text) == ("no part of the runtime crashes", "v1: ValueError: no time")
 
 
 class _Changing:

@@ -153,8 +153,12 @@ def a_repeated_settlement_is_marked_as_repeated(event: Invoked, state: RunState)
     if event.transaction is not None or event.args.get("repeated"):
         return
     for one in _named(event.args) or ():
-        for request in state.lives[one.id].outcomes.get(one.attempt, ()):
+        life = state.lives[one.id]
+        claim = life.claims.get(one.attempt)
+        for request in life.outcomes.get(one.attempt, ()):
             earlier = request.call
+            if claim is not None and earlier.invoked.at < claim.at:
+                continue  # it was of a job with this id that was purged
             known = (
                 earlier.invoked is event or earlier.outcome != "unknown" or earlier.invoked.node != event.node
             )

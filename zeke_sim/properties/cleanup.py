@@ -1,4 +1,4 @@
-"""How long a storage keeps workers, and the progress and log lines of jobs."""
+"""How long a storage keeps workers, and which progress and log lines processes store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress and log lines reach the watchers of their job."""
+"""Progress and log lines can be read as long as their job is kept, and reach its watchers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, Final
 
-from zeke_queue.core.event_limits import of_each
+from zeke_queue.core.event_limits import ATTEMPTS_KEPT, of_each
 from zeke_queue.model import STATUS_OF, RowState
 from zeke_sim.history.events import Answered, Notified, Received, Wrote
 from zeke_sim.history.rows import text_of
@@ -91,8 +91,9 @@ class _Copies:
 def lines_are_read_as_often_as_written(event: Wrote | Answered, state: RunState) -> None:
     """A line that a handler wrote once is read once, however often its write had no answer.
 
-    Once its write was answered or it was read, it can be read until its job is purged. Exempt are jobs that
-    were purged: a late write of their lines stores them again.
+    Once its write was answered or it was read, it can be read until its job is purged, or has begun
+    ``ATTEMPTS_KEPT`` more attempts. Exempt are jobs that were purged: a late write of their lines stores them
+    again.
     """
     copies = state.of("copies of lines", _Copies)
     if isinstance(event, Wrote):
@@ -128,8 +129,7 @@ def _read(event: JobEvent, copies: _Copies, state: RunState) -> None:
 def _find(event: Answered, copies: _Copies, state: RunState) -> None:
     """Check that reads of jobs' lines have those that had been read before, or whose writes were answered.
 
-    A slow answer may lack lines of a faster one. They may have another attempt here, which "late lines stay
-    those of their attempt" reports.
+    A slow answer may lack lines of a faster one.
     """
     call = state.calls[event.call].invoked
     found: defaultdict[UUID, set[tuple[str, str]]] = defaultdict(set)
@@ -139,13 +139,15 @@ def _find(event: Answered, copies: _Copies, state: RunState) -> None:
         seqs = {line.seq for line in event.result if line.job_id == job}
         if len(seqs) >= of_each(len(call.args["after"])) or _is_purged(job, state):
             continue
+        kept = max(state.lives[job].claims, default=0) - ATTEMPTS_KEPT
         for seq, at in copies.rows[job].items():
-            if seq > after and at <= call.at and seq not in seqs:
+            if seq > after and at <= call.at and seq not in seqs and copies.texts[seq][1] > kept:
                 raise Broken(f"line {seq} was read before, and is not there any more", job=job, since=call.at)
         if after:
             continue
         for line, at in copies.stored[job].items():
-            if at < call.at and line[2:] not in found[job]:
+            # "late lines stay those of their attempt" reports a line that is read with another attempt.
+            if at < call.at and line[2:] not in found[job] and line[1] > kept:
                 raise Broken(
                     f"{line[2]} {line[-1]!r} of attempt {line[1]} was stored at {at:.3f} s, and is not read",
                     job=job,

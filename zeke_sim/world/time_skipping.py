@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.model import FINAL
 from zeke_sim.history.events import ScheduleRow
+from zeke_sim.world.node import DUTIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -139,7 +140,9 @@ class TimeSkipper:
             return node.calls.asleep > 0 and not node.calls.owing
         if node.role == "scheduler":
             return not node.calls.failing and pause <= LATER * POLL
-        return not node.calls.owing and pause <= LATER * self._setup.sweep
+        if node.calls.owing.intersection(DUTIES[node.role]):
+            return False
+        return pause <= LATER * self._setup.sweep
 
     def _next(self, whose: str) -> datetime | None:
         """Return when the next work of schedulers or maintenance is due; None for never."""
