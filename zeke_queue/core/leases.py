@@ -20,6 +20,11 @@ def reconnect_time(interval: float) -> float:
     return min(RECONNECT_MAX, interval)
 
 
+def outage_gap(interval: float) -> float:
+    """Return the maximum seconds between two answered heartbeats without an outage."""
+    return interval + reconnect_time(interval)
+
+
 def validity(lease: float, interval: float) -> float:
     """Return the seconds after a heartbeat for which the worker's jobs are its own.
 
@@ -32,4 +37,4 @@ def validity(lease: float, interval: float) -> float:
     >>> validity(1.0, 0.5)
     2.0
     """
-    return lease + interval + reconnect_time(interval)
+    return lease + outage_gap(interval)

@@ -16,7 +16,7 @@ from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.client.sync_queue import SyncQueue, run_async
 from zeke_queue.core.failure import shown
-from zeke_queue.core.leases import reconnect_time, validity
+from zeke_queue.core.leases import outage_gap, validity
 from zeke_queue.core.options import check_bytes, check_seconds
 from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
@@ -394,7 +394,7 @@ class Worker:
 
     def _monitor(self) -> OutageMonitor:
         interval = self._config.heartbeat_interval
-        return OutageMonitor(self._clock, interval + reconnect_time(interval))
+        return OutageMonitor(self._clock, outage_gap(interval))
 
     def _heartbeat(self, shared: Shared, dispatcher: Dispatcher, monitor: OutageMonitor) -> Heartbeat:
         # A thread sleeps on the machine's clock; another clock may belong to this loop.

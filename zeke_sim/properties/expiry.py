@@ -6,7 +6,7 @@ from datetime import timedelta
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 
-from zeke_queue.core.leases import reconnect_time
+from zeke_queue.core.leases import outage_gap
 from zeke_queue.model import Failed, RowState
 from zeke_sim.history.events import Answered, Change, Ended
 from zeke_sim.history.state import MOMENT, Broken
@@ -67,8 +67,7 @@ def no_lease_ends_right_after_an_outage(event: Answered, state: RunState) -> Non
     if event.outcome != "ok":
         return
     called, rules = state.calls[event.call].invoked.at, state.rules
-    gap = rules.sweep + reconnect_time(rules.sweep)
-    noticed = max(rules.lease, gap * (1 + rules.drift) + rules.slack)
+    noticed = max(rules.lease, outage_gap(rules.sweep) * (1 + rules.drift) + rules.slack)
     healed = state.since.get("quiet", inf)
     for job in event.result:
         if job.reason != "lease" or job.worker is None or _alive_until(job, called, state) is None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 from zeke_queue.client.parts import parts_of
-from zeke_queue.core.leases import reconnect_time
+from zeke_queue.core.leases import outage_gap
 from zeke_queue.errors import StorageError
 from zeke_queue.maintenance.outage_monitor import OutageMonitor
 from zeke_queue.maintenance.runner import Maintenance
@@ -182,7 +182,7 @@ def maintenance(every: float, batch: int) -> Main:
 
     async def main(node: Node) -> None:
         clock, parts = node.resting_clock, parts_of(node.queue)
-        monitor = OutageMonitor(clock, every + reconnect_time(every))
+        monitor = OutageMonitor(clock, outage_gap(every))
 
         async def ask() -> None:
             sent = clock.monotonic()
