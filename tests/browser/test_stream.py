@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import statistics
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,15 @@ if TYPE_CHECKING:
 
     from tests.browser.house import House
     from zeke_queue.model import Claimed
+
+# Reads a job's stream like a page of another program; ``close`` alone does not end an EventSource.
+READ = """(url) => {
+  window.heard = [];
+  const source = new EventSource(url);
+  const hear = ({ type, data }) => heard.push([type, data]);
+  for (const type of ["status", "log", "close"]) source.addEventListener(type, hear);
+  source.onerror = () => { document.documentElement.dataset.ready = source.readyState; };
+}"""
 
 LONG = [f"line {number}" for number in range(1, 13)]
 
@@ -142,3 +152,20 @@ def test_log_lines_are_shown_once_after_returning_to_a_job(house: House, page: P
     expect(log).to_have_count(5)
     house.let(7)
     has_all_lines_once(page)
+
+
+def test_event_source_of_an_ended_job_stops_by_itself(house: House, page: Page) -> None:
+    house.work()
+    job_id = house.send("book", {"steps": LONG})
+    house.let(len(LONG))
+    page.goto(f"jobs/{job_id}")
+    has_all_lines_once(page)
+    page.goto("queues")  # this page's own stream is not that of the job
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.evaluate(READ, f"{house.url}/jobs/stream/{job_id}")
+    expect(page.locator("html")).to_have_attribute("data-ready", "2")  # CLOSED
+    heard = page.evaluate("heard")
+    assert [name for name, _ in heard] == ["status", *["log"] * len(LONG), "status", "close"]
+    assert [json.loads(said)["status"] for name, said in heard if name == "status"] == ["COMPLETED"] * 2
+    assert len([url for url in asked if f"/jobs/stream/{job_id}" in url]) == 2

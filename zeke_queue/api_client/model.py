@@ -201,13 +201,19 @@ class Workers(Answer):
 
 
 class StatusChange(Answer):
-    """A job's status in its stream; ``output`` and ``completed_on`` are set at its end."""
+    """A job's status in its stream; ``output`` and ``completed_on`` are set at its end.
+
+    Attributes:
+        output_follows: whether the job has ended and another event with its output follows. ``JobsClient``
+            leaves these out.
+    """
 
     id: UUID
     status: JobStatus
     task_id: str
     output: Any = None
     completed_on: Instant | None = None
+    output_follows: bool = False
 
     @property
     def ended(self) -> bool:

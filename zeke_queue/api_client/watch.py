@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final, cast
 
 import httpx2
@@ -91,6 +92,9 @@ class Watch:
             if not response.is_success:
                 await response.aread()
                 raise refusal(response)
+            if response.status_code == HTTPStatus.NO_CONTENT and self._last_event_id:
+                self._closed = True  # the last event was the end of a stream
+                return
             if not response.headers.get("content-type", "").lower().startswith("text/event-stream"):
                 raise unreadable(response, "It is not an event stream")
             async for event in source:
@@ -119,7 +123,7 @@ class Watch:
             raise unreadable(response, f"event {event.event}: {error.errors()[0]['msg']}") from None
         if not isinstance(update, StatusChange):
             return update
-        if update == self._last:
+        if update == self._last or update.output_follows:
             return None  # each connection begins with the status, which is new only the first time
         self._last = update
         return update

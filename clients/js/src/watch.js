@@ -43,8 +43,11 @@ export async function watchJob(runId, options = {}) {
     options.onEvent?.(event);
     if (event.type === "status" && event.data !== seen) {
       seen = event.data; // a connection begins with the status, which is no news after the first one
-      last = /** @type {JobStatus<Output>} */ (read(event));
-      options.onStatus?.(last);
+      const status = read(event);
+      if (!status.outputFollows) {
+        last = /** @type {JobStatus<Output>} */ (status);
+        options.onStatus?.(last);
+      }
     } else if (event.type === "progress") options.onProgress?.(read(event));
     else if (event.type === "log") options.onLog?.(read(event));
     else if (event.type === "error") throw new JobsError(read(event).error ?? "The stream failed", 404);
@@ -131,6 +134,11 @@ async function* connection(runId, options, headers, parser) {
     const url = urlOf(options, `/jobs/stream/${encodeURIComponent(runId)}`);
     const response = await send(url, { headers, credentials, cache: "no-store", signal: controller.signal });
     if (!response.ok) throw await errorOf(response);
+    if (response.status === 204 && parser.lastEventId) {
+      // The last event was the end of a stream.
+      yield { type: "close", data: "complete", lastEventId: parser.lastEventId };
+      return;
+    }
     const type = response.headers.get("content-type") ?? "";
     if (!response.body || !/^text\/event-stream\s*(;|$)/i.test(type)) {
       await response.body?.cancel();

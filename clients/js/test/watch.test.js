@@ -55,6 +55,25 @@ test("each change is told, and the end is what it comes to", async () => {
   expect(vi.getTimerCount()).toBe(0);
 });
 
+test("an end that is announced before its output is told once, with the output", async () => {
+  const { server, told, done } = watching();
+  const stream = await server.opened();
+  stream.status("COMPLETED", { outputFollows: true });
+  stream.event("log", { attempt: 1, at: "2024-01-01T00:00:00.000Z", level: "info", message: "half", fields: {} });
+  stream.status("COMPLETED", { output: { n: 1 }, completedOn: null });
+  stream.event("close", "complete");
+  expect((await done).output).toEqual({ n: 1 });
+  expect(told).toEqual(["half", "COMPLETED"]);
+});
+
+test("whoever has seen the end of the stream gets the stored end", async () => {
+  const run = { id: "job", status: "COMPLETED", taskId: "task", output: { n: 1 }, completedOn: null };
+  const server = new Server().answer(() => new Response(null, { status: 204 }), json(200, run));
+  const { told, done } = watching({ lastEventId: "9" }, server);
+  expect((await done).output).toEqual({ n: 1 });
+  expect(told).toEqual(["COMPLETED"]);
+});
+
 test("an id is a part of a path, whatever it is", async () => {
   const server = new Server();
   watchJob("../a?b", { baseUrl: "", fetch: server.fetch });

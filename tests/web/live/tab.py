@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Self
 
 from tests.clocks import FrozenClock
@@ -124,6 +125,22 @@ class Tab:
     @property
     def statuses(self) -> list[str]:
         return [event.json["status"] for event in self.events if event.name == "status"]
+
+    @property
+    def earlier(self) -> dict[str, Any]:
+        """What the earlier system's dashboard shows: the last status and output that it could read.
+
+        It reads at most 64 KiB at once, and loses an event whose lines it does not read together.
+        """
+        shown: dict[str, Any] = {}
+        rest = ""
+        for chunk in self.chunks:
+            for start in range(0, len(chunk), 65_536):
+                *lines, rest = (rest + chunk[start : start + 65_536].decode()).split("\n")
+                for line, following in pairwise(lines):
+                    if line == "event: status" and following.startswith("data: "):
+                        shown |= json.loads(following.removeprefix("data: "))
+        return shown
 
     def named(self, *names: str) -> list[Event]:
         return [event for event in self.events if event.name in names]

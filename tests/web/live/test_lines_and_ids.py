@@ -71,13 +71,13 @@ async def test_resumed_stream_repeats_and_loses_nothing(tab: Open, jobs: Driver,
         shown = [
             event.json["status"] if event.name == "status" else event.json["fields"]["n"]
             for event in [*kept, *rest]
-            if event.name != "close"
+            if event.name != "close" and "outputFollows" not in event.json
         ]
         # A stream lost before the job began and resumed after its end does not show that it ran.
         assert shown == ["QUEUED", *["EXECUTING"][: lost_after - 1], 0, 1, 2, "COMPLETED"]
         assert rest[-1].name == "close"
 
-    await check_each_async([(lost, way) for lost in range(1, 8) for way in ("header", "query")], check)
+    await check_each_async([(lost, way) for lost in range(1, 7) for way in ("header", "query")], check)
 
 
 async def test_resumed_stream_of_an_unchanged_job_repeats_nothing(tab: Open, jobs: Driver) -> None:
@@ -129,6 +129,8 @@ async def test_invalid_event_id_is_ignored(tab: Open, jobs: Driver, storage: Sto
 
 async def test_changed_event_id_is_detected(jobs: Driver) -> None:
     job_id = jobs.new_id()
+    for other in (Seen(3, None, 7), Seen(3, JobStatus.CANCELLED, 7, closed=True)):
+        assert decode_event_id(job_id, encode_event_id(job_id, other)) == other
     seen = Seen(3, JobStatus.QUEUED, 2**40)
     text = encode_event_id(job_id, seen)
     assert decode_event_id(job_id, text) == seen

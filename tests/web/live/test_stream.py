@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import product
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +80,66 @@ async def test_ended_job_is_sent_at_once_with_its_output(tab: Open, jobs: Driver
         (RowState.CANCELLED, "CANCELLED"),
     ]
     await check_each_async(cases, check)
+
+
+@on_both_storages
+async def test_stream_of_an_ended_job_starts_with_its_status(tab: Open, jobs: Driver) -> None:
+    claimed = await jobs.running()
+    await jobs.storage.append_events([JobEvent(claimed.id, 1, "log", '{"level":"info","message":"m"}')])
+    await jobs.complete(claimed, '{"sent": 3}')
+    async with tab(claimed.id) as read:
+        first, log, last, close = await read.rest()
+        assert read.chunks[1].count(b"event: ") == 1  # alone, so that it arrives in one piece
+    status = {"id": str(claimed.id), "status": "COMPLETED", "taskId": "mail"}
+    assert (first.json, first.id) == (status | {"outputFollows": True}, None)
+    assert (log.name, last.json["output"], close.name) == ("log", {"sent": 3}, "close")
+    assert "outputFollows" not in last.json
+    async with tab(claimed.id, last_event_id=log.id) as resumed:
+        assert [event.name for event in await resumed.rest()] == ["status", "close"]
+        assert resumed.events[0].json["output"] == {"sent": 3}
+
+
+async def test_dashboard_of_the_earlier_system_shows_every_end(tab: Open, jobs: Driver) -> None:
+    async def check(size: int, when: str) -> None:
+        live = when == "live"
+        claimed = await jobs.running()
+        output = f'{{"text": "{"x" * size}"}}'
+        if not live:
+            await jobs.complete(claimed, output)
+        async with tab(claimed.id) as read:
+            if live:
+                await read.until(lambda read: read.statuses == ["EXECUTING"])
+                await jobs.complete(claimed, output)
+            await read.rest()
+        assert read.earlier["status"] == "COMPLETED"
+        assert len(read.events[-2].json["output"]["text"]) == size
+        assert ("output" in read.earlier) is (size < 65_000)
+        assert len(read.named("status")) == live + (1 if size < 800 else 2)
+
+    await check_each_async(product((10, 60_000, 70_000, 900_000), ("live", "ended")), check)
+
+
+@on_both_storages
+async def test_reconnecting_after_the_end_is_answered_204_until_the_job_changes(
+    tab: Open, jobs: Driver
+) -> None:
+    job_id = await jobs.ended(RowState.FAILED)
+    async with tab(job_id) as first:
+        *_, status, close = await first.rest()
+    assert close.id not in (None, status.id)
+    async with tab(job_id, last_event_id=close.id) as again:
+        assert (again.status, await again.rest()) == (204, [])
+    async with tab(job_id, last_event_id=status.id) as lost:  # which may wait for ``close``
+        assert [event.name for event in await lost.rest()] == ["close"]
+    await jobs.storage.retry([job_id])
+    async with tab(job_id, last_event_id=close.id) as retried:
+        await retried.until(lambda read: read.statuses == ["QUEUED"])
+        await jobs.fail(await jobs.claim_one())
+        await retried.rest()
+    async with tab(job_id, last_event_id=close.id) as failed_again:
+        assert [event.json["status"] for event in (await failed_again.rest())[:-1]] == ["FAILED"]
+    async with tab(await jobs.ended(RowState.FAILED), last_event_id=close.id) as other:
+        assert (await other.rest())[-1].name == "close"
 
 
 async def test_deleted_job_ends_the_stream_with_an_error(
@@ -193,7 +254,7 @@ async def test_redacted_values_are_not_streamed(tab: Open, jobs: Driver, storage
     await storage.append_events([JobEvent(claimed.id, 1, "log", said)])
     await jobs.complete(claimed, '{"token": "t0k3n", "user": "ann"}')
     async with tab(claimed.id) as read:
-        log, told, _ = await read.rest()
+        _, log, told, _ = await read.rest()
     assert log.name == "log"
     assert "hunter2" not in read.text
     assert "t0k3n" not in read.text

@@ -78,6 +78,7 @@ async def detail(run_id: str, parts: Parts, _caller: Reads) -> answers.RunDetail
             "description": "Server-sent events: status, progress, log, close; error and timeout.",
             "content": {"text/event-stream": {"schema": _EVENT}},
         },
+        204: {"description": "The client has the end of the stream, and the job has not changed since."},
         **problems(401, 403, 404, 429, 503),
     },
 )

@@ -110,8 +110,9 @@ class EventStreams:
             caller: the caller's id, by which its streams are counted.
 
         Returns:
-            The stream; or, if the limit is reached, a response with Retry-After: 429 for the caller's limit,
-            503 for the process's.
+            The stream; 204, at which browsers stop reconnecting, if the client has seen the end of a stream
+            and the job has not changed since; or, if the limit is reached, a response with Retry-After: 429
+            for the caller's limit, 503 for the process's.
 
         Raises:
             JobNotFoundError: the job does not exist.
@@ -122,7 +123,10 @@ class EventStreams:
         watcher = parts_of(self._queue).watcher
         if (job := await watcher.get(job_id)) is None:
             raise JobNotFoundError.of(job_id)
-        source = JobEvents(watcher, self._presenter, job, frames.decode_event_id(job_id, last_event_id))
+        seen = frames.decode_event_id(job_id, last_event_id)
+        if seen is not None and seen.closed and (seen.attempt, seen.status) == (job.attempt, job.status):
+            return Response(status_code=204)
+        source = JobEvents(watcher, self._presenter, job, seen)
         # Ids end in random bits, so clients of many jobs reconnect at different times.
         stream = self._stream(source, on_timeout=_TIMED_OUT, spread=job_id.int % 1000 / 1000)
         return _StreamResponse(self, source, stream, is_authorized, caller)

@@ -1,8 +1,8 @@
 """Server-sent events as bytes, and the ids by which a stream is resumed.
 
-An id encodes the client's knowledge after the event: the last attempt and status, and the number of the last
-line. It is opaque and contains a check over the job's id, so that a modified id, or one of another job, is
-recognized as invalid: the stream then starts from the beginning.
+An id encodes the client's knowledge after the event: the last attempt and status, the number of the last
+line, and whether the stream has ended. It is opaque and contains a check over the job's id, so that a
+modified id, or one of another job, is recognized as invalid: the stream then starts from the beginning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ HEADERS: Final = {
 
 KEEP_ALIVE: Final = b": keep-alive\n\n"
 
-_STATUSES: Final = tuple(JobStatus)
+_STATUSES: Final = (*JobStatus, None)
+_CLOSED: Final = 0x80
 _SEEN: Final = struct.Struct(">BIBQ")
 _VERSION: Final = 1
 _SEAL: Final = 6
@@ -37,11 +38,19 @@ _BREAK: Final = re.compile(r"\r\n|\r|\n")
 
 
 class Seen(NamedTuple):
-    """A client's knowledge of a job: the last status with its attempt, and the ``seq`` of the last line."""
+    """A client's knowledge of a job.
+
+    Attributes:
+        attempt: the attempt of the last status or line.
+        status: the last status; None if the client has seen lines only.
+        seq: the ``seq`` of the last line.
+        closed: whether the client has seen the end of a stream.
+    """
 
     attempt: int
-    status: JobStatus
+    status: JobStatus | None
     seq: int
+    closed: bool = False
 
 
 def event(name: str, data: str, seen: str | None = None) -> bytes:
@@ -69,7 +78,8 @@ def retry(seconds: float) -> bytes:
 
 def encode_event_id(job_id: UUID, seen: Seen) -> str:
     """Encode the id of a job's event."""
-    packed = _SEEN.pack(_VERSION, seen.attempt, _STATUSES.index(seen.status), seen.seq)
+    status = _STATUSES.index(seen.status) | (_CLOSED if seen.closed else 0)
+    packed = _SEEN.pack(_VERSION, seen.attempt, status, seen.seq)
     return base64.urlsafe_b64encode(packed + _digest(job_id, packed)).decode().rstrip("=")
 
 
@@ -85,9 +95,10 @@ def decode_event_id(job_id: UUID, text: str | None) -> Seen | None:
     if len(packed) != _SEEN.size or not hmac.compare_digest(digest, _digest(job_id, packed)):
         return None
     version, attempt, status, seq = _SEEN.unpack(packed)
+    status, closed = status & ~_CLOSED, bool(status & _CLOSED)
     if version != _VERSION or status >= len(_STATUSES) or seq >= 2**63:
         return None
-    return Seen(attempt, _STATUSES[status], seq)
+    return Seen(attempt, _STATUSES[status], seq, closed)
 
 
 def _digest(job_id: UUID, packed: bytes) -> bytes:

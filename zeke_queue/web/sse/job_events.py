@@ -1,4 +1,10 @@
-"""The events of a job, from its subscription."""
+"""The events of a job, from its subscription.
+
+A stream begins with the job's status. The last status, which has the output, follows the lines of the
+attempt, and the dashboard of the earlier system loses an event of which a read returns only a part. So a
+final status is announced, by an event of its own without output, before the lines of a job that has ended,
+and before a large output.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from zeke_queue.api_client.model import Update
-    from zeke_queue.model import Job
+    from zeke_queue.model import Job, JobStatus
     from zeke_queue.watch.job_watcher import JobWatcher
     from zeke_queue.watch.subscription import Subscription
     from zeke_queue.web.presenter import Presenter
@@ -21,6 +27,9 @@ if TYPE_CHECKING:
 
 EVENTS_AT_ONCE: Final = 100
 """Maximum number of unsent events that are kept for a stream."""
+
+WHOLE_BYTES: Final = 1024
+"""Bytes of an event that a client receives in one piece, over a network too; a larger one is announced."""
 
 
 class JobEvents:
@@ -37,6 +46,8 @@ class JobEvents:
         self._presenter = presenter
         self._job = job
         self._seen = seen
+        self._told: JobStatus | None = None
+        self._follows = b""
         self._subscription: Subscription | None = None
 
     @property
@@ -51,17 +62,25 @@ class JobEvents:
 
     async def take(self) -> bytes | None:
         """Return the next events, ``b""`` if there are none, None after the last; never wait for a change."""
+        events, self._follows = self._follows, b""
         subscription = self._subscription
-        if subscription is None:
-            return None
+        if events or subscription is None:
+            return events or None
         try:
             while news := await subscription.take(EVENTS_AT_ONCE):
+                told = self._told
+                first = self._announcement() if isinstance(news[0], JobEvent) and self._is_unknown() else b""
                 events = b"".join(
                     self._line(one) if isinstance(one, JobEvent) else self._status(one) for one in news
                 )
                 if subscription.ended:
+                    if len(events) > WHOLE_BYTES and told is not self._job.status:
+                        first = self._announcement()
+                    events += self._end()
                     await self.close()
-                    return events + frames.event("close", "complete")
+                if first:
+                    self._follows = events
+                    return first
                 if events:
                     return events
         except JobNotFoundError:
@@ -78,27 +97,51 @@ class JobEvents:
         if subscription is not None:
             subscription.close()
 
+    def _is_unknown(self) -> bool:
+        """Return whether no event has had the status so far, to the client's knowledge."""
+        return self._told is None and not self._knows(self._job)
+
+    def _knows(self, job: Job) -> bool:
+        seen, ended = self._seen, job.row_state in FINAL
+        known = seen is not None and (seen.status, ended and seen.attempt)
+        return known == (job.status, ended and job.attempt)
+
+    def _announcement(self) -> bytes:
+        """Return a status without output. It has no id, so a stream that is lost here announces it again."""
+        job = self._job
+        self._told = job.status
+        follows = {"output_follows": True} if job.row_state in FINAL else {}
+        return frames.event("status", _json(_status_of(job, **follows)))
+
+    def _end(self) -> bytes:
+        seen = (self._seen or frames.Seen(self._job.attempt, self._job.status, 0))._replace(closed=True)
+        return frames.event("close", "complete", frames.encode_event_id(self._job.id, seen))
+
     def _status(self, job: Job) -> bytes:
         """Return the event of a status; ``b""`` if the client knows it."""
-        before, self._job = self._seen, job
+        is_known, self._job = self._knows(job), job
         seq = 0 if self._subscription is None else self._subscription.seq
         self._seen = frames.Seen(job.attempt, job.status, seq)
-        ended = job.row_state in FINAL
-        known = before is not None and (before.status, ended and before.attempt)
-        if known == (job.status, ended and job.attempt):
+        if is_known:
             return b""
+        self._told = job.status
+        ended = job.row_state in FINAL
         end = {"output": self._presenter.output(job), "completed_on": job.completed_on} if ended else {}
-        change = StatusChange(id=job.id, status=job.status, task_id=job.name, **end)
-        return frames.event("status", _json(change), frames.encode_event_id(job.id, self._seen))
+        status = _json(_status_of(job, **end))
+        return frames.event("status", status, frames.encode_event_id(job.id, self._seen))
 
     def _line(self, event: JobEvent) -> bytes:
         """Return progress or a log line; ``b""`` if the caller may not see it."""
         content = self._presenter.event(self._job.name, event)
         if content is None:
             return b""
-        seen = self._seen or frames.Seen(event.attempt, self._job.status, 0)
+        seen = self._seen or frames.Seen(event.attempt, None, 0)
         event_id = frames.encode_event_id(self._job.id, seen._replace(seq=event.seq))
         return frames.event(event.kind, _json(_update(event, content)), event_id)
+
+
+def _status_of(job: Job, **end: Any) -> StatusChange:
+    return StatusChange(id=job.id, status=job.status, task_id=job.name, **end)
 
 
 def _update(event: JobEvent, content: dict[str, Any]) -> Update:
