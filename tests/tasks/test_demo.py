@@ -17,6 +17,7 @@ import pytest
 from tests.tasks.ai.server import OpenAIServer, Said, embeddings, error, response
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
+from zeke_tasks.demo.subscriptions import TEAM
 
 ROOT = Path(__file__).parents[2]
 STORIES = 12
@@ -96,6 +97,8 @@ async def test_demo_completes_although_a_worker_is_killed() -> None:
     assert "code_example: " in told
     assert "The whole brief of " in told
     assert " of reading)" in told
+    assert f"Team {TEAM} subscribes to " in told
+    assert f" is read for team {TEAM}." in told
     assert "Traceback" not in told
     assert "--keep" in said[-1]
 

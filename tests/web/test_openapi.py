@@ -9,18 +9,25 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from tests.web.conftest import Web, open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
 from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.extension import installed_extensions
 from zeke_queue.web.server import ApiServer
 from zeke_tasks.catalog import catalog
+from zeke_tasks.pages import subscriptions_extension
+from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.model import NewSource, SourceType
 
-OPERATIONS = 24
+OPERATIONS = 27
+TEAM = UUID(int=7)
 MAIL = {"to": "ada@example.org"}
 
 
@@ -34,8 +41,15 @@ def served() -> Iterator[tuple[str, str]]:
     async def serve() -> None:
         web = WebSettings.load(api_port=0, api_trigger_limit=0, api_stream_timeout=0.1)
         async with Queue.in_memory(shop_catalog()) as queue:
-            server = ApiServer(queue, web, authenticator=open_house(queue))
-            key = await Web(server.app, queue).key(Scope.ADMIN)
+            rows = MemoryRepository(queue.clock)
+            async with queue.transaction() as transaction:
+                await rows.within(transaction).ensure_source(
+                    UUID(int=1), NewSource(SourceType.RSS, "A", "https://a.example/feed")
+                )
+            # The shop lacks the task for which the routes are there.
+            extension = replace(subscriptions_extension(rows), needs=None)
+            server = ApiServer(queue, web, authenticator=open_house(queue), extensions=[extension])
+            key = await Web(server.app, queue).key(Scope.ADMIN, team=TEAM)
             for _ in range(3):
                 await queue.send("mail", MAIL)
             await queue.schedules.put("mail", "* * * * *", payload=MAIL)
@@ -90,7 +104,11 @@ async def test_each_task_has_its_own_schema(call: Web) -> None:
 
 
 async def test_every_route_but_health_needs_a_key(call: Web) -> None:
+    queue, repository = call.queue, MemoryRepository(call.queue.clock)
+    extension = replace(subscriptions_extension(repository), needs=None)
+    call = Web(create_app(queue, authenticator=open_house(queue), extensions=[extension]), queue)
     document = (await call("GET", "/openapi.json")).json()
+    assert "/subscriptions/{source_id}" in document["paths"]
     await call.key()
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
@@ -103,7 +121,7 @@ async def test_every_route_but_health_needs_a_key(call: Web) -> None:
 def documented() -> Any:
     async def document() -> Any:
         async with Queue.in_memory(catalog) as queue:
-            return create_app(queue, WebSettings()).openapi()
+            return create_app(queue, WebSettings(), extensions=installed_extensions()).openapi()
 
     return asyncio.run(document())
 

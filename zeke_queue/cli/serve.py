@@ -123,10 +123,13 @@ def _server(queue: Queue, begun: Beginning, web: WebSettings, *, again: bool) ->
     from zeke_queue.cli.first_key import offer_sign_in
     from zeke_queue.web.access.guard import MAKE_KEY
     from zeke_queue.web.dashboard import installed_pages
+    from zeke_queue.web.extension import installed_extensions
     from zeke_queue.web.server import ApiServer
 
     make_key = on_same(MAKE_KEY, embedded=begun.embedded)
-    server = ApiServer(queue, web, pages=installed_pages(), make_key=make_key)
+    server = ApiServer(
+        queue, web, pages=installed_pages(), extensions=installed_extensions(), make_key=make_key
+    )
     return _ServerWithLink(server, partial(offer_sign_in, queue, server, again=again, make_key=make_key))
 
 

@@ -19,7 +19,8 @@ class Scope(enum.StrEnum):
     """Permissions of a caller.
 
     Attributes:
-        TRIGGER: send jobs; implies READ, since clients of the earlier system have no other scope.
+        TRIGGER: send jobs, subscribe a team; implies READ, since clients of the earlier system have no other
+            scope.
         READ: read jobs, queues, schedules and workers.
         ADMIN: cancel, retry, pause, edit; implies the other two.
     """

@@ -27,6 +27,7 @@ from zeke_queue.web.search_budget import SearchBudget
 from zeke_queue.web.settings import WebSettings
 from zeke_queue.web.sse import EventStreams
 from zeke_queue.web.triggers import Jobs
+from zeke_queue.web.trpc.procedures import PROCEDURES
 from zeke_queue.web.trpc.router import router as trpc
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.access.guard import Authenticator
     from zeke_queue.web.dashboard import Page
+    from zeke_queue.web.extension import Extension
 
 _ABOUT: Final = """Background jobs: send them, stream their updates, and manage queues and schedules.
 
@@ -57,6 +59,7 @@ def create_app(
     *,
     authenticator: Authenticator | None = None,
     pages: Sequence[Page] = (),
+    extensions: Sequence[Extension] = (),
     make_key: str = MAKE_KEY,
 ) -> FastAPI:
     """Create the HTTP application of an open queue.
@@ -70,6 +73,7 @@ def create_app(
         settings: the deployment's settings; by default read from the environment.
         authenticator: the host application's authentication, in addition to keys.
         pages: additional pages of the dashboard, such as those of ``installed_pages()``.
+        extensions: additional routes and procedures, such as those of ``installed_extensions()``.
         make_key: the command to create a key, shown to users.
     """
     settings = settings or WebSettings.load()
@@ -101,8 +105,7 @@ def create_app(
         searches=searches,
     )
     app.state.metrics = Metrics(app.state.zeke)
-    for router in (*ROUTERS, trpc):
-        app.include_router(router)
+    _add_routes(app, [one for one in extensions if one.needs is None or one.needs in queue.catalog.served])
     if settings.api_dashboard:
         _mount_dashboard(app, Dashboard(replace(app.state.zeke, searches=of_dashboard), pages))
     _handle_errors(app)
@@ -119,6 +122,15 @@ async def close_app(app: FastAPI) -> None:
     await metrics.close()
     if (dashboard := getattr(app.state, "dashboard", None)) is not None:
         await dashboard.close()
+
+
+def _add_routes(app: FastAPI, extensions: Sequence[Extension]) -> None:
+    """Add the API's routes and procedures, and those of extensions, which replace none."""
+    app.state.procedures = dict(PROCEDURES)
+    for extension in extensions:
+        app.state.procedures = {**extension.procedures, **app.state.procedures}
+    for router in (*ROUTERS, trpc, *(router for one in extensions for router in one.routers)):
+        app.include_router(router)
 
 
 def _mount_dashboard(app: FastAPI, dashboard: Dashboard) -> None:

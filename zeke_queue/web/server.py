@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zeke_queue.client.queue import Queue
     from zeke_queue.web.access.guard import Authenticator
     from zeke_queue.web.dashboard import Page
+    from zeke_queue.web.extension import Extension
 
 SHUTDOWN_TIMEOUT: Final = 10
 """Seconds, as an integer, that running requests have after the server is asked to stop."""
@@ -51,6 +52,7 @@ class ApiServer:
         settings: the deployment's settings; by default read from the environment.
         authenticator: the application's own authentication, in addition to keys.
         pages: additional pages of the dashboard.
+        extensions: additional routes and procedures.
         make_key: the command to create a key, shown to users.
 
     Raises:
@@ -64,6 +66,7 @@ class ApiServer:
         *,
         authenticator: Authenticator | None = None,
         pages: Sequence[Page] = (),
+        extensions: Sequence[Extension] = (),
         make_key: str = MAKE_KEY,
     ) -> None:
         settings = settings or WebSettings.load()
@@ -71,7 +74,12 @@ class ApiServer:
         streams = max(1, min(settings.api_streams_max, int(limit * STREAMS_SHARE)))
         self.settings = settings.model_copy(update={"api_streams_max": streams})
         self.app: FastAPI = create_app(
-            queue, self.settings, authenticator=authenticator, pages=pages, make_key=make_key
+            queue,
+            self.settings,
+            authenticator=authenticator,
+            pages=pages,
+            extensions=extensions,
+            make_key=make_key,
         )
         self._socket = listen(self.settings.api_host, self.settings.api_port)
         self._acceptor = Acceptor(self._socket, limit, queue.clock)

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 from uuid import UUID
+
+import typer
 
 from zeke_queue.errors import InvalidOptionError, ZekeError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+SourceArgument = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The source's id, or its beginning; see `zeke sources list`."),
+]
 
 _DIGITS: Final = re.compile(r"[0-9a-f]{1,31}")
 _SHOWN: Final = 5

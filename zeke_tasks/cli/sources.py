@@ -1,4 +1,7 @@
-"""``zeke sources add | list | health | pause | resume``: the sources, their intervals and their health."""
+"""``zeke sources add | list | health | pause | resume``: the sources, their intervals and their health.
+
+``subscriptions`` has the commands on the teams that subscribe to a source.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from zeke_queue.cli.session import options_of
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
-from zeke_tasks.cli.ids import Abbreviation
+from zeke_tasks.cli.ids import Abbreviation, SourceArgument
 from zeke_tasks.cli.session import on_database, open_rows_read_only, rows_to_change
+from zeke_tasks.cli.subscriptions import subscribe, team_id_of, unsubscribe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,11 +31,8 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import Health, NewSource, Source
 
 sources_app = typer.Typer(help="List, add, check, pause and resume sources.", no_args_is_help=True)
-
-IdArgument = Annotated[
-    str,
-    typer.Argument(metavar="ID", help="The source's id, or its beginning; see `zeke sources list`."),
-]
+sources_app.command("subscribe")(subscribe)
+sources_app.command("unsubscribe")(unsubscribe)
 
 READ: Final = ("rss", "youtube_channel", "youtube_search")
 """The types that can be added here: those that are checked regularly."""
@@ -188,16 +189,24 @@ def _search(query: str, about: Mapping[str, str]) -> tuple[UUID, str, None, str]
 
 
 @sources_app.command("list")
-def list_sources(context: typer.Context) -> None:
+def list_sources(
+    context: typer.Context,
+    *,
+    team: Annotated[
+        str | None,
+        typer.Option(metavar="UUID", help="Only those to which this team subscribes.", show_default=False),
+    ] = None,
+) -> None:
     """List the sources."""
+    team_id = None if team is None else team_id_of(team)
 
     async def command(options: Options, settings: Settings) -> int:
         async with open_rows_read_only(settings) as rows:
-            found = await rows.every_source()
+            found = await (rows.every_source() if team_id is None else rows.subscribed_sources(team_id))
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
-            echo(_none_yet(options))
+            echo(_none_yet(options) if team_id is None else _no_subscription(options, team_id))
         else:
             _print_sources(found)
         return 0
@@ -306,6 +315,11 @@ def _none_yet(options: Options) -> str:
     return f"No sources yet: `{on_same('zeke sources add URL', embedded=options.embedded)}` adds one."
 
 
+def _no_subscription(options: Options, team_id: UUID) -> str:
+    subscribe = on_same(f"zeke sources subscribe ID --team {team_id}", embedded=options.embedded)
+    return f"The team subscribes to no source: `{subscribe}` adds a subscription."
+
+
 def _pause(context: typer.Context, text: str, *, active: bool) -> None:
     listing = on_same("zeke sources list", embedded=options_of(context).embedded)
     wanted = Abbreviation(text, "source", "sources", listing)
@@ -331,13 +345,13 @@ def _pause(context: typer.Context, text: str, *, active: bool) -> None:
 
 
 @sources_app.command("pause")
-def pause(context: typer.Context, source_id: IdArgument) -> None:
+def pause(context: typer.Context, source_id: SourceArgument) -> None:
     """Pause the checks of a source; its stories are kept."""
     _pause(context, source_id, active=False)
 
 
 @sources_app.command("resume")
-def resume(context: typer.Context, source_id: IdArgument) -> None:
+def resume(context: typer.Context, source_id: SourceArgument) -> None:
     """Resume the checks of a source."""
     _pause(context, source_id, active=True)
 

@@ -34,6 +34,7 @@ from zeke_tasks.cli.report import (
 )
 from zeke_tasks.demo.children import Child, Children
 from zeke_tasks.demo.site import DemoSite
+from zeke_tasks.demo.subscriptions import TEAM, read_story
 from zeke_tasks.demo.worker import demo_catalog
 from zeke_tasks.fetch import canonicalise_url
 from zeke_tasks.store.model import NewSource, SourceType
@@ -86,7 +87,9 @@ class Demo:
             processes = await stack.enter_async_context(Children(children, self._say, self._clock))
             await queue.trigger("ingest-pull", {"reason": "manual"})
             found = await self._watch(queue, processes, sources)
+            read = await read_story(queue, self._repository, found)
             seen = await self._report(queue, found)
+            self._say(*read)
             if missing := _missing(site, found):
                 self._say(f"These pages did not become stories: {', '.join(missing)}")
             if untold := [one.story.title for one in seen if not _has_brief(one)]:
@@ -109,6 +112,7 @@ class Demo:
                 )
                 for url in site.feed_urls
             ]
+            await rows.connect(TEAM, sources[0].id)
         return [source.id for source in sources]
 
     async def _watch(self, queue: Queue, processes: Children, sources: list[UUID]) -> list[Finding]:

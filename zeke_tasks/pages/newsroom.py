@@ -21,9 +21,11 @@ from zeke_tasks.stories.view import brief_value, neighbours, view, views
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from contextlib import AbstractAsyncContextManager
 
     from starlette.responses import Response
 
+    from zeke_queue.client.queue import Queue
     from zeke_queue.web.dashboard import PageRequest
     from zeke_tasks.store.model import Health, Source
     from zeke_tasks.store.repository import Repository, Rows
@@ -115,20 +117,24 @@ class _Newsroom:
         note = f"{source.name} {'is checked again' if active else 'is paused; its stories stay'}"
         return request.go(request.url(SLUG, ""), note)
 
-    @asynccontextmanager
-    async def _rows(self, request: PageRequest) -> AsyncGenerator[Rows]:
-        """Open a transaction, whose statements have no time limit of their own.
+    def _rows(self, request: PageRequest) -> AbstractAsyncContextManager[Rows]:
+        return open_rows(self._repository, request.parts.queue)
 
-        Raises:
-            ReadTimeoutError: the block takes longer than a search of jobs may.
-        """
-        queue, seconds = request.parts.queue, request.parts.queue.settings.jobs_read_timeout
-        try:
-            async with asyncio.timeout(seconds), queue.transaction() as transaction:
-                yield self._repository.within(transaction)
-        except TimeoutError:
-            why = f"The newsroom took longer than {seconds:g} s (JOBS_READ_TIMEOUT); raise it, or retry later"
-            raise ReadTimeoutError(why) from None
+
+@asynccontextmanager
+async def open_rows(repository: Repository, queue: Queue) -> AsyncGenerator[Rows]:
+    """Open a transaction, whose statements have no time limit of their own.
+
+    Raises:
+        ReadTimeoutError: the block takes longer than a search of jobs may; nothing was changed.
+    """
+    seconds = queue.settings.jobs_read_timeout
+    try:
+        async with asyncio.timeout(seconds), queue.transaction() as transaction:
+            yield repository.within(transaction)
+    except TimeoutError:
+        why = f"The newsroom took longer than {seconds:g} s (JOBS_READ_TIMEOUT); raise it, or retry later"
+        raise ReadTimeoutError(why) from None
 
 
 async def _runs(request: PageRequest, rows: Rows) -> list[dict[str, Any]]:

@@ -84,6 +84,10 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         """Return all sources, including inactive ones, by type, then name, then id."""
         ...
 
+    async def subscribed_sources(self, team_id: UUID) -> list[Source]:
+        """Return the sources to which a team subscribes, by type, then name, then id."""
+        ...
+
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
         """Pause or resume the checks of a source; returns False if that changes nothing."""
         ...

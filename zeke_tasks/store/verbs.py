@@ -154,6 +154,10 @@ class TeamRows(Protocol):
         """Subscribe a team to a source; returns False if it is subscribed or the source does not exist."""
         ...
 
+    async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
+        """End a team's subscription to a source; returns False if it is not subscribed."""
+        ...
+
     async def teams_of(self, source_id: UUID) -> list[UUID]:
         """Return the teams that subscribe to a source, by id."""
         ...

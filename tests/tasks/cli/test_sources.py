@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.domain import Domain
+from tests.tasks.jobs import Jobs
+from tests.web.conftest import Web, open_house
+from zeke_queue.web import WebSettings, create_app
+from zeke_queue.web.extension import installed_extensions
+from zeke_queue.worker import Worker
+from zeke_tasks.store.highlights import ReadingState
 from zeke_tasks.store.model import HealthStatus, SourceType
 
 FEED = "https://a.example/feed.xml"
+TEAM, OTHERS = UUID(int=7), UUID(int=8)
 
 
 async def test_source_is_added_once(zeke: Zeke) -> None:
@@ -150,3 +158,40 @@ async def test_unknown_source_is_refused_with_advice(zeke: Zeke, on_postgres: Do
     assert "'ff'" in await zeke.fails("sources", "resume", "ff", code=1)
     unknown = "00000000-0000-0000-0000-000000000000"
     assert unknown in await zeke.fails("sources", "pause", unknown, code=1)
+
+
+async def test_team_subscribes_and_unsubscribes(zeke: Zeke, on_postgres: Domain) -> None:
+    source, other = await on_postgres.source(), await on_postgres.source("https://b.example/feed")
+    given = ("sources", "subscribe", source.id.hex[:20], "--team", str(TEAM))
+    assert f"`zeke sources subscribe ID --team {TEAM}`" in await zeke.good(
+        "sources", "list", "--team", str(TEAM)
+    )
+    assert await zeke.good(*given) == f"Team {TEAM} subscribes to A feed.\n"
+    assert await zeke.good(*given) == f"Team {TEAM} subscribes to A feed; nothing changed.\n"
+    await zeke.good("sources", "subscribe", str(other.id), "--team", str(OTHERS))
+    (listed,) = await zeke.json("sources", "list", "--team", str(TEAM))
+    assert listed["id"] == str(source.id)
+    # The installed routes see the same rows.
+    queue = Jobs(on_postgres).queue
+    app = create_app(
+        queue, WebSettings.load(), authenticator=open_house(queue), extensions=installed_extensions()
+    )
+    answer = await Web(app, queue)("GET", f"/subscriptions?teamId={TEAM}")
+    assert [one["id"] for one in answer.json()["sources"]] == [str(source.id)]
+    ended = await zeke.json("sources", "unsubscribe", str(source.id), "--team", str(TEAM))
+    told = {"teamId": str(TEAM), "sourceId": str(source.id), "subscribed": False, "changed": True}
+    assert ended == told
+    assert await zeke.json("sources", "list", "--team", str(TEAM)) == []
+    assert await on_postgres.verbs.teams_of(other.id) == [OTHERS]
+    assert "--team: must be a UUID" in await zeke.fails(*given[:-1], "blog", code=2)
+
+
+async def test_story_status_is_set_for_subscribed_team(zeke: Zeke, on_postgres: Domain) -> None:
+    story = await on_postgres.told_story()
+    await zeke.good("sources", "subscribe", str(story.primary_source_id), "--team", str(TEAM))
+    queue = Jobs(on_postgres).worked()
+    run = await queue.trigger("update-story-status", {"storyId": str(story.id), "state": "read"})
+    await Worker(queue).drain()
+    assert (await run.result())["teamIds"] == [str(TEAM)]
+    (state,) = await on_postgres.verbs.reading_states(story.id)
+    assert (state.team_id, state.state) == (TEAM, ReadingState.READ)

@@ -212,7 +212,9 @@ ABOUT_HIGHLIGHTS: Final = [
     verb("highlights", story_id=stories),
     verb("put_score", highlight_id=highlight_ids, score=scores),
     verb("connect", team_id=teams, source_id=sources),
+    verb("disconnect", team_id=teams, source_id=sources),
     verb("teams_of", source_id=sources),
+    verb("subscribed_sources", team_id=teams),
     verb(
         "set_reading_state",
         story_id=stories,

@@ -192,6 +192,23 @@ async def test_team_subscribes_to_a_source_once(domain: Domain) -> None:
         assert await rows.teams_of(NOBODY) == []
 
 
+async def test_ended_subscription_is_gone_for_its_team_alone(domain: Domain) -> None:
+    later, source = await domain.source("https://b.example/feed", name="B"), await domain.source(name="A")
+    async with domain.rows() as rows:
+        for team in (TEAM, OTHERS):
+            assert await rows.connect(team, source.id)
+        assert await rows.connect(TEAM, later.id)
+        assert await rows.subscribed_sources(TEAM) == [source, later]
+    async with domain.rows() as rows:
+        assert await rows.disconnect(TEAM, source.id)
+        assert not await rows.disconnect(TEAM, source.id)
+        assert not await rows.disconnect(TEAM, NOBODY)
+        assert await rows.subscribed_sources(TEAM) == [later]
+        assert await rows.subscribed_sources(OTHERS) == [source]
+        assert await rows.teams_of(source.id) == [OTHERS]
+        assert await rows.connect(TEAM, source.id)
+
+
 async def test_reading_a_story_stores_the_time_per_team(domain: Domain) -> None:
     story = await domain.told_story()
     viewed = domain.clock.now()

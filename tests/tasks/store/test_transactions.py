@@ -266,6 +266,11 @@ async def _connect(rows: Rows) -> bool:
     return await rows.connect(TEAM, source.id)
 
 
+async def _disconnect(rows: Rows) -> bool:
+    (source,) = await rows.every_source()
+    return await rows.disconnect(OTHERS, source.id)
+
+
 async def _see(rows: Rows) -> bool:
     (story,) = await rows.newest_stories(1)
     (highlight,) = await rows.highlights(story.id)
@@ -285,6 +290,7 @@ async def test_write_is_done_by_one_of_two_transactions(fresh: Callable[[], Doma
             await rows.put_highlights([_highlight(story_id)])
             await rows.put_playbook(PLAYBOOK)
             await rows.ensure_run(replace(RUN, id=UUID(int=42)))
+            await rows.connect(OTHERS, (await rows.every_source())[0].id)
         async with _ending(domain, end) as rows:
             first = await verb(rows)
             late = await _waiting(verb(domain.verbs))
@@ -301,6 +307,7 @@ async def test_write_is_done_by_one_of_two_transactions(fresh: Callable[[], Doma
         "event": (lambda rows: rows.put_run_event(replace(EVENT, run_id=run_id)), False),
         "activate": (lambda rows: rows.activate_playbook(PLAYBOOK.id), False),
         "connect": (_connect, False),
+        "disconnect": (_disconnect, False),
         "spending": (lambda rows: rows.note_spending(SPENDING), None),
         "output": (lambda rows: rows.put_output(run_id, "a", 1), None),
         "team highlight": (_see, False),

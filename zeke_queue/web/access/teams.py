@@ -13,7 +13,7 @@ from uuid import UUID
 
 from zeke_queue.core import jsonb
 from zeke_queue.core.failure import shown
-from zeke_queue.web.errors import ApiError
+from zeke_queue.web.errors import ApiError, field_errors
 
 if TYPE_CHECKING:
     from zeke_queue.task.catalog import Catalog
@@ -61,12 +61,26 @@ def check_team(catalog: Catalog, caller: Caller, name: str, data: Any) -> None:
     team = cast("Mapping[str, Any]", data).get(task.team_field) if isinstance(data, Mapping) else None
     if _uuid(team) != caller.team_id:
         of = "none, which concerns all teams" if team is None else shown(team)
-        raise ApiError(
-            403,
-            "Forbidden",
-            description=f"{task.team_field}: must be the team of {caller.name}, {caller.team_id}, got {of};"
-            " use a key of that team, or one without a team",
-        )
+        raise _of_another_team(caller, task.team_field, of)
+
+
+def team_of(caller: Caller, given: UUID | None) -> UUID:
+    """Return the team on whose behalf a caller acts: its own, or the one that a caller without a team names.
+
+    Raises:
+        ApiError: 403: a caller with a team names another one; 422: a caller without a team names none.
+    """
+    if given is None and caller.team_id is None:
+        why = "must be a team's id, got none; pass one, or use a key of a team"
+        raise field_errors(f"teamId: {why}", [("teamId", why)])
+    if None not in {given, caller.team_id} and given != caller.team_id:
+        raise _of_another_team(caller, "teamId", str(given))
+    return cast("UUID", given or caller.team_id)
+
+
+def _of_another_team(caller: Caller, field: str, got: str) -> ApiError:
+    why = f"{field}: must be the team of {caller.name}, {caller.team_id}, got {got}"
+    return ApiError(403, "Forbidden", description=f"{why}; use a key of that team, or one without a team")
 
 
 def _uuid(value: Any) -> UUID | None:

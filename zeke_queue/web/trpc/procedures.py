@@ -1,4 +1,4 @@
-"""The four procedures, with the same services, limits, authorization and error messages as the REST API.
+"""The API's own procedures, with the same services, limits, authorization and error messages as the REST API.
 
 Two of them send tasks of Zeke's catalog, which is in another package. They refer to the tasks by name, and
 fail with a message if a deployment does not have them.
@@ -128,13 +128,13 @@ class TrpcContext:
 async def trigger(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.trigger {taskId, payload}``: send a job; answers as ``POST /trigger``."""
     caller = await context.caller(Scope.TRIGGER)
-    request = _read(Trigger, value)
+    request = read_input(Trigger, value)
     return await _send(context, caller, request.task_id, request.payload)
 
 
 async def run(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.run {runId}``: get a job; answers as ``GET /trigger/runs/{id}``, with Dates."""
-    run_id = _read(WhichRun, value).run_id
+    run_id = read_input(WhichRun, value).run_id
     missing = f"Job run {shown(run_id)} not found"
     job = await context.api.queue.get(parse_id(run_id, missing))
     if job is None:
@@ -145,7 +145,7 @@ async def run(context: TrpcContext, value: Any) -> dict[str, Any]:
 async def ingest_url(context: TrpcContext, value: Any) -> dict[str, Any]:
     """``trigger.ingestUrl {url, priority}``: ingest a web page."""
     caller = await context.caller(Scope.TRIGGER)
-    request = _read(IngestUrl, value)
+    request = read_input(IngestUrl, value)
     _check_served(context, "trigger.ingestUrl", INGEST_URL_TASK)
     return await _send(context, caller, INGEST_URL_TASK, request.model_dump(by_alias=True))
 
@@ -155,7 +155,7 @@ async def run_playbook(context: TrpcContext, value: Any) -> dict[str, Any]:
     caller = await context.caller(Scope.TRIGGER)
     if caller.team_id is None:
         raise TrpcError(Code.FORBIDDEN, "Team context required")
-    request = _read(RunPlaybook, value)
+    request = read_input(RunPlaybook, value)
     _check_served(context, "trigger.runPlaybook", RUN_PLAYBOOK_TASK)
     payload: dict[str, Any] = {
         "playbookId": str(request.playbook_id),
@@ -210,8 +210,12 @@ def _check_served(context: TrpcContext, path: str, task: str) -> None:
         )
 
 
-def _read(model: type[M], value: Any) -> M:
-    """Validate an input with a model."""
+def read_input(model: type[M], value: Any) -> M:
+    """Validate an input with a model.
+
+    Raises:
+        TrpcError: BAD_REQUEST, with the invalid fields.
+    """
     try:
         return model.model_validate({} if value is None else value)
     except ValidationError as error:

@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from zeke_queue.web.api import api_of
 from zeke_queue.web.request_bodies import LARGE, check_parts
-from zeke_queue.web.trpc.procedures import PROCEDURES, TrpcContext, to_trpc_error
+from zeke_queue.web.trpc.procedures import TrpcContext, to_trpc_error
 from zeke_queue.web.trpc.protocol import Code, TrpcError, TrpcRequest, answer, refused
 
 router: Final = APIRouter()
@@ -39,6 +39,7 @@ async def call(path: str, request: Request) -> Response:
             body=body,
         )
         context.is_large = len(body) > LARGE
-        answered = await answer(PROCEDURES, trpc_request, context, to_trpc_error, authorize=context.caller)
+        procedures = request.app.state.procedures
+        answered = await answer(procedures, trpc_request, context, to_trpc_error, authorize=context.caller)
     headers = {"vary": "trpc-accept, accept", **answered.headers}
     return Response(answered.body, answered.status, headers, "application/json" if answered.body else None)

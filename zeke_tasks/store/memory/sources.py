@@ -79,7 +79,12 @@ class MemorySources(Scope):
 
     async def every_source(self) -> list[Source]:
         """Return all sources, by type, then name, then id."""
-        return sorted(self._sources.values(), key=lambda source: (source.type, source.name, source.id))
+        return sorted(self._sources.values(), key=_by_name)
+
+    async def subscribed_sources(self, team_id: UUID) -> list[Source]:
+        """Return the sources to which a team subscribes, by type, then name, then id."""
+        wanted = (self._sources.get(source) for team, source in self._connections.values() if team == team_id)
+        return sorted((source for source in wanted if source is not None), key=_by_name)
 
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
         """Pause or resume the checks of a source."""
@@ -156,3 +161,7 @@ class MemorySources(Scope):
         )
         since = old.failing_since if old and old.failing_since is not None else now
         self._checks.put(source_id, Check(health, since))
+
+
+def _by_name(source: Source) -> tuple[SourceType, str, UUID]:
+    return source.type, source.name, source.id

@@ -29,6 +29,15 @@ class MemoryTeams(Scope):
         self._connections.put(pair, pair)
         return True
 
+    async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
+        """End a team's subscription to a source."""
+        pair = (team_id, source_id)
+        await self._lock([f"connection {pair}"])
+        if self._connections.get(pair) is None:
+            return False
+        self._connections.put(pair, None)
+        return True
+
     async def teams_of(self, source_id: UUID) -> list[UUID]:
         """Return the teams that subscribe to a source, by id."""
         return sorted(team for team, _ in self._connections.of(source_id))

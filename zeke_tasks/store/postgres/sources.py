@@ -59,6 +59,10 @@ class PostgresSources(StatementRunner):
         """Return all sources, by type, then name, then id."""
         return [_source(row) for row in await self._run("every_source")]
 
+    async def subscribed_sources(self, team_id: UUID) -> list[Source]:
+        """Return the sources to which a team subscribes, by type, then name, then id."""
+        return [_source(row) for row in await self._run("subscribed_sources", team_id=team_id)]
+
     async def set_active(self, source_id: UUID, *, active: bool) -> bool:
         """Pause or resume the checks of a source."""
         return bool(await self._run("set_active", id=source_id, active=active))

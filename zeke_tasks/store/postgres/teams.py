@@ -19,6 +19,10 @@ class PostgresTeams(StatementRunner):
         """Subscribe a team to a source."""
         return bool(await self._run("connect", team_id=team_id, source_id=source_id))
 
+    async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
+        """End a team's subscription to a source."""
+        return bool(await self._run("disconnect", team_id=team_id, source_id=source_id))
+
     async def teams_of(self, source_id: UUID) -> list[UUID]:
         """Return the teams that subscribe to a source, by id."""
         return [row["team_id"] for row in await self._run("teams_of", source_id=source_id)]
