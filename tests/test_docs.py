@@ -37,6 +37,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.settings import Settings
 from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.fetch.settings import FetchSettings
 from zeke_tasks.keywords import KeywordSettings
 from zeke_tasks.youtube.settings import YouTubeSettings
 
@@ -57,7 +58,7 @@ _LOGS = re.compile(r"\.(warning|error|exception)\b|^self\._log$")
 
 _URL_OF_THE_PAGE = "postgresql+psycopg://zeke:secret@db.example.com/zeke"
 
-SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, WebSettings)
+SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, FetchSettings, WebSettings)
 
 
 def _variables(page: str) -> dict[str, str]:

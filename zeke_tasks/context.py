@@ -14,6 +14,7 @@ from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.fetch import Permanent, TooExpensiveDocument, Transient, WebClient
 from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, TooExpensive, Unreadable
+from zeke_tasks.fetch.settings import FetchSettings
 from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.postgres import PostgresRepository
 from zeke_tasks.youtube.choose import open_youtube
@@ -102,14 +103,14 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     """Open the resources of production: the tables in the jobs' database, and the real web.
 
     Args:
-        options: limits of fetching; production's by default.
+        options: limits of fetching; those of the settings by default.
 
     Raises:
         SettingsError: a setting of the tasks is invalid, or names OpenAI and there is no key.
         ImportError: a parser is not completely installed; a worker without it should not claim jobs.
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
-    videos = YouTubeSettings.load()
+    videos, options = YouTubeSettings.load(), options or FetchSettings.load().options
     async with (
         ParserPool() as parsers,
         WebClient(options, clock=clock, compute=parsers) as web,

@@ -112,6 +112,16 @@ def test_concurrency_of_the_command_line_wins_over_the_environment(zeke: Zeke, s
     assert "--concurrency" in refused.stderr
 
 
+def test_setting_on_the_command_line_wins_over_the_environment(zeke: Zeke, started: Started) -> None:
+    def fails(given: str, **variables: str | None) -> str:
+        return zeke.fails("worker", *SHOP, "--set", given, code=2, **variables)
+
+    assert "must be a Postgres URL" in fails("DATABASE_PRIMARY_URL=mysql://a=b")
+    assert "did you mean 'JOBS_CONCURRENCY'" in fails("JOBS_CONCURENCY=4", JOBS_CONCURENCY=None)
+    assert "SETTING=VALUE" in fails("JOBS_CONCURRENCY")
+    assert started.worker is None
+
+
 def test_worker_limits_the_named_tasks(zeke: Zeke, started: Started) -> None:
     zeke.good("worker", *SHOP, "--task-concurrency", "sleep=2", "--task-concurrency", "refuse=1")
     limits = started.worker._config.limits

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from zeke_queue.cli.session import AppOption, options_of
+from zeke_queue.core.names import did_you_mean
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.worker.worker import WorkerOptions
+
+
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="SETTING=VALUE", help="`--set JOBS_LEASE=30`: override a setting; may be repeated."
+    ),
+]
 
 
 def worker(
@@ -49,6 +58,7 @@ def worker(
             ),
         ),
     ] = None,
+    set_variables: SetOption = None,
     maintenance: Annotated[
         bool, typer.Option(help="Run maintenance: rescue lost jobs, archive, purge.")
     ] = True,
@@ -58,6 +68,7 @@ def worker(
     ] = False,
 ) -> None:
     """Run a catalog's tasks until SIGTERM or SIGINT; a second signal stops immediately."""
+    variables = _override(set_variables or ())
     options = options_of(context)
     given: dict[str, Any] = {} if concurrency is None else {"jobs_concurrency": concurrency}
     limits = [_limit(text) for text in task_concurrency or ()]
@@ -69,10 +80,11 @@ def worker(
             settings.require_database()
         log.configure_logging(settings.log_format, settings.log_level)
         raise typer.Exit(_reloading())
+
     catalog, settings, _ = beginning(
         options,
         app,
-        check=lambda catalog: _check_limited(catalog, [task for task, _ in limits], queue),
+        check=lambda catalog: _check(catalog, variables, [task for task, _ in limits], queue),
         **given,
     )
     asyncio.run(
@@ -150,6 +162,18 @@ def _on_embedded(options: Options, settings: Settings) -> Settings:
     return on_it
 
 
+def _override(given: Sequence[str]) -> list[str]:
+    """Set the variables of ``--set``; returns their names."""
+    from zeke_queue.system.settings import set_variable
+
+    variables = [text.partition("=") for text in given]
+    for (name, equals, value), text in zip(variables, given, strict=True):
+        if not name or not equals:
+            raise UsageError(f"--set: must be of the form SETTING=VALUE, got {text!r}")
+        set_variable(name, value)
+    return [name for name, _, _ in variables]
+
+
 def _limit(text: str) -> tuple[str, int]:
     task, _, number = text.rpartition("=")
     if not task or not number.isdecimal():
@@ -159,8 +183,17 @@ def _limit(text: str) -> tuple[str, int]:
     return task, int(number)
 
 
-def _check_limited(catalog: Catalog, limited: Sequence[str], queues: Sequence[str] | None) -> None:
-    """Check that ``--task-concurrency`` names tasks that the worker serves, each once."""
+def _check(
+    catalog: Catalog, variables: Sequence[str], limited: Sequence[str], queues: Sequence[str] | None
+) -> None:
+    """Check that ``--set`` names settings, and ``--task-concurrency`` tasks that the worker serves, once."""
+    from zeke_queue.system.settings import known_variables
+
+    known = known_variables()
+    for name in variables:
+        if name not in known:
+            hint = did_you_mean(name, known, "docs/settings.md lists them")
+            raise UsageError(f"--set: must name a setting, got {name!r}; {hint}")
     served = [*catalog.tasks] if queues is None else [catalog.get(name).name for name in queues]
     seen: set[str] = set()
     for name in limited:

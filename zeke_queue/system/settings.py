@@ -9,6 +9,7 @@ The connection string and the API key are secrets: they appear in no ``repr``, l
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self
@@ -70,6 +71,16 @@ class Variables(BaseSettings):
         except ValidationError as error:
             # The chained error would expose the value, which may be a password.
             raise SettingsError("; ".join(_complaint(cls, detail) for detail in error.errors())) from None
+
+
+def set_variable(name: str, value: str) -> None:
+    """Set a variable of this process, for settings that are read later."""
+    os.environ[name] = value
+
+
+def known_variables() -> list[str]:
+    """Return the variables of all classes of settings that are imported, sorted."""
+    return sorted(name.upper() for kind in Variables.__subclasses__() for name in kind.model_fields)
 
 
 class Settings(Variables):

@@ -57,7 +57,8 @@ class WebOptions:
         max_retry_after: cap of a server's Retry-After in seconds.
         per_host: limit of concurrent requests to one host.
         gap: seconds between the starts of two requests to one host.
-        allow: networks exempt from the deny table; ``("127.0.0.1/32",)`` in tests.
+        allow: internal servers that may be fetched, as for ``Guard``; ``("127.0.0.1/32",)`` in tests.
+        allowed_gap: the same as ``gap``, for the servers in ``allow``; None for no difference.
     """
 
     user_agent: str = "Zeke/0.1 (feed reader)"
@@ -69,6 +70,7 @@ class WebOptions:
     per_host: int = 2
     gap: float = 1.0
     allow: tuple[str, ...] = ()
+    allowed_gap: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +209,9 @@ class WebClient:
         seconds_left = self._options.timeout
         for hop in range(self._options.max_redirects + 1):
             target.hash = ""
-            async with self._turns.turn(target.host):
+            is_listed = self._options.allowed_gap is not None and self._guard.lists(target)
+            gap = self._options.allowed_gap if is_listed else None
+            async with self._turns.turn(target.host, gap=gap):
                 began = self._clock.monotonic()
                 # The library decodes the name for this header and fails on some names that browsers accept.
                 host = {b"Host": target.host.encode("ascii")}

@@ -5,14 +5,18 @@ database's web console, a printer. A check of the URL alone is not enough: a nam
 and to another one a moment later, and a redirect may lead anywhere. So the check is made where connections
 are opened: `GuardedBackend` resolves the name itself, checks every address, and connects to one of the
 checked addresses. TLS and the Host header still use the name.
+
+The operator may list internal servers that are fetched nevertheless (``ZEKE_FETCH_ALLOW``). The list is part
+of the same checks: it applies to each URL, each redirect and each answer of a resolver, and to nothing else.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import cast
+from typing import NamedTuple, cast
 
 import ada_url
 import anyio
@@ -68,6 +72,9 @@ _DENIED_V6 = (
     ("8000::/1", "reserved"),
 )
 DENIED = tuple((ip_network(net), reason) for net, reason in (*_DENIED_V4, *_DENIED_V6))
+# What a listed name may resolve to: addresses that are given to machines. None of the others is one machine's
+# own, and link-local ones are those of a cloud's metadata services.
+_GIVEN_TO_MACHINES = frozenset({"private", "loopback", "shared by a provider's customers", "site-local"})
 # Networks whose last 32 bits are an IPv4 address; 6to4 and Teredo embed it elsewhere.
 _CARRIERS = tuple(
     IPv6Network(net)
@@ -86,6 +93,7 @@ _OTHER_PROTOCOLS = frozenset({
 })
 # fmt: on
 _WELL_KNOWN = 1023
+_LAST_PORT = 65_535
 
 # Seconds per address if there are several, so that an unreachable one leaves time for the next.
 CONNECT_TIMEOUT = 5.0
@@ -121,26 +129,95 @@ def embedded_ipv4(address: IPv6Address) -> tuple[IPv4Address, ...]:
     return ()
 
 
+class _Listed(NamedTuple):
+    """An internal server, or a network of them: by addresses or by a name, on one port or on any."""
+
+    servers: IPv4Network | IPv6Network | str
+    port: int | None
+
+
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s\[\]:/@?#*%]+)(?::(\d{1,5}))?", re.ASCII)
+
+
+def _listed(entry: str) -> _Listed:
+    """Parse an entry of the list of internal servers.
+
+    Raises:
+        ValueError: it is none; the message shows it.
+    """
+    if "/" in entry or (entry.count(":") > 1 and "[" not in entry):
+        return _Listed(ip_network(entry), None)
+    try:
+        match = _HOST_AND_PORT.fullmatch(entry)
+        parsed = parse_http_url(f"http://{match[1]}/") if match else None
+    except UrlRefused:
+        match = parsed = None
+    if match is None or parsed is None:
+        raise ValueError(
+            f"must be hosts, addresses and networks, got {entry!r}; write one such as wiki.internal:8080"
+        )
+    port = int(match[2]) if match[2] else None
+    if port is not None and (not 0 < port <= _LAST_PORT or port_refusal(port)):
+        raise ValueError(f"a port must be 80, 443, or one above 1023 that serves the web, got {entry!r}")
+    host = parsed.hostname
+    if parsed.host_type == ada_url.HostType.DEFAULT:
+        return _Listed(host, port)
+    return _Listed(ip_network(host.strip("[]")), port)
+
+
+def port_refusal(port: int) -> str | None:
+    """Return why a port is forbidden, or None if it is allowed; 0 is the scheme's default."""
+    if port in {0, 80, 443} or (port > _WELL_KNOWN and port not in _OTHER_PROTOCOLS):
+        return None
+    return f"names port {port}, which is not fetched; use 80, 443, or one above 1023 that serves the web"
+
+
 class Guard:
     """Decides which URLs and addresses may be fetched.
 
     Args:
-        allow: networks exempt from the deny table, such as ``127.0.0.1/32`` for a local server. Embedded
-            addresses are still checked, so ``64:ff9b::/96`` allows NAT64 to public IPv4 addresses only.
+        allow: internal servers, exempt from the deny table: networks and addresses such as ``127.0.0.1/32``,
+            host names, and both with a port. Addresses embedded in IPv6 are still checked, so
+            ``64:ff9b::/96`` allows NAT64 to public IPv4 addresses only. A listed name may resolve to private
+            and loopback addresses; another name that resolves to the same ones is refused.
+
+    Raises:
+        ValueError: an entry is invalid.
     """
 
     def __init__(self, allow: Iterable[str] = ()) -> None:
-        self._allow: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(net) for net in allow)
+        self._allow = tuple(map(_listed, allow))
 
-    def refusal(self, address: Address) -> str | None:
-        """Return why an address is forbidden, or None if it is allowed."""
+    def refusal(self, address: Address, *, host: str | None = None, port: int | None = None) -> str | None:
+        """Return why an address is forbidden, or None if it is allowed.
+
+        Args:
+            address: the address to connect to.
+            host: the name that was resolved to it; None or the address itself if there is none.
+            port: the port to connect to; None for entries without a port only.
+        """
         if isinstance(address, IPv6Address):
             for inner in embedded_ipv4(address):
-                if reason := self.refusal(inner):
+                if reason := self.refusal(inner, port=port):
                     return f"it carries {inner}, {reason}"
-        if any(address in net for net in self._allow):
-            return None
-        return next((reason for net, reason in DENIED if address in net), None)
+        reason = next((reason for net, reason in DENIED if address in net), None)
+        for servers, of_port in self._allow if reason else ():
+            if of_port not in (None, port):
+                continue
+            if servers == host and reason in _GIVEN_TO_MACHINES:
+                return None
+            if not isinstance(servers, str) and address in servers:
+                return None
+        return reason
+
+    def lists(self, target: ada_url.URL) -> bool:
+        """Return whether the list of internal servers has a URL's host, by its name or its address."""
+        host, port = target.hostname, _port_of(target)
+        names = [servers for servers, of_port in self._allow if of_port in (None, port)]
+        if target.host_type == ada_url.HostType.DEFAULT:
+            return host in names
+        address = ip_address(host.strip("[]"))
+        return any(address in servers for servers in names if not isinstance(servers, str))
 
     def check_url(self, url: str, base: str | None = None) -> ada_url.URL:
         """Parse a URL, and reject it if that can be decided before its name is resolved.
@@ -150,20 +227,14 @@ class Guard:
             AddressRefused: its host is a forbidden address.
         """
         parsed = parse_http_url(url, base)
-        if reason := self.port_refusal(int(parsed.port or 0)):
+        if reason := port_refusal(int(parsed.port or 0)):
             raise UrlRefused(parsed.href, reason)
         if parsed.host_type != ada_url.HostType.DEFAULT:
-            self.check_address(parsed.href, parsed.hostname.strip("[]"))
+            self.check_address(parsed.href, parsed.hostname.strip("[]"), port=_port_of(parsed))
         return parsed
 
-    def port_refusal(self, port: int) -> str | None:
-        """Return why a port is forbidden, or None if it is allowed; 0 is the scheme's default."""
-        if port in {0, 80, 443} or (port > _WELL_KNOWN and port not in _OTHER_PROTOCOLS):
-            return None
-        return f"names port {port}, which is not fetched; use 80, 443, or one above 1023 that serves the web"
-
-    def check_address(self, url: str, text: str) -> str:
-        """Return an allowed address in its canonical spelling.
+    def check_address(self, url: str, text: str, *, host: str | None = None, port: int | None = None) -> str:
+        """Return an allowed address in its canonical spelling; other arguments as for ``refusal``.
 
         Raises:
             AddressRefused: it is forbidden, or not an address.
@@ -172,9 +243,13 @@ class Guard:
             address = ip_address(text)
         except ValueError:
             raise AddressRefused(url, text, "it is not an IP address") from None
-        if reason := self.refusal(address):
+        if reason := self.refusal(address, host=host, port=port):
             raise AddressRefused(url, text, reason)
         return str(address)
+
+
+def _port_of(url: ada_url.URL) -> int:
+    return int(url.port or (443 if url.protocol == "https:" else 80))
 
 
 class GuardedBackend(httpcore2.AsyncNetworkBackend):
@@ -216,9 +291,12 @@ class GuardedBackend(httpcore2.AsyncNetworkBackend):
             httpcore2.ConnectError, httpcore2.ConnectTimeout: no address answers.
         """
         where = f"{host}:{port}"
-        if reason := self._guard.port_refusal(port):
+        if reason := port_refusal(port):
             raise UrlRefused(where, reason)
-        addresses = [self._guard.check_address(where, found) for found in await self._addresses(host, port)]
+        addresses = [
+            self._guard.check_address(where, found, host=host, port=port)
+            for found in await self._addresses(host, port)
+        ]
         failure: Exception = httpcore2.ConnectError(f"{host} has no address")
         for number, address in enumerate(addresses, 1):
             share = timeout if number == len(addresses) else min(timeout or CONNECT_TIMEOUT, CONNECT_TIMEOUT)

@@ -40,8 +40,13 @@ class Turns:
         self._hosts: dict[str, _Host] = {}
 
     @asynccontextmanager
-    async def turn(self, host: str) -> AsyncGenerator[None]:
-        """Wait for the host's turn, first come, first served, and hold it until the block ends."""
+    async def turn(self, host: str, *, gap: float | None = None) -> AsyncGenerator[None]:
+        """Wait for the host's turn, first come, first served, and hold it until the block ends.
+
+        Args:
+            host: the host.
+            gap: seconds until the start of the next request to this host, if they differ from the usual.
+        """
         entry = self._entry(host)
         entry.users += 1
         try:
@@ -49,7 +54,7 @@ class Turns:
                 # The start is reserved before the sleep, so that later requests queue behind it.
                 now = self._clock.monotonic()
                 start = max(now, entry.next_start)
-                entry.next_start = start + self._gap
+                entry.next_start = start + (self._gap if gap is None else gap)
                 if start > now:
                     await self._clock.sleep(start - now)
                 yield

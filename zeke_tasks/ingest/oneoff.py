@@ -11,7 +11,7 @@ from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
 from zeke_tasks.context import context_of
 from zeke_tasks.fetch import UrlRefused, canonicalise_url
-from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.guard import port_refusal
 from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.ingest.content import FORGOTTEN_AFTER, send_to_be_read
@@ -65,7 +65,7 @@ def place_of(url: str) -> str:
             forbidden port; or it is too long to be stored.
     """
     place = canonicalise_url(url)
-    if reason := Guard().port_refusal(int(parse_http_url(place).port or 0)):
+    if reason := port_refusal(int(parse_http_url(place).port or 0)):
         raise UrlRefused(place, reason)
     if len(place) > URL_CHARACTERS:
         raise UrlRefused(f"{place[:80]}…", f"has {len(place)} characters; {URL_CHARACTERS} at most are kept")
