@@ -29,6 +29,11 @@ is missing, and at the earlier of the two 02:30 on the day that has two.
 The same holds for changes of other sizes: half an hour on Lord Howe Island, or the whole day that Samoa
 left out in 2011, for which ``0 12 * * *`` fires at the midnight that followed. Source:
 docs/adr/0006-daylight-saving.md.
+
+croniter parses the expressions, in ``core.crontab``, and nothing else: the search for ticks is ours. Tests
+compare it with croniter's for any expression, zone and instant. The two differ in two rules only: croniter
+also fires at the second occurrence of an appointment that occurs twice, and at the seconds of a skipped one
+in the minute after the gap.
 """
 
 from __future__ import annotations

@@ -1,20 +1,28 @@
-"""Ticks at changes of a zone's clocks, against a reference that counts minutes and compares wall times."""
+"""Ticks at changes of a zone's clocks.
+
+They are compared with a reference that counts minutes and compares wall times, and with croniter's.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from calendar import isleap
 from collections import defaultdict
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
+from itertools import islice
 from typing import Final
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, available_timezones
 
+from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.cases import check_each
+from tests.unit.core.test_crontab import expressions, read_or_reject
 from tests.unit.core.ticks import ticks_between
+from zeke_queue.core import crontab
 from zeke_queue.core.cron import Cron
 
 MINUTE: Final = timedelta(minutes=1)
@@ -107,6 +115,61 @@ def test_ticks_around_each_change_follow_the_rules(
                 assert cron.next_after(instant) == expected[bisect_right(expected, instant)]
 
     check_each([(change,) for change in CHANGES], check)
+
+
+def croniter_ticks(expr: str, cron: Cron, instant: datetime) -> Iterator[datetime]:
+    """Yield croniter's ticks, but of an appointment that occurs twice only the first occurrence."""
+    is_interval = crontab.read(expr).every_hour
+    search = croniter(expr, instant.astimezone(ZoneInfo(cron.zone)), ret_type=datetime)
+    while True:
+        tick = search.get_next()
+        occurs_twice = offset(tick.replace(fold=0)) > offset(tick.replace(fold=1))
+        if is_interval or not (occurs_twice and tick.fold):
+            yield tick.astimezone(UTC)
+
+
+def is_compared(tick: datetime, expr: str, zone: ZoneInfo) -> bool:
+    """Return whether a tick is not in the first minute after a gap, where croniter keeps skipped seconds."""
+    skipped = offset((tick - MINUTE).astimezone(zone)) < offset(tick.astimezone(zone))
+    return len(expr.split()) == 5 or not skipped
+
+
+def offset(instant: datetime) -> timedelta:
+    return instant.utcoffset() or timedelta(0)
+
+
+def zones_and_instants() -> st.SearchStrategy[tuple[str, datetime]]:
+    """Any zone and instant, and more of those within days of a change."""
+    zones = st.sampled_from(sorted(zone for zone in available_timezones() if "/" in zone))
+    instants = st.datetimes(datetime(1960, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+    hours = st.floats(-100, 100).map(lambda hours: timedelta(hours=hours))
+    near = st.builds(
+        lambda change, off: (change[0], change[1] + off), st.sampled_from(list(CHANGES.values())), hours
+    )
+    return st.tuples(zones, instants) | near | near
+
+
+@given(
+    expr=st.one_of(
+        expressions(),
+        st.builds(
+            lambda minutes, hours: f"{field(minutes, 60)} {field(hours, 24)} * * *",
+            minute_sets(),
+            hour_sets(),
+        ),
+    ),
+    where=zones_and_instants(),
+)
+@settings(max_examples=150)
+def test_ticks_are_those_of_croniter_but_for_stated_differences(
+    expr: str, where: tuple[str, datetime]
+) -> None:
+    read_or_reject(expr)
+    zone, instant = where
+    cron = Cron.parse(expr, zone)
+    compared = partial(is_compared, expr=expr, zone=ZoneInfo(zone))
+    expected = list(islice(filter(compared, croniter_ticks(expr, cron, instant)), 3))
+    assert list(filter(compared, ticks_between(cron, instant, expected[-1]))) == expected
 
 
 def test_tick_in_a_repeated_hour_runs_the_first_time() -> None:
