@@ -54,12 +54,12 @@ def build_catalog(
     for module in MODULES:
         built.include(module.tasks)
     if scheduled:
-        built.schedule("ingest-pull", "*/5 * * * *", payload=IngestPull(), description="Check due feeds")
+        built.schedule("ingest-pull", "*/5 * * * *", payload=IngestPull(), description="RSS feed ingestion")
         built.schedule(
             "ingest-pull-youtube",
             "0 */6 * * *",
             payload=IngestPull(),
-            description="Check due channels and searches of YouTube",
+            description="YouTube channel ingestion",
         )
     return built
 

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import LiteralString
+from typing import Any, LiteralString
 from uuid import UUID
 
 import psycopg
@@ -255,6 +255,42 @@ async def test_troubleshooting_queries_run_as_printed(jobs: Sender, sql: Connect
         }
 
     check_each(questions, check)
+
+
+async def test_troubleshooting_queries_leave_out_what_the_page_says(
+    jobs: Sender, storage: PostgresStorage, sql: Connection
+) -> None:
+    async def failed(final: RowState, retry_in: float | None = None, **options: Any) -> UUID:
+        (job_id,) = await jobs.send(**options)
+        (job,) = await jobs.claim(1)
+        verdict = Failed(job_id, job.attempt, retry_in, '{"message": "m"}', final)  # type: ignore[arg-type]
+        assert await jobs.storage.settle(failed=[verdict]) == {job_id}
+        return job_id
+
+    def found(question: str) -> list[UUID]:
+        cursor = sql.execute(question.encode())
+        place = [column.name for column in cursor.description or ()].index("id")
+        return [row[place] for row in cursor.fetchall()]
+
+    long_ago = await failed(RowState.FAILED)
+    sql.execute("update pgboss.job set completedon = now() - interval '25 hours'")
+    assert await storage.archive(86_400, 10) == 1
+    expired, lost = await failed(RowState.EXPIRED), await failed(RowState.FAILED)
+    retried = await failed(RowState.FAILED, 60.0)
+    (cancelled,) = await jobs.send()
+    await jobs.storage.cancel([cancelled])
+
+    page = (ROOT / "docs/troubleshooting.md").read_text(encoding="utf-8")
+    recent, failures, archived = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)[1].strip("; \n").split(";")
+    assert set(found(recent)) == {expired, lost, retried, cancelled}
+    assert found(failures) == [lost]
+    assert found(archived) == [long_ago]
+    view = "SELECT * FROM pgboss.zeke_job WHERE status = 'FAILED'"
+    assert view in page
+    assert set(found(view)) == {expired, lost, long_ago}
+    started = "select state::text, jsonb_array_length(history) from pgboss.job where startedon is not null"
+    assert ("retry", 1) in sql.execute(started.encode()).fetchall()
+    assert sql.execute("select id from pgboss.job where startedon is null").fetchall() == [(cancelled,)]
 
 
 # onComplete

@@ -28,6 +28,13 @@ def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
     assert together == {name: task.concurrency_limit for name, task in catalog.tasks.items()}
 
 
+def test_schedules_are_those_of_the_earlier_system() -> None:
+    assert [(one.name, one.cron, one.description) for one in build_catalog().schedules] == [
+        ("ingest-pull", "*/5 * * * *", "RSS feed ingestion"),
+        ("ingest-pull-youtube", "0 */6 * * *", "YouTube channel ingestion"),
+    ]
+
+
 def test_each_task_has_a_description() -> None:
     assert all(task.description for task in build_catalog().tasks.values())
 
