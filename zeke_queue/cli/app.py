@@ -20,7 +20,7 @@ import typer
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from zeke_queue.cli import doctor, jobs, keys, migrate, queues, schedules, serve, work
+from zeke_queue.cli import doctor, import_pgboss, jobs, keys, migrate, queues, schedules, serve, work
 from zeke_queue.cli.render import echo
 from zeke_queue.cli.session import Options, options_of, print_error
 from zeke_queue.errors import SettingsError, UsageError, ZekeError
@@ -186,6 +186,7 @@ app.command("worker")(work.worker)
 app.command("api")(serve.api)
 app.command("up")(serve.up)
 app.command("migrate")(migrate.migrate)
+app.command("import-pgboss")(import_pgboss.import_pgboss)
 app.command("send")(jobs.send)
 app.command("jobs")(jobs.list_jobs)
 app.add_typer(jobs.job_app, name="job")

@@ -26,6 +26,7 @@ _SAME: Final = {
     "retryLimit": "retry_limit",
     "retryDelay": "retry_delay",
     "retryBackoff": "retry_backoff",
+    "retryDelayMax": "retry_delay_max",
     "singletonKey": "singleton_key",
 }
 

@@ -23,6 +23,9 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 }
 """The parameters of ``insert_one`` that ``insert_plain`` does not have, with their values in a plain job."""
 
+_ACTIVE_TOO: Final = {"job.state < 'active'": "job.state <= 'active'"}
+_OF_10: Final = {"expire_seconds = 2147483647": "expire_in = interval '876000 hours'"}
+
 VARIANTS: Final = {
     "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
     "find_archived": (
@@ -38,11 +41,16 @@ VARIANTS: Final = {
         {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
         | {"%(always)s": "false", "on conflict do nothing": ""},
     ),
+    "pgboss/claim_10": ("pgboss/claim", _OF_10),
+    "pgboss/claim_active": ("pgboss/claim", _ACTIVE_TOO),
+    "pgboss/claim_active_10": ("pgboss/claim", _ACTIVE_TOO | _OF_10),
+    "pgboss/counts_archived": ("pgboss/counts", {".job where": ".archive where"}),
+    "pgboss/ended_archived": ("pgboss/ended", {".job as job": ".archive as job"}),
 }
 """Statements derived from another one by leaving out what a case does not need, so that the server can
 simplify them when it plans, not at each run: which text replaces which. ``find_archived`` lists the archive,
 ``insert_plain`` inserts one plain job outside a transaction; ``resume_parents_for_sure`` waits for locks, so
-its transaction must hold none."""
+its transaction must hold none. Those in ``pgboss/`` run on the tables of pg-boss 10 to 12."""
 
 Notify: TypeAlias = Literal["always", "unless full", "never"]
 """When a statement sends its notifications: always, unless the server's queue is nearly full, or never.

@@ -1,0 +1,263 @@
+"""``zeke import-pgboss``: show what a pg-boss 10, 11 or 12 has, and import it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+import typer
+from rich.table import Column
+
+from zeke_queue.cli.render import NOTHING, echo, print_json, print_table
+from zeke_queue.cli.session import AppOption, Options, options_of
+from zeke_queue.errors import UsageError
+
+if TYPE_CHECKING:
+    from zeke_queue.core.pgboss_import import QueueReport, ScheduleReport
+    from zeke_queue.storage.postgres.pgboss_import import Imported, Importer
+    from zeke_queue.storage.postgres.pgboss_source import Preview
+
+STATES: Final = ("created", "scheduled", "retry", "active", "completed", "failed", "cancelled")
+FOLLOW_PAUSE: Final = 1.0
+"""Seconds between two passes of --follow."""
+
+FOLLOW_QUIET: Final = 10
+"""Passes without a new job after which --follow has caught up."""
+
+
+def import_pgboss(
+    context: typer.Context,
+    app: AppOption = None,
+    from_dsn: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="DSN", help="The database of pg-boss, if it is another.", show_default=False
+        ),
+    ] = None,
+    from_schema: Annotated[str, typer.Option(metavar="NAME", help="The schema of pg-boss.")] = "pgboss",
+    queue: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--queue",
+            "-q",
+            metavar="NAME",
+            help="Import only this queue, in the catalog or not; may be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    all_queues: Annotated[bool, typer.Option("--all", help="Import queues outside the catalog too.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Also copy completed, failed and cancelled jobs.")
+    ] = False,
+    active: Annotated[
+        bool,
+        typer.Option("--active", help="Also import active jobs, as retries; pg-boss must be stopped."),
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Import; without it, only show.")] = False,
+    follow: Annotated[
+        int,
+        typer.Option(
+            metavar="SECONDS",
+            min=0,
+            help="With --apply: import new jobs until none came for 10 s, at most this long.",
+            show_default=False,
+        ),
+    ] = 0,
+) -> None:
+    """Import the jobs and schedules of a pg-boss 10, 11 or 12, from a schema of this or another database.
+
+    Without --apply it only shows what would be imported, and what can't be. It may be interrupted and
+    repeated at any time: no job is imported twice.
+    """
+    from zeke_queue.storage.postgres.pgboss_source import Source, connect
+
+    options = options_of(context)
+    if follow and not apply:
+        raise UsageError("--follow: must be used with --apply, which imports; add it, or leave out --follow")
+    chosen = _chosen(app, queue, all_queues=all_queues)
+    with ExitStack() as opened:
+        target, schema = _target(options, from_dsn, from_schema, applied=apply)
+        session = opened.enter_context(connect(from_dsn or target))
+        source = Source.find(session, from_schema, writing=apply)
+        preview = source.preview(chosen)
+        session.commit()
+        if not apply:
+            _show(preview, options, active=active, history=history)
+            return
+        if active and preview.sessions:
+            raise UsageError(
+                f"--active: must be used while pg-boss is stopped, got {preview.sessions} of its connections;"
+                " stop it, since it may still run these jobs"
+            )
+        from zeke_queue.storage.postgres.pgboss_import import Importer
+
+        other = opened.enter_context(connect(target)) if from_dsn else session
+        importer = Importer(source, other, schema)
+        try:
+            _import(importer, preview, chosen, active=active, history=history, follow=follow)
+        except KeyboardInterrupt:
+            echo("Interrupted: run it again to continue.", err=True)
+            raise
+        finally:
+            _show_done(importer.done, preview, options)
+
+
+def _chosen(app: str | None, queue: list[str] | None, *, all_queues: bool) -> frozenset[str] | None:
+    """Return the names of the queues to import; None for all."""
+    from zeke_queue.cli.catalog_loader import default_catalog, load_catalog
+
+    if all_queues and queue:
+        raise UsageError("--all, --queue: must not be used together, got both; leave out one of them")
+    if all_queues:
+        return None
+    return frozenset(queue) if queue else frozenset(load_catalog(app or default_catalog()).served)
+
+
+def _target(options: Options, from_dsn: str | None, from_schema: str, *, applied: bool) -> tuple[str, str]:
+    """Return the database and the schema of the tables here, which are checked if they will be written."""
+    from zeke_queue.core.names import schema_name
+    from zeke_queue.storage.postgres import migrate
+
+    settings = options.settings()
+    if from_dsn is not None and not applied:
+        return "", settings.jobs_schema
+    settings = options.on_database(settings)
+    dsn, schema = settings.require_database(), schema_name(settings.jobs_schema)
+    if from_dsn is None and schema == schema_name(from_schema):
+        raise UsageError(
+            f"--from-schema: must be another schema than that of the tables here, got {schema} for both; name"
+            " one for them with --schema or JOBS_SCHEMA, as in `zeke --schema jobs migrate`, or name another"
+            " database with --from"
+        )
+    if applied:
+        asyncio.run(migrate.check(dsn, schema))
+    return dsn, schema
+
+
+def _import(
+    importer: Importer,
+    preview: Preview,
+    chosen: frozenset[str] | None,
+    *,
+    active: bool,
+    history: bool,
+    follow: int,
+) -> None:
+    # Before the jobs that wait, so that slots are taken as they were.
+    importer.ended(chosen, history=history)
+    importer.waiting(chosen, active=active)
+    if not preview.cron_running:
+        importer.schedules(preview.schedules)
+    quiet = 0
+    for _ in range(round(follow / FOLLOW_PAUSE)):
+        threading.Event().wait(FOLLOW_PAUSE)
+        quiet = 0 if importer.waiting(chosen) else quiet + 1
+        if quiet == FOLLOW_QUIET:
+            break
+
+
+def _show(preview: Preview, options: Options, *, active: bool, history: bool) -> None:
+    """Print what would be imported."""
+    if options.json:
+        print_json(asdict(preview))
+        return
+    echo(f"pg-boss {preview.major}, version {preview.version} of its tables")
+    _show_queues(preview.queues)
+    for one in preview.queues:
+        for note in one.notes:
+            echo(f"queue {one.name}: {note}")
+    for one in preview.schedules:
+        echo(_schedule_line(one))
+    if preview.schedules and preview.cron_running:
+        echo(_CRON)
+    counted = {state: sum(_count(one, state) for one in preview.queues) for state in STATES}
+    waiting = counted["created"] + counted["scheduled"] + counted["retry"]
+    ended = counted["completed"] + counted["failed"] + counted["cancelled"]
+    echo(
+        f"--apply imports {waiting} waiting jobs"
+        + (f", {counted['active']} active ones as retries" if active else "")
+        + (f", and {ended} that ended" if history else "")
+        + ("" if active or not counted["active"] else f"; {counted['active']} active ones stay in pg-boss")
+        + ("" if history or not ended else f"; {ended} that ended stay there without --history")
+        + ". Nothing was changed."
+    )
+
+
+def _show_queues(queues: tuple[QueueReport, ...]) -> None:
+    columns = (
+        Column("queue", min_width=12),
+        Column("policy"),
+        *(Column(state, justify="right") for state in STATES),
+        Column(""),
+    )
+    rows = [
+        (
+            one.name,
+            one.policy,
+            *(one.counts.get(state, 0) for state in STATES),
+            f"left: {one.left}" * bool(one.left),
+        )
+        for one in queues
+    ]
+    print_table(columns, rows)
+
+
+def _count(one: QueueReport, state: str) -> int:
+    return 0 if one.left else one.counts.get(state, 0)
+
+
+_CRON: Final = (
+    "The schedules are left, since pg-boss's cron ran within two minutes, and both would send: stop it or"
+    " start it with schedule: false, and import again."
+)
+
+
+def _schedule_line(one: ScheduleReport) -> str:
+    known = f"schedule {one.name}" + f" with key {one.key}" * bool(one.key)
+    if one.schedule is None:
+        return f"{known} ({one.cron}): left: {one.left}"
+    return f"{known}: {one.schedule.name}, {one.cron} in {one.schedule.zone}"
+
+
+def _show_done(done: Imported, preview: Preview, options: Options) -> None:
+    """Print what was imported, and what was left."""
+    left = {one.name: one.left for one in preview.queues if one.left and any(one.counts.values())}
+    schedules = [one for one in preview.schedules if one.schedule is None]
+    if options.json:
+        value: dict[str, Any] = {
+            "jobs": dict(done.jobs),
+            "history": dict(done.history),
+            "unkeyed": done.unkeyed,
+            "schedules": done.schedules,
+            "known": done.known,
+            "left": left,
+            "leftSchedules": [asdict(one) for one in schedules],
+        }
+        print_json(value)
+        return
+    names = sorted(done.jobs.keys() | done.history.keys())
+    if names:
+        columns = (
+            Column("queue", min_width=12),
+            Column("imported", justify="right"),
+            Column("ended", justify="right"),
+        )
+        print_table(
+            columns, [(name, done.jobs[name] or NOTHING, done.history[name] or NOTHING) for name in names]
+        )
+    echo(f"Imported {done.jobs.total()} jobs, and {done.history.total()} that had ended.")
+    if done.unkeyed:
+        echo(f"{done.unkeyed} without their key, which another job here has: their meta has it.")
+    for name in done.schedules:
+        echo(f"schedule {name} is stored")
+    for name in done.known:
+        echo(f"schedule {name} is left, since one of its name exists")
+    for one in schedules:
+        echo(_schedule_line(one))
+    if preview.schedules and preview.cron_running:
+        echo(_CRON)
+    for name, reason in left.items():
+        echo(f"{name} is left in pg-boss: {reason}")

@@ -1,0 +1,306 @@
+"""What a job, a queue or a schedule of pg-boss 10, 11 or 12 becomes here, and what of it can't be carried.
+
+Rows are JSON objects with the columns of their table, so that columns that came with a later version are
+simply missing in an earlier one. Times and intervals stay text, which Postgres reads again.
+
+Source: pg-boss 10.4, 11.1 and 12.38. Their unique indexes enforce a queue's policy by the singleton key,
+where no key counts as the empty key; a key without a policy or a slot excludes nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from uuid import UUID, uuid5
+
+from zeke_queue.core import stored_options
+from zeke_queue.core.cron import Cron
+from zeke_queue.core.names import queue_name
+from zeke_queue.core.options import DEFAULTS, INT4_MAX, OptionLayer, merge, new_job, singleton_key
+from zeke_queue.errors import InvalidNameError, SchemaVersionError, UsageError
+from zeke_queue.model import FINAL, CatchUp, RowState, Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+VERSIONS: Final = {range(21, 25): 10, range(25, 27): 11, range(27, 47): 12}
+"""The versions of tables by pg-boss's major version; 12.0 to 12.5 have 11's last one, 26."""
+
+MARK: Final = "zekeImport"
+"""The key in the output of a row that an import has taken; its ``job`` is the row as it was."""
+
+INTERNAL: Final = "__pgboss__"
+"""The prefix of pg-boss's own queues."""
+
+KEYED: Final = frozenset({"short", "stately", "exclusive"})
+"""Policies that are carried as singleton keys."""
+
+_IN_META: Final = (
+    "dead_letter", "group_tier", "trace_context", "source_name", "source_id", "source_root_id"
+)  # fmt: skip
+"""Columns without an equivalent, which are kept in the job's ``meta``."""
+
+_POLICIES: Final = {
+    "short": (
+        "short (one waiting job a key): carried as singleton keys, which also refuse a job while one runs;"
+        " declare the task with singleton_key"
+    ),
+    "stately": (
+        "stately (one waiting, one retrying and one active job a key): one of the three carries the singleton"
+        " key, the others none; declare the task with singleton_key"
+    ),
+    "exclusive": "exclusive: carried as singleton keys; declare the task with singleton_key",
+    "singleton": (
+        "singleton (one active job a key): not carried, since a singleton key here also refuses waiting jobs;"
+        " declare the task with concurrency_limit=1, which holds for all keys together"
+    ),
+    "key_strict_fifo": (
+        "key_strict_fifo: not carried, since jobs here do not wait for the one before; concurrency_limit=1"
+        " runs one at a time, and a job that waits for a retry lets others pass"
+    ),
+}
+
+
+NO_ID: Final = UUID(int=0)
+"""An id before all others."""
+
+INTERVALS: Final = 10
+"""The major version that stores a job's expiry as an interval."""
+
+ARCHIVED: Final = 10
+"""The major version that moves ended jobs to a table of their own."""
+
+ENDED: Final = ("completed", "cancelled", "failed")
+
+
+class ImportedJob(NamedTuple):
+    """A row to insert here. ``key`` and ``slot`` may exclude other jobs; ``meta`` is JSON text."""
+
+    id: UUID
+    name: str
+    priority: int
+    data: str | None
+    state: RowState
+    retry_limit: int
+    retry_count: int
+    retry_delay: int
+    retry_backoff: bool
+    retry_delay_max: int | None
+    start_after: str
+    started_on: str | None
+    key: str | None
+    slot: str | None
+    expire_in: str
+    created_on: str
+    completed_on: str | None
+    keep_until: str
+    output: str | None
+    attempt: int
+    group_key: str | None
+    meta: str | None
+
+    def unkeyed(self) -> ImportedJob:
+        """Return the job without what excludes it; its ``meta`` has the key."""
+        return self._replace(key=None, slot=None, meta=_meta(self.meta, {"singleton_key": self.key}))
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """What an import does with a queue of pg-boss.
+
+    Attributes:
+        counts: the jobs by state; those in a state ``scheduled`` are created ones with a start in the future.
+        left: why its jobs stay in pg-boss; None if they are imported.
+        notes: what of it can't be carried, and why.
+    """
+
+    name: str
+    policy: str = "standard"
+    counts: Mapping[str, int] = field(default_factory=dict[str, int])
+    left: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleReport:
+    """What an import does with a schedule: the one stored here, or why there is none."""
+
+    name: str
+    key: str
+    cron: str
+    schedule: Schedule | None
+    left: str | None = None
+
+
+def major_version(version: int, schema: str) -> int:
+    """Return pg-boss's major version for a version of its tables.
+
+    Raises:
+        SchemaVersionError: no import exists for it; the message has the remedy.
+    """
+    for versions, major in VERSIONS.items():
+        if version in versions:
+            return major
+    newest = max(VERSIONS, key=max)[-1]
+    if version > newest:
+        raise SchemaVersionError(
+            f"--from-schema: must be of pg-boss 10 to 12 (version 21 to {newest}), got version {version} in"
+            f" {schema}, which is newer; nothing was changed. Upgrade zeke-queue, or import with the pg-boss"
+            " that wrote it stopped at an earlier version"
+        )
+    raise SchemaVersionError(
+        f"--from-schema: must be of pg-boss 10 to 12 (version 21 to {newest}), got version {version} in"
+        f" {schema}; "
+        + (
+            f"its tables are those of pg-boss 9, which need no import: run `zeke --schema {schema} migrate`"
+            if version == 20  # noqa: PLR2004 - pg-boss 9's only one that migrate accepts
+            else "start pg-boss 9.0.3 on it once, and run `zeke migrate` then"
+        )
+    )
+
+
+def left_out(name: str, chosen: Collection[str] | None) -> str | None:
+    """Return why the jobs of a queue stay in pg-boss; None if they are imported.
+
+    Args:
+        chosen: the names to import; None for all.
+    """
+    if name.startswith(INTERNAL):
+        return "pg-boss's own"
+    try:
+        queue_name(name)
+    except InvalidNameError as error:
+        return f"not a name here ({error})"
+    return None if chosen is None or name in chosen else "not in the catalog"
+
+
+def report(
+    counts: Mapping[str, int], details: Mapping[str, Any], queue: Mapping[str, Any], left: str | None
+) -> QueueReport:
+    """Return what happens with a queue, from its row and from counts of its jobs by state and by trait."""
+    policy = str(queue.get("policy") or "standard")
+    notes = [_POLICIES[policy]] if policy in _POLICIES else []
+    if details.get("past"):
+        notes.append(f"{details['past']} waiting past keep_until: left, since pg-boss no longer runs them")
+    if details.get("flow"):
+        notes.append(f"{details['flow']} of a flow (blocked or blocking): left, since there are none here")
+    if policy == "standard" and details.get("labels"):
+        notes.append(f"{details['labels']} with a key that excludes nothing there: kept in their meta")
+    if details.get("claimed"):
+        notes.append(f"{details['claimed']} claimed by an interrupted import: the next one completes them")
+    if letters := details.get("dead_letters"):
+        notes.append(f"dead letter {', '.join(letters)}: kept in meta; failed jobs here stay in their queue")
+    return QueueReport(str(queue["name"]), policy, counts, left, tuple(notes))
+
+
+def job_of(row: Mapping[str, Any], data: str | None, output: str | None) -> ImportedJob:
+    """Return the job for a row.
+
+    An active job becomes a retry, as pg-boss makes one of it when it expires; without retries left it has
+    expired.
+
+    Args:
+        row: the columns of the row but ``data`` and ``output``.
+        data: JSON text of the payload.
+        output: JSON text of the output.
+    """
+    state = RowState(row["state"])
+    if state is RowState.ACTIVE:
+        state = RowState.RETRY if row["retry_count"] < row["retry_limit"] else RowState.EXPIRED
+        output = None
+    key = _key_of(row, state)
+    group = _valid(row.get("group_id"))
+    kept = {name: row.get(name) for name in _IN_META}
+    kept["policy"] = None if row.get("policy") == "standard" else row.get("policy")
+    kept["singleton_key"] = None if key == row.get("singleton_key") else row.get("singleton_key")
+    kept["group_id"] = None if group == row.get("group_id") else row.get("group_id")
+    return ImportedJob(
+        id=UUID(row["id"]),
+        name=row["name"],
+        priority=row["priority"],
+        data=data,
+        state=state,
+        retry_limit=max(0, row["retry_limit"]),
+        retry_count=max(0, row["retry_count"]),
+        retry_delay=max(0, row["retry_delay"]),
+        retry_backoff=row["retry_backoff"],
+        retry_delay_max=row.get("retry_delay_max"),
+        start_after=row["start_after"],
+        started_on=row["started_on"],
+        key=key,
+        slot=row["singleton_on"],
+        expire_in=row.get("expire_in") or f"{min(row['expire_seconds'], INT4_MAX)} seconds",
+        created_on=row["created_on"],
+        completed_on=row["completed_on"],
+        keep_until=row["keep_until"],
+        output=output,
+        attempt=max(0, row["retry_count"]) + (row["started_on"] is not None),
+        group_key=group,
+        meta=_meta(None, kept),
+    )
+
+
+def next_try(job: ImportedJob, holder: str | None) -> ImportedJob | None:
+    """Return the job to insert instead of one that was refused; None if it was imported before.
+
+    Args:
+        holder: the queue of the job here with its id; None if there is none, so that its key or its slot
+            was in the way.
+    """
+    if holder == job.name:
+        return None
+    if holder is not None:
+        # In pg-boss an id is unique in its queue only. A second import computes the same id.
+        return job._replace(id=uuid5(job.id, job.name))
+    return job.unkeyed()
+
+
+def schedule_of(row: Mapping[str, Any], data: str | None, chosen: Collection[str] | None) -> ScheduleReport:
+    """Return the schedule for a row of pg-boss, whose queue may have several with a key each.
+
+    Raises nothing: a schedule that can't be carried has a reason instead.
+    """
+    name, key = str(row["name"]), str(row.get("key") or "")
+    reported = ScheduleReport(name, key, str(row["cron"]), None, left_out(name, chosen))
+    if reported.left is not None:
+        return reported
+    if row.get("kind", "cron") != "cron":
+        return ScheduleReport(name, key, reported.cron, None, "a recurrence rule (RFC 5545), not cron")
+    theirs = cast("Mapping[str, Any]", row.get("options") or {})
+    try:
+        options = stored_options.write(stored_options.read(theirs).given())
+        new_job(NO_ID, name, None, merge(OptionLayer(**options), DEFAULTS))
+        schedule = Schedule(
+            name=queue_name(f"{name}/{key}" if key else name),
+            cron=Cron.parse(reported.cron, str(row.get("timezone") or "UTC")).expr,
+            task=name,
+            zone=str(row.get("timezone") or "UTC"),
+            data=data,
+            options=options,
+            catch_up=CatchUp.ONCE if theirs.get("missed") == "once" else CatchUp.SKIP,
+        )
+    except UsageError as error:
+        return ScheduleReport(name, key, reported.cron, None, str(error))
+    return ScheduleReport(name, key, reported.cron, schedule)
+
+
+def _key_of(row: Mapping[str, Any], state: RowState) -> str | None:
+    """Return the key by which the job excludes others here, or that it had when it ended."""
+    given = row.get("singleton_key") or None
+    if state in FINAL or row["singleton_on"] is not None or row.get("upsert_by_key"):
+        return _valid(given)
+    return _valid(given or row["name"]) if row.get("policy") in KEYED else None
+
+
+def _valid(key: object) -> str | None:
+    try:
+        return singleton_key(key)
+    except UsageError:
+        return None
+
+
+def _meta(before: str | None, more: Mapping[str, Any]) -> str | None:
+    kept: dict[str, Any] = json.loads(before)["pgboss"] if before else {}
+    kept |= {name: value for name, value in more.items() if value is not None}
+    return json.dumps({"pgboss": kept}) if kept else None

@@ -1,0 +1,211 @@
+"""The schema of a pg-boss 10, 11 or 12 whose jobs are imported: what is in it, and claims of its jobs.
+
+A job is claimed before it is stored here, and confirmed afterwards. A claimed one is active in pg-boss
+without an end, and its output has the row as it was; a confirmed one is completed. So both systems never run
+the same job, and an import that was killed between the two continues with the claimed ones.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import psycopg
+
+from zeke_queue.core import pgboss_import as core
+from zeke_queue.core.names import schema_name
+from zeke_queue.core.timeouts import LOCK_SECONDS, STATEMENT_SECONDS
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError
+from zeke_queue.storage.postgres.error_mapping import translated
+from zeke_queue.storage.postgres.statements import statement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Generator, Iterable, Mapping
+    from uuid import UUID
+
+    from zeke_queue.core.pgboss_import import ImportedJob, QueueReport, ScheduleReport
+
+BATCH: Final = 500
+"""Jobs of a transaction."""
+
+_LIMITS: Final = "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
+_MILLISECONDS: Final = [str(round(seconds * 1000)) for seconds in (LOCK_SECONDS, STATEMENT_SECONDS)]
+_SESSIONS: Final = (
+    "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgboss'"
+)
+_VERSION: Final = (
+    "select true from pg_attribute where attrelid = to_regclass(%s) and attname = 'version'"
+    " and atttypid = 'int'::regtype"
+)
+_USAGE: Final = (
+    "select (select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s),"
+    " quote_ident(current_user)"
+)
+_RIGHT: Final = "select has_table_privilege(%s, %s)"
+_TABLES: Final = ("queue", "schedule", "job")
+
+
+class Session:
+    """A connection whose statements run in transactions with limits, which the caller commits."""
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+        self._limited = False
+
+    def run(self, text: str, values: Mapping[str, Any] | list[Any] | None = None) -> list[Any]:
+        """Execute a statement of this package; return its rows, if it has any."""
+        if not self._limited:
+            self.connection.execute(_LIMITS, _MILLISECONDS)
+            self._limited = True
+        cursor = self.connection.execute(cast("Any", text), values)
+        return cursor.fetchall() if cursor.description else []
+
+    def commit(self) -> None:
+        """End the transaction."""
+        self.connection.commit()
+        self._limited = False
+
+
+@contextmanager
+def connect(dsn: str) -> Generator[Session]:
+    """Open a session; the driver's errors are translated, and an open transaction is rolled back."""
+    with (
+        translated(),
+        psycopg.connect(dsn, connect_timeout=10, application_name="zeke import-pgboss") as connection,
+    ):
+        # The next transaction may be on another connection of a pooler, which knows no such statement.
+        connection.prepare_threshold = None
+        yield Session(connection)
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a schema of pg-boss has, and what becomes of it.
+
+    Attributes:
+        cron_running: whether pg-boss has checked its schedules within two minutes.
+        sessions: how many connections to the database have pg-boss's name.
+    """
+
+    version: int
+    major: int
+    queues: tuple[QueueReport, ...]
+    schedules: tuple[ScheduleReport, ...]
+    cron_running: bool
+    sessions: int
+
+
+class Source:
+    """The jobs of a pg-boss in a schema; made by ``find``."""
+
+    def __init__(self, session: Session, schema: str, version: int) -> None:
+        self.session = session
+        self.schema = schema
+        self.version = version
+        self.major = core.major_version(version, schema)
+
+    @classmethod
+    def find(cls, session: Session, schema: str, *, writing: bool) -> Source:
+        """Check the schema, and the rights to import from it.
+
+        Raises:
+            SchemaVersionError: there is none of pg-boss 10, 11 or 12.
+            PermissionDeniedError: the role lacks a right; the message has the statements that grant all.
+        """
+        schema = schema_name(schema)
+        ((usage, role),) = session.run(_USAGE, [schema])
+        if usage is None or (usage and not session.run(_VERSION, [f"{schema}.version"])):
+            raise SchemaVersionError(
+                f"--from-schema: must be the schema of a pg-boss, got {schema}, which has no version table of"
+                " one; name its schema, and its database with --from"
+            )
+        wanted = [("version", "select")] + [("job", "update")] * writing
+        wanted += [(table, "select") for table in _TABLES]
+        for table, right in wanted:
+            if not usage or not session.run(_RIGHT, [f"{schema}.{table}", right])[0][0]:
+                raise PermissionDeniedError(
+                    f"Role {role} lacks the right {right} on {schema}.{table}. As the owner of pg-boss's"
+                    f" tables: grant usage on schema {schema} to {role}; grant select on all tables in schema"
+                    f" {schema} to {role}; grant update on {schema}.job to {role}"
+                )
+        version = session.run(f"select max(version) from {schema}.version")  # noqa: S608 - the name is checked
+        return cls(session, schema, version[0][0])
+
+    def preview(self, chosen: Collection[str] | None) -> Preview:
+        """Return what an import of these queues does; None for all. Changes nothing."""
+        counts: dict[str, dict[str, int]] = {}
+        for name, state, jobs in self._run("counts"):
+            counts.setdefault(name, {})[state] = jobs
+        if self._has_archive:
+            for name, state, jobs in self._run("counts_archived"):
+                if state in core.ENDED:
+                    count = counts.setdefault(name, {})
+                    count[state] = count.get(state, 0) + jobs
+        columns = ("past", "flow", "labels", "claimed", "dead_letters")
+        details: dict[str, dict[str, Any]] = {
+            name: dict(zip(columns, row, strict=True)) for name, *row in self._run("details")
+        }
+        queues = {row["name"]: row for (row,) in self._run("queues")}
+        names = sorted(queues.keys() | counts.keys())
+        reports = [
+            core.report(
+                counts.get(name, {}),
+                details.get(name, {}),
+                queues.get(name, {"name": name}),
+                core.left_out(name, chosen),
+            )
+            for name in names
+        ]
+        schedules = self._run("schedules")
+        return Preview(
+            self.version,
+            self.major,
+            tuple(reports),
+            tuple(core.schedule_of(row, data, chosen) for row, data, _ in schedules),
+            any(running for _, _, running in schedules),
+            self.sessions(),
+        )
+
+    def sessions(self) -> int:
+        """Return how many connections to the database have pg-boss's name."""
+        return int(self.session.run(_SESSIONS)[0][0])
+
+    def names(self) -> list[str]:
+        """Return the names of the queues."""
+        return [row["name"] for (row,) in self._run("queues")]
+
+    def claim(self, name: str, *, active: bool) -> list[ImportedJob]:
+        """Claim some jobs of a queue that wait, or with ``active`` those that run too."""
+        variant = "claim" + "_active" * active + "_10" * (self.major == core.INTERVALS)
+        return _jobs(self._run(variant, BATCH, name=name))
+
+    def claimed(self) -> list[ImportedJob]:
+        """Return some jobs that an interrupted import has claimed."""
+        return _jobs(self._run("claimed", BATCH))
+
+    def confirm(self, jobs: Iterable[tuple[str, UUID]]) -> None:
+        """Complete claimed jobs, given by queue and id, that are stored here."""
+        names, ids = zip(*jobs, strict=True)
+        self._run("confirm", names=list(names), ids=list(ids))
+
+    def ended(self, name: str, *, history: bool) -> Generator[list[ImportedJob]]:
+        """Yield the ended jobs of a queue by batches: all, or those whose slot may still exclude others."""
+        for variant in ("ended", *["ended_archived"] * (self._has_archive and history)):
+            after: UUID | None = core.NO_ID
+            while after is not None:
+                rows = self._run(variant, BATCH, name=name, after=after, history=history)
+                jobs = _jobs(rows)
+                after = jobs[-1].id if len(jobs) == BATCH else None
+                yield jobs
+
+    @property
+    def _has_archive(self) -> bool:
+        return self.major == core.ARCHIVED
+
+    def _run(self, file: str, limit: int | None = None, /, **values: Any) -> list[Any]:
+        return self.session.run(statement(f"pgboss/{file}", self.schema, limit), values)
+
+
+def _jobs(rows: list[Any]) -> list[ImportedJob]:
+    return [core.job_of(was, payload, None if result == "null" else result) for was, payload, result in rows]
