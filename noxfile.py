@@ -396,13 +396,14 @@ def downstream(session: nox.Session) -> None:
 
 @nox.session
 def interop(session: nox.Session) -> None:
-    """Run the JavaScript client's tests, and clients in Node against the whole system; needs Node 20 and npm.
+    """Run the JavaScript client's tests, clients in Node against the whole system, and imports from pg-boss.
 
-    Arguments after `--` are passed to `node --test`, as in `nox -s interop -- --test-name-pattern=curl`.
+    It needs Node 20 and npm. Arguments after `--` are passed to `node --test`, as in
+    `nox -s interop -- --test-name-pattern=curl`; nothing is imported then.
     """
     _install(session, "test", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
-    for project in (client, clients, clients / "trpc10"):
+    for project in (client, clients, clients / "trpc10", clients / "pgboss_later"):
         with session.chdir(project):
             # Exactly what the lock file names, and no script of a package's own.
             session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
@@ -410,6 +411,8 @@ def interop(session: nox.Session) -> None:
         for script in ("types", "test"):
             session.run("npm", "run", script, external=True)
     session.run("python", "-m", "tests.interop", *session.posargs)
+    if not session.posargs:
+        session.run("python", "-m", "tests.interop.pgboss_import")
 
 
 @nox.session

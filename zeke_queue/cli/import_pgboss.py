@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -18,7 +18,7 @@ from zeke_queue.errors import UsageError
 if TYPE_CHECKING:
     from zeke_queue.core.pgboss_import import QueueReport, ScheduleReport
     from zeke_queue.storage.postgres.pgboss_import import Imported, Importer
-    from zeke_queue.storage.postgres.pgboss_source import Preview
+    from zeke_queue.storage.postgres.pgboss_source import Preview, Source
 
 STATES: Final = ("created", "scheduled", "retry", "active", "completed", "failed", "cancelled")
 FOLLOW_PAUSE: Final = 1.0
@@ -72,37 +72,64 @@ def import_pgboss(
     Without --apply it only shows what would be imported, and what can't be. It may be interrupted and
     repeated at any time: no job is imported twice.
     """
-    from zeke_queue.storage.postgres.pgboss_source import Source, connect
-
-    options = options_of(context)
     if follow and not apply:
         raise UsageError("--follow: must be used with --apply, which imports; add it, or leave out --follow")
     chosen = _chosen(app, queue, all_queues=all_queues)
     with ExitStack() as opened:
-        target, schema = _target(options, from_dsn, from_schema, applied=apply)
-        session = opened.enter_context(connect(from_dsn or target))
-        source = Source.find(session, from_schema, writing=apply)
-        preview = source.preview(chosen)
-        session.commit()
-        if not apply:
-            _show(preview, options, active=active, history=history)
-            return
-        if active and preview.sessions:
-            raise UsageError(
-                f"--active: must be used while pg-boss is stopped, got {preview.sessions} of its connections;"
-                " stop it, since it may still run these jobs"
-            )
-        from zeke_queue.storage.postgres.pgboss_import import Importer
+        target, schema = _target(options_of(context), from_dsn, from_schema, applied=apply)
+        how = _How(chosen=chosen, active=active, history=history, follow=follow)
+        if apply:
+            _apply(opened, options_of(context), (from_dsn, from_schema), (target, schema), how)
+        else:
+            preview = _read(opened, from_dsn or target, from_schema, how)[1]
+            _show(preview, options_of(context), how)
 
-        other = opened.enter_context(connect(target)) if from_dsn else session
-        importer = Importer(source, other, schema)
-        try:
-            _import(importer, preview, chosen, active=active, history=history, follow=follow)
-        except KeyboardInterrupt:
-            echo("Interrupted: run it again to continue.", err=True)
-            raise
-        finally:
-            _show_done(importer.done, preview, options)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _How:
+    """What to import, and how long to follow."""
+
+    chosen: frozenset[str] | None
+    active: bool
+    history: bool
+    follow: int
+
+
+def _read(
+    opened: ExitStack, dsn: str, schema: str, how: _How, *, writing: bool = False
+) -> tuple[Source, Preview]:
+    """Return the jobs of pg-boss, and what is to be seen of them."""
+    from zeke_queue.storage.postgres.pgboss_source import Source, connect
+
+    session = opened.enter_context(connect(dsn))
+    source = Source.find(session, schema, writing=writing)
+    preview = source.preview(how.chosen)
+    session.commit()
+    return source, preview
+
+
+def _apply(
+    opened: ExitStack, options: Options, origin: tuple[str | None, str], target: tuple[str, str], how: _How
+) -> None:
+    """Import, and print what was imported, also if it is interrupted."""
+    from zeke_queue.storage.postgres.pgboss_import import Importer
+    from zeke_queue.storage.postgres.pgboss_source import connect
+
+    dsn, schema = target
+    source, preview = _read(opened, origin[0] or dsn, origin[1], how, writing=True)
+    if how.active and preview.sessions:
+        raise UsageError(
+            f"--active: must be used while pg-boss is stopped, got {preview.sessions} of its connections;"
+            " stop it, since it may still run these jobs"
+        )
+    importer = Importer(source, opened.enter_context(connect(dsn)) if origin[0] else source.session, schema)
+    try:
+        _import(importer, preview, how)
+    except KeyboardInterrupt:
+        echo("Interrupted: run it again to continue.", err=True)
+        raise
+    finally:
+        _show_done(importer.done, preview, options)
 
 
 def _chosen(app: str | None, queue: list[str] | None, *, all_queues: bool) -> frozenset[str] | None:
@@ -137,29 +164,26 @@ def _target(options: Options, from_dsn: str | None, from_schema: str, *, applied
     return dsn, schema
 
 
-def _import(
-    importer: Importer,
-    preview: Preview,
-    chosen: frozenset[str] | None,
-    *,
-    active: bool,
-    history: bool,
-    follow: int,
-) -> None:
+def pause(seconds: float) -> None:
+    """Wait between two passes of --follow."""
+    threading.Event().wait(seconds)
+
+
+def _import(importer: Importer, preview: Preview, how: _How) -> None:
     # Before the jobs that wait, so that slots are taken as they were.
-    importer.ended(chosen, history=history)
-    importer.waiting(chosen, active=active)
+    importer.ended(how.chosen, history=how.history)
+    importer.waiting(how.chosen, active=how.active)
     if not preview.cron_running:
         importer.schedules(preview.schedules)
     quiet = 0
-    for _ in range(round(follow / FOLLOW_PAUSE)):
-        threading.Event().wait(FOLLOW_PAUSE)
-        quiet = 0 if importer.waiting(chosen) else quiet + 1
+    for _ in range(round(how.follow / FOLLOW_PAUSE)):
+        pause(FOLLOW_PAUSE)
+        quiet = 0 if importer.waiting(how.chosen) else quiet + 1
         if quiet == FOLLOW_QUIET:
             break
 
 
-def _show(preview: Preview, options: Options, *, active: bool, history: bool) -> None:
+def _show(preview: Preview, options: Options, how: _How) -> None:
     """Print what would be imported."""
     if options.json:
         print_json(asdict(preview))
@@ -178,10 +202,14 @@ def _show(preview: Preview, options: Options, *, active: bool, history: bool) ->
     ended = counted["completed"] + counted["failed"] + counted["cancelled"]
     echo(
         f"--apply imports {waiting} waiting jobs"
-        + (f", {counted['active']} active ones as retries" if active else "")
-        + (f", and {ended} that ended" if history else "")
-        + ("" if active or not counted["active"] else f"; {counted['active']} active ones stay in pg-boss")
-        + ("" if history or not ended else f"; {ended} that ended stay there without --history")
+        + (f", {counted['active']} active ones as retries" if how.active else "")
+        + (f", and {ended} that ended" if how.history else "")
+        + (
+            ""
+            if how.active or not counted["active"]
+            else f"; {counted['active']} active ones stay in pg-boss"
+        )
+        + ("" if how.history or not ended else f"; {ended} that ended stay there without --history")
         + ". Nothing was changed."
     )
 

@@ -7,5 +7,5 @@ ticks are due.
 ``validation`` and ``names`` check arguments, ``apikeys`` makes and checks keys. ``time_buckets``,
 ``text_search``, ``event_limits``, ``waits`` and ``timeouts`` are rules that both storages share, ``leases``,
 ``halves`` and ``poll_backoff`` rules that several loops share. ``contended_queues`` decides when claims retry
-queues whose rows other sessions have locked.
+queues whose rows other sessions have locked. ``pgboss_import`` says what jobs of pg-boss 10 to 12 become.
 """

@@ -184,7 +184,9 @@ def report(
     if details.get("past"):
         notes.append(f"{details['past']} waiting past keep_until: left, since pg-boss no longer runs them")
     if details.get("flow"):
-        notes.append(f"{details['flow']} of a flow (blocked or blocking): left, since there are none here")
+        notes.append(
+            f"{details['flow']} of a flow (blocked or blocking): left; a job here waits for one other"
+        )
     if policy == "standard" and details.get("labels"):
         notes.append(f"{details['labels']} with a key that excludes nothing there: kept in their meta")
     if details.get("claimed"):

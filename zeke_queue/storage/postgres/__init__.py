@@ -9,7 +9,8 @@ converts the server's errors. ``claims`` decides which claim to send; ``retentio
 ``reader``, ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys.
 ``listener`` receives notifications and ``change_feed`` registers watches. ``heartbeat_connection`` sends
 heartbeats outside the pool. ``migrate`` creates and upgrades the tables, ``grants`` gives a role its
-rights; ``server_info`` reads what ``zeke doctor`` reports.
+rights; ``pgboss_source`` claims the jobs of a pg-boss 10 to 12, and ``pgboss_import`` stores them here;
+``server_info`` reads what ``zeke doctor`` reports.
 """
 
 from zeke_queue.storage.postgres import migrate

@@ -297,7 +297,8 @@ def _refuse_others(found: Found, schema: str) -> None:
     if found.version > PGBOSS_VERSION:
         raise SchemaVersionError(
             f"Schema {schema!r} belongs to pg-boss 10 or later (its version {found.version}), whose tables "
-            "differ; nothing was changed. Set JOBS_SCHEMA to another name, and let pg-boss finish its jobs"
+            "differ; nothing was changed. Set JOBS_SCHEMA to another name, and import its jobs with "
+            f"`zeke import-pgboss --from-schema {schema}`"
         )
     if found.version < PGBOSS_VERSION:
         raise SchemaVersionError(

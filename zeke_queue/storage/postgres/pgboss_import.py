@@ -14,7 +14,6 @@ from zeke_queue.core import jsonb
 from zeke_queue.core import pgboss_import as core
 from zeke_queue.core.pgboss_import import ImportedJob
 from zeke_queue.errors import StatementFailedError
-from zeke_queue.storage.postgres.pgboss_source import BATCH
 from zeke_queue.storage.postgres.statements import statement
 from zeke_queue.storage.postgres.verbs import work_channel
 
@@ -60,7 +59,7 @@ class Importer:
     def __init__(
         self, source: Source, target: Session, schema: str, more: Callable[[], bool] = lambda: True
     ) -> None:
-        self._source = source
+        self.source = source
         self._target = target
         self._schema = schema
         self._more = more
@@ -69,29 +68,29 @@ class Importer:
     def waiting(self, chosen: Collection[str] | None, *, active: bool = False) -> int:
         """Import what waits in these queues, and with ``active`` what runs; return how many jobs."""
         before = self.done.jobs.total()
-        while batch := self._source.claimed():
+        while batch := self.source.claimed():
             self._store(batch)
-        for name in self._source.names():
+        for name in self.source.names():
             full = core.left_out(name, chosen) is None
             while full and self._more():
-                batch = self._source.claim(name, active=active)
-                if self._source.session is not self._target:
-                    self._source.session.commit()
+                batch = self.source.claim(name, active=active)
+                if self.source.session is not self._target:
+                    self.source.session.commit()
                 if batch:
                     self._store(batch)
-                full = len(batch) == BATCH
-            self._source.session.commit()
+                full = len(batch) == self.source.batch
+            self.source.session.commit()
         return self.done.jobs.total() - before
 
     def ended(self, chosen: Collection[str] | None, *, history: bool) -> None:
         """Copy what has ended: all, or the completed jobs whose slot may still exclude others."""
-        for name in self._source.names():
+        for name in self.source.names():
             if core.left_out(name, chosen) is not None:
                 continue
-            for batch in self._source.ended(name, history=history):
+            for batch in self.source.ended(name, history=history):
                 self.done.history.update(job.name for job in self._insert(batch))
                 self._target.commit()
-                self._source.session.commit()
+                self.source.session.commit()
                 if not self._more():
                     return
 
@@ -116,10 +115,10 @@ class Importer:
 
     def _store(self, batch: list[ImportedJob]) -> None:
         stored = self._insert(batch)
-        if self._source.session is not self._target:
+        if self.source.session is not self._target:
             self._target.commit()
-        self._source.confirm((job.name, job.id) for job in batch)
-        self._source.session.commit()
+        self.source.confirm((job.name, job.id) for job in batch)
+        self.source.session.commit()
         self.done.jobs.update(job.name for job in stored)
 
     def _insert(self, batch: list[ImportedJob]) -> list[ImportedJob]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zeke_queue.core.pgboss_import import ImportedJob, QueueReport, ScheduleReport
 
 BATCH: Final = 500
-"""Jobs of a transaction."""
+"""Jobs of a transaction by default."""
 
 _LIMITS: Final = "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
 _MILLISECONDS: Final = [str(round(seconds * 1000)) for seconds in (LOCK_SECONDS, STATEMENT_SECONDS)]
@@ -97,10 +97,15 @@ class Preview:
 
 
 class Source:
-    """The jobs of a pg-boss in a schema; made by ``find``."""
+    """The jobs of a pg-boss in a schema; made by ``find``.
+
+    Attributes:
+        batch: jobs of a transaction.
+    """
 
     def __init__(self, session: Session, schema: str, version: int) -> None:
         self.session = session
+        self.batch = BATCH
         self.schema = schema
         self.version = version
         self.major = core.major_version(version, schema)
@@ -178,11 +183,11 @@ class Source:
     def claim(self, name: str, *, active: bool) -> list[ImportedJob]:
         """Claim some jobs of a queue that wait, or with ``active`` those that run too."""
         variant = "claim" + "_active" * active + "_10" * (self.major == core.INTERVALS)
-        return _jobs(self._run(variant, BATCH, name=name))
+        return _jobs(self._run(variant, self.batch, name=name))
 
     def claimed(self) -> list[ImportedJob]:
         """Return some jobs that an interrupted import has claimed."""
-        return _jobs(self._run("claimed", BATCH))
+        return _jobs(self._run("claimed", self.batch))
 
     def confirm(self, jobs: Iterable[tuple[str, UUID]]) -> None:
         """Complete claimed jobs, given by queue and id, that are stored here."""
@@ -194,9 +199,9 @@ class Source:
         for variant in ("ended", *["ended_archived"] * (self._has_archive and history)):
             after: UUID | None = core.NO_ID
             while after is not None:
-                rows = self._run(variant, BATCH, name=name, after=after, history=history)
+                rows = self._run(variant, self.batch, name=name, after=after, history=history)
                 jobs = _jobs(rows)
-                after = jobs[-1].id if len(jobs) == BATCH else None
+                after = jobs[-1].id if len(jobs) == self.batch else None
                 yield jobs
 
     @property

@@ -1,7 +1,7 @@
 /**
  * Fills a schema with jobs in all states by a real pg-boss 10, 11 or 12, or sends and works until told to stop.
  *
- * `node pgboss_jobs.mjs fill PACKAGE SCHEMA COUNT` and `node pgboss_jobs.mjs work PACKAGE SCHEMA`, with the
+ * `node jobs.mjs fill PACKAGE SCHEMA COUNT` and `node jobs.mjs work PACKAGE SCHEMA`, with the
  * database in ZEKE_DATABASE; both print JSON.
  */
 

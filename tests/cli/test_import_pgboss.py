@@ -1,0 +1,93 @@
+"""``zeke import-pgboss`` shows what a pg-boss has, imports it, and refuses what is not one."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+from tests.cli.conftest import SHOP, Zeke
+from tests.postgres import pgboss_later
+from zeke_queue.cli import import_pgboss
+
+IMPORT = ("import-pgboss", "--from-schema", "boss", *SHOP)
+
+
+@pytest.fixture
+def boss(zeke_alone: Zeke) -> Zeke:
+    """The command line on a database that also has a pg-boss 12, with jobs and a schedule."""
+    with psycopg.connect(zeke_alone.dsn or "", autocommit=True) as sql:
+        pgboss_later.create(sql, 12)
+        pgboss_later.add(sql, "mail", data={"to": "Ada"})
+        pgboss_later.add(sql, "mail", "failed")
+        pgboss_later.add(sql, "elsewhere")
+        sql.execute(
+            "insert into boss.schedule (name, key, cron, timezone, data)"
+            """ values ('mail', 'early', '0 6 * * *', 'Europe/Berlin', '{"to": "Bob"}')"""
+        )
+    return zeke_alone
+
+
+def test_preview_lists_everything_and_changes_nothing(boss: Zeke) -> None:
+    said = boss.good(*IMPORT)
+    assert "elsewhere  standard        1" in said
+    assert "left: not in the catalog" in said
+    assert "schedule mail with key early: mail/early, 0 6 * * * in Europe/Berlin" in said
+    assert "--apply imports 1 waiting jobs; 1 that ended stay there without --history. Nothing" in said
+    assert boss.good("jobs") == "No jobs yet.\n"
+    assert boss.json(*IMPORT)["queues"][1]["counts"] == {"created": 1, "failed": 1}
+
+
+def test_imported_jobs_and_schedules_run_here(boss: Zeke) -> None:
+    assert "elsewhere is left in pg-boss: not in the catalog" in boss.good(*IMPORT, "--apply")
+    boss.work()
+    ((job),) = boss.json("jobs")
+    assert (job["name"], job["status"], job["output"]) == ("mail", "COMPLETED", {"sent": 1})
+    assert boss.json("schedules")[0]["name"] == "mail/early"
+    again = boss.json(*IMPORT, "--apply", "--history", "--all")
+    assert (again["jobs"], again["history"], again["known"]) == (
+        {"elsewhere": 1},
+        {"mail": 1},
+        ["mail/early"],
+    )
+
+
+def test_follow_imports_what_pgboss_still_sends(boss: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(import_pgboss, "FOLLOW_QUIET", 2)
+    waits = iter([True, False, False])
+
+    def pause(_: float) -> None:
+        if next(waits):
+            boss.sql("insert into boss.job (name) values ('mail')")
+
+    monkeypatch.setattr(import_pgboss, "pause", pause)
+    assert boss.json(*IMPORT, "--apply", "--follow", "60")["jobs"] == {"mail": 2}
+
+
+def test_schedules_stay_while_the_cron_of_pgboss_runs(boss: Zeke) -> None:
+    boss.sql("update boss.version set cron_on = now()")
+    assert "since pg-boss's cron ran within two minutes" in boss.good(*IMPORT)
+    assert boss.json(*IMPORT, "--apply")["schedules"] == []
+
+
+def test_active_jobs_are_refused_while_pgboss_is_connected(boss: Zeke) -> None:
+    with psycopg.connect(boss.dsn or "", application_name="pgboss"):
+        said = boss.fails(*IMPORT, "--apply", "--active", code=2)
+    assert "--active: must be used while pg-boss is stopped, got 1 of its connections" in said
+
+
+def test_other_schemas_are_refused(boss: Zeke) -> None:
+    assert "no version table" in boss.fails("import-pgboss", "--from-schema", "public", *SHOP, code=1)
+    assert "no version table" in boss.fails("import-pgboss", "--from-schema", "nowhere", *SHOP, code=1)
+    assert "must be another schema" in boss.fails("import-pgboss", *SHOP, code=2)
+    said = boss.fails("import-pgboss", "--from", boss.dsn or "", *SHOP, code=1)
+    assert "run `zeke --schema pgboss migrate`" in said
+    boss.sql("update boss.version set version = 99")
+    assert "Upgrade zeke-queue" in boss.fails(*IMPORT, code=1)
+    assert "--follow: must be used with --apply" in boss.fails(*IMPORT, "--follow", "9", code=2)
+    assert "--all, --queue: must not" in boss.fails(*IMPORT, "--all", "--queue", "mail", code=2)
+
+
+def test_tables_here_must_be_migrated(zeke_empty: Zeke) -> None:
+    with psycopg.connect(zeke_empty.dsn or "", autocommit=True) as sql:
+        pgboss_later.create(sql, 11)
+    assert "Run `zeke migrate`" in zeke_empty.fails(*IMPORT, "--apply", code=1)

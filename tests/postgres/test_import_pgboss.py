@@ -1,0 +1,298 @@
+"""Imports from a pg-boss 10, 11 or 12: whole whatever interrupts them, and no job runs in both systems."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+
+from tests.cases import check_each
+from tests.postgres import pgboss_later
+from tests.postgres.pgboss_later import add
+from tests.tidy import ROOT
+from zeke_queue.errors import LockTimeoutError, PermissionDeniedError
+from zeke_queue.storage.postgres.pgboss_import import Importer
+from zeke_queue.storage.postgres.pgboss_source import Session, Source, connect
+from zeke_queue.system.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from uuid import UUID
+
+    from tests.postgres.many_jobs import Connection
+
+SLOT = datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None)
+LATER = datetime(2096, 1, 1, tzinfo=UTC)
+FETCHED_BY_PGBOSS = "select id from boss.job where state < 'active'"
+HERE = "select id, name, state::text, retrycount, singletonkey, startafter, data from pgboss.job order by id"
+
+
+class KilledError(Exception):
+    """The process ended here."""
+
+
+class MortalSession(Session):
+    """A session of a process that is killed before one of its calls."""
+
+    def __init__(self, connection: psycopg.Connection[Any], left: list[int]) -> None:
+        super().__init__(connection)
+        self._left = left
+
+    def run(self, text: str, values: Any = None) -> list[Any]:
+        self._live()
+        return super().run(text, values)
+
+    def commit(self) -> None:
+        self._live()
+        super().commit()
+
+    def _live(self) -> None:
+        self._left[0] -= 1
+        if self._left[0] < 0:
+            raise KilledError
+
+
+@pytest.fixture
+def here(dsn: str) -> Iterator[Connection]:
+    """The database with the tables here."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def there(empty_dsn: str) -> Iterator[Connection]:
+    """Another database."""
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def import_all(target: str, source: str | None = None) -> Importer:
+    """Import everything."""
+    with psycopg.connect(source or target) as first, psycopg.connect(target) as second:
+        return import_on(first, second if source else first)
+
+
+def import_on(first: Connection, second: Connection, left: int = 10**9, **how: Any) -> Importer:
+    """Import everything by small batches in a process that lives for so many statements and commits."""
+    calls = [left]
+    session = MortalSession(first, calls)
+    try:
+        found = Source.find(session, "boss", writing=True)
+        found.batch = 2
+        importer = Importer(found, session if second is first else MortalSession(second, calls), "pgboss")
+        importer.ended(None, history=True)
+        importer.waiting(None, **how)
+    except KilledError:
+        first.rollback()
+        second.rollback()
+        raise
+    return importer
+
+
+def fill(sql: Connection, major: int) -> set[UUID]:
+    """Add jobs in all states; return the ids of those to run."""
+    policy = {"policy": "exclusive"} if major > 10 else {"policy": "stately"}
+    run = {
+        add(sql, "mail", data={"at": 1.50}),
+        add(sql, "mail", "retry", retry_count=1, retry_limit=3, started_on=LATER, output={"message": "no"}),
+        add(sql, "mail", start_after=LATER, priority=5),
+        add(sql, "mail", singleton_on=SLOT, singleton_key="a"),
+        add(sql, "mail", "active", started_on=LATER, retry_limit=1),
+        add(sql, "one", singleton_key="k", **policy),
+    }
+    for state in ("completed", "failed", "cancelled"):
+        add(sql, "mail", state, completed_on=LATER)
+    return run
+
+
+def rows(sql: Connection, text: str) -> list[Any]:
+    return sql.execute(text.encode()).fetchall()
+
+
+@pytest.mark.parametrize("major", [10, 12])
+def test_import_killed_anywhere_continues_and_no_job_is_in_both(
+    dsn: str, here: Connection, empty_dsn: str, there: Connection, major: int
+) -> None:
+    # One database for one, and two for the other.
+    source, sql = (dsn, here) if major == 10 else (empty_dsn, there)
+    pgboss_later.create(sql, major)
+    first = psycopg.connect(source)
+    second = first if major == 10 else psycopg.connect(dsn)
+    for left in count():
+        here.execute("truncate pgboss.job")
+        sql.execute("truncate boss.job")
+        run = fill(sql, major)
+        try:
+            import_on(first, second, left, active=True)
+        except KilledError:
+            stored = {row[0] for row in rows(here, HERE)}
+            fetched = {row[0] for row in rows(sql, FETCHED_BY_PGBOSS)}
+            assert not stored & fetched, f"after {left} calls both systems run it"
+        else:
+            break
+        import_on(first, second, active=True)
+        assert not rows(sql, FETCHED_BY_PGBOSS), left
+        assert {row[0] for row in rows(here, HERE) if row[2] in ("created", "retry")} == run, left
+        assert len(rows(here, HERE)) == len(run) + 3, left
+    assert left > 20
+    before = rows(here, HERE)
+    assert not import_on(first, second, active=True).done.history
+    assert rows(here, HERE) == before
+    first.close()
+    second.close()
+
+
+def test_job_that_moved_on_is_left_to_pgboss(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    fetched, waiting = add(here, "mail"), add(here, "mail")
+    with psycopg.connect(dsn) as worker:
+        worker.execute("update boss.job set state = 'active' where id = %s", [fetched])
+        import_all(dsn)
+        worker.rollback()
+    assert [row[0] for row in rows(here, HERE)] == [waiting]
+    assert import_all(dsn).done.jobs == {"mail": 1}
+
+
+def test_claimed_job_that_a_user_cancels_is_not_imported(dsn: str, here: Connection, empty_dsn: str) -> None:
+    with psycopg.connect(empty_dsn, autocommit=True) as sql:
+        pgboss_later.create(sql, 11)
+        add(sql, "mail")
+        with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
+            for left in count():
+                with suppress(KilledError):
+                    import_on(first, second, left)
+                if rows(sql, "select from boss.job where state = 'active'"):
+                    break
+        sql.execute("update boss.job set state = 'cancelled'")
+        import_all(dsn, empty_dsn)
+    assert rows(here, HERE) == []
+
+
+def test_claimed_jobs_break_no_index_of_a_policy(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    add(here, "single", "active", policy="singleton", singleton_key="k")
+    add(here, "single", policy="singleton", singleton_key="k")
+    add(here, "single", policy="singleton", singleton_key="k")
+    assert import_all(dsn).done.jobs == {"single": 2}
+
+
+def test_jobs_of_one_id_in_two_queues_are_both_imported(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    add(here, "b", id=add(here, "a"))
+    import_all(dsn)
+    here.execute("update boss.job set state = 'created', output = null")
+    import_all(dsn)
+    assert sorted(row[1] for row in rows(here, HERE)) == ["a", "b"]
+
+
+def test_job_whose_key_or_slot_is_taken_here_is_kept_without_it(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    here.execute("insert into pgboss.job (name, singletonkey) values ('one', 'k')")
+    here.execute("insert into pgboss.job (name, singletonon) values ('slots', %s)", [SLOT])
+    keyed = add(here, "one", policy="exclusive", singleton_key="k")
+    slotted = add(here, "slots", singleton_on=SLOT)
+    assert import_all(dsn).done.unkeyed == 2
+    text = "select id, (singletonkey, singletonon, meta)::text from pgboss.job"
+    found: Mapping[Any, Any] = dict(rows(here, text))
+    assert found[keyed].startswith("(,,")
+    assert "singleton_key" in found[keyed]
+    assert found[slotted].startswith("(,,")
+
+
+def test_completed_job_keeps_its_slot_in_both_systems(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    now = SystemClock().now().replace(tzinfo=None)
+    add(here, "slots", singleton_on=now)
+    add(here, "slots", "completed", singleton_on=now - timedelta(hours=1))
+    add(here, "slots", "completed", singleton_on=SLOT - timedelta(days=30))
+    with connect(dsn) as session:
+        importer = Importer(Source.find(session, "boss", writing=True), session, "pgboss")
+        importer.ended(None, history=False)
+        importer.waiting(None)
+    assert importer.done.history == {"slots": 1}
+    check_each([now, now - timedelta(hours=1)], lambda slot: _refused(here, slot))
+
+
+def _refused(sql: Connection, slot: datetime) -> None:
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        sql.execute("insert into pgboss.job (name, singletonon) values ('slots', %s)", [slot])
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        add(sql, "slots", singleton_on=slot)
+
+
+def test_jobs_of_flows_and_past_retention_stay(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    add(here, "flow", blocked=True)
+    add(here, "flow", blocking=True)
+    add(here, "old", keep_until=datetime(2020, 1, 1, tzinfo=UTC))
+    assert not import_all(dsn).done.jobs
+    with connect(dsn) as session:
+        found = Source.find(session, "boss", writing=False).preview(None)
+    notes = " ".join(note for one in found.queues for note in one.notes)
+    assert "2 of a flow" in notes
+    assert "1 waiting past keep_until" in notes
+
+
+def test_values_out_of_range_become_readable(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 10)
+    add(here, "mail", start_after="infinity", keep_until="infinity", expire_in="0 seconds", retry_delay=-1)
+    import_all(dsn)
+    ((start, expire, delay),) = rows(here, "select startafter, expirein, retrydelay from pgboss.job")
+    assert start.year == 9998
+    assert expire > timedelta(0)
+    assert delay == 0
+
+
+def test_locked_key_here_ends_the_import_and_it_continues(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    add(here, "one", policy="exclusive", singleton_key="k")
+    with psycopg.connect(dsn) as application:
+        application.execute("insert into pgboss.job (name, singletonkey) values ('one', 'k')")
+        with pytest.raises(LockTimeoutError), connect(dsn) as session:
+            Importer(Source.find(session, "boss", writing=True), session, "pgboss").waiting(None)
+        application.rollback()
+    assert import_all(dsn).done.jobs == {"one": 1}
+
+
+def test_missing_rights_are_named_with_their_grants(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    here.execute("drop role if exists importer_of_jobs")
+    here.execute("create role importer_of_jobs")
+
+    def find(*, writing: bool) -> Source:
+        with connect(dsn) as session:
+            session.run("set local role importer_of_jobs")
+            return Source.find(session, "boss", writing=writing)
+
+    with pytest.raises(PermissionDeniedError, match="lacks the right select on boss"):
+        find(writing=False)
+    here.execute("grant usage on schema boss to importer_of_jobs")
+    here.execute("grant select on all tables in schema boss to importer_of_jobs")
+    assert find(writing=False).major == 12
+    with pytest.raises(PermissionDeniedError, match="lacks the right update on boss"):
+        find(writing=True)
+    here.execute("drop owned by importer_of_jobs")
+    here.execute("drop role importer_of_jobs")
+
+
+def test_documented_statement_returns_jobs_that_did_not_start(dsn: str, here: Connection) -> None:
+    text = (
+        (ROOT / "docs/migrate-from-pgboss.md").read_text(encoding="utf-8").split("```sql")[1].split("```")[0]
+    )
+    text = text.replace("jobs.job", "HERE").replace("pgboss.", "boss.").replace("HERE", "pgboss.job")
+    pgboss_later.create(here, 12)
+    add(here, "mail", "retry", retry_count=1, policy="short", expire_seconds=9, output={"message": "no"})
+    add(here, "other")
+    shown = "select id, state, retry_count, policy, expire_seconds, output from boss.job where name = 'mail'"
+    before = rows(here, shown)
+    import_all(dsn)
+    here.execute(text.replace("NAME", "mail").encode())
+    assert rows(here, shown) != before, "jobs that were not cancelled here return"
+    here.execute("update pgboss.job set state = 'cancelled'")
+    here.execute(text.replace("NAME", "mail").encode())
+    assert rows(here, shown) == before
+    assert [row[0] for row in rows(here, FETCHED_BY_PGBOSS)] == [before[0][0]]
