@@ -90,7 +90,7 @@ def test_virtual_time_on_a_real_server(pytester: pytest.Pytester, arguments: Seq
     application(pytester, ASYNC.format(mark='pytestmark = pytest.mark.zeke_backend("postgres")', days=10))
     run(
         pytester, "-o", "asyncio_mode=auto", "--zeke-postgres", "embedded", "--durations=5", *arguments
-    ).assert_outcomes(passed=8)
+    ).assert_outcomes(passed=9)
 
 
 def test_rows_of_the_application_can_be_used(pytester: pytest.Pytester, postgres: str) -> None:

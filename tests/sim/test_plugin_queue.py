@@ -14,8 +14,10 @@ if TYPE_CHECKING:
 pytest_plugins = ["pytester"]
 
 ASYNC = """
+import asyncio
 from datetime import UTC, date, datetime, timedelta
 
+import anyio
 import pytest
 
 from shop import Order, charge, gather, receipt, report
@@ -61,6 +63,18 @@ async def test_deferred_job_runs_at_its_exact_time(zeke):
     assert zeke.enqueued() == []
     assert [job.output for job in zeke.jobs(receipt)] == ["2026-03-02T14:00:00+00:00"]
     assert zeke.now == datetime(2026, 3, 2, 14, 1, tzinfo=UTC)
+
+
+async def test_calls_run_as_tasks(zeke):
+    first = asyncio.create_task(zeke.send(receipt, Order(number=1)))
+    async with asyncio.TaskGroup() as group:
+        second = group.create_task(zeke.trigger(receipt, Order(number=2)))
+    async with anyio.create_task_group() as group:
+        group.start_soon(zeke.send, receipt, Order(number=3))
+        group.start_soon(zeke.queue.send, receipt, Order(number=4))
+    await asyncio.gather(zeke.drain(), asyncio.wait_for(zeke.cancel(await first), 60))
+    assert (await second).id in [job.id for job in zeke.jobs(receipt, status="COMPLETED")]
+    assert [job.data["number"] for job in zeke.jobs(receipt)] == [1, 2, 3, 4]
 
 
 async def test_handler_continues_over_several_calls(zeke):
@@ -150,7 +164,7 @@ def test_async_tests_run_with_every_plugin(
 ) -> None:
     backend = "\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n"
     application(pytester, ASYNC.format(mark=mark + backend, days=365))
-    run(pytester, *arguments).assert_outcomes(passed=8)
+    run(pytester, *arguments).assert_outcomes(passed=9)
 
 
 def test_random_numbers_are_the_same_in_each_run_and_leave_others_alone(pytester: pytest.Pytester) -> None:

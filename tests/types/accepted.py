@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, assert_type
 from uuid import UUID
 
+import anyio
 from pydantic import BaseModel
 
 from zeke_queue import Catalog, Job, JobContext, Queue, Run, SyncQueue, SyncRun, Task, Worker, run_worker
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.ext.asyncio import AsyncSession
     from sqlalchemy.orm import Session, scoped_session
+
+    from zeke_sim import Client, Zeke
 
 
 class Order(BaseModel):
@@ -189,3 +193,17 @@ async def work(queue: Queue, sync: SyncQueue, named: dict[str, int]) -> None:
     Worker(queue, task_concurrency=either)
     await run_worker(queue, task_concurrency={charge: 1, "tick": 2})
     drain(sync, task_concurrency={tick: 1})
+
+
+async def tested(zeke: Zeke, client: Client, order: Order) -> None:
+    """Await a test's calls, and run them as tasks."""
+    assert_type(await zeke.send(charge, order), Run[Receipt])
+    assert_type(await asyncio.create_task(zeke.trigger(refund, order)), Run[int])
+    async with asyncio.TaskGroup() as group:
+        sent = group.create_task(client.send(charge, order))
+    assert_type(sent.result(), Run[Receipt])
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(zeke.send, charge, order)
+        tasks.start_soon(client.send, charge, order)
+    assert_type(await zeke.result(sent.result()), Receipt)
+    assert_type(await asyncio.wait_for(zeke.drain(), 60), None)

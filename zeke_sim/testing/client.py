@@ -127,7 +127,7 @@ class Client(PendingSender):
     ) -> Pending[None]:
         """Sleep for a virtual duration."""
         span = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
-        return self._pending("sleep", lambda: self._node.clock.sleep(span.total_seconds()).__await__())
+        return self._pending("sleep", self._node.clock.sleep(span.total_seconds()))
 
     # Controls of the world.
 
@@ -168,4 +168,4 @@ class Client(PendingSender):
         return self._with_retries(call, lambda: send(task, payload, **options))
 
     def _with_retries(self, name: str, call: Callable[[], Coroutine[Any, Any, T]]) -> Pending[T]:
-        return self._pending(name, lambda: through_faults(call, tries=TRIES).__await__())
+        return self._pending(name, through_faults(call, tries=TRIES))

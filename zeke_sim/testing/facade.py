@@ -15,7 +15,7 @@ from zeke_sim.testing.expectations import ExpectedJobs, complaint, statuses
 from zeke_sim.testing.pending import PendingSender
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from typing import Unpack
 
@@ -66,7 +66,7 @@ class Looking:
     @property
     def now(self) -> datetime:
         """The time in this test, aware, in UTC."""
-        return self._environment.clock.now()
+        return self._environment.now()
 
     @property
     def last_run(self) -> TaskRun:
@@ -381,13 +381,12 @@ class Zeke(Looking, PendingSender):
         return self._call(call, lambda: send(task, payload, **options))
 
     def _call(self, name: str, call: Callable[[], T]) -> Pending[T]:
-        return self._pending(name, lambda: _at_once(call))
+        return self._pending(name, _at_once(call))
 
 
-def _at_once(call: Callable[[], T]) -> Generator[Any, Any, T]:
+async def _at_once(call: Callable[[], T]) -> T:
     """Run a call that takes no time of the loop that awaits it."""
     return call()
-    yield  # makes this a generator
 
 
 @overload

@@ -1,12 +1,13 @@
-"""Calls of a test interface that run when they are awaited, and a record of those that were not."""
+"""Calls of a test interface, which are coroutines, and a record of those that were never awaited."""
 
 from __future__ import annotations
 
+import inspect
 import sys
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, overload
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Coroutine
     from typing import Unpack
 
     from zeke_queue.core.options import SendOptions
@@ -17,43 +18,33 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 
-class Pending(Generic[T]):
-    """A call that runs when it is awaited.
-
-    Attributes:
-        awaited: whether the call was awaited.
-        what: the call and its source location, for error messages.
-    """
-
-    __slots__ = ("_start", "awaited", "what")
-
-    def __init__(self, start: Callable[[], Generator[Any, Any, T]], what: str) -> None:
-        self._start = start
-        self.awaited = False
-        self.what = what
-
-    def __await__(self) -> Generator[Any, Any, T]:
-        self.awaited = True
-        return self._start()
+Pending: TypeAlias = "Coroutine[Any, Any, T]"
+"""A call that runs when it is awaited, or as a task."""
 
 
 class PendingCalls:
     """A test interface whose calls must be awaited."""
 
     def __init__(self) -> None:
-        self._calls: list[Pending[Any]] = []
+        self._calls: list[tuple[Pending[Any], str]] = []
 
     def forgotten(self) -> list[str]:
-        """Return the calls that were never awaited."""
-        return [call.what for call in self._calls if not call.awaited]
+        """Return the calls that were never awaited, with their source locations, and close them."""
+        forgotten = [
+            (call, what)
+            for call, what in self._calls
+            if inspect.getcoroutinestate(call) == inspect.CORO_CREATED
+        ]
+        for call, _ in forgotten:
+            call.close()
+        return [what for _, what in forgotten]
 
-    def _pending(self, name: str, start: Callable[[], Generator[Any, Any, T]]) -> Pending[T]:
+    def _pending(self, name: str, call: Pending[T]) -> Pending[T]:
         frame = sys._getframe(1)  # pyright: ignore[reportPrivateUsage]
         while frame.f_globals["__name__"].startswith(f"{__package__}.") and frame.f_back is not None:
             frame = frame.f_back
-        pending = Pending(start, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}")
-        self._calls.append(pending)
-        return pending
+        self._calls.append((call, f"zeke.{name}() at {frame.f_code.co_filename}:{frame.f_lineno}"))
+        return call
 
 
 class PendingSender(PendingCalls):

@@ -291,7 +291,9 @@ async def _worked(client: Client, workload: Callable[[Client], Awaitable[object]
         await workload(client)
     except AssertionError as error:
         raise Violation(ASSERTED, str(error).strip() or "an assertion failed", at=_time(client)) from error
-    if forgotten := client.forgotten():
+    finally:
+        forgotten = client.forgotten()
+    if forgotten:
         raise Violation(
             ASSERTED,
             f"it called but did not await {', '.join(forgotten)}, so nothing was done: write `await`",
