@@ -20,8 +20,6 @@ from pathlib import Path
 from types import BuiltinMethodType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 
-from anyio._backends._asyncio import AsyncIOBackend
-
 import zeke_queue
 from zeke_sim import errors
 from zeke_sim.errors import Outside
@@ -235,7 +233,14 @@ def _guarded(name: str, function: Callable[..., Any], kind: str) -> Callable[...
 
 
 def _stay_inline() -> None:
-    """Run anyio's worker threads inline on a virtual loop, since anyio starts them without the loop."""
+    """Run anyio's worker threads inline on a virtual loop, since anyio starts them without the loop.
+
+    anyio is no dependency of the simulator: this is for handlers that use it.
+    """
+    try:
+        from anyio._backends._asyncio import AsyncIOBackend  # noqa: PLC0415 - not every application has it
+    except ModuleNotFoundError:
+        return
     threaded: Any = getattr(AsyncIOBackend.run_sync_in_worker_thread, "__func__")  # noqa: B009
 
     async def run(
