@@ -252,6 +252,72 @@ def test_mistakes_in_tests_are_explained(pytester: pytest.Pytester) -> None:
     assert said.count("reaches outside of the simulation; ") >= 8
 
 
+OTHER_CLOCKS = """
+from datetime import UTC, datetime
+
+import pytest
+import zeke_sim
+from freezegun import freeze_time
+from shop import Order, charge
+
+FROZEN = "2029-02-03T04:05:06+00:00"
+
+
+@freeze_time(FROZEN)
+async def test_decorated(zeke):
+    await zeke.send(charge, Order(number=1))
+
+@freeze_time(FROZEN)
+def test_handler_alone(zeke_sync):
+    zeke_sync.run_task("receipt", Order(number=1))
+
+@pytest.fixture
+def frozen():
+    with freeze_time(FROZEN, tick=True):
+        yield
+
+def test_in_a_fixture(frozen, zeke_sync):
+    pass
+
+def test_in_a_block(zeke_sync):
+    with freeze_time(FROZEN):
+        zeke_sync.now
+
+@freeze_time(FROZEN)
+@zeke_sim.test(seeds=1)
+async def test_of_worlds(zeke):
+    pass
+
+@freeze_time(FROZEN)
+def test_simulation(simulation):
+    world = simulation(seeds=1)
+    world.send(charge, Order(number=1))
+    world.run()
+
+# Allowed: where virtual time is not used, and where it is not shown.
+
+async def test_other_code(zeke):
+    with freeze_time(FROZEN):
+        assert datetime.now(UTC).isoformat() == FROZEN
+    assert datetime.now(UTC) == zeke.now
+
+@pytest.mark.zeke_options(freeze=False)
+@freeze_time(FROZEN)
+def test_of_its_own_clock(zeke_sync):
+    assert zeke_sync.run_task("receipt", Order(number=1)) == FROZEN
+"""
+
+
+def test_second_clock_is_refused_with_instructions(pytester: pytest.Pytester) -> None:
+    application(pytester, OTHER_CLOCKS)
+    result = run(pytester, "-o", "asyncio_mode=auto")
+    result.assert_outcomes(failed=5, passed=2, errors=1)
+    said = " ".join(" ".join(result.outlines).split())
+    assert said.count("freezegun: must not set the time of a test whose time is virtual") >= 6
+    assert said.count("@pytest.mark.zeke_options(start='2029-02-03T04:05:06+00:00'), and move the time") >= 4
+    assert said.count("give the world start='2029-02-03T04:05:06+00:00'") >= 2
+
+
 DECLINED = """
 import shop
 

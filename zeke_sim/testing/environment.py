@@ -27,7 +27,7 @@ from zeke_sim.loop.event_loop import RunQueue, VirtualLoop
 from zeke_sim.loop.run_loop import drive
 from zeke_sim.testing.queue import DrivenQueue
 from zeke_sim.world import sandbox
-from zeke_sim.world.frozen_time import showing
+from zeke_sim.world.frozen_time import refuse_frozen, showing
 from zeke_sim.world.programs import SimWorker
 from zeke_sim.world.setup import EPOCH
 
@@ -51,6 +51,11 @@ POLL: Final = 3600.0
 
 SWEEP: Final = timedelta(hours=1)
 """Virtual time between maintenance sweeps."""
+
+OTHER_CLOCK: Final = (
+    "remove it, mark the test with @pytest.mark.zeke_options(start={start!r}), and move the time of test and "
+    "handlers by zeke.advance(…)"
+)
 
 SHORTEST: Final = 2.0
 """Minimum idle time, in seconds, that is skipped."""
@@ -114,7 +119,18 @@ class TestEnvironment:
         self.loop.jump = self._jump
         self.loop.refused = self._reached.append
         if options.freeze:
+            refuse_frozen(OTHER_CLOCK)
             self._stack.enter_context(showing(self.clock))
+
+    def now(self) -> datetime:
+        """Return the time in this test.
+
+        Raises:
+            UsageError: freezegun or time-machine shows another.
+        """
+        if self.options.freeze:
+            refuse_frozen(OTHER_CLOCK)
+        return self.clock.now()
 
     @property
     def queue(self) -> DrivenQueue:
@@ -210,14 +226,20 @@ class TestEnvironment:
 
     def _check(self, work: Coroutine[Any, Any, Any]) -> None:
         """Check that a coroutine can run now."""
-        wrong = None
-        if self._ended:
-            wrong = "zeke: the test has ended, so its queue is closed"
-        elif self.is_current:
-            wrong = "zeke: it is the test's, and was called within a handler; there, send by the job"
-        if wrong is not None:
+        try:
+            self._refuse_misuse()
+        except UsageError:
             work.close()
-            raise UsageError(wrong)
+            raise
+
+    def _refuse_misuse(self) -> None:
+        if self._ended:
+            raise UsageError("zeke: the test has ended, so its queue is closed")
+        if self.is_current:
+            raise UsageError(
+                "zeke: it is the test's, and was called within a handler; there, send by the job"
+            )
+        self.now()
 
     @contextmanager
     def _inside(self) -> Generator[None]:

@@ -215,13 +215,13 @@ def _print_uncaptured(config: pytest.Config, line: str) -> None:
 @contextmanager
 def environment(request: pytest.FixtureRequest, resources: Any) -> Generator[TestEnvironment]:
     """Set up the environment of a test, and close it afterwards."""
-    made = TestEnvironment(
-        catalog_of(request),
-        backend_of(request),
-        options_of(request),
-        seed=crc32(request.node.nodeid.encode()),
-        resources=resources,
-    )
+    catalog, backend, options = catalog_of(request), backend_of(request), options_of(request)
+    try:
+        made = TestEnvironment(
+            catalog, backend, options, seed=crc32(request.node.nodeid.encode()), resources=resources
+        )
+    except UsageError as error:
+        wrong(f"zeke: {error}")
     try:
         yield made
     finally:

@@ -28,6 +28,7 @@ from zeke_sim.report.errors import ASSERTED
 from zeke_sim.report.files import FOLDER, write, write_source
 from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
 from zeke_sim.testing.worlds import check_catalog, checked_count, world_options
+from zeke_sim.world.frozen_time import refuse_frozen
 from zeke_sim.world.lines import left_out
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ KNOWN: Final = 5
 
 SECTION: Final = "faults"
 """The section of a report that lists the faults of a test's tasks; ``pytest_plugin`` repeats its name."""
+
+OTHER_CLOCK: Final = "remove it, and give the world start={start!r}, which the test and its handlers see"
 
 TRACED: Final = 4
 """Maximum number of traceback frames that a failure shows."""
@@ -224,6 +227,11 @@ class SeededRuns:
     def __init__(
         self, worlds: WorldOptions, scenario: Scenario, request: pytest.FixtureRequest, catalog: Catalog
     ) -> None:
+        if worlds.freeze:
+            try:
+                refuse_frozen(OTHER_CLOCK)
+            except UsageError as error:
+                wrong(f"zeke_sim: {error}")
         self.catalog = catalog
         self._worlds = worlds
         self._scenario = scenario

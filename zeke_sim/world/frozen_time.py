@@ -3,8 +3,8 @@
 freezegun replaces the clocks in every module that uses them. This takes most of a second, so the first world
 that needs it does it once per process, permanently. Each call of a replacement decides here which time it
 returns: virtual time if the calling thread runs a world, otherwise the machine's, so that code after a
-simulation sees real clocks. An application that freezes time itself sees its own frozen time, in a world too:
-the latest freeze wins.
+simulation sees real clocks. A handler that freezes time itself sees its own frozen time: the latest freeze
+wins. A test that does so beside virtual time would have two clocks, so it is refused: see ``refuse_frozen``.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ import copyreg
 import sys
 import threading
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
+from zeke_queue.errors import UsageError
 from zeke_queue.system.install_hints import install
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop.clock import VirtualClock
@@ -103,6 +104,31 @@ def showing(times: Times) -> Generator[None]:
         ours = len(factories) - 1 - factories[::-1].index(_naive)
         for stack, _ in _shown.stacks:
             del stack[ours]
+
+
+def refuse_frozen(instead: str) -> None:
+    """Raise an error if freezegun or time-machine shows another time than the virtual one.
+
+    Args:
+        instead: what to use instead, with ``{start}`` for the time that they show.
+
+    Raises:
+        UsageError: a block or a decorator of either is active.
+    """
+    api: Any = sys.modules.get("freezegun.api")
+    frozen = [one for one in getattr(api, "freeze_factories", ()) if one is not _naive]
+    hatch = getattr(sys.modules.get("time_machine"), "escape_hatch", None)
+    if frozen:
+        which, start = "freezegun", f"{frozen[-1].time_to_freeze.isoformat()}+00:00"
+    elif hatch is not None and hatch.is_travelling():
+        real: Any = sys.modules["datetime"].datetime if api is None else api.real_datetime
+        which, start = "time-machine", real.now(UTC).isoformat()
+    else:
+        return
+    raise UsageError(
+        f"{which}: must not set the time of a test whose time is virtual, since there would be two clocks, "
+        f"got {start}; {instead.format(start=start)}"
+    )
 
 
 class WorldTimes:
