@@ -9,6 +9,7 @@ from importlib.metadata import distribution
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from tests.cases import each
 from tests.tidy import ROOT
 from zeke_tasks import payloads
 from zeke_tasks.catalog import build_catalog
@@ -33,6 +34,12 @@ def test_schedules_are_those_of_the_earlier_system() -> None:
         ("ingest-pull", "*/5 * * * *", "RSS feed ingestion"),
         ("ingest-pull-youtube", "0 */6 * * *", "YouTube channel ingestion"),
     ]
+
+
+@each("zeke_queue/storage/postgres", "zeke_tasks/store/postgres")
+def test_migrations_are_numbered_consecutively(folder: str) -> None:
+    numbers = sorted(int(path.name[:4]) for path in (ROOT / folder / "migrations").glob("*.sql"))
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_each_task_has_a_description() -> None:
