@@ -403,7 +403,7 @@ def interop(session: nox.Session) -> None:
     """
     _install(session, "test", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
-    for project in (client, clients, clients / "trpc10", clients / "pgboss_later"):
+    for project in (client, clients, clients / "trpc10", clients / "pgboss_later", clients / "pgboss9"):
         with session.chdir(project):
             # Exactly what the lock file names, and no script of a package's own.
             session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
@@ -413,6 +413,7 @@ def interop(session: nox.Session) -> None:
     session.run("python", "-m", "tests.interop", *session.posargs)
     if not session.posargs:
         session.run("python", "-m", "tests.interop.pgboss_import")
+        session.run("python", "-m", "tests.interop.adopt")
 
 
 @nox.session

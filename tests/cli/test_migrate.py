@@ -63,3 +63,21 @@ def test_sql_is_printed_as_json_by_schema(nowhere: Zeke, declared: list[EntryPoi
     assert list(printed) == ["mine", "zeke"]
     assert "create table mine.job" in printed["mine"]
     assert "create table zeke." in printed["zeke"]
+
+
+def test_plan_and_check_change_nothing(zeke_empty: Zeke, declared: list[EntryPoint]) -> None:
+    declared.append(DOMAIN)
+    said = zeke_empty.good("migrate", "--plan")
+    assert "0001 all_tables: create; " in said
+    assert "schema zeke: migrated afterwards" in said
+    assert "it has no tables" in zeke_empty.fails("migrate", "--check", code=1)
+    assert zeke_empty.good("migrate").startswith("schema pgboss: applied")
+    assert zeke_empty.good("migrate", "--plan") == "schema pgboss: up to date\n"
+    assert zeke_empty.json("migrate", "--plan")["steps"] == []
+    assert zeke_empty.good("migrate", "--check") == "schema pgboss: pg-boss 9 starts and works on it\n"
+    zeke_empty.sql("delete from pgboss.zeke_migration where number = 8")
+    said = zeke_empty.good("migrate", "--plan")
+    assert "0008 index_of_archived_jobs_by_age: index; share update exclusive on archive, " in said
+    assert "schema pgboss: 1 steps, about 0 s. " in said
+    assert "--plan: must be left out with --sql" in zeke_empty.fails("migrate", "--plan", "--sql", code=2)
+    assert "left out with --check" in zeke_empty.fails("migrate", "--check", "--grant", "postgres", code=2)

@@ -12,7 +12,7 @@ from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.test_bad_input import stranger
 from zeke_queue.errors import SettingsError, StorageUnavailableError
-from zeke_queue.storage.postgres import grants, migrate
+from zeke_queue.storage.postgres import grants, migrate, migration_steps
 
 LETTER = '{"to": "ann"}'
 READS = [("jobs",), ("jobs", "--archived"), ("job", "show", "ID"), ("queues",), ("schedules",)]
@@ -129,8 +129,8 @@ def test_unusable_grant_is_refused_before_anything_is_migrated(zeke_empty: Zeke)
 def test_locked_table_is_reported_by_a_grant(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     with role_of(zeke) as (app, _):
         role, dsn = (app.dsn or "").partition("role=")[2].strip("'\""), zeke.dsn or ""
-        monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.01)
-        monkeypatch.setattr(migrate, "_LOCK_TRIES", 2)
+        monkeypatch.setattr(migration_steps, "LOCK_SECONDS", 0.01)
+        monkeypatch.setattr(migration_steps, "_LOCK_TRIES", 2)
         with psycopg.connect(dsn) as other:
             other.execute("lock table pgboss.job in access exclusive mode")
             with pytest.raises(StorageUnavailableError, match="The grant could not lock the tables"):

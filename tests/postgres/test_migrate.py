@@ -36,7 +36,7 @@ from zeke_queue.model import (
     WorkerInfo,
 )
 from zeke_queue.storage.access import NewKey
-from zeke_queue.storage.postgres import PostgresStorage, migrate
+from zeke_queue.storage.postgres import PostgresStorage, migrate, migration_steps
 from zeke_queue.storage.postgres.grants import grant
 from zeke_queue.storage.postgres.server_info import read_pgboss
 from zeke_queue.storage.postgres.statements import migrations
@@ -177,7 +177,7 @@ def test_index_build_does_not_wait_for_the_lock_of_pgboss(empty_dsn: str, sql: C
 def test_new_tables_wait_for_the_lock_of_pgboss_only_for_so_long(
     empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.001)
+    monkeypatch.setattr(migrate, "_EMPTY_SECONDS", 0.001)
     key = "('x' || md5(current_database() || '.pgboss.boss9'))::bit(64)::bigint"
     sql.execute(f"select pg_advisory_lock({key})".encode())
     with pytest.raises(StorageUnavailableError, match="A pg-boss that starts on schema 'boss9'"):
@@ -187,7 +187,7 @@ def test_new_tables_wait_for_the_lock_of_pgboss_only_for_so_long(
 async def test_grants_and_migrations_wait_for_another_migration_and_say_so(
     empty_dsn: str, sql: Connection, role: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_REPORT_AFTER", 0)
+    monkeypatch.setattr(migration_steps, "_REPORT_AFTER", 0)
     migrate.migrate(empty_dsn)
     key = "('x' || md5(current_database() || '.zeke.pgboss'))::bit(64)::bigint"
 
@@ -261,8 +261,8 @@ def test_migration_moves_schedules_that_an_earlier_version_has_stored_since(
 def test_migration_does_not_queue_others_behind_a_busy_table(
     empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(migrate, "_LOCK_SECONDS", 0.05)
-    monkeypatch.setattr(migrate, "_LOCK_TRIES", 2)
+    monkeypatch.setattr(migration_steps, "LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(migration_steps, "_LOCK_TRIES", 2)
     adopt(empty_dsn, sql, without=[4])
     with psycopg.connect(empty_dsn) as busy:
         busy.execute("select from boss9.job")

@@ -8,8 +8,9 @@ transactions, on ``connections`` with one spare, the settings of ``session`` and
 converts the server's errors. ``claims`` decides which claim to send; ``retention`` archives and purges;
 ``reader``, ``overview``, ``admin`` and ``access`` answer lists, figures, queue settings and keys.
 ``listener`` receives notifications and ``change_feed`` registers watches. ``heartbeat_connection`` sends
-heartbeats outside the pool. ``migrate`` creates and upgrades the tables, ``grants`` gives a role its
-rights; ``pgboss_source`` claims the jobs of a pg-boss 10 to 12, and ``pgboss_import`` stores them here;
+heartbeats outside the pool. ``migrate`` creates and upgrades the tables, by the ``migration_steps`` that
+``migration_plan`` lists; ``pgboss_check`` checks that pg-boss 9 still works on them; ``grants`` gives a role
+its rights; ``pgboss_source`` claims the jobs of a pg-boss 10 to 12, and ``pgboss_import`` stores them here;
 ``server_info`` reads what ``zeke doctor`` reports.
 """
 

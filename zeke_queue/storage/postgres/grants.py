@@ -14,9 +14,9 @@ from zeke_queue.storage.postgres.migrate import (
     RIGHTS,
     alone,
     connected,
-    run_with_lock_timeout,
     two_connections,
 )
+from zeke_queue.storage.postgres.migration_steps import run_with_lock_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,12 +14,11 @@ MD5, while it creates or changes tables.
 from __future__ import annotations
 
 import asyncio
-import re
 import threading
 from contextlib import contextmanager
 from functools import partial
-from itertools import count, groupby
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from itertools import count
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import psycopg
 
@@ -31,17 +30,24 @@ from zeke_queue.errors import (
     StorageUnavailableError,
 )
 from zeke_queue.storage.postgres.error_mapping import check_server, how_to_migrate, translated
+from zeke_queue.storage.postgres.migration_steps import (
+    NO_LIMITS,
+    POLL_SECONDS,
+    literal,
+    one,
+    pgboss_lock,
+    report_wait,
+    run_step,
+    steps_of,
+)
 from zeke_queue.storage.postgres.session import LIMIT_READS, accepted
 from zeke_queue.storage.postgres.statements import migrations
-from zeke_queue.system.logging import get_logger
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping
-    from typing import LiteralString
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
+    from zeke_queue.storage.postgres.migration_steps import Connection, Step
     from zeke_queue.storage.postgres.statements import Migration
-
-    Connection = psycopg.Connection[tuple[object, ...]]
 
 PGBOSS_VERSION: Final = 20
 """The version of the shared tables: pg-boss 9's last."""
@@ -55,24 +61,12 @@ _VERSION: Final = (
 )
 """Whether a table is pg-boss's version table, not one of an application."""
 
-_POLL_SECONDS: Final = 0.1
-_REPORT_AFTER: Final = 50
-"""Polls after which the wait for another migration is logged."""
+_EMPTY_SECONDS: Final = 60
+"""Seconds that a migration of an empty schema waits for a pg-boss that starts there."""
 
-_LOCK_SECONDS: Final = 3
-_LOCK_TRIES: Final = 20
-_REPEATED: Final = (
-    psycopg.errors.LockNotAvailable,
-    psycopg.errors.DeadlockDetected,
-    psycopg.errors.InternalError_,  # of two grants at once: "tuple concurrently updated"
-)
 _POOL_EXHAUSTED: Final = "query_wait_timeout"
 """PgBouncer's message for it, which has no SQLSTATE."""
 
-_NO_LIMITS: Final = (
-    "select set_config(name, '0', %s) from pg_settings where setting <> '0' and name in"
-    " ('statement_timeout', 'lock_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')"
-)
 _LIMITS: Final = (
     "select string_agg(name || ' = ' || current_setting(name), ', ' order by name) from pg_settings"
     " where setting <> '0' and name in ('statement_timeout', 'lock_timeout', 'transaction_timeout')"
@@ -128,13 +122,11 @@ def migrate(dsn: str, schema: str = "pgboss") -> list[str]:
     schema = schema_name(schema)
     with translated(), two_connections(), connected(dsn) as connection, alone(dsn, schema) as holds:
         if not _is_pooled(connection):
-            connection.execute(_NO_LIMITS, [False])
+            connection.execute(NO_LIMITS, [False])
         holds()
-        found = _find(connection, schema)
-        _refuse_others(found, schema)
+        found = find(connection, schema)
         applied = [] if found.tables else _make(connection, schema)
-        found = _find(connection, schema)
-        _refuse_others(found, schema)
+        found = find(connection, schema)
         return applied + _adopt(connection, schema, found, holds)
 
 
@@ -164,15 +156,14 @@ async def check(dsn: str, schema: str = "pgboss", *, reading: bool = False) -> N
 
 def _check(dsn: str, schema: str, *, reading: bool) -> None:
     with translated(), connected(dsn) as connection:
-        if not _one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
+        if not one(connection, "select has_schema_privilege(%s, 'usage')", schema, missing=True):
             raise _lacking(connection, "usage", f"schema {schema}", schema, reading=reading)
         to_read = dict.fromkeys(RIGHTS, "select")
         # Check this first, since the schema's contents can't be read without these rights.
         _check_rights(connection, schema, to_read, reading=reading, of="to_regclass(%s)")
         with connection.transaction():
             connection.execute(LIMIT_READS)
-            found = _find(connection, schema)
-        _refuse_others(found, schema)
+            found = find(connection, schema)
         if not found.tables:
             raise SchemaVersionError(
                 f"Schema {schema!r} does not have Zeke's tables yet. {how_to_migrate(schema)}"
@@ -191,7 +182,7 @@ def _check_rights(
     """Check that the role has these rights; ``of`` may exclude those on missing tables."""
     for table, rights in wanted.items():
         for right in rights.split(", "):
-            has = _one(connection, f"select has_table_privilege({of}, %s)", f"{schema}.{table}", right)
+            has = one(connection, f"select has_table_privilege({of}, %s)", f"{schema}.{table}", right)
             if has is False:
                 raise _lacking(connection, right, f"{schema}.{table}", schema, reading=reading)
 
@@ -225,7 +216,7 @@ def connected(dsn: str) -> Generator[Connection]:
 
 def _is_pooled(connection: Connection) -> bool:
     """Return whether the connection goes through a pooler, which gives clients process ids of its own."""
-    return _one(connection, "select pg_backend_pid()") != connection.info.backend_pid
+    return one(connection, "select pg_backend_pid()") != connection.info.backend_pid
 
 
 @contextmanager
@@ -253,18 +244,13 @@ def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
     with connected(dsn) as connection:
         for polls in count():
             connection.execute("begin isolation level read committed")
-            connection.execute(_NO_LIMITS, [True])
-            if _one(connection, f"select pg_try_advisory_xact_lock({key})"):
+            connection.execute(NO_LIMITS, [True])
+            if one(connection, f"select pg_try_advisory_xact_lock({key})"):
                 break
             connection.execute("rollback")
-            if polls == _REPORT_AFTER:
-                get_logger().warning(
-                    "migration_waits",
-                    schema=schema,
-                    reason="another process migrates this schema, or grants rights on it",
-                    hint="wait for it, or stop it and end its sessions with pg_terminate_backend",
-                )
-            threading.Event().wait(_POLL_SECONDS)
+            reason = "another process migrates this schema, or grants rights on it"
+            report_wait(polls, schema, reason)
+            threading.Event().wait(POLL_SECONDS)
         try:
             yield partial(connection.execute, "select")
         finally:
@@ -272,21 +258,29 @@ def alone(dsn: str, schema: str) -> Generator[Callable[[], object]]:
                 connection.execute("rollback")
 
 
-def _find(connection: Connection, schema: str) -> Found:
+def find(connection: Connection, schema: str) -> Found:
+    """Return the contents of a schema.
+
+    Raises:
+        SchemaVersionError: it belongs to another pg-boss, or to another system.
+    """
+
     def has(table: str) -> bool:
-        return bool(_one(connection, "select to_regclass(%s) is not null", f"{schema}.{table}"))
+        return bool(one(connection, "select to_regclass(%s) is not null", f"{schema}.{table}"))
 
     tables = [has(table) for table in ("version", "job", "archive")]
-    version = _one(connection, _VERSION, f"{schema}.version") and _one(
+    version = one(connection, _VERSION, f"{schema}.version") and one(
         connection,
         f"select max(version) from {schema}.version",  # noqa: S608 - the name is checked
     )
     numbers: list[int] = []
     if has("zeke_migration"):
-        applied = _literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name is checked
+        applied = literal(f"select number from {schema}.zeke_migration")  # noqa: S608 - the name is checked
         rows = connection.execute(applied).fetchall()
         numbers = [int(str(row[0])) for row in rows]
-    return Found(any(tables), int(str(version)) if version is not None else None, frozenset(numbers))
+    contents = Found(any(tables), int(str(version)) if version is not None else None, frozenset(numbers))
+    _refuse_others(contents, schema)
+    return contents
 
 
 def _refuse_others(found: Found, schema: str) -> None:
@@ -319,91 +313,56 @@ def _make(connection: Connection, schema: str) -> list[str]:
     steps = [m for m in migrations() if _is_fresh(m)]
     try:
         with connection.transaction():
-            connection.execute(_NO_LIMITS, [True])
-            connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS * _LOCK_TRIES}s'"))
-            connection.execute(_literal(_pgboss_lock(schema)))
-            if _find(connection, schema).tables:
+            connection.execute(NO_LIMITS, [True])
+            connection.execute(literal(f"set local lock_timeout = '{_EMPTY_SECONDS}s'"))
+            connection.execute(literal(pgboss_lock(schema)))
+            if find(connection, schema).tables:
                 return []
             for migration in steps:
-                connection.execute(_literal(_plain(migration.fitted(schema))))
-            connection.execute(_literal(_ledger(schema)))
-            connection.execute(_literal(_record(schema, migrations())))
+                connection.execute(literal(_plain(migration.fitted(schema))))
+            connection.execute(literal(_ledger(schema)))
+            connection.execute(literal(_record(schema, migrations())))
     except (psycopg.errors.DuplicateTable, psycopg.errors.DuplicateObject) as error:
         raise _not_ours(schema, str(error).partition("\n")[0]) from error
     except psycopg.errors.LockNotAvailable as error:
         raise StorageUnavailableError(
             f"A pg-boss that starts on schema {schema!r} keeps its lock for more than"
-            f" {_LOCK_SECONDS * _LOCK_TRIES} s. End its transaction, and run `zeke migrate` again"
+            f" {_EMPTY_SECONDS} s. End its transaction, and run `zeke migrate` again"
         ) from error
     return [m.name for m in steps]
 
 
 def _adopt(connection: Connection, schema: str, found: Found, holds: Callable[[], object]) -> list[str]:
     """Apply missing migrations to tables that are in use."""
-    missing = [m for m in migrations() if m.number not in found.applied]
-    if missing:
-        connection.execute(_literal(_ledger(schema)))
-    for migration in missing:
+    steps = missing_steps(schema, found)
+    if steps:
+        connection.execute(literal(_ledger(schema)))
+    for step in steps:
         holds()
-        if migration.number == _FRESH_ONLY:
-            connection.execute(_literal(_record(schema, [migration])))
-        elif "concurrently" in migration.text:
-            _apply_concurrently(connection, schema, migration)
-        else:
-            # No pg-boss changes tables meanwhile.
-            steps = [_pgboss_lock(schema), migration.fitted(schema), _record(schema, [migration])]
-            run_with_lock_timeout(connection, schema, f"Migration {migration.number:04}", steps)
-    return [m.name for m in missing if m.number != _FRESH_ONLY]
+        if step.concurrent:
+            _check_limits(connection)
+        run_step(connection, schema, step, _record(schema, [step]) if step.is_last else None)
+    return [step.name for step in steps if step.is_last and step.texts]
 
 
-def _apply_concurrently(connection: Connection, schema: str, migration: Migration) -> None:
-    """Build each index on its own, and run the steps between in transactions; redo interrupted steps."""
-    if limits := _one(connection, _LIMITS):
+def missing_steps(schema: str, found: Found) -> list[Step]:
+    """Return the steps of all migrations that tables in use lack, in order."""
+    return [
+        step
+        for migration in migrations()
+        if migration.number not in found.applied
+        for step in steps_of(migration, schema, fresh_only=migration.number == _FRESH_ONLY)
+    ]
+
+
+def _check_limits(connection: Connection) -> None:
+    """Refuse time limits that this connection could not remove."""
+    if limits := one(connection, _LIMITS):
         raise SettingsError(
             f"DATABASE_PRIMARY_URL: must name Postgres itself for this migration, which builds indexes, got a"
             f" pooler, which keeps no settings, and time limits ({limits}) that may cut the builds short; run"
             " `zeke migrate --database DSN` with the host and port of Postgres, or set these limits to 0"
         )
-    for beside, group in groupby(_statements(migration.fitted(schema)), lambda text: "concurrently" in text):
-        if not beside:
-            run_with_lock_timeout(connection, schema, f"Migration {migration.number:04}", list(group))
-            continue
-        for text in group:
-            if built := re.search(r"index concurrently if not exists (\w+)", text):
-                _drop_if_invalid(connection, schema, built.group(1))
-            connection.execute(_literal(text))
-    connection.execute(_literal(_record(schema, [migration])))
-
-
-def run_with_lock_timeout(connection: Connection, schema: str, what: str, steps: list[str]) -> None:
-    """Run in one transaction. Waiting for a lock blocks later sessions, so give up soon and retry."""
-    for _ in range(_LOCK_TRIES):
-        try:
-            with connection.transaction():
-                connection.execute(_NO_LIMITS, [True])
-                connection.execute(_literal(f"set local lock_timeout = '{_LOCK_SECONDS}s'"))
-                for text in steps:
-                    connection.execute(_literal(text))
-        except _REPEATED:
-            threading.Event().wait(_POLL_SECONDS)
-        else:
-            return
-    raise StorageUnavailableError(
-        f"{what} could not lock the tables of schema {schema!r} within "
-        f"{_LOCK_SECONDS * _LOCK_TRIES} s: a long transaction uses them. End it, and run `zeke migrate` again"
-    )
-
-
-def _drop_if_invalid(connection: Connection, schema: str, index: str) -> None:
-    """Drop an invalid index left by an interrupted build: it is maintained, but never used."""
-    invalid = "select not indisvalid from pg_index where indexrelid = to_regclass(%s)"
-    if _one(connection, invalid, f"{schema}.{index}"):
-        connection.execute(_literal(f"drop index concurrently {schema}.{index}"))
-
-
-def _pgboss_lock(schema: str) -> str:
-    key = f"('x' || md5(current_database() || '.pgboss.{schema}'))::bit(64)::bigint"
-    return f"select pg_advisory_xact_lock({key})"
 
 
 def _is_fresh(migration: Migration) -> bool:
@@ -415,11 +374,6 @@ def _plain(text: str) -> str:
     return text.replace(" concurrently", "")
 
 
-def _statements(text: str) -> list[str]:
-    bare = re.sub(r"^--.*$", "", text, flags=re.MULTILINE)
-    return [part.strip() for part in bare.split(";") if part.strip()]
-
-
 def _ledger(schema: str) -> str:
     return (
         f"create table if not exists {schema}.zeke_migration "
@@ -427,21 +381,7 @@ def _ledger(schema: str) -> str:
     )
 
 
-def _record(schema: str, applied: list[Migration] | tuple[Migration, ...]) -> str:
+def _record(schema: str, applied: Sequence[Migration | Step]) -> str:
     rows = ", ".join(f"({m.number}, '{m.name}')" for m in applied)
     table = f"{schema}.zeke_migration (number, name)"
     return f"insert into {table} values {rows} on conflict do nothing"  # noqa: S608 - the name is checked
-
-
-def _one(connection: Connection, text: str, *parameters: str, missing: bool = False) -> object:
-    """Return the single value that a statement selects; ``missing`` if an object in it does not exist."""
-    try:
-        row = connection.execute(_literal(text), parameters or None).fetchone()
-    except psycopg.errors.InvalidSchemaName:
-        return missing
-    return row[0] if row else None
-
-
-def _literal(text: str) -> LiteralString:
-    """Declare text literal: it consists of this package's files and a checked schema name."""
-    return cast("LiteralString", text)
