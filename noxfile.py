@@ -399,7 +399,8 @@ def interop(session: nox.Session) -> None:
     """Run the JavaScript client's tests, clients in Node against the whole system, and imports from pg-boss.
 
     It needs Node 20 and npm. Arguments after `--` are passed to `node --test`, as in
-    `nox -s interop -- --test-name-pattern=curl`; nothing is imported then.
+    `nox -s interop -- --test-name-pattern=curl`. Without any it also imports jobs of later versions,
+    migrates a million rows of a pg-boss 9 in use, and follows docs/adopt-pgboss.md.
     """
     _install(session, "test", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
@@ -414,6 +415,7 @@ def interop(session: nox.Session) -> None:
     if not session.posargs:
         session.run("python", "-m", "tests.interop.pgboss_import")
         session.run("python", "-m", "tests.interop.adopt")
+        session.run("python", "-m", "tests.interop.guide")
 
 
 @nox.session

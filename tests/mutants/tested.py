@@ -19,6 +19,7 @@ from tests.mutants.changes import Changes, changes_since
 from tests.mutants.doubles import DOUBLES
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
+from tests.mutants.migration import MIGRATION
 from tests.mutants.outcomes import OUTCOMES
 from tests.mutants.patching import Tested, install, is_installed
 from tests.mutants.patching import tested as _tested
@@ -43,6 +44,7 @@ TESTED: Final[tuple[Tested, ...]] = (
     *OUTCOMES,
     *CRASHES,
     *RETENTION,
+    *MIGRATION,
     _tested(
         "scrape-after-the-end-reads",
         "zeke_queue.web.metrics",

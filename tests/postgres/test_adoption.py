@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
@@ -14,6 +15,7 @@ from tests.postgres import pgboss9
 from tests.postgres.test_migrate import catalog, same_as_fresh
 from tests.runtime.workers.handler import logged
 from tests.runtime.workers.place import until
+from tests.tidy import ROOT
 from zeke_queue.errors import SchemaVersionError
 from zeke_queue.storage.postgres import migrate, migration_steps
 from zeke_queue.storage.postgres.migration_plan import plan
@@ -125,7 +127,7 @@ def test_strong_locks_are_awaited_for_half_a_second_at_most(
         before = held
 
 
-def test_migration_waits_for_a_vacuum_with_a_lock_behind_which_nobody_waits(
+def test_migration_waits_for_a_vacuum_with_a_lock_that_blocks_no_writes(
     empty_dsn: str, sql: Connection
 ) -> None:
     with psycopg.connect(empty_dsn) as vacuum, ThreadPoolExecutor(1) as pool:
@@ -184,7 +186,7 @@ def test_plan_names_the_locks_that_a_migration_takes(
         f"lock table {', '.join(f'boss9.{table}' for table in tables)} in {lock} mode"
         for lock, tables in locked
     }
-    # Locks beyond those are of tables that the migration itself made, which nobody uses yet.
+    # Locks beyond those are of tables that the migration itself made, which are not used yet.
     kept: set[str] = set()
     for one in watched.seen:
         held = {table for table, _ in one.held} & {"job", "archive", "schedule", "version", "subscription"}
@@ -253,10 +255,48 @@ async def test_index_build_of_a_killed_migration_is_awaited_and_used(
             begun = "select count(*) from pg_stat_progress_create_index"
             await until(lambda: sql.execute(begun).fetchall() == [(1,)])
             migrating = pool.submit(migrate.migrate, empty_dsn, "boss9")
-            await until(lambda: lines.messages or migrating.done())
+            # Without a message it waits for the build with a lock, which ends in a deadlock.
+            await until(lambda: lines.messages or sql.execute(WAITS).fetchall())
             half = sql.execute("select 'boss9.job_claim'::regclass::oid").fetchall()
             old.rollback()
             building.result()
             assert migrating.result() == ["indexes_of_ours"]
     assert lines.messages == ["migration_waits"]
     assert sql.execute("select 'boss9.job_claim'::regclass::oid").fetchall() == half
+
+
+def test_documented_sql_removes_all_that_a_migration_added(empty_dsn: str, sql: Connection) -> None:
+    """The SQL of docs/adopt-pgboss.md leaves the tables as pg-boss made them, whatever migrations add."""
+    before = catalog(sql, "boss9")
+    page = (ROOT / "docs/adopt-pgboss.md").read_text(encoding="utf-8").partition("## Back out")[2]
+    listing, *changes = re.findall(r"```sql\n(.*?)```", page.replace("pgboss.", "boss9."), re.DOTALL)
+    migrate.migrate(empty_dsn, "boss9")
+    sql.execute(
+        "insert into boss9.job (name, state, startafter, startedon, waitsfor, policy, worker)"
+        " select 'mail', state::boss9.job_state, now() + interval '1 day', now(), waitsfor, policy, waitsfor"
+        " from (values ('created', gen_random_uuid(), null), ('retry', null, 'unique'),"
+        " ('active', gen_random_uuid(), null), ('created', null, null)) as job (state, waitsfor, policy)"
+    )
+    sql.execute("insert into boss9.queue (name, concurrency_limit) values ('mail', 5), ('free', null)")
+    sql.execute("insert into boss9.zeke_schedule (name, cron, task) values ('night', '0 2 * * *', 'mail')")
+    listed = [what.partition(",")[0] for what, *_ in sql.execute(listing).fetchall()]
+    assert listed == [
+        "has a policy or a group key",
+        "is active on a worker of Zeke",
+        "queue with a limit or a pause",
+        "schedule",
+        "waits for the end of another job",
+    ]
+    for block in changes:
+        for statement in [block] if block.startswith("BEGIN") else block.split(";")[:-1]:
+            sql.execute(statement.encode())
+    narrow = {
+        row for row in catalog(sql, "boss9") - before if row[2] in ("job_singletonon", "job_singletonkeyon")
+    }
+    assert catalog(sql, "boss9") - narrow <= before
+    assert {row[2] for row in before - catalog(sql, "boss9")} == {row[2] for row in narrow}
+    check_pgboss(empty_dsn, "boss9")
+    due = sql.execute("select count(*) from boss9.job where state < 'active' and startafter <= now()")
+    assert due.fetchone() == (1,)
+    assert migrate.migrate(empty_dsn, "boss9")
+    assert same_as_fresh(empty_dsn, sql)

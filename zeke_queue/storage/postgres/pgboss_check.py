@@ -193,4 +193,4 @@ def _same(found: list[Any], wanted: list[Any]) -> bool:
 
 
 def _rows(connection: Connection, name: str, schema: str, /, **parameters: Any) -> list[tuple[Any, ...]]:
-    return connection.execute(statement(f"pgboss/{name}", schema), parameters).fetchall()
+    return connection.execute(statement(f"pgboss9/{name}", schema), parameters).fetchall()
