@@ -39,6 +39,7 @@ from zeke_queue.web import WebSettings
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.fetch.settings import FetchSettings
 from zeke_tasks.keywords import KeywordSettings
+from zeke_tasks.store.retention import Retention
 from zeke_tasks.youtube.settings import YouTubeSettings
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ _LOGS = re.compile(r"\.(warning|error|exception)\b|^self\._log$")
 
 _URL_OF_THE_PAGE = "postgresql+psycopg://zeke:secret@db.example.com/zeke"
 
-SETTINGS = (Settings, AISettings, KeywordSettings, YouTubeSettings, FetchSettings, WebSettings)
+SETTINGS = (Settings, AISettings, KeywordSettings, Retention, YouTubeSettings, FetchSettings, WebSettings)
 
 
 def _variables(page: str) -> dict[str, str]:

@@ -9,9 +9,9 @@ from zeke_tasks.briefs import generate
 from zeke_tasks.context import open_context
 from zeke_tasks.ingest import oneoff, pull, pull_youtube, source, upload, youtube
 from zeke_tasks.insights import attach, dedupe, extract, score
-from zeke_tasks.payloads import IngestPull
+from zeke_tasks.payloads import ApplyRetention, IngestPull
 from zeke_tasks.playbooks import run
-from zeke_tasks.stories import analyze, fetch_content, link_source, summarize, update_status
+from zeke_tasks.stories import analyze, fetch_content, link_source, retention, summarize, update_status
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +37,7 @@ MODULES: Final = (
     attach,
     generate,
     run,
+    retention,
 )
 """The modules of the tasks, each with a catalog of its own."""
 
@@ -60,6 +61,12 @@ def build_catalog(
             "0 */6 * * *",
             payload=IngestPull(),
             description="YouTube channel ingestion",
+        )
+        built.schedule(
+            "apply-retention",
+            "17 3 * * *",
+            payload=ApplyRetention(),
+            description="Deletion of old rows",
         )
     return built
 

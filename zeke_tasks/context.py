@@ -17,6 +17,7 @@ from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, TooExpensive,
 from zeke_tasks.fetch.settings import FetchSettings
 from zeke_tasks.keywords import DEFAULT_KEYWORDS, KeywordSettings
 from zeke_tasks.store.postgres import PostgresRepository
+from zeke_tasks.store.retention import Retention
 from zeke_tasks.youtube.choose import open_youtube
 from zeke_tasks.youtube.settings import YouTubeSettings
 
@@ -74,6 +75,7 @@ class Context:
         compute: parses documents.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
         youtube: captions and searches; None if there are no channels and searches to check.
+        retention: the ages at which rows are deleted; by default they are kept forever.
     """
 
     repository: Repository
@@ -83,6 +85,7 @@ class Context:
     ai: AIClient
     keywords: tuple[str, ...] = field(default=DEFAULT_KEYWORDS, kw_only=True)
     youtube: YouTube | None = field(default=None, kw_only=True)
+    retention: Retention = field(default_factory=Retention.model_construct, kw_only=True)
 
 
 def context_of(job: JobContext) -> Context:
@@ -111,6 +114,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
     videos, options = YouTubeSettings.load(), options or FetchSettings.load().options
+    retention = Retention.load()
     async with (
         ParserPool() as parsers,
         WebClient(options, clock=clock, compute=parsers) as web,
@@ -118,4 +122,13 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     ):
         await parsers.start()
         youtube = open_youtube(videos, web, clock)
-        yield Context(PostgresRepository(), web, clock, parsers, ai, keywords=keywords, youtube=youtube)
+        yield Context(
+            PostgresRepository(),
+            web,
+            clock,
+            parsers,
+            ai,
+            keywords=keywords,
+            youtube=youtube,
+            retention=retention,
+        )

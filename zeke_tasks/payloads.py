@@ -22,6 +22,10 @@ class Payload(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True)
 
 
+class ApplyRetention(Payload):
+    """``apply-retention``: the settings say what is deleted."""
+
+
 class IngestPull(Payload):
     """``ingest-pull``: a scheduled pull takes the sources that are due, a manual one all of them."""
 

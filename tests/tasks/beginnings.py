@@ -14,9 +14,9 @@ from tests.tasks.jobs import Jobs
 from tests.tasks.scripted import FOUND
 from tests.tasks.youtube.pages import watch_page
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
-from zeke_tasks.store.highlights import HighlightKind, NewHighlight
-from zeke_tasks.store.model import SourceType, Story
-from zeke_tasks.store.playbooks import Playbook, Step
+from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, TeamHighlight
+from zeke_tasks.store.model import ItemStatus, SourceType, Story
+from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
 from zeke_tasks.testing.web import ScriptedWeb, feed, page
 from zeke_tasks.testing.youtube import channel_feed, videos
 
@@ -244,3 +244,21 @@ async def begin_upload(domain: Domain) -> Start:
     items += [{"externalId": f"page {number}", "url": f"{PAGE}/{number}"} for number in range(21)]
     items += [{"externalId": "nothing"}, {"externalId": "a file", "url": "file:///bees"}]
     return "ingest-from-upload", {"sourceId": source.id, "items": items}
+
+
+async def begin_retention(domain: Domain) -> Start:
+    """A story of two items, one that a team has pinned, an item that failed, and an ended run."""
+    story, pinned = await _highlighted(domain), await domain.told_story("pinned")
+    await domain.told_story(TEXT, await domain.source("https://b.example/feed"))
+    (highlight,) = await domain.verbs.put_highlights(
+        [NewHighlight(pinned.id, TEAM, HighlightKind.INSIGHT, "The team has it.", 1.0)]
+    )
+    failed = await domain.item(await domain.source(), "failed")
+    async with domain.rows() as rows:
+        await rows.set_reading_state(story.id, [TEAM], ReadingState.READ)
+        await rows.put_team_highlight(TeamHighlight(TEAM, highlight, pinned=True))
+        await rows.finish_item(failed, ItemStatus.FAILED, "boom")
+        await rows.put_playbook(Playbook(USER, TEAM, "Daily", ()))
+        await rows.ensure_run(NewRun(USER, USER, TEAM, TriggerSource.API))
+        await rows.end_run(USER, RunStatus.SUCCEEDED)
+    return "apply-retention", {}

@@ -11,6 +11,7 @@ from typing import Any, Final
 from tests.tasks import beginnings
 from tests.tasks.beginnings import web
 from tests.tasks.domain import Domain, memory_domain
+from tests.tasks.jobs import EVERYTHING_IS_OLD
 from tests.tasks.scripted import ScriptedAI, scripted_youtube
 from zeke_queue.model import JobQuery, JobStatus
 from zeke_queue.storage.memory import MemoryStorage
@@ -94,7 +95,15 @@ class CrashWorld:
         async def resources() -> AsyncGenerator[Context]:
             domain = self._domain
             youtube = scripted_youtube()
-            yield Context(domain.repository, self._web, domain.clock, inline, self._ai, youtube=youtube)
+            yield Context(
+                domain.repository,
+                self._web,
+                domain.clock,
+                inline,
+                self._ai,
+                youtube=youtube,
+                retention=EVERYTHING_IS_OLD,
+            )
 
         made = Catalog(resources=resources)
         for module in MODULES:

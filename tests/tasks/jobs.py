@@ -29,11 +29,17 @@ from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.context import Context, inline
 from zeke_tasks.fetch import Fetcher
+from zeke_tasks.store.retention import Retention
 from zeke_tasks.testing.web import ScriptedWeb
 from zeke_tasks.testing.youtube import ScriptedCaptions, ScriptedSearch
 from zeke_tasks.youtube import YouTube
 
 T = TypeVar("T")
+
+EVERYTHING_IS_OLD: Final = Retention.model_construct(
+    zeke_delete_stories_after=-1.0, zeke_delete_runs_after=-1.0
+)
+"""Makes ``apply-retention`` delete also what was written at this moment."""
 
 CALM: Final[dict[str, Any]] = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8}
 """Options of a worker on a clock that jumps."""
@@ -63,6 +69,7 @@ class Jobs:
             inline,
             ai or StubClient(),
             youtube=youtube or scripted_youtube(),
+            retention=EVERYTHING_IS_OLD,
         )
         catalog, settings = _catalog_and_settings()
         self.queue = Queue(catalog, domain.storage, clock=domain.clock, settings=settings)

@@ -29,10 +29,11 @@ def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
     assert together == {name: task.concurrency_limit for name, task in catalog.tasks.items()}
 
 
-def test_schedules_are_those_of_the_earlier_system() -> None:
+def test_schedules_are_those_of_the_earlier_system_and_of_retention() -> None:
     assert [(one.name, one.cron, one.description) for one in build_catalog().schedules] == [
         ("ingest-pull", "*/5 * * * *", "RSS feed ingestion"),
         ("ingest-pull-youtube", "0 */6 * * *", "YouTube channel ingestion"),
+        ("apply-retention", "17 3 * * *", "Deletion of old rows"),
     ]
 
 

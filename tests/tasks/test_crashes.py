@@ -65,7 +65,7 @@ def processes(shared_domain_dsn: str) -> Iterator[KilledProcesses]:
 async def test_every_task_is_among_the_beginnings() -> None:
     tasks = build_catalog().tasks
     assert {(await begin(memory_domain()))[0] for begin in BEGINNINGS.values()} == tasks.keys()
-    assert len(tasks) == 17
+    assert len(tasks) == 18
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)

@@ -99,6 +99,13 @@ async def rows_to_change(settings: Settings) -> AsyncGenerator[Rows]:
         yield _repository().within(transaction)
 
 
+@asynccontextmanager
+async def open_all(settings: Settings) -> AsyncGenerator[tuple[Queue, Repository]]:
+    """Open the queue, and the domain's tables for its transactions."""
+    async with open_queue(_options(settings)) as queue:
+        yield queue, _repository()
+
+
 def _options(settings: Settings) -> Options:
     return Options(database=settings.require_database(), schema=settings.jobs_schema)
 

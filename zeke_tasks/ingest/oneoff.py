@@ -44,9 +44,11 @@ async def ingest_oneoff(payload: IngestOneoff, job: JobContext) -> dict[str, Any
         rows = context_of(job).repository.within(transaction)
         named = await take_in(rows, place)
         # Forgotten items of a channel are sent again by its checks.
+        # A user who names a page whose story was deleted wants it read again.
+        reopened = await _reopen_deleted(rows, named.item_id)
         forgotten = await rows.take_up_forgotten_items(named.source_id, FORGOTTEN_AFTER) if named.own else []
         priority = PRIORITIES[payload.priority]
-        to_be_read = [named.item_id, *forgotten] if named.new or named.waits else forgotten
+        to_be_read = [named.item_id, *forgotten] if named.new or named.waits or reopened else forgotten
         await send_to_be_read(transaction, job, to_be_read, priority=priority)
         known = await _known(rows, named.item_id)
     told = {"new": named.new, "status": known["status"], "priority": payload.priority}
@@ -109,6 +111,12 @@ async def take_in(rows: Rows, place: str) -> Named:
     source = await rows.ensure_source(page_source_id(place), named)
     new = await rows.put_items(source.id, [page])
     return Named(item_id(source.id, page.external_id), source.id, new=bool(new), own=True)
+
+
+async def _reopen_deleted(rows: Rows, key: UUID) -> bool:
+    """Make a deleted item pending again; returns whether it was deleted."""
+    (item,) = await rows.items([key])
+    return item.status is ItemStatus.DELETED and bool(await rows.reopen_items([key]))
 
 
 async def _known(rows: Rows, key: UUID) -> dict[str, Any]:

@@ -61,8 +61,8 @@ async def ingest_from_upload(payload: IngestFromUpload, job: JobContext) -> dict
         rows = context.repository.within(transaction)
         if await rows.source(payload.source_id) is None:
             raise Fail(f"Source {payload.source_id} does not exist; add it first, or name another one")
-        new = await rows.put_items(payload.source_id, [upload.item for upload in uploads.values()])
         await rows.reopen_items(texts)
+        new = await rows.put_items(payload.source_id, [upload.item for upload in uploads.values()])
         forgotten = await rows.take_up_forgotten_items(payload.source_id, FORGOTTEN_AFTER)
         pages = await _pages(rows, uploads, [*new, *forgotten])
         await send_to_be_read(transaction, job, pages)

@@ -56,12 +56,17 @@ class Kind(enum.StrEnum):
 
 
 class ItemStatus(enum.StrEnum):
-    """The status of a raw item. Only ``pending`` items are processed; the other statuses are final."""
+    """The status of a raw item. Only ``pending`` items are processed; the other statuses are final.
+
+    Of a ``deleted`` item only the identity and the url are left, so that its source's next check does not
+    read it again.
+    """
 
     PENDING = "pending"
     PROCESSED = "processed"
     NO_TEXT = "no_text_extracted"
     FAILED = "failed"
+    DELETED = "deleted"
 
 
 class StoryStatus(enum.StrEnum):

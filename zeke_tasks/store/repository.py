@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zeke_tasks.store.deletion import DeletionRows
 from zeke_tasks.store.verbs import HighlightRows, PlaybookRows, StoryRows, TeamRows
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class OpenTransaction(Protocol):
         ...
 
 
-class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
+class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, DeletionRows, Protocol):
     """The methods within one transaction: they see its writes, which others see after the commit."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
@@ -122,7 +123,7 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
-        """Add items, and update the data of known ones; their status stays.
+        """Add items, and update the data of known ones, unless they are deleted; their status stays.
 
         Of several items with the same identity the first counts. Does nothing for a source that does not
         exist.
@@ -140,7 +141,7 @@ class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, Protocol):
         ...
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make failed items and items without text pending again, and reset their attempts.
+        """Make failed and deleted items and those without text pending again, and reset their attempts.
 
         Returns:
             The ids of the reopened items, in order.

@@ -158,8 +158,14 @@ class TeamRows(Protocol):
         """End a team's subscription to a source; returns False if it is not subscribed."""
         ...
 
-    async def teams_of(self, source_id: UUID) -> list[UUID]:
-        """Return the teams that subscribe to a source, by id."""
+    async def teams_of(self, source_id: UUID, *, lock: bool = False) -> list[UUID]:
+        """Return the teams that subscribe to a source, by id.
+
+        Args:
+            source_id: the source.
+            lock: whether to lock the subscriptions until the transaction ends, so that ``delete_team`` waits
+                and deletes the rows that the transaction writes for these teams.
+        """
         ...
 
     async def set_reading_state(

@@ -243,11 +243,42 @@ ABOUT_PLAYBOOKS: Final = [
     verb("put_run_event", event=events),
     verb("run_events", run_id=runs),
 ]
+DELETIONS: Final = [
+    verb("tell", item=items, text=st.sampled_from(TEXTS)),
+    verb("put_items", source_id=sources, items=st.lists(new_items, max_size=4)),
+    verb("reopen_items", ids=st.lists(items, max_size=3)),
+    verb("finish_item", item_id=items, status=st.sampled_from(ItemStatus), error=words),
+    verb("link_source", story_id=stories, source_id=sources),
+    verb("put_highlights", highlights=st.lists(highlights, max_size=4)),
+    verb("connect", team_id=teams, source_id=sources),
+    verb("teams_of", source_id=sources, lock=st.booleans()),
+    verb(
+        "set_reading_state",
+        story_id=stories,
+        team_ids=st.lists(teams, max_size=3),
+        state=st.sampled_from(ReadingState),
+    ),
+    verb(
+        "put_team_highlight",
+        state=st.builds(TeamHighlight, teams, highlight_ids, pinned=st.booleans(), dismissed=st.booleans()),
+    ),
+    verb("put_playbook", playbook=new_playbooks),
+    verb("ensure_run", run=new_runs),
+    verb("end_run", run_id=runs, status=st.just(RunStatus.FAILED), error=words),
+    verb("put_run_event", event=events),
+    verb("delete_source", source_id=sources),
+    verb("delete_story", story_id=stories),
+    verb("delete_team", team_id=teams),
+    verb("expire_stories", after=seconds, limit=st.integers(1, 2)),
+    verb("expire_items", after=seconds, limit=st.integers(1, 2)),
+    verb("expire_runs", after=seconds, limit=st.integers(1, 2)),
+]
 TOPICS: Final = {
     "feeds": FEEDS,
     "stories": ABOUT_STORIES,
     "highlights": ABOUT_HIGHLIGHTS,
     "playbooks": ABOUT_PLAYBOOKS,
+    "deletions": DELETIONS,
 }
 
 BEGINNINGS: Final = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from zeke_tasks.store.memory.scope import Scope
 from zeke_tasks.store.memory.tables import Item
@@ -17,11 +17,18 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import Content, NewItem
 
 
+_REOPENED: Final = (ItemStatus.FAILED, ItemStatus.NO_TEXT, ItemStatus.DELETED)
+
+
 class MemoryItems(Scope):
     """The methods on raw items and contents."""
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
         """Add new items and refresh known ones."""
+        self._require_open()
+        if self._sources.get(source_id) is None:
+            return []
+        await self._share(f"source {source_id}")
         if self._sources.get(source_id) is None:
             return []
         firsts = {item_id(source_id, item.external_id): item for item in reversed(items)}
@@ -44,7 +51,7 @@ class MemoryItems(Scope):
                 body=item.body,
                 metadata=item.metadata,
             )
-            if old is None or row != known:
+            if old is None or (row != known and known.status is not ItemStatus.DELETED):
                 self._items.put(key, Item(row, now))
         return new
 
@@ -66,12 +73,12 @@ class MemoryItems(Scope):
         return [item.row.id for item in forgotten]
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make failed items and items without text pending again."""
+        """Make failed and deleted items and those without text pending again."""
         await self._lock(f"item {key}" for key in ids)
         reopened: list[UUID] = []
         for key in sorted(set(ids)):
             old = self._items.get(key)
-            if old is not None and old.row.status in {ItemStatus.FAILED, ItemStatus.NO_TEXT}:
+            if old is not None and old.row.status in _REOPENED:
                 row = replace(old.row, status=ItemStatus.PENDING, attempts=0, error=None)
                 self._items.put(key, Item(row, self._now()))
                 reopened.append(key)

@@ -53,6 +53,7 @@ class MemoryPlaybooks(Scope):
         known = self._runs.get(run.id)
         if known is not None:
             return known, False
+        await self._share(f"playbook {run.playbook_id}")
         if self._playbooks.get(run.playbook_id) is None:
             raise UsageError(f"Playbook {run.playbook_id} does not exist.")
         made = PlaybookRun(

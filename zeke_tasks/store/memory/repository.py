@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.storage.memory.locks import Locks
 from zeke_tasks.store.memory.analysis import MemoryAnalysis
+from zeke_tasks.store.memory.deletion import MemoryDeletions
 from zeke_tasks.store.memory.highlights import MemoryHighlights
 from zeke_tasks.store.memory.items import MemoryItems
 from zeke_tasks.store.memory.playbooks import MemoryPlaybooks
@@ -27,6 +28,7 @@ class MemoryRows(
     MemoryHighlights,
     MemoryTeams,
     MemoryPlaybooks,
+    MemoryDeletions,
 ):
     """The methods on one transaction's layers, documented in ``Rows``."""
 

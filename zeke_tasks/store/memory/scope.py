@@ -30,6 +30,7 @@ class Scope:
         self._items = self._over(tables.items)
         self._contents = self._over(tables.contents)
         self._stories = self._over(tables.stories)
+        self._births = self._over(tables.births)
         self._told = self._over(tables.told)
         self._overlays = self._over(tables.overlays)
         self._embeddings = self._over(tables.embeddings)
@@ -42,6 +43,8 @@ class Scope:
         self._runs = self._over(tables.runs)
         self._events = self._over(tables.events)
         self._event_numbers = tables.event_numbers
+        self._sharers = tables.sharers
+        self._number = next(tables.sharer_numbers)
         self._locks = locks
         self._owner = Owner()
         self._now = clock.now
@@ -55,10 +58,14 @@ class Scope:
         """Make the rows visible to others."""
         for layer in self._layers:
             layer.commit()
-        self._locks.release(self._owner)
+        self.roll_back()
 
     def roll_back(self) -> None:
-        """Discard the changes."""
+        """Discard the changes that were not committed."""
+        for name in [name for name, numbers in self._sharers.items() if self._number in numbers]:
+            self._sharers[name].discard(self._number)
+            if not self._sharers[name]:
+                del self._sharers[name]
         self._locks.release(self._owner)
 
     async def _lock(self, names: Iterable[str]) -> None:
@@ -72,6 +79,29 @@ class Scope:
             await self._locks.clear(lambda name=name: (name,), self._owner)
             self._require_open()
             self._locks.take(name, self._owner)
+
+    async def _share(self, name: str) -> None:
+        """Keep a row from being deleted until this transaction ends, as a foreign key does."""
+        await self._locks.clear(lambda: (f"existence of {name}",), self._owner)
+        self._require_open()
+        self._sharers.setdefault(name, set()).add(self._number)
+        self._locks.take(f"{name}, kept by {self._number}", self._owner)
+
+    async def _lock_to_delete(self, name: str) -> None:
+        """Lock a row, and wait for the transactions that refer to it."""
+        await self._locks.clear(lambda: self._hindrances(name), self._owner)
+        self._require_open()
+        for lock in (f"existence of {name}", name):
+            self._locks.take(lock, self._owner)
+
+    def _can_be_deleted(self, name: str) -> bool:
+        """Return whether no other transaction has locked a row or refers to it."""
+        return not any(self._locks.taken(lock, self._owner) for lock in self._hindrances(name))
+
+    def _hindrances(self, name: str) -> list[str]:
+        """Return the locks of transactions that change a row, delete it or refer to it."""
+        kept = (f"{name}, kept by {number}" for number in sorted(self._sharers.get(name, ())))
+        return [f"existence of {name}", name, *kept]
 
     def _require_open(self) -> None:
         if self._owner.ended:

@@ -125,6 +125,7 @@ class MemorySources(Scope):
         message: str | None = None,
     ) -> None:
         """Record a successful check."""
+        await self._share(f"source {source_id}")
         await self._lock([f"check {source_id}"])
         if self._sources.get(source_id) is None:
             return
@@ -144,6 +145,7 @@ class MemorySources(Scope):
 
     async def record_failure(self, source_id: UUID, *, next_check_in: float, message: str) -> None:
         """Record a failed check."""
+        await self._share(f"source {source_id}")
         await self._lock([f"check {source_id}"])
         if self._sources.get(source_id) is None:
             return

@@ -25,10 +25,11 @@ class MemoryStories(Scope):
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
         """Create a story, or find the one with the same text or made from the same content."""
         await self._lock([f"story {story.id}", f"told {story.content_id}"])
-        if self._stories.get(story.id) is not None:
-            return story.id, False
-        if (known := self._told.get(story.content_id)) is not None:
-            return known, False
+        known = story.id if self._stories.get(story.id) is not None else self._told.get(story.content_id)
+        if known is not None:
+            await self._share(f"story row {known}")
+            if self._stories.get(known) is not None:
+                return known, False
         made = Story(
             story.id,
             story.content_id,
@@ -43,6 +44,7 @@ class MemoryStories(Scope):
             StoryStatus.NEW,
         )
         self._stories.put(story.id, made)
+        self._births.put(story.id, self._now())
         self._told.put(story.content_id, story.id)
         return story.id, True
 
@@ -96,6 +98,9 @@ class MemoryStories(Scope):
         """Set the story's primary source."""
         story = await self.lock_story(story_id)
         if story is None or self._sources.get(source_id) is None:
+            return False
+        await self._share(f"source {source_id}")
+        if self._sources.get(source_id) is None:
             return False
         self._stories.put(story_id, changed(story, primary_source_id=source_id))
         return True

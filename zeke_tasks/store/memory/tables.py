@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
@@ -14,7 +15,6 @@ from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
-    from datetime import datetime
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -120,6 +120,7 @@ class Tables:
         self.items = Table[UUID, Item](lambda item: item.row.source_id)
         self.contents = Table[UUID, Content]()
         self.stories = Table[UUID, Story]()
+        self.births = Table[UUID, datetime]()
         self.told = Table[UUID, UUID]()
         self.overlays = Table[UUID, Overlay]()
         self.embeddings = Table[tuple[UUID, str, int], Placed](lambda placed: placed.story_id)
@@ -131,5 +132,8 @@ class Tables:
         self.playbooks = Table[UUID, Playbook]()
         self.runs = Table[UUID, PlaybookRun](lambda run: run.playbook_id)
         self.events = Table[tuple[UUID, int, str, str | None], Happened](lambda one: one.event.run_id)
+        # The transactions that refer to a row, which therefore must not be deleted, by number.
+        self.sharers: dict[str, set[int]] = {}
+        self.sharer_numbers = count()
         # Like a sequence, it does not roll back with a transaction.
         self.event_numbers = count()

@@ -22,6 +22,9 @@ class MemoryTeams(Scope):
         self._require_open()
         if self._sources.get(source_id) is None:
             return False
+        await self._share(f"source {source_id}")
+        if self._sources.get(source_id) is None:
+            return False
         pair = (team_id, source_id)
         await self._lock([f"connection {pair}"])
         if self._connections.get(pair) is not None:
@@ -32,15 +35,20 @@ class MemoryTeams(Scope):
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
         """End a team's subscription to a source."""
         pair = (team_id, source_id)
-        await self._lock([f"connection {pair}"])
+        await self._lock_to_delete(f"connection {pair}")
         if self._connections.get(pair) is None:
             return False
         self._connections.put(pair, None)
         return True
 
-    async def teams_of(self, source_id: UUID) -> list[UUID]:
+    async def teams_of(self, source_id: UUID, *, lock: bool = False) -> list[UUID]:
         """Return the teams that subscribe to a source, by id."""
-        return sorted(team for team, _ in self._connections.of(source_id))
+        teams = sorted(team for team, _ in self._connections.of(source_id))
+        if not lock:
+            return teams
+        for team in teams:
+            await self._share(f"connection {(team, source_id)}")
+        return [team for team in teams if self._connections.get((team, source_id)) is not None]
 
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
@@ -67,6 +75,9 @@ class MemoryTeams(Scope):
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
         """Store a team's state of a highlight unless it has one."""
         self._require_open()
+        if self._highlights.get(state.highlight_id) is None:
+            return False
+        await self._share(f"highlight {state.highlight_id}")
         if self._highlights.get(state.highlight_id) is None:
             return False
         key = (state.team_id, state.highlight_id)

@@ -49,7 +49,7 @@ class PostgresItems(StatementRunner):
         return [row["id"] for row in rows]
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
-        """Make failed items and items without text pending again."""
+        """Make failed and deleted items and those without text pending again."""
         return sorted(row["id"] for row in await self._run("reopen_items", ids=list(ids)))
 
     async def items(self, ids: Collection[UUID]) -> list[RawItem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_tasks.store.postgres.analysis import PostgresAnalysis
+from zeke_tasks.store.postgres.deletion import PostgresDeletions
 from zeke_tasks.store.postgres.highlights import PostgresHighlights
 from zeke_tasks.store.postgres.items import PostgresItems
 from zeke_tasks.store.postgres.playbooks import PostgresPlaybooks
@@ -27,6 +28,7 @@ class PostgresRows(
     PostgresHighlights,
     PostgresTeams,
     PostgresPlaybooks,
+    PostgresDeletions,
 ):
     """The methods on one connection, documented in ``Rows``."""
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from zeke_queue.errors import StorageUnavailableError
 from zeke_tasks.store.model import Content, storable
 from zeke_tasks.store.postgres.runner import StatementRunner
 from zeke_tasks.store.postgres.runner import story as as_story
@@ -15,26 +16,36 @@ if TYPE_CHECKING:
     from zeke_tasks.store.model import NewStory, Story
 
 
+_TRIES: Final = 3
+"""Tries to make a story that other transactions delete."""
+
+
 class PostgresStories(StatementRunner):
     """The methods on stories themselves."""
 
     async def ensure_story(self, story: NewStory) -> tuple[UUID, bool]:
         """Create a story, or find the one with the same text or made from the same content."""
-        added = await self._run(
-            "add_story",
-            id=story.id,
-            content_id=story.content_id,
-            content_hash=story.content_hash,
-            kind=story.kind,
-            primary_source_id=story.primary_source_id,
-            title=story.title,
-            url=story.url,
-            published_at=story.published_at,
-        )
-        if added:
-            return added[0]["id"], True
-        known = await self._run("story_of_text", content_hash=story.content_hash, content_id=story.content_id)
-        return known[0]["id"], False
+        for _ in range(_TRIES):
+            added = await self._run(
+                "add_story",
+                id=story.id,
+                content_id=story.content_id,
+                content_hash=story.content_hash,
+                kind=story.kind,
+                primary_source_id=story.primary_source_id,
+                title=story.title,
+                url=story.url,
+                published_at=story.published_at,
+            )
+            if added:
+                return added[0]["id"], True
+            known = await self._run(
+                "story_of_text", content_hash=story.content_hash, content_id=story.content_id
+            )
+            # None if it was deleted between the two statements; then it is added.
+            if known:
+                return known[0]["id"], False
+        raise StorageUnavailableError(f"Story {story.id} was deleted {_TRIES} times meanwhile; try again")
 
     async def stories_of(self, item_ids: Collection[UUID]) -> dict[UUID, Story]:
         """Return the stories of some items' texts."""

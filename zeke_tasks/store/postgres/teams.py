@@ -23,9 +23,10 @@ class PostgresTeams(StatementRunner):
         """End a team's subscription to a source."""
         return bool(await self._run("disconnect", team_id=team_id, source_id=source_id))
 
-    async def teams_of(self, source_id: UUID) -> list[UUID]:
+    async def teams_of(self, source_id: UUID, *, lock: bool = False) -> list[UUID]:
         """Return the teams that subscribe to a source, by id."""
-        return [row["team_id"] for row in await self._run("teams_of", source_id=source_id)]
+        statement = "lock_teams_of" if lock else "teams_of"
+        return [row["team_id"] for row in await self._run(statement, source_id=source_id)]
 
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState

@@ -27,6 +27,7 @@ inner join zeke.sources as source on source.id = %(source_id)s
 cross join (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock
 -- One order for all, so that two of these never wait for each other.
 order by item.external_id
+for key share of source
 -- Any conflict: a row that another transaction inserts meanwhile may be met first by its id.
 on conflict do nothing
 returning id

@@ -13,5 +13,6 @@ select
 from zeke.playbooks as playbook
 cross join (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock
 where playbook.id = %(playbook_id)s
+for key share of playbook
 on conflict do nothing
 returning id

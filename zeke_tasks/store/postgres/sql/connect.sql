@@ -5,5 +5,6 @@ select
     coalesce(%(now)s::timestamptz, statement_timestamp())
 from zeke.sources as source
 where source.id = %(source_id)s
+for key share
 on conflict do nothing
 returning team_id

@@ -1,6 +1,7 @@
 with source as (
     select id from zeke.sources
     where id = %(source_id)s
+    for key share
 ),
 
 linked as (

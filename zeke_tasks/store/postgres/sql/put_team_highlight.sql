@@ -7,5 +7,6 @@ select
     coalesce(%(now)s::timestamptz, statement_timestamp())
 from zeke.highlights as highlight
 where highlight.id = %(highlight_id)s
+for key share
 on conflict do nothing
 returning team_id

@@ -13,6 +13,7 @@ select
 from zeke.sources as source
 cross join (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock
 where source.id = %(source_id)s
+for key share of source
 on conflict (source_id) do update
 set
     status = excluded.status,

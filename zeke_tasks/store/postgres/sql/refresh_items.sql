@@ -16,7 +16,8 @@ with changed as (
     ) as item (id, url, title, published_at, body, metadata)
     inner join zeke.raw_items as known on item.id = known.id
     where
-        (known.url, known.title, known.published_at, known.body, known.metadata)
+        known.status <> 'deleted'
+        and (known.url, known.title, known.published_at, known.body, known.metadata)
         is distinct from (item.url, item.title, item.published_at, item.body, item.metadata::jsonb)
     -- Locked in one order for all, so that two of these never wait for each other.
     order by known.id

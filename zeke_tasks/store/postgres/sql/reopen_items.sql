@@ -1,7 +1,7 @@
 with given_up as (
     select id
     from zeke.raw_items
-    where id = any(%(ids)s::uuid[]) and status in ('failed', 'no_text_extracted')
+    where id = any(%(ids)s::uuid[]) and status in ('failed', 'no_text_extracted', 'deleted')
     -- Locked in one order for all, so that two of these never wait for each other.
     order by id
     for update

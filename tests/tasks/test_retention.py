@@ -1,0 +1,127 @@
+"""Retention in simulated newsrooms whose workers are killed: it deletes all old stories but pinned ones."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+import pytest
+
+from tests.cases import check_each
+from tests.tasks.domain import Domain
+from zeke_queue.errors import SettingsError
+from zeke_queue.storage.memory import MemoryStorage
+from zeke_queue.task.catalog import Catalog
+from zeke_sim.experiment.run import run
+from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.history.events import Began, Fault
+from zeke_sim.loop.decisions import RandomStream
+from zeke_sim.world.node import Node
+from zeke_sim.world.setup import Setup
+from zeke_sim.world.world import World
+from zeke_tasks.context import Context, inline
+from zeke_tasks.fetch.libraries import load_parsers
+from zeke_tasks.payloads import ApplyRetention
+from zeke_tasks.store.highlights import HighlightKind, NewHighlight, TeamHighlight
+from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.retention import Retention
+from zeke_tasks.stories import retention
+from zeke_tasks.testing.ai import ScriptedAI
+from zeke_tasks.testing.web import ScriptedWeb
+
+KEPT: Final = timedelta(minutes=30)
+LATE: Final = timedelta(minutes=11)
+"""Longer than between two ticks."""
+
+PAUSE: Final = 300.0
+PHASE: Final = 3600.0
+TEAM: Final = UUID(int=21)
+
+# Before a simulation begins, which allows no import that uses the network.
+load_parsers()
+
+
+class Newsroom:
+    """A newsroom that makes a story every five minutes, of which a team pins every fifth."""
+
+    def __init__(self) -> None:
+        self.scenario = Scenario(__name__, "old stories are deleted, and workers are killed", self._build)
+
+    def _build(self, _draws: RandomStream) -> Setup:
+        catalog = Catalog(resources=self._resources)
+        catalog.include(retention.tasks)
+        catalog.schedule("apply-retention", "*/10 * * * *", payload=ApplyRetention())
+        return Setup(
+            catalog,
+            clients={"c1": self._publish},
+            schedulers=1,
+            phase=PHASE,
+            quiet=3600.0,
+            tail=0.0,
+            before=self._open,
+        )
+
+    def _open(self, world: World) -> None:
+        clock = world.database_clock
+        # The newsroom's rows in a storage of their own, so that writing them meets no faults.
+        self._domain = Domain(MemoryStorage(clock), MemoryRepository(clock), clock)  # type: ignore[arg-type]
+
+    @asynccontextmanager
+    async def _resources(self) -> AsyncGenerator[Context]:
+        kept = Retention.model_construct(zeke_delete_stories_after=KEPT.total_seconds())
+        yield Context(
+            self._domain.repository, ScriptedWeb(), self._domain.clock, inline, ScriptedAI(), retention=kept
+        )
+
+    async def _publish(self, node: Node) -> None:
+        """Make stories, and compare what is left with what must be."""
+        domain, clock = self._domain, node.world.database_clock
+        made: dict[UUID, datetime] = {}
+        pinned: set[UUID] = set()
+        source = await domain.source()
+        while node.world.time() < PHASE:
+            story = await domain.told_story(f"story {len(made)}", source)
+            made[story.id] = clock.now()
+            if len(made) % 5 == 0:
+                new = NewHighlight(story.id, None, HighlightKind.METRIC, "Faster", 0.85)
+                await domain.verbs.put_highlights([new])
+                await domain.verbs.put_team_highlight(TeamHighlight(TEAM, new.id, pinned=True))
+                pinned.add(story.id)
+            left = {one.id for one in await domain.verbs.newest_stories(1000)}
+            # By the database's clock, which drifts.
+            young = {key for key, born in made.items() if clock.now() - born <= KEPT}
+            assert young | pinned <= left
+            await clock.sleep(PAUSE)
+        # Without faults, the next tick deletes the rest.
+        await clock.sleep(LATE.total_seconds())
+        now = clock.now()
+        left = {one.id for one in await domain.verbs.newest_stories(1000)}
+        may_be_left = {key for key, born in made.items() if now - born <= KEPT + LATE}
+        assert pinned <= left <= pinned | may_be_left
+        assert len(left) < len(made)
+        assert len(await domain.verbs.items_of(source.id)) == len(made)
+
+
+def test_old_stories_are_deleted_and_no_others() -> None:
+    room, kills, runs = Newsroom(), 0, 0
+    for seed in range(4):
+        outcome = run(room.scenario, room.scenario.plan(seed))
+        assert outcome.violation is None, (seed, outcome.violation)
+        kills += sum(isinstance(event, Fault) and event.kind.startswith("kill") for event in outcome.events)
+        runs += sum(isinstance(event, Began) and event.attempt > 1 for event in outcome.events)
+    assert kills > 4
+    assert runs > 1
+
+
+def test_age_that_may_be_meant_in_days_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def check(value: str) -> None:
+        monkeypatch.setenv("ZEKE_DELETE_STORIES_AFTER", value)
+        with pytest.raises(SettingsError, match=r"ZEKE_DELETE_STORIES_AFTER: .*86400"):
+            Retention.load()
+
+    check_each(["30", "86399"], check)
+    monkeypatch.setenv("ZEKE_DELETE_STORIES_AFTER", "86400")
+    assert Retention.load().zeke_delete_stories_after == 86400

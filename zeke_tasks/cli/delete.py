@@ -1,0 +1,303 @@
+"""``zeke delete source | story | team``: deletions by request, with all rows that belong to them.
+
+Without ``--yes`` a deletion is rolled back after its rows were counted.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
+from uuid import UUID
+
+import typer
+
+from zeke_queue.cli.render import echo, print_json
+from zeke_queue.cli.session import options_of
+from zeke_queue.errors import InvalidOptionError, StorageUnavailableError, ZekeError
+from zeke_queue.system.install_hints import on_same
+from zeke_tasks.cli.ids import Abbreviation
+from zeke_tasks.cli.session import on_database, open_all
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+    from zeke_queue.cli.session import Options
+    from zeke_queue.client.queue import Queue
+    from zeke_queue.model import Job
+    from zeke_queue.system.settings import Settings
+    from zeke_tasks.store.deletion import Deleted
+    from zeke_tasks.store.repository import Repository, Rows
+
+    Deletion = Callable[[Rows], Awaitable[tuple[str, Deleted]]]
+
+T = TypeVar("T")
+
+TRIES: Final = 3
+"""Tries of a deletion that meets a deadlock."""
+
+ROUNDS_MAX: Final = 10
+"""Rounds in which the jobs of a team are cancelled, since a running job may send others."""
+
+LOOKED_AT: Final = 10_000
+"""Number of newest stories that are searched for an abbreviated id."""
+
+delete_app = typer.Typer(
+    help="Delete a source, a story or a team, with all that belongs to it.", no_args_is_help=True
+)
+
+YesOption = Annotated[
+    bool, typer.Option("--yes", help="Delete; otherwise only count the rows.", show_default=False)
+]
+
+
+@delete_app.command("source")
+def source(
+    context: typer.Context,
+    source_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Its id, or the beginning; see `zeke sources list`.")
+    ],
+    *,
+    yes: YesOption = False,
+) -> None:
+    """Delete a source with its items, texts, stories, health and subscriptions.
+
+    A story whose text another source has too is kept, as that source's.
+    """
+    listing = on_same("zeke sources list", embedded=options_of(context).embedded)
+    wanted = Abbreviation(source_id, "source", "sources", listing)
+
+    async def delete(rows: Rows) -> tuple[str, Deleted]:
+        known = [(one.id, one.name) for one in await rows.every_source()] if not wanted.whole else []
+        found = await rows.source(wanted.among(known))
+        deleted = None if found is None else await rows.delete_source(found.id)
+        if found is None or deleted is None:
+            raise wanted.missing()
+        return found.name, deleted
+
+    _delete(context, "source", delete, yes=yes)
+
+
+@delete_app.command("story")
+def story(
+    context: typer.Context,
+    story_id: Annotated[
+        str, typer.Argument(metavar="ID", help="Its id, or the beginning; see `zeke stories`.")
+    ],
+    *,
+    yes: YesOption = False,
+) -> None:
+    """Delete a story with its texts, analysis, briefs and highlights.
+
+    Its items stay known, so the next checks of their sources do not read them again.
+    """
+    wanted = Abbreviation(
+        story_id, "story", "stories", on_same("zeke stories", embedded=options_of(context).embedded)
+    )
+
+    async def delete(rows: Rows) -> tuple[str, Deleted]:
+        known = [] if wanted.whole else [(one.id, one.title) for one in await rows.newest_stories(LOOKED_AT)]
+        among = f"of the newest {LOOKED_AT:,}" if len(known) == LOOKED_AT else ""
+        found = await rows.story(wanted.among(known, among))
+        deleted = None if found is None else await rows.delete_story(found.id)
+        if found is None or deleted is None:
+            raise wanted.missing()
+        return found.title, deleted
+
+    _delete(context, "story", delete, yes=yes)
+
+
+def _delete(context: typer.Context, what: str, delete: Deletion, *, yes: bool) -> None:
+    async def command(options: Options, settings: Settings) -> int:
+        from zeke_tasks.cli.formatting import printable_words  # noqa: PLC0415 - see the package
+
+        async with open_all(settings) as (queue, repository):
+            name, deleted = await _in_transaction(queue, repository, delete, keep=yes)
+        if options.json:
+            print_json({what: name, "deleted": yes, **deleted._asdict()})
+            return 0
+        told = [_number(deleted.items, "item"), _number(deleted.stories, "story", "stories")]
+        moved = _number(deleted.moved, "story", "stories")
+        told += [f"{moved} kept for other sources"] if deleted.moved else []
+        _tell(f"{what} {printable_words(name)!r}", told, yes=yes)
+        return 0
+
+    on_database(context, command)
+
+
+@delete_app.command("team")
+def team(
+    context: typer.Context,
+    team_id: Annotated[str, typer.Argument(metavar="UUID", help="The team's id.")],
+    *,
+    yes: YesOption = False,
+) -> None:
+    """Delete a team's rows and schedules, revoke its keys, and cancel its jobs.
+
+    Ended jobs, which may name the team in their payloads, are deleted by the retention of jobs.
+    """
+    try:
+        wanted = UUID(team_id)
+    except ValueError:
+        raise InvalidOptionError(f"UUID: must be a team's id, got {team_id!r}; pass a UUID") from None
+
+    async def command(options: Options, settings: Settings) -> int:
+        async with open_all(settings) as (queue, repository):
+            counts = await delete_team(queue, repository, wanted, keep=yes)
+        if options.json:
+            print_json({"teamId": wanted, "deleted": yes, "rows": counts})
+            return 0
+        told = [
+            _number(count, name.replace("_", " "), name.replace("_", " "))
+            for name, count in counts.items()
+            if count
+        ]
+        _tell(f"team {wanted}", told or ["no rows"], yes=yes)
+        return 0
+
+    on_database(context, command)
+
+
+async def delete_team(
+    queue: Queue, repository: Repository, team_id: UUID, *, keep: bool
+) -> Mapping[str, int]:
+    """Delete the data of a team.
+
+    Its keys are revoked first, so that its callers send no more jobs. Then its jobs are cancelled: a
+    cancelled job commits no more transactions, so it writes no rows after the deletion.
+
+    Args:
+        queue: the queue, whose jobs name a team as ``teamId`` in their payloads.
+        repository: the store of the rows.
+        team_id: the team.
+        keep: whether to keep the changes; False only counts.
+
+    Raises:
+        ZekeError: its jobs kept sending others.
+    """
+    keys = await _revoke_keys(queue, team_id, keep=keep)
+    schedules = await _delete_schedules(queue, team_id, keep=keep)
+    jobs = await _cancel_jobs(queue, team_id, keep=keep)
+
+    async def delete(rows: Rows) -> Mapping[str, int]:
+        return await rows.delete_team(team_id)
+
+    rows = await _in_transaction(queue, repository, delete, keep=keep)
+    return {"keys": keys, "schedules": schedules, "jobs": jobs, **rows}
+
+
+async def _revoke_keys(queue: Queue, team_id: UUID, *, keep: bool) -> int:
+    from zeke_queue.client.parts import parts_of  # noqa: PLC0415 - see the package
+
+    access = parts_of(queue).storage.access
+    matching = [key.id for key in await access.keys() if key.team_id == team_id and key.revoked_on is None]
+    if keep:
+        for key_id in matching:
+            await access.revoke_key(key_id)
+    return len(matching)
+
+
+async def _delete_schedules(queue: Queue, team_id: UUID, *, keep: bool) -> int:
+    from zeke_queue.core import jsonb  # noqa: PLC0415 - see the package
+
+    matching = [
+        schedule.name
+        for schedule in await queue.schedules.list()
+        if schedule.data is not None and _is_of(team_id, jsonb.loads(schedule.data))
+    ]
+    if keep:
+        for name in matching:
+            await queue.schedules.delete(name)
+    return len(matching)
+
+
+async def _cancel_jobs(queue: Queue, team_id: UUID, *, keep: bool) -> int:
+    """Cancel the live jobs of a team, and those that they send meanwhile; returns their number."""
+    cancelled = 0
+    for _ in range(ROUNDS_MAX):
+        living = await _living_jobs(queue, team_id)
+        if not living:
+            return cancelled
+        if not keep:
+            return len(living)
+        for job in living:
+            cancelled += await queue.cancel(job.id)
+    raise ZekeError(
+        f"Jobs of team {team_id} are still being sent after {ROUNDS_MAX} rounds: its rows were not deleted;"
+        " stop what sends them, and repeat the command"
+    )
+
+
+async def _living_jobs(queue: Queue, team_id: UUID) -> list[Job]:
+    from zeke_queue.model import JobQuery, JobStatus  # noqa: PLC0415 - see the package
+
+    found: list[Job] = []
+    before: UUID | None = None
+    while True:
+        page = await queue.find(
+            JobQuery(
+                status=(JobStatus.QUEUED, JobStatus.EXECUTING),
+                text=str(team_id),
+                before=before,
+                limit=1000,
+                without=("output", "meta"),
+            )
+        )
+        found += [job for job in page.jobs if _is_of(team_id, job.data)]
+        if not page.has_more:
+            return found
+        before = page.jobs[-1].id
+
+
+def _is_of(team_id: UUID, payload: Any) -> bool:
+    of = cast("Mapping[str, Any]", payload).get("teamId") if isinstance(payload, dict) else None
+    return str(of).lower() == str(team_id)
+
+
+class _RolledBack(Exception):
+    """Ends a transaction whose changes are not kept."""
+
+    def __init__(self, result: Any) -> None:
+        self.result = result
+        super().__init__()
+
+
+async def _in_transaction(
+    queue: Queue, repository: Repository, act: Callable[[Rows], Awaitable[T]], *, keep: bool
+) -> T:
+    """Run a deletion in a transaction, which is rolled back unless it is kept; again after a deadlock."""
+    for _ in range(TRIES - 1):
+        try:
+            return await _once(queue, repository, act, keep=keep)
+        except StorageUnavailableError:
+            continue
+    return await _once(queue, repository, act, keep=keep)
+
+
+async def _once(
+    queue: Queue, repository: Repository, act: Callable[[Rows], Awaitable[T]], *, keep: bool
+) -> T:
+    try:
+        async with queue.transaction() as transaction:
+            result = await act(repository.within(transaction))
+            _end(result, keep=keep)
+    except _RolledBack as end:
+        return end.result
+    else:
+        return result
+
+
+def _end(result: Any, *, keep: bool) -> None:
+    """Raise what rolls the transaction back, unless it is kept."""
+    if not keep:
+        raise _RolledBack(result)
+
+
+def _number(count: int, one: str, many: str | None = None) -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _tell(what: str, told: list[str], *, yes: bool) -> None:
+    if yes:
+        echo(f"Deleted {what}: {', '.join(told)}.")
+    else:
+        echo(f"Would delete {what}: {', '.join(told)}.")
+        echo("Nothing was deleted; --yes deletes.", err=True)

@@ -1,0 +1,76 @@
+"""The methods that delete rows: by request, and when they are older than a deployment keeps them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+
+class Deleted(NamedTuple):
+    """The rows that a deletion removed.
+
+    Attributes:
+        items: items that were deleted or emptied.
+        stories: stories with all that belongs to them.
+        moved: stories of a deleted source that other sources also have, which remain as those of the others.
+    """
+
+    items: int
+    stories: int
+    moved: int = 0
+
+
+class DeletionRows(Protocol):
+    """Deletions. Each is one transaction's, with all rows that belong to what it deletes."""
+
+    async def delete_source(self, source_id: UUID) -> Deleted | None:
+        """Delete a source with its items, their texts and stories, its health and its subscriptions.
+
+        A story whose text another source has too remains, as that source's. A story that was linked to this
+        source, but read from another, becomes the other's.
+
+        Returns:
+            None if the source does not exist.
+        """
+        ...
+
+    async def delete_story(self, story_id: UUID) -> Deleted | None:
+        """Delete a story with its texts, analysis, briefs, embeddings and highlights, and teams' states.
+
+        Its items become ``deleted``, so that the next checks of their sources do not read them again. If
+        another item with the same text is read later, that is a new story.
+
+        Returns:
+            None if the story does not exist.
+        """
+        ...
+
+    async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
+        """Delete the rows of a team: subscriptions, states, highlights, playbooks and their runs.
+
+        Returns:
+            The number of deleted rows by table, without what belongs to them (tags, steps, events).
+        """
+        ...
+
+    async def expire_stories(self, after: float, limit: int) -> Deleted:
+        """Delete up to ``limit`` stories created more than ``after`` seconds ago, oldest first.
+
+        Stories with a highlight that a team has pinned are kept, and those that other transactions have
+        locked are skipped.
+        """
+        ...
+
+    async def expire_items(self, after: float, limit: int) -> int:
+        """Empty up to ``limit`` items that had failed or had no text more than ``after`` seconds ago."""
+        ...
+
+    async def expire_runs(self, after: float, limit: int) -> int:
+        """Delete up to ``limit`` playbook runs that ended more than ``after`` seconds ago, with their events.
+
+        Runs that other transactions have locked are skipped.
+        """
+        ...

@@ -1,0 +1,73 @@
+"""Deletions on Postgres."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from zeke_tasks.store.deletion import Deleted
+from zeke_tasks.store.postgres.runner import StatementRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from uuid import UUID
+
+_OF_STORIES_AND_PLAYBOOKS: Final = (
+    "team_story_states",
+    "team_highlight_states",
+    "highlights",
+    "playbook_runs",
+    "playbooks",
+)
+
+
+class PostgresDeletions(StatementRunner):
+    """The methods that delete rows."""
+
+    async def delete_source(self, source_id: UUID) -> Deleted | None:
+        """Delete a source; stories that another has too become that one's."""
+        if not await self._run("lock_source", id=source_id):
+            return None
+        # Each in a statement of its own: one that waited for a lock does not see what was written meanwhile.
+        await self._run("lock_items_of_source", id=source_id)
+        await self._run("lock_stories_of_source", id=source_id)
+        moved = await self._run("move_stories", id=source_id)
+        (gone,) = await self._run("delete_source", id=source_id)
+        return Deleted(gone["items"], gone["stories"], len(moved))
+
+    async def delete_story(self, story_id: UUID) -> Deleted | None:
+        """Delete a story."""
+        if not await self._run("lock_stories_to_delete", ids=[story_id]):
+            return None
+        return await self._delete_stories([story_id])
+
+    async def _delete_stories(self, ids: Collection[UUID]) -> Deleted:
+        """Delete locked stories; those that were made of an earlier text of their items are deleted too."""
+        items = [row["id"] for row in await self._run("empty_items", ids=list(ids))]
+        stories = await self._run("delete_stories", ids=list(ids), items=items)
+        return Deleted(len(items), len(stories))
+
+    async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
+        """Delete the rows of a team."""
+        # First, to wait for transactions that write rows for subscribers, which lock the stories afterwards.
+        counts = await self._counts_of_team(team_id, ["source_connections"])
+        await self._lock_stories([row["story_id"] for row in await self._run("stories_of_team", id=team_id)])
+        return counts | await self._counts_of_team(team_id, _OF_STORIES_AND_PLAYBOOKS)
+
+    async def _counts_of_team(self, team_id: UUID, tables: Sequence[str]) -> dict[str, int]:
+        """Delete a team's rows of some tables; returns their numbers."""
+        return {
+            table: (await self._run(f"delete_{table}_of_team", id=team_id))[0]["count"] for table in tables
+        }
+
+    async def expire_stories(self, after: float, limit: int) -> Deleted:
+        """Delete old stories, except those with a pinned highlight."""
+        rows = await self._run("lock_expired_stories", after=after, limit=limit)
+        return await self._delete_stories([row["id"] for row in rows]) if rows else Deleted(0, 0)
+
+    async def expire_items(self, after: float, limit: int) -> int:
+        """Empty old items without a text."""
+        return len(await self._run("expire_items", after=after, limit=limit))
+
+    async def expire_runs(self, after: float, limit: int) -> int:
+        """Delete old runs of playbooks."""
+        return len(await self._run("expire_runs", after=after, limit=limit))
