@@ -5,24 +5,24 @@ Without ``--yes`` a deletion is rolled back after its rows were counted.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
 
 import typer
 
 from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
-from zeke_queue.errors import InvalidOptionError, StorageUnavailableError, ZekeError
+from zeke_queue.errors import StorageUnavailableError, ZekeError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, open_all
+from zeke_tasks.cli.teams import jobs_of, keys_of, schedules_of, team_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
+    from uuid import UUID
 
     from zeke_queue.cli.session import Options
     from zeke_queue.client.queue import Queue
-    from zeke_queue.model import Job
     from zeke_queue.system.settings import Settings
     from zeke_tasks.store.deletion import Deleted
     from zeke_tasks.store.repository import Repository, Rows
@@ -134,10 +134,7 @@ def team(
 
     Ended jobs, which may name the team in their payloads, are deleted by the retention of jobs.
     """
-    try:
-        wanted = UUID(team_id)
-    except ValueError:
-        raise InvalidOptionError(f"UUID: must be a team's id, got {team_id!r}; pass a UUID") from None
+    wanted = team_id_of(team_id, "UUID")
 
     async def command(options: Options, settings: Settings) -> int:
         async with open_all(settings) as (queue, repository):
@@ -187,69 +184,34 @@ async def delete_team(
 async def _revoke_keys(queue: Queue, team_id: UUID, *, keep: bool) -> int:
     from zeke_queue.client.parts import parts_of  # noqa: PLC0415 - see the package
 
-    access = parts_of(queue).storage.access
-    matching = [key.id for key in await access.keys() if key.team_id == team_id and key.revoked_on is None]
+    valid = [key for key in await keys_of(queue, team_id) if key.revoked_on is None]
     if keep:
-        for key_id in matching:
-            await access.revoke_key(key_id)
-    return len(matching)
+        for key in valid:
+            await parts_of(queue).storage.access.revoke_key(key.id)
+    return len(valid)
 
 
 async def _delete_schedules(queue: Queue, team_id: UUID, *, keep: bool) -> int:
-    from zeke_queue.core import jsonb  # noqa: PLC0415 - see the package
-
-    matching = [
-        schedule.name
-        for schedule in await queue.schedules.list()
-        if schedule.data is not None and _is_of(team_id, jsonb.loads(schedule.data))
-    ]
+    schedules = await schedules_of(queue, team_id)
     if keep:
-        for name in matching:
-            await queue.schedules.delete(name)
-    return len(matching)
+        for schedule in schedules:
+            await queue.schedules.delete(schedule.name)
+    return len(schedules)
 
 
 async def _cancel_jobs(queue: Queue, team_id: UUID, *, keep: bool) -> int:
     """Cancel the live jobs of a team, and those that they send meanwhile; returns their number."""
     cancelled = 0
     for _ in range(ROUNDS_MAX):
-        living = await _living_jobs(queue, team_id)
-        if not living:
-            return cancelled
-        if not keep:
-            return len(living)
+        living = await jobs_of(queue, team_id, living=True)
+        if not living or not keep:
+            return cancelled + len(living)
         for job in living:
             cancelled += await queue.cancel(job.id)
     raise ZekeError(
         f"Jobs of team {team_id} are still being sent after {ROUNDS_MAX} rounds: its rows were not deleted;"
         " stop what sends them, and repeat the command"
     )
-
-
-async def _living_jobs(queue: Queue, team_id: UUID) -> list[Job]:
-    from zeke_queue.model import JobQuery, JobStatus  # noqa: PLC0415 - see the package
-
-    found: list[Job] = []
-    before: UUID | None = None
-    while True:
-        page = await queue.find(
-            JobQuery(
-                status=(JobStatus.QUEUED, JobStatus.EXECUTING),
-                text=str(team_id),
-                before=before,
-                limit=1000,
-                without=("output", "meta"),
-            )
-        )
-        found += [job for job in page.jobs if _is_of(team_id, job.data)]
-        if not page.has_more:
-            return found
-        before = page.jobs[-1].id
-
-
-def _is_of(team_id: UUID, payload: Any) -> bool:
-    of = cast("Mapping[str, Any]", payload).get("teamId") if isinstance(payload, dict) else None
-    return str(of).lower() == str(team_id)
 
 
 class _RolledBack(Exception):

@@ -20,7 +20,8 @@ from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.hints import WORKER
 from zeke_tasks.cli.ids import Abbreviation, SourceArgument
 from zeke_tasks.cli.session import on_database, open_rows_read_only, rows_to_change
-from zeke_tasks.cli.subscriptions import subscribe, team_id_of, unsubscribe
+from zeke_tasks.cli.subscriptions import subscribe, unsubscribe
+from zeke_tasks.cli.teams import team_id_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

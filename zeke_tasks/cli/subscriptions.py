@@ -3,34 +3,21 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated
-from uuid import UUID
 
 import typer
 
 from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
-from zeke_queue.errors import InvalidOptionError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation, SourceArgument
 from zeke_tasks.cli.session import on_database, rows_to_change
+from zeke_tasks.cli.teams import team_id_of
 
 if TYPE_CHECKING:
     from zeke_queue.cli.session import Options
     from zeke_queue.system.settings import Settings
 
 TeamOption = Annotated[str, typer.Option("--team", metavar="UUID", help="The team's id.")]
-
-
-def team_id_of(text: str) -> UUID:
-    """Return the id that ``--team`` names.
-
-    Raises:
-        InvalidOptionError: it is not a UUID.
-    """
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidOptionError(f"--team: must be a UUID, got {text!r}; pass a team's id") from None
 
 
 def subscribe(context: typer.Context, source_id: SourceArgument, *, team: TeamOption) -> None:

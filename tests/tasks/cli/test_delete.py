@@ -1,7 +1,8 @@
-"""``zeke delete``: counted without ``--yes``, and deleted with it."""
+"""``zeke delete`` and ``zeke export``: counted, exported, and deleted with ``--yes``."""
 
 from __future__ import annotations
 
+import json
 from uuid import UUID
 
 import pytest
@@ -62,6 +63,20 @@ async def test_team_is_deleted_with_its_keys_schedules_and_jobs(zeke: Zeke, on_p
         (await queue.send(name, {**payload, **of})).id for of in ({"teamId": TEAM}, {}, {"teamId": OTHERS})
     ]
 
+    exported = [json.loads(line) for line in (await zeke.good("export", "team", str(TEAM))).splitlines()]
+    assert exported[-1] == {
+        "kind": "end",
+        "teamId": str(TEAM),
+        "rows": {
+            **dict.fromkeys(("v1_subscriptions", "v1_story_states", "v1_sources", "v1_stories"), 1),
+            **dict.fromkeys(("keys", "schedules", "jobs"), 1),
+        },
+    }
+    rows = {line["kind"]: line.get("row") for line in exported}
+    assert rows["v1_stories"]["id"] == str(story.id)
+    assert rows["jobs"]["payload"]["teamId"] == rows["v1_story_states"]["team_id"] == str(TEAM)
+    assert str(OTHERS) not in str(exported)
+
     counted = await zeke.json("delete", "team", str(TEAM))
     assert (counted["deleted"], there(await queue.get(mine)).status) == (False, JobStatus.QUEUED)
     done = await zeke.json("delete", "team", str(TEAM), "--yes")
@@ -80,6 +95,9 @@ async def test_team_is_deleted_with_its_keys_schedules_and_jobs(zeke: Zeke, on_p
     assert str(TEAM) not in str(await on_postgres.everything())
     again = await zeke.good("delete", "team", str(TEAM), "--yes")
     assert again == f"Deleted team {TEAM}: no rows.\n"
+    # The cancelled job is kept until the retention of jobs deletes it.
+    kinds = [json.loads(line)["kind"] for line in (await zeke.good("export", "team", str(TEAM))).splitlines()]
+    assert kinds == ["keys", "jobs", "end"]
 
 
 async def test_team_whose_jobs_send_others_keeps_its_rows(

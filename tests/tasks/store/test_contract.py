@@ -45,6 +45,14 @@ and attribute.attnum > 0 and not attribute.attnotnull and not attribute.attisdro
 order by relation.relname, attribute.attnum
 """
 ROLE: Final = "product"
+TABLES_OF_TEAMS: Final = {
+    "source_connections": "v1_subscriptions",
+    "team_story_states": "v1_story_states",
+    "team_highlight_states": "v1_highlight_states",
+    "highlights": "v1_highlights",
+    "playbook_runs": "v1_playbook_runs",
+}
+"""The tables whose rows ``delete_team`` deletes, with the views that export them; playbooks have none."""
 
 Columns = dict[str, list[tuple[str, str]]]
 
@@ -234,3 +242,17 @@ def test_migrations_drop_no_view() -> None:
         assert not re.search(r"drop\s+view|drop\s[^;]*\bcascade\b", re.sub(r"--.*", "", text).lower())
 
     check_each({step.name: (step.text,) for step in migrate.migrations()}, check)
+
+
+def test_each_table_of_teams_is_exported_and_deleted(domain_dsn: str) -> None:
+    with psycopg.connect(domain_dsn) as connection:
+        found = connection.execute(
+            "select relation.relkind::text, relation.relname from pg_class as relation"
+            " inner join pg_attribute as attribute on attribute.attrelid = relation.oid"
+            " where relation.relnamespace = 'zeke'::regnamespace and attribute.attname = 'team_id'"
+            " and relation.relkind in ('r', 'v')"
+        ).fetchall()
+    tables = {name for kind, name in found if kind == "r"}
+    assert tables == {*TABLES_OF_TEAMS, "playbooks"}
+    views = {name for kind, name in found if kind == "v"}
+    assert views == {*TABLES_OF_TEAMS.values()} | {"v1_spending"}

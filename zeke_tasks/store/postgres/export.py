@@ -1,0 +1,53 @@
+"""Export of a team's rows: those of the views for products that have a team, and what they refer to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from psycopg import IsolationLevel, sql
+
+from zeke_tasks.store.postgres.statements import STATEMENTS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from uuid import UUID
+
+    from psycopg import AsyncConnection
+
+ROWS_AT_ONCE: Final = 500
+"""Rows that are fetched from the server at once."""
+
+_OF_VIEW: Final = sql.SQL("select to_jsonb(one) from zeke.{} as one where one.team_id = %(team_id)s")
+_REFERRED: Final = {
+    "v1_sources": "export_sources_of_team",
+    "v1_stories": "export_stories_of_team",
+    "playbooks": "export_playbooks_of_team",
+}
+
+
+async def export_team(
+    connection: AsyncConnection[Any], team_id: UUID
+) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    """Yield the rows of a team with the names of their views, all as of one instant.
+
+    Those are the rows of each view with a ``team_id``, the team's playbooks, the sources to which it
+    subscribes, and the stories of which it has states or highlights.
+
+    Args:
+        connection: a connection without an open transaction; its next ones will be read only.
+        team_id: the team.
+    """
+    await connection.set_isolation_level(IsolationLevel.REPEATABLE_READ)
+    await connection.set_read_only(True)
+    async with connection.transaction():
+        found = await connection.execute(STATEMENTS["views_of_teams"])
+        queries: dict[str, Any] = {
+            name: _OF_VIEW.format(sql.Identifier(name)) for (name,) in await found.fetchall()
+        }
+        queries |= {name: STATEMENTS[statement] for name, statement in _REFERRED.items()}
+        for name, query in queries.items():
+            async with connection.cursor(f"export_{name}") as cursor:
+                cursor.itersize = ROWS_AT_ONCE
+                await cursor.execute(query, {"team_id": team_id})
+                async for (row,) in cursor:
+                    yield name, row
