@@ -1,29 +1,48 @@
-"""AI calls of a job: records their usage, and converts their errors to signals.
+"""AI calls of a job: keep them within the budget, record their usage, and convert their errors to signals.
 
-A call takes seconds, so no transaction is open meanwhile. The results and the usage are written together
-afterwards; if a call fails, the usage of the calls before it is written alone, unless it was written already.
+A call takes seconds, so no transaction is open meanwhile. One before the call reserves the most that the call
+can cost of the budget of its team. The results and the usage are written together afterwards, which frees the
+rest of the reservation; if a call fails, the usage of the calls before it is written alone, unless it was
+written already. What a call costs whose worker is killed is not known, so its reservation stays.
 """
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from decimal import Decimal
+from typing import TYPE_CHECKING, Final, TypeVar
+from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_tasks.ai.errors import AIError
+from zeke_tasks.ai.client import quote_of
+from zeke_tasks.ai.errors import AIError, AIOverBudget, AIRejected
 from zeke_tasks.context import context_of
 from zeke_tasks.error_policy import verdict
 from zeke_tasks.store.analysis import Spending
+from zeke_tasks.store.budgets import Reservation, dollars_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from datetime import date, datetime
 
     from zeke_queue.task.context import JobContext
-    from zeke_tasks.ai.client import Answer, Embedded, Prompt, Usage
+    from zeke_tasks.ai.budget import Day
+    from zeke_tasks.ai.client import Answer, Embedded, Prompt, Quote, Usage
+    from zeke_tasks.store.budgets import BudgetUse
     from zeke_tasks.store.repository import Rows
 
 M = TypeVar("M", bound=BaseModel)
+
+TEAM: Final = "teamId"
+"""The key in a job's ``meta`` with the team for which it runs; the jobs that it sends inherit it."""
+
+BUDGET_WAIT: Final = 900.0
+"""Maximum seconds until a job checks whether the budget was raised."""
+
+CALLS_WAIT: Final = 30.0
+"""Seconds until a job tries again if calls in progress may leave enough of the budget."""
 
 
 def unusable(purpose: str) -> str:
@@ -31,22 +50,46 @@ def unusable(purpose: str) -> str:
     return f"unusable {purpose}"
 
 
-class Asking:
-    """An AI client for one job; each purpose is used once per attempt."""
+def team_of(job: JobContext) -> UUID | None:
+    """Return the team for which a job runs; None if it runs for no team, or a client set an invalid one."""
+    try:
+        return UUID(job.meta.get(TEAM))
+    except (TypeError, ValueError, AttributeError):
+        return None
 
-    def __init__(self, job: JobContext) -> None:
+
+class Asking:
+    """An AI client for one job; each purpose is used once per attempt.
+
+    Args:
+        job: the job.
+        team_id: the team whose budget the calls use.
+    """
+
+    def __init__(self, job: JobContext, team_id: UUID | None) -> None:
         self._job = job
         self._ai = context_of(job).ai
+        self._team_id = team_id
         self._spent: list[Spending] = []
+        # What is reserved for calls in progress, and what calls that have ended cost, by purpose and day.
+        self._reserved: dict[str, Reservation] = {}
+        self._costs: dict[tuple[str, date], Decimal] = {}
 
     async def ask(self, purpose: str, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Ask, as ``AIClient.ask`` does."""
+        """Ask, as ``AIClient.ask`` does.
+
+        Raises:
+            AIOverBudget: the budget does not admit the call.
+        """
+        await self._reserve(purpose, quote_of(self._ai, [text], prompt, answer))
         try:
             answered = await self._ai.ask(prompt, text, answer)
         except AIError as error:
+            self._end(purpose, error.usage, may_cost=error.may_cost)
             if error.usage is not None:
                 self._count(purpose, error.usage, stub=False)
             raise
+        self._end(purpose, answered.usage)
         self._count(purpose, answered.usage, stub=answered.stub)
         return answered
 
@@ -55,26 +98,81 @@ class Asking:
 
         The usage of a call with an unusable vector is recorded under `unusable`, so that a recorded purpose
         always has its vector.
+
+        Raises:
+            AIOverBudget: the budget does not admit the call.
         """
+        await self._reserve(purpose, quote_of(self._ai, [text]))
         try:
             embedded = await self._ai.embed([text])
         except AIError as error:
+            self._end(purpose, error.usage, may_cost=error.may_cost)
             if error.usage is not None:
                 self._count(unusable(purpose), error.usage, stub=False)
             raise
+        self._end(purpose, embedded.usage)
         self._count(purpose, embedded.usage, stub=embedded.stub)
         return embedded
 
     async def note(self, rows: Rows) -> None:
-        """Record the usage of the calls that is not recorded yet."""
+        """Record the usage of the calls that is not recorded yet, and what they have used of the budget."""
         for spending in self._spent:
             await rows.note_spending(spending)
+        for (purpose, day), dollars in self._costs.items():
+            await rows.settle(self._job.id, self._job.attempt, purpose, day, dollars)
         self._spent.clear()
+        self._costs.clear()
 
     @property
     def has_spent(self) -> bool:
         """Whether there is usage to record; the stub's is not recorded."""
-        return bool(self._spent)
+        return bool(self._spent or self._costs)
+
+    async def _reserve(self, purpose: str, quote: Quote) -> None:
+        """Reserve the most that a call can cost; a free call needs nothing.
+
+        Raises:
+            AIOverBudget: the budget does not admit the call.
+            AIRejected: there is a budget, and the price of the call is unknown.
+        """
+        if quote.dollars == 0:
+            return
+        context, job, team = context_of(self._job), self._job, self._team_id
+        budget = context.budget
+        async with job.transaction() as transaction:
+            rows = context.repository.within(transaction)
+            now = await rows.time()
+            day = budget.day(now)
+            dollars = None if quote.dollars is None else dollars_of(quote.dollars)
+            if dollars is not None:
+                call = Reservation(
+                    job.id, job.attempt, purpose, job.task, quote.model, team, day.date, dollars
+                )
+                if await rows.reserve(call, budget.dollars):
+                    self._reserved[purpose] = call
+                    return
+            use = await rows.budget_use(team, day.date, budget.dollars)
+        if dollars is not None:
+            raise _over_budget(use, dollars, day, now, self._name())
+        if use.dollars is not None:
+            raise AIRejected(
+                f"the price of {quote.model} is unknown, so its calls can't be kept within the budget of"
+                f" {self._name()}: write it into the file of ZEKE_AI_PRICES, or remove the budget"
+            )
+
+    def _end(self, purpose: str, usage: Usage | None, *, may_cost: bool = True) -> None:
+        """Note what a call has cost: its reservation if that is unknown."""
+        reserved = self._reserved.pop(purpose, None)
+        if reserved is None:
+            return
+        cost = reserved.dollars if may_cost else Decimal(0)
+        if usage is not None and usage.cost_usd is not None:
+            cost = dollars_of(usage.cost_usd)
+        key = (purpose, reserved.day)
+        self._costs[key] = self._costs.get(key, Decimal(0)) + cost
+
+    def _name(self) -> str:
+        return "calls without a team" if self._team_id is None else f"team {self._team_id}"
 
     def _count(self, purpose: str, usage: Usage, *, stub: bool) -> None:
         if stub:
@@ -89,21 +187,45 @@ class Asking:
                 input_tokens=usage.input_tokens,
                 output_tokens=usage.output_tokens,
                 cost_usd=usage.cost_usd,
+                team_id=self._team_id,
             )
         )
 
 
+def _over_budget(use: BudgetUse, dollars: Decimal, day: Day, now: datetime, name: str) -> AIOverBudget:
+    """Return the error of a call that the budget does not admit."""
+    budget, goes_on = use.dollars or Decimal(0), day.ends
+    seconds = min((day.ends - now).total_seconds(), BUDGET_WAIT)
+    then = (
+        f"it goes on at {day.ends:%Y-%m-%d %H:%M} UTC, or {BUDGET_WAIT / 60:.0f} minutes after it is raised"
+    )
+    if dollars > budget:
+        then = "no call fits into it: raise it"
+    elif use.used - use.held + dollars <= budget:
+        seconds, then = min(seconds, CALLS_WAIT), "calls in progress may leave enough of it"
+        goes_on = now + timedelta(seconds=seconds)
+    reason = (
+        f"the budget of {name} for {day.date} is used up: ${use.used:f} of ${budget:f} is spent or reserved,"
+        f" and the call may cost ${dollars:f}; {then}"
+    )
+    return AIOverBudget(reason, spent=use.used, budget=budget, goes_on=goes_on, seconds=seconds)
+
+
 @asynccontextmanager
-async def asking(job: JobContext) -> AsyncGenerator[Asking]:
+async def asking(job: JobContext, *, team_id: UUID | None = None) -> AsyncGenerator[Asking]:
     """Open a block for AI calls; use the answers after it.
 
     The block may raise an ``AIError`` itself for an unusable answer. Answers that the client rejects are
     recorded too, since they cost as much.
 
+    Args:
+        job: the job.
+        team_id: the team whose budget the calls use; by default the one for which the job runs.
+
     Raises:
         Signal: the signal for the ``AIError`` that the block raised.
     """
-    ai = Asking(job)
+    ai = Asking(job, team_of(job) if team_id is None else team_id)
     try:
         yield ai
     except AIError as error:

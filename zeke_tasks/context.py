@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from zeke_queue.system.clock import SystemClock
+from zeke_tasks.ai.budget import Budget
 from zeke_tasks.ai.choose import open_ai
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.fetch import Permanent, TooExpensiveDocument, Transient, WebClient
@@ -74,6 +75,7 @@ class Context:
     Attributes:
         compute: parses documents.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
+        budget: the AI's budget of each team and day.
         youtube: captions and searches; None if there are no channels and searches to check.
         retention: the ages at which rows are deleted; by default they are kept forever.
     """
@@ -84,6 +86,7 @@ class Context:
     compute: Compute
     ai: AIClient
     keywords: tuple[str, ...] = field(default=DEFAULT_KEYWORDS, kw_only=True)
+    budget: Budget = field(default_factory=Budget, kw_only=True)
     youtube: YouTube | None = field(default=None, kw_only=True)
     retention: Retention = field(default_factory=Retention.model_construct, kw_only=True)
 
@@ -129,6 +132,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
             parsers,
             ai,
             keywords=keywords,
+            budget=settings.budget,
             youtube=youtube,
             retention=retention,
         )

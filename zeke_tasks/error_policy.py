@@ -5,7 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from zeke_queue.task.signals import Fail, Retry, Snooze
-from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.errors import (
+    AIMalformed,
+    AIOverBudget,
+    AIRateLimited,
+    AIRefused,
+    AIRejected,
+    AIUnavailable,
+)
 from zeke_tasks.fetch import Permanent, Transient
 
 if TYPE_CHECKING:
@@ -60,6 +67,16 @@ def verdict(error: Exception, job: Job | None = None) -> Signal | None:
             if job is not None:
                 job.logger.warning("AI call postponed", reason=error.reason, seconds=round(seconds, 3))
             return Snooze(seconds)
+        case AIOverBudget():
+            if job is not None:
+                job.logger.warning(
+                    "AI call waits for the budget",
+                    reason=error.reason,
+                    spentUsd=float(error.spent),
+                    budgetUsd=float(error.budget),
+                    goesOnAt=error.goes_on.isoformat(),
+                )
+            return Snooze(max(error.seconds, AI_WAIT_MIN))
         case AIRefused() | AIMalformed():
             again = job is None or job.retry_count < AI_BAD_ANSWERS
             return Retry(reason=str(error)) if again else Fail(str(error))

@@ -34,7 +34,29 @@ RULES: Final[Mapping[str, str]] = {
 
 _CRASHED: Final = ("tests/tasks/test_crashes.py", "--crash-points", "0", "-k")
 
+BUDGETS: Final = "zeke_tasks.store.memory.budgets"
+
 MUTANTS = (
+    Mutant(
+        "calls-in-progress-not-counted",
+        BUDGETS,
+        "        if limit is not None and used > limit:\n",
+        "        held = sum((one.reservation.dollars for one in self._reservations.values()), _ZERO)\n"
+        "        if limit is not None and used - held > limit:\n",
+        "Only what calls have cost counts against a budget, so concurrent ones exceed it together.",
+        where=("budgets",),
+    ),
+    Mutant(
+        "calls-of-killed-workers-not-counted",
+        BUDGETS,
+        '        await self._lock([f"budget day {day}"])\n        used = (',
+        "        for lost, one in list(self._reservations.items()):\n"
+        "            if lost[0] == reservation.job_id and lost[1] < reservation.attempt:\n"
+        "                await self.settle(*lost, _ZERO)\n"
+        '        await self._lock([f"budget day {day}"])\n        used = (',
+        "A job that runs again frees what its killed attempt had reserved, which that may have spent.",
+        where=("budgets",),
+    ),
     Mutant(
         "analysis-sent-after-its-story",
         "zeke_tasks.stories.items",

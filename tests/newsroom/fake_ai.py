@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from pydantic import BaseModel
+
 from zeke_sim.loop.decisions import RandomStream
 from zeke_sim.world.node import Node
-from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
+from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt, Quote
 from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIUnavailable
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.testing.ai import EMBED, ScriptedAI
@@ -99,6 +101,11 @@ class _Line:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         self._ai.note(self._node)
         return await self._ai.script.embed(texts)
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        return self._ai.script.quote(texts, prompt, answer)
 
 
 def too_often(calls: Iterable[Call], per_minute: int) -> str | None:

@@ -216,6 +216,8 @@ async def _all_rows(rows: Rows) -> dict[str, list[Any]]:
         "story_overlays": [one for story in stories if (one := await rows.overlay(story.id))],
         "story_embeddings": [(story.id, one) for story in stories for one in await rows.embeddings(story.id)],
         "ai_spending": await rows.spending(),
+        "ai_budgets": list((await rows.budgets()).items()),
+        "ai_reservations": await rows.reservations(),
         "highlights": highlights,
         "team_story_states": reading,
         "team_highlight_states": [one for team in sorted(teams) for one in await rows.team_highlights(team)],

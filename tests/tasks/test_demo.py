@@ -140,6 +140,10 @@ async def test_demo_with_a_key_uses_a_model_and_reports_its_cost() -> None:
     assert "Analysed by gpt-5-nano-2025-08-07." in told
     assert f"gpt-5-nano-2025-08-07: {2 * STORIES} calls, 28,800 tokens in and 7,200 out, $" in told
     assert f"text-embedding-3-small: {STORIES} calls, " in told
+    # The same by team, task and model, and today's budget.
+    (row,) = [row for row in map(str.split, told.splitlines()) if row[:2] == ["none", "generate-brief"]]
+    assert row[2:6] == ["gpt-5-nano-2025-08-07", f"{STORIES}", "14,400", "3,600"]
+    assert "Budgets of " in told
 
 
 async def test_refused_key_is_reported_with_advice() -> None:

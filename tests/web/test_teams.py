@@ -29,7 +29,7 @@ from zeke_queue.system.settings import Settings
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.rest import ROUTERS
-from zeke_queue.web.triggers import CHECKED_AT_ONCE
+from zeke_queue.web.triggers import CHECKED_AT_ONCE, TEAM
 from zeke_queue.web.trpc.procedures import PROCEDURES
 from zeke_queue.web.trpc.router import router as trpc
 
@@ -250,7 +250,7 @@ async def test_team_of_the_key_is_filled_in(call: Web, queue: Queue) -> None:
     plain = await call("POST", "/trigger", key, json={"taskId": "ingest-oneoff", "payload": {"a": 1}})
     job = await queue.get(UUID(plain.json()["id"]))
     assert job is not None
-    assert job.data == {"a": 1}
+    assert (job.data, job.meta) == ({"a": 1}, {TEAM: str(OURS)})
 
 
 def test_team_field_is_a_field_of_the_stored_payload() -> None:

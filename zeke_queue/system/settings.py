@@ -189,18 +189,25 @@ class Settings(Variables):
     @field_validator("jobs_cron_tz")
     @classmethod
     def _is_a_zone(cls, zone: str) -> str:
-        try:
-            ZoneInfo(zone)
-        except (ValueError, OSError, LookupError):
-            raise ValueError(
-                f"must be an IANA time zone such as Europe/Berlin or UTC, got {zone!r}"
-            ) from None
-        return zone
+        return checked_zone(zone)
 
     @field_validator("log_format", "log_level", mode="before")
     @classmethod
     def _folds_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+
+def checked_zone(zone: str) -> str:
+    """Return the name of a time zone.
+
+    Raises:
+        ValueError: there is no such zone.
+    """
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, LookupError):
+        raise ValueError(f"must be an IANA time zone such as Europe/Berlin or UTC, got {zone!r}") from None
+    return zone
 
 
 def _check_conninfo(text: str) -> None:

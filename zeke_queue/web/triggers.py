@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 ASKED: Final = "idempotencyDigest"
 """The member of a job's meta that contains the digest of a request with an idempotency key."""
 
+TEAM: Final = "teamId"
+"""The member of a job's meta with the team of the caller's key; jobs that the job sends inherit it."""
+
 DIGEST_LENGTH: Final = 32
 DIGESTED_MAX: Final = 8 * 2**20
 """Bytes of the payload of a request with an idempotency key, as Postgres writes it."""
@@ -108,15 +111,17 @@ class Jobs:
             raise ApiError(404, f"Unknown task {task}")
         headers = await self.acquire(caller)
         payload = payload_of_team(self._queue.catalog, caller, task, self._presenter.restored(task, payload))
+        meta = {} if caller.team_id is None else {TEAM: str(caller.team_id)}
         if idempotency_key is None:
-            return Sent(await send_job(self._queue, task, payload), replayed=False, headers=headers)
+            sent = await send_job(self._queue, task, payload, **({"meta": meta} if meta else {}))
+            return Sent(sent, replayed=False, headers=headers)
         job_id = idempotent_id(caller, idempotency_key)
         # A thread writes what may be a large payload, so that the event loop is not blocked.
         digest = await asyncio.to_thread(self._digest, task, payload)
         replayed = await self._queue.get(job_id) is not None
         if not replayed:
             # Of two concurrent requests, only the first inserts its job, so the other gets that job's id.
-            await send_job(self._queue, task, payload, id=job_id, meta={ASKED: digest})
+            await send_job(self._queue, task, payload, id=job_id, meta={**meta, ASKED: digest})
         stored = await require(parts_of(self._queue).storage, job_id)
         if (stored.meta or {}).get(ASKED) != digest:
             raise ApiError(

@@ -18,10 +18,19 @@ from zeke_tasks.ai.client import (
     M,
     Paired,
     Prompt,
+    Quote,
     Usage,
     load_prompt,
 )
-from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
+from zeke_tasks.ai.errors import (
+    AIError,
+    AIMalformed,
+    AIOverBudget,
+    AIRateLimited,
+    AIRefused,
+    AIRejected,
+    AIUnavailable,
+)
 from zeke_tasks.ai.limited import Limited
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.ai.stub import StubClient
@@ -31,6 +40,7 @@ __all__ = [
     "AIError",
     "AIMalformed",
     "AIOptions",
+    "AIOverBudget",
     "AIRateLimited",
     "AIRefused",
     "AIRejected",
@@ -47,6 +57,7 @@ __all__ = [
     "M",
     "Paired",
     "Prompt",
+    "Quote",
     "StubClient",
     "Usage",
     "load_prompt",

@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel
 
@@ -129,6 +129,51 @@ class AIOptions:
     prices: Mapping[str, Price] = field(default_factory=load_prices)
 
 
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The most that a call can cost, known before it is made.
+
+    Attributes:
+        model: the model that will be asked.
+        dollars: in US dollars; None if the model's price is unknown, 0.0 if it is free.
+    """
+
+    model: str
+    dollars: float | None
+
+
+@runtime_checkable
+class Quotes(Protocol):
+    """A client that knows the most that its calls can cost; budgets need one."""
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return the most that a call can cost.
+
+        Args:
+            texts: the material of a question, or the texts to embed.
+            prompt: the instructions of a question; None for embeddings.
+            answer: the form of the answer to a question.
+
+        Raises:
+            AIRejected: the call would be rejected.
+        """
+        ...
+
+
+def quote_of(
+    client: object,
+    texts: Sequence[str],
+    prompt: Prompt | None = None,
+    answer: type[BaseModel] | None = None,
+) -> Quote:
+    """Return a client's quote; of a client that gives none, the price is unknown."""
+    if isinstance(client, Quotes):
+        return client.quote(texts, prompt, answer)
+    return Quote(type(client).__name__, None)
+
+
 class Asks(Protocol):
     """A client that answers questions about a text."""
 
@@ -187,6 +232,12 @@ class Paired:
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Embed with the embedding client."""
         return await self._embeds.embed(texts)
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return the quote of the client that will be called."""
+        return quote_of(self._embeds if prompt is None else self._asks, texts, prompt, answer)
 
 
 def load_prompt(name: str) -> Prompt:

@@ -4,6 +4,7 @@
 
     AIError             reason
      ├── AIRateLimited  wait for ``retry_after`` seconds; this is not a failure and uses up no retry
+     ├── AIOverBudget   wait for ``seconds``: the budget of the day is used up; no call was made
      ├── AIUnavailable  try again, after ``retry_after`` seconds if the server said so
      ├── AIRefused      the model refused to answer; asked again, it sometimes answers
      ├── AIMalformed    the answer does not have the requested form; the next one may
@@ -20,6 +21,9 @@ from zeke_queue.errors import ZekeError
 from zeke_tasks.fetch.text import one_line, without_controls
 
 if TYPE_CHECKING:
+    from datetime import datetime
+    from decimal import Decimal
+
     from zeke_tasks.ai.client import Usage
 
 _LONGEST = 500
@@ -31,9 +35,11 @@ class AIError(ZekeError):
     Attributes:
         reason: the cause, in one line; at most 500 characters are kept.
         usage: the usage of the failed call; None if it used nothing or that is unknown.
+        may_cost: whether a call without usage may have cost something, which a budget then counts.
     """
 
     usage: Usage | None = None
+    may_cost: bool = False
 
     def __init__(self, reason: str) -> None:
         # The reason comes largely from the server or the model, and is stored, logged and shown.
@@ -75,9 +81,33 @@ class AIUnavailable(AIError):
 class AIRefused(AIError):
     """The model, or a filter of its input or output, refused to answer."""
 
+    may_cost = True
+
 
 class AIMalformed(AIError):
     """The answer is incomplete or does not have the requested form."""
+
+    may_cost = True
+
+
+class AIOverBudget(AIError):
+    """The budget of the day does not admit the call, which was not made.
+
+    Attributes:
+        spent: dollars that are used or reserved.
+        budget: dollars of the day.
+        goes_on: when to try again.
+        seconds: until then.
+    """
+
+    def __init__(
+        self, reason: str, *, spent: Decimal, budget: Decimal, goes_on: datetime, seconds: float
+    ) -> None:
+        self.spent = spent
+        self.budget = budget
+        self.goes_on = goes_on
+        self.seconds = seconds
+        super().__init__(reason)
 
 
 class AIRejected(AIError):

@@ -8,8 +8,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final
 
+from pydantic import BaseModel
+
 from zeke_queue.system.clock import Clock
-from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt
+from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt, Quote, quote_of
 from zeke_tasks.ai.errors import AIRateLimited
 
 WINDOW: Final = 60.0
@@ -67,6 +69,12 @@ class Limited:
         """
         async with self._turn():
             return await self._inner.embed(texts)
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return the other client's quote."""
+        return quote_of(self._inner, texts, prompt, answer)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncGenerator[None]:

@@ -10,6 +10,7 @@ Importing the SDK takes half a second. So only `zeke_tasks.ai.choose` imports th
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
@@ -20,15 +21,18 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from zeke_queue.system.clock import Clock, SystemClock
-from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
+from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Quote, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
-from zeke_tasks.ai.prices import cost
+from zeke_tasks.ai.prices import cost, most
 from zeke_tasks.ai.statuses import failure
 
 T = TypeVar("T")
 
 _KEY_CHARACTERS: Final = 8
 """Minimum length of a real key. A shorter one is a placeholder that may occur in any sentence."""
+
+FRAME_TOKENS: Final = 1_000
+"""Limit of the tokens that the API adds to instructions, form and material."""
 
 _FAILED_BY: Final[dict[str, type[AIError]]] = {
     "rate_limit_exceeded": AIRateLimited,
@@ -161,7 +165,7 @@ class OpenAIClient:
             return Answer(_value(_answered(response), answer), usage, stub=False)
         except AIError as error:
             # Unusable answers are billed too.
-            error.usage = usage if response.usage else None
+            error.usage, error.may_cost = usage if response.usage else None, True
             raise
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
@@ -186,9 +190,23 @@ class OpenAIClient:
             vectors = _vectors(response, len(cut))
         except AIError as error:
             # Unusable answers are billed too.
-            error.usage = usage if response.usage else None
+            error.usage, error.may_cost = usage if response.usage else None, True
             raise
         return Embedded(vectors, model, len(vectors[0]), usage, stub=False)
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return the price of a token per byte of input, which no text exceeds, and of the longest answer."""
+        options = self._options
+        if prompt is None:
+            cut, model, written = to_embed(texts), options.embedding_model, 0
+        else:
+            schema = json.dumps(answer.model_json_schema()) if answer is not None else ""
+            cut = [prompt.text, to_ask("".join(texts)), schema]
+            model, written = options.model, options.max_output_tokens
+        read = FRAME_TOKENS + sum(len(text.encode()) for text in cut)
+        return Quote(model, most(options.prices, model, read, written))
 
     async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> str:
         """Send a request and return the body of a successful answer."""
@@ -197,20 +215,26 @@ class OpenAIClient:
             async with asyncio.timeout(seconds):
                 raw = await send()
         except TimeoutError as error:
-            raise AIUnavailable(f"the AI did not complete an answer within {seconds:g} seconds") from error
+            late = AIUnavailable(f"the AI did not complete an answer within {seconds:g} seconds")
+            late.may_cost = True
+            raise late from error
         except openai.APIStatusError as error:
-            raise failure(
+            failed = failure(
                 error.status_code,
                 error.response.headers,
                 code=error.code,
                 said=self._server_message(error),
                 model=model,
                 now=self._clock.now(),
-            ) from error
+            )
+            failed.may_cost = False  # only successful answers are billed
+            raise failed from error
         except openai.APIConnectionError as error:
             why = str(error.__cause__ or error) or type(error.__cause__).__name__
             where = _origin(self._options.base_url)
-            raise AIUnavailable(f"the AI at {where} can't be reached: {why}") from error
+            lost = AIUnavailable(f"the AI at {where} can't be reached: {why}")
+            lost.may_cost = not isinstance(error.__cause__, (httpx2.ConnectError, httpx2.UnsupportedProtocol))
+            raise lost from error
         return str(raw.http_response.text)
 
     def _server_message(self, error: openai.APIStatusError) -> str:

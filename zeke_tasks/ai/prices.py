@@ -85,3 +85,10 @@ def cost(
     dollars = (fresh * price.input + cached * again + output * price.output) / 1e6
     # The rounding error of the division is far below the price of one token.
     return round(dollars, 10)
+
+
+def most(prices: Mapping[str, Price], model: str, read: int, written: int) -> float | None:
+    """Return the most that a call with so many tokens can cost; None if no price is known."""
+    fresh = cost(prices, (model,), fresh=read, output=written)
+    cached = cost(prices, (model,), fresh=0, cached=read, output=written)
+    return None if fresh is None or cached is None else max(fresh, cached)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, field_validator
 
 from zeke_queue.errors import SettingsError
-from zeke_queue.system.settings import Variables
+from zeke_queue.system.settings import Variables, checked_zone
+from zeke_tasks.ai.budget import Budget
+from zeke_tasks.store.budgets import DOLLARS_MAX
 
 _KEY_MISSING: Final = (
     "OPENAI_API_KEY is not set, and {variable}=openai needs it. Set it to a key of OpenAI's, or to any word"
@@ -35,6 +39,9 @@ class AISettings(Variables):
         zeke_ai_timeout: limit of one request.
         zeke_ai_per_minute: limit of requests that one worker starts per minute.
         zeke_ai_at_once: limit of concurrent requests of one worker.
+        zeke_ai_budget: dollars that the calls of each team may cost in a day, and those without a team; None
+            for no limit.
+        zeke_ai_budget_tz: the IANA zone whose midnight starts a day.
         zeke_ai_prices: a file with prices of models, which override the list prices.
     """
 
@@ -47,6 +54,8 @@ class AISettings(Variables):
     zeke_ai_timeout: float = Field(default=60.0, gt=0, le=3600)
     zeke_ai_per_minute: int = Field(default=300, ge=1, le=1_000_000)
     zeke_ai_at_once: int = Field(default=8, ge=1, le=1000)
+    zeke_ai_budget: Decimal | None = Field(default=None, ge=0, le=DOLLARS_MAX, allow_inf_nan=False)
+    zeke_ai_budget_tz: str = "UTC"
     zeke_ai_prices: Path | None = None
 
     @property
@@ -60,6 +69,11 @@ class AISettings(Variables):
     def embeds(self) -> Literal["openai", "stub", "wordllama"]:
         """What embeds."""
         return self.asks if self.zeke_embeddings == "auto" else self.zeke_embeddings
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of a team and day."""
+        return Budget(self.zeke_ai_budget, ZoneInfo(self.zeke_ai_budget_tz))
 
     def require_key(self) -> str:
         """Return the API key.
@@ -113,6 +127,11 @@ class AISettings(Variables):
                 " and pass the server's key as OPENAI_API_KEY"
             )
         return url
+
+    @field_validator("zeke_ai_budget_tz")
+    @classmethod
+    def _is_a_zone(cls, zone: str) -> str:
+        return checked_zone(zone)
 
     @field_validator("zeke_ai", "zeke_embeddings", mode="before")
     @classmethod

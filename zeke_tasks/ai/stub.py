@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any, Final
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from zeke_tasks.ai.answers import (
     CHILI_MAX,
@@ -23,7 +23,17 @@ from zeke_tasks.ai.answers import (
     Analysis,
     Briefs,
 )
-from zeke_tasks.ai.client import QUESTION_CHARACTERS, Answer, Embedded, M, Prompt, Usage, to_ask, to_embed
+from zeke_tasks.ai.client import (
+    QUESTION_CHARACTERS,
+    Answer,
+    Embedded,
+    M,
+    Prompt,
+    Quote,
+    Usage,
+    to_ask,
+    to_embed,
+)
 from zeke_tasks.ai.errors import AIRejected
 from zeke_tasks.text_rules import sentences, shorten
 
@@ -52,6 +62,13 @@ _USAGE: Final = Usage(MODEL, 0, 0, 0.0)
 
 class StubClient:
     """A client without an AI."""
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return that a call is free."""
+        del texts, prompt, answer
+        return Quote(MODEL, 0.0)
 
     async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Answer with counts and quotes; the prompt is ignored.

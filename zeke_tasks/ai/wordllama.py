@@ -17,8 +17,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Protocol, TypeVar, cast
 
+from pydantic import BaseModel
+
 from zeke_queue.errors import SettingsError
-from zeke_tasks.ai.client import Embedded, Usage, to_embed
+from zeke_tasks.ai.client import Embedded, Prompt, Quote, Usage, to_embed
 from zeke_tasks.ai.errors import AIRejected, AIUnavailable
 from zeke_tasks.fetch.parser_pool import ParserKilled, Unreadable
 
@@ -61,6 +63,13 @@ class WordLlama:
                 "ZEKE_EMBEDDINGS=wordllama needs a package that is not installed: the extra `wordllama`"
             ) from error
         self._compute = compute
+
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return that a call is free."""
+        del texts, prompt, answer
+        return Quote(MODEL, 0.0)
 
     async def embed(self, texts: Sequence[str]) -> Embedded:
         """Return vectors of length 1, made outside the event loop; raises the errors of `Embeds.embed`."""

@@ -32,6 +32,7 @@ from zeke_tasks.cli.report import (
     jobs_table,
     wide_console,
 )
+from zeke_tasks.cli.spending import print_usage, usage_of
 from zeke_tasks.demo.children import Child, Children
 from zeke_tasks.demo.site import DemoSite
 from zeke_tasks.demo.subscriptions import TEAM, read_story
@@ -135,7 +136,7 @@ class Demo:
         async with queue.transaction() as transaction:
             rows = self._repository.within(transaction)
             seen = await views(rows, (finding.story for finding in found if finding.story))
-            spent = await rows.spending()
+            spent, usage = await rows.spending(), await usage_of(rows, self._ai.budget, days=1)
         lost = (await queue.find(JobQuery(status=(JobStatus.FAILED,), limit=1000))).jobs
         self._console.print()
         print_stories(self._console, seen, carriers(found))
@@ -146,6 +147,8 @@ class Demo:
             print_brief(self._console, hottest)
             self._console.print()
         print_models_and_cost(self._console, seen, spent)
+        self._console.print()
+        print_usage(usage)
         self._console.print()
         for table in (
             failures_table(found),
@@ -160,6 +163,7 @@ class Demo:
         self._say(
             "The database stays up until you press Ctrl-C. Inspect it from a second terminal:",
             f"  zeke --database '{dsn}' stories",
+            f"  zeke --database '{dsn}' spending",
             f"  zeke --database '{dsn}' doctor",
         )
         await asyncio.Event().wait()

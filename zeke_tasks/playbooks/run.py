@@ -19,6 +19,7 @@ from zeke_queue.model import JobStatus, RowState
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail
+from zeke_tasks.ai_calls import TEAM
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import PlaybookRun as Asked
 from zeke_tasks.playbooks.flow import BadReference, fill, known_of
@@ -188,11 +189,12 @@ async def _play(playing: _Playing, step: Step, job: JobContext) -> _Playing:
     """
     async with _rows(job) as rows:
         await rows.put_run_event(_event(playing.run, "step.started", step, task=step.task))
+    meta = {**job.meta, DEPTH: _depth(job) + 1, TEAM: str(playing.run.team_id)}
     try:
         # A failed step gets a new child; a child that was cancelled with the run is resumed with it.
         payload = fill(step.input, playing.known())
         key = f"{step.name}/{playing.failures[step.name]}"
-        child = await job.start_child(step.task, payload, key=key, meta={**job.meta, DEPTH: _depth(job) + 1})
+        child = await job.start_child(step.task, payload, key=key, meta=meta)
     except (BadReference, JobConflictError, UsageError) as error:
         raise await _failed(playing, step, job, str(error)) from error
     outcome = await job.wait_for(child)

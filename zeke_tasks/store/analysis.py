@@ -177,6 +177,7 @@ class Spending:
     Attributes:
         purpose: the kind of call, such as ``analysis`` or ``embedding``.
         cost_usd: None if the model's price is unknown.
+        team_id: the team for which the job runs; None for jobs of no team.
 
     Raises:
         InvalidOptionError: a number is negative, or the cost is not finite.
@@ -190,6 +191,7 @@ class Spending:
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    team_id: UUID | None = None
 
     def __post_init__(self) -> None:
         for name in ("purpose", "task", "model"):

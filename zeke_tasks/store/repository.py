@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+from zeke_tasks.store.budgets import BudgetRows
 from zeke_tasks.store.deletion import DeletionRows
 from zeke_tasks.store.verbs import HighlightRows, PlaybookRows, StoryRows, TeamRows
 
@@ -55,7 +56,7 @@ class OpenTransaction(Protocol):
         ...
 
 
-class Rows(StoryRows, HighlightRows, TeamRows, PlaybookRows, DeletionRows, Protocol):
+class Rows(StoryRows, BudgetRows, HighlightRows, TeamRows, PlaybookRows, DeletionRows, Protocol):
     """The methods within one transaction: they see its writes, which others see after the commit."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.answers import Briefs
-from zeke_tasks.ai.client import Answer, Embedded, Usage, to_ask, to_embed
+from zeke_tasks.ai.client import Answer, Embedded, Quote, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed
 from zeke_tasks.ai.stub import StubClient
 
@@ -70,6 +70,7 @@ class ScriptedAI:
     Args:
         model: the name of the model.
         stub: whether its answers count as the stub's.
+        dollars: the price of a call, and its highest price before it is made.
         late: seconds per answer by the running loop, in a simulation virtual ones.
 
     Attributes:
@@ -77,10 +78,13 @@ class ScriptedAI:
         before: is awaited before each answer, for example to run something in between.
     """
 
-    def __init__(self, *, model: str = MODEL, stub: bool = False, late: float = 0.0) -> None:
+    def __init__(
+        self, *, model: str = MODEL, stub: bool = False, late: float = 0.0, dollars: float = 0.0
+    ) -> None:
         self._model = model
         self._stub = stub
         self._late = late
+        self._dollars = dollars
         self._lines: dict[str, list[_Lines]] = {}
         self.asked: list[Asked] = []
         self.before: Callable[[], Awaitable[None]] | None = None
@@ -130,6 +134,13 @@ class ScriptedAI:
         usage = self._usage("".join(texts), 0)
         return Embedded(tuple(vectors), self._model, len(vectors[0]), usage, stub=self._stub)
 
+    def quote(
+        self, texts: Sequence[str], prompt: Prompt | None = None, answer: type[BaseModel] | None = None
+    ) -> Quote:
+        """Return the price of a call."""
+        del texts, prompt, answer
+        return Quote(self._model, self._dollars)
+
     async def _next(self, what: str, text: str) -> Said:
         self.asked.append(Asked(what, text, asyncio.get_running_loop().time()))
         if self.before is not None:
@@ -147,7 +158,7 @@ class ScriptedAI:
         return scripted
 
     def _usage(self, text: str, written: int) -> Usage:
-        return Usage(self._model, len(text) // _TOKEN, written // _TOKEN, 0.0)
+        return Usage(self._model, len(text) // _TOKEN, written // _TOKEN, self._dollars)
 
 
 def _in_form(prompt: Prompt, scripted: Said, form: type[M]) -> M:

@@ -280,7 +280,7 @@ async def test_meta_of_run_is_passed_to_steps(meta: dict[str, Any]) -> None:
     assert run_id is not None
     await stage.drain()
     (step,) = (await stage.queue.find(JobQuery(names=("sum",)))).jobs
-    assert step.meta == {"trace": "t", "playbookDepth": 1}
+    assert step.meta == {"trace": "t", "playbookDepth": 1, "teamId": str(TEAM)}
 
 
 async def test_run_holds_no_slot_while_its_step_runs(stage: Stage) -> None:

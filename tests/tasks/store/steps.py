@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 from hypothesis import strategies as st
 
+from tests.clocks import START
 from tests.tasks.domain import content_of, story_of
 from zeke_queue.errors import UsageError
 from zeke_tasks.fetch import content_hash
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.highlights import (
     HighlightKind,
     NewHighlight,
@@ -118,6 +122,24 @@ spendings = st.builds(
     input_tokens=st.integers(0, 9),
     output_tokens=st.integers(0, 9),
     cost_usd=st.none() | parts,
+    team_id=st.none() | st.sampled_from(TEAMS[:1]),
+)
+some_teams = st.none() | st.sampled_from(TEAMS[:1])
+dollars = st.sampled_from([Decimal(0), Decimal("0.1"), Decimal("0.25"), Decimal("0.00000000012"), Decimal(1)])
+days = st.sampled_from([START.date(), START.date() + timedelta(days=1)])
+calls: dict[str, Any] = {
+    "job_id": st.sampled_from(JOBS),
+    "attempt": st.integers(0, 1),
+    "purpose": st.sampled_from(["aB", "b\0"]),
+    "day": days,
+}
+reservations = st.builds(
+    Reservation,
+    **calls,
+    task=text,
+    model=st.sampled_from("mM"),
+    team_id=some_teams,
+    dollars=dollars,
 )
 highlights = st.builds(
     NewHighlight,
@@ -273,7 +295,20 @@ DELETIONS: Final = [
     verb("expire_items", after=seconds, limit=st.integers(1, 2)),
     verb("expire_runs", after=seconds, limit=st.integers(1, 2)),
 ]
+ABOUT_MONEY: Final = [
+    verb("reserve", reservation=reservations, default=st.none() | dollars),
+    verb("settle", **calls, dollars=dollars),
+    verb("reservations"),
+    verb("budget_use", team_id=some_teams, day=days, default=st.none() | dollars),
+    verb("used_on", day=days),
+    verb("set_budget", team_id=some_teams, dollars=st.none() | dollars),
+    verb("remove_budget", team_id=some_teams),
+    verb("budgets"),
+    verb("note_spending", spending=spendings),
+    verb("spending_since", since=st.sampled_from([START, START + timedelta(seconds=61)])),
+]
 TOPICS: Final = {
+    "money": ABOUT_MONEY,
     "feeds": FEEDS,
     "stories": ABOUT_STORIES,
     "highlights": ABOUT_HIGHLIGHTS,

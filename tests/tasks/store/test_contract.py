@@ -94,10 +94,7 @@ async def test_columns_are_null_only_where_documented(
     await _fill(on_postgres, connection)
     columns, nullable = documented()
     nulls, values = _seen(connection, columns)
-    # The calls that are recorded have no team yet.
-    assert values | {("v1_spending", "team_id")} == {
-        (view, name) for view in columns for name, _ in columns[view]
-    }
+    assert values == {(view, name) for view in columns for name, _ in columns[view]}
     changes = [
         sql.SQL("update zeke.{} set {} = null").format(sql.Identifier(table), sql.Identifier(column))
         for table, column in connection.execute(NULLABLE).fetchall()
@@ -168,27 +165,30 @@ async def _fill(domain: Domain, connection: psycopg.Connection[Any]) -> None:
             )
         await rows.begin_run(UUID(int=1))
         await rows.end_run(UUID(int=1), RunStatus.FAILED, "not there")
-        await rows.note_spending(SPENDING)
+        await rows.note_spending(replace(SPENDING, team_id=TEAM))
     connection.execute("insert into zeke.story_clusters values (gen_random_uuid(), 'c', now(), now())")
     connection.execute("update zeke.stories set cluster_id = (select id from zeke.story_clusters)")
 
 
-async def test_spending_is_summed_up_by_day_task_and_model(
+async def test_spending_is_summed_up_by_day_team_task_and_model(
     on_postgres: Domain, connection: psycopg.Connection[Any]
 ) -> None:
     async with on_postgres.rows() as rows:
         for attempt, cost in ((1, 0.25), (2, 0.5), (3, None)):
             await rows.note_spending(replace(SPENDING, attempt=attempt, cost_usd=cost))
     on_postgres.clock.advance(timedelta(days=1).total_seconds())
-    await on_postgres.verbs.note_spending(replace(SPENDING, attempt=4, cost_usd=0.0625))
+    for attempt, team in ((4, TEAM), (5, None)):
+        await on_postgres.verbs.note_spending(
+            replace(SPENDING, attempt=attempt, cost_usd=0.0625, team_id=team)
+        )
     connection.execute("set time zone 'Pacific/Kiritimati'")
     found = connection.execute(
-        "select day, calls, input_tokens, output_tokens, dollars, unpriced_calls from zeke.v1_spending"
-        " order by day"
+        "select day, team_id, calls, input_tokens, output_tokens, dollars, unpriced_calls"
+        " from zeke.v1_spending order by day, team_id"
     ).fetchall()
     today = on_postgres.clock.now().date()
-    first = (today - timedelta(days=1), 3, 3, 6, Decimal("0.75"), 1)
-    assert found == [first, (today, 1, 1, 2, Decimal("0.0625"), 0)]
+    first = (today - timedelta(days=1), None, 3, 3, 6, Decimal("0.75"), 1)
+    assert found == [first, *((today, team, 1, 1, 2, Decimal("0.0625"), 0) for team in (TEAM, None))]
 
 
 async def test_item_has_the_story_of_its_text(

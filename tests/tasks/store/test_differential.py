@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from hypothesis import Phase, given, settings
+from psycopg import sql
 
 from tests.clocks import START, FrozenClock
 from tests.tasks.domain import Domain
@@ -40,7 +41,8 @@ def test_both_stores_return_equal_results(domain_dsn: str, topic: str) -> None:
     async def on_postgres(plan: list[Unit]) -> list[Any]:
         await empty.execute("delete from zeke.sources")
         await empty.execute("delete from zeke.playbooks")
-        await empty.execute("delete from zeke.ai_spending")
+        for table in ("spending", "budgets", "budget_days", "reservations"):
+            await empty.execute(sql.SQL("delete from zeke.{}").format(sql.Identifier(f"ai_{table}")))
         clock.advance((START - clock.now()).total_seconds())
         return await run(Domain(storage, PostgresRepository(clock.now), clock), plan)
 

@@ -6,16 +6,19 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
 import pytest
 
 from tests.cases import check_each_async
+from tests.clocks import START
 from tests.tasks.domain import Domain, content_of, story_of
 from tests.tasks.store.samples import EVENT, SPENDING, TEAM, VECTOR
 from zeke_queue.model import NewJob
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
+from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
@@ -31,6 +34,7 @@ STUBS = replace(MODELS, state=AnalysisState.STUB, model="stub")
 BRIEF = Brief("One.", "Two.", "Three.", 60)
 SCORE = Score(0.5, ("a",), {"kind": 0.5})
 PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", [Step("a", "ingest-pull"), Step("b", "ingest-pull")])
+RESERVATION = Reservation(UUID(int=51), 1, "a", "analyze-story", "m", TEAM, START.date(), Decimal("0.1"))
 RUN = NewRun(EVENT.run_id, PLAYBOOK.id, TEAM, TriggerSource.API)
 
 
@@ -151,6 +155,8 @@ async def test_rows_of_a_transaction_are_visible_only_after_its_commit(
         await rows.put_brief(story_id, BRIEF)
         await rows.put_embedding(story_id, VECTOR)
         await rows.note_spending(SPENDING)
+        await rows.set_budget(TEAM, Decimal(1))
+        await rows.reserve(RESERVATION, Decimal(1))
         (new,) = await rows.put_highlights([_highlight(story_id, OTHERS)])
         await rows.put_score(_highlight(story_id).id, SCORE)
         await rows.connect(TEAM, source.id)
@@ -315,6 +321,18 @@ async def test_write_is_done_by_one_of_two_transactions(fresh: Callable[[], Doma
     }
     cases = {f"{name}, {end}": (*verb, end) for name, verb in verbs.items() for end in ENDS}
     await check_each_async(cases, check)
+
+
+async def test_concurrent_calls_cannot_exceed_a_budget_together(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        # The first call of a day inserts its row, for which the others wait.
+        assert await rows.reserve(RESERVATION, Decimal("0.2"))
+        others = [
+            await _waiting(domain.verbs.reserve(replace(RESERVATION, purpose=purpose), Decimal("0.2")))
+            for purpose in "bc"
+        ]
+    assert sorted(await asyncio.gather(*others)) == [False, True]
+    assert await domain.verbs.used_on(START.date()) == {TEAM: Decimal("0.2")}
 
 
 async def test_later_of_two_playbooks_is_kept_whole(domain: Domain) -> None:

@@ -97,6 +97,7 @@ class MemoryAnalysis(Scope):
         await self._lock([f"spending {key}"])
         if self._spending.get(key) is None:
             self._spending.put(key, spending)
+            self._spent_at.put(key, self._now())
 
     async def spending(self, job_id: UUID | None = None) -> list[Spending]:
         """Return the recorded usage, by job, attempt and purpose."""

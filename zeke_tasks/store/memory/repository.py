@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.storage.memory.locks import Locks
 from zeke_tasks.store.memory.analysis import MemoryAnalysis
+from zeke_tasks.store.memory.budgets import MemoryBudgets
 from zeke_tasks.store.memory.deletion import MemoryDeletions
 from zeke_tasks.store.memory.highlights import MemoryHighlights
 from zeke_tasks.store.memory.items import MemoryItems
@@ -25,6 +26,7 @@ class MemoryRows(
     MemoryItems,
     MemoryStories,
     MemoryAnalysis,
+    MemoryBudgets,
     MemoryHighlights,
     MemoryTeams,
     MemoryPlaybooks,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
+from decimal import Decimal
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 from uuid import UUID
@@ -15,6 +16,8 @@ from zeke_tasks.store.playbooks import Playbook, PlaybookRun, RunEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator
+
+    from zeke_tasks.store.budgets import Reservation
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -42,6 +45,21 @@ class Placed:
 
     story_id: UUID
     embedding: Embedding
+
+
+@dataclass(frozen=True, slots=True)
+class TimedReservation:
+    """A reservation and its time."""
+
+    reservation: Reservation
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """A team's own budget; None for no limit."""
+
+    dollars: Decimal | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +100,13 @@ class Layer(Generic[K, V]):
 
     def values(self) -> Iterator[V]:
         """Yield every row."""
+        return (value for _, value in self.items())
+
+    def items(self) -> Iterator[tuple[K, V]]:
+        """Yield every row with its key."""
         for key in {**self._table.rows, **self._changes}:
             if (value := self.get(key)) is not None:
-                yield value
+                yield key, value
 
     def of(self, group: Hashable) -> Iterator[V]:
         """Yield the rows of a group."""
@@ -125,6 +147,10 @@ class Tables:
         self.overlays = Table[UUID, Overlay]()
         self.embeddings = Table[tuple[UUID, str, int], Placed](lambda placed: placed.story_id)
         self.spending = Table[tuple[UUID, int, str], Spending](lambda spending: spending.job_id)
+        self.spent_at = Table[tuple[UUID, int, str], datetime]()
+        self.budgets = Table[UUID | None, Budget]()
+        self.budget_days = Table[tuple[UUID | None, date], Decimal]()
+        self.reservations = Table[tuple[UUID, int, str, date], TimedReservation]()
         self.highlights = Table[UUID, Highlight](lambda highlight: highlight.story_id)
         self.connections = Table[tuple[UUID, UUID], tuple[UUID, UUID]](lambda pair: pair[1])
         self.team_stories = Table[tuple[UUID, UUID], TeamStory](lambda state: state.story_id)

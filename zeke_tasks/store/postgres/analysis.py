@@ -102,6 +102,7 @@ class PostgresAnalysis(StatementRunner):
             input_tokens=spending.input_tokens,
             output_tokens=spending.output_tokens,
             cost_usd=spending.cost_usd,
+            team_id=spending.team_id,
         )
 
     async def spending(self, job_id: UUID | None = None) -> list[Spending]:

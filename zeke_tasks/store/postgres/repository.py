@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zeke_tasks.store.postgres.analysis import PostgresAnalysis
+from zeke_tasks.store.postgres.budgets import PostgresBudgets
 from zeke_tasks.store.postgres.deletion import PostgresDeletions
 from zeke_tasks.store.postgres.highlights import PostgresHighlights
 from zeke_tasks.store.postgres.items import PostgresItems
@@ -25,6 +26,7 @@ class PostgresRows(
     PostgresItems,
     PostgresStories,
     PostgresAnalysis,
+    PostgresBudgets,
     PostgresHighlights,
     PostgresTeams,
     PostgresPlaybooks,

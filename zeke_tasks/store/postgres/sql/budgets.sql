@@ -1,0 +1,5 @@
+select
+    team_id,
+    dollars
+from zeke.ai_budgets
+order by team_id nulls first
