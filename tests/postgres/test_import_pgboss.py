@@ -6,6 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -21,7 +22,6 @@ from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from uuid import UUID
 
     from tests.postgres.many_jobs import Connection
 
@@ -170,6 +170,15 @@ def test_claimed_job_that_a_user_cancels_is_not_imported(dsn: str, here: Connect
         sql.execute("update boss.job set state = 'cancelled'")
         import_all(dsn, empty_dsn)
     assert rows(here, HERE) == []
+
+
+def test_jobs_that_stay_do_not_end_the_import_of_those_behind_them(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    for at in range(1, 7):
+        add(here, "mail", "created" if at % 2 else "failed", id=UUID(int=at), blocked=at in {1, 3})
+        here.execute("update boss.job set output = '{\"zekeImport\": {}}' where id = %s", [UUID(int=4)])
+    done = import_all(dsn).done
+    assert (done.jobs, done.history) == ({"mail": 1}, {"mail": 2})
 
 
 def test_claimed_jobs_break_no_index_of_a_policy(dsn: str, here: Connection) -> None:

@@ -71,14 +71,14 @@ class Importer:
         while batch := self.source.claimed():
             self._store(batch)
         for name in self.source.names():
-            full = core.left_out(name, chosen) is None
-            while full and self._more():
-                batch = self.source.claim(name, active=active)
+            after = core.NO_ID if core.left_out(name, chosen) is None else None
+            while after is not None and self._more():
+                batch = self.source.claim(name, after, active=active)
                 if self.source.session is not self._target:
                     self.source.session.commit()
                 if batch:
                     self._store(batch)
-                full = len(batch) == self.source.batch
+                after = max(job.id for job in batch) if len(batch) == self.source.batch else None
             self.source.session.commit()
         return self.done.jobs.total() - before
 

@@ -180,10 +180,10 @@ class Source:
         """Return the names of the queues."""
         return [row["name"] for (row,) in self._run("queues")]
 
-    def claim(self, name: str, *, active: bool) -> list[ImportedJob]:
-        """Claim some jobs of a queue that wait, or with ``active`` those that run too."""
+    def claim(self, name: str, after: UUID, *, active: bool) -> list[ImportedJob]:
+        """Claim the next jobs of a queue that wait, or with ``active`` those that run too."""
         variant = "claim" + "_active" * active + "_10" * (self.major == core.INTERVALS)
-        return _jobs(self._run(variant, self.batch, name=name))
+        return _jobs(self._run(variant, self.batch, name=name, after=after))
 
     def claimed(self) -> list[ImportedJob]:
         """Return some jobs that an interrupted import has claimed."""
@@ -200,9 +200,8 @@ class Source:
             after: UUID | None = core.NO_ID
             while after is not None:
                 rows = self._run(variant, self.batch, name=name, after=after, history=history)
-                jobs = _jobs(rows)
-                after = jobs[-1].id if len(jobs) == self.batch else None
-                yield jobs
+                after = rows[-1][0] if len(rows) == self.batch else None
+                yield _jobs([row for _, wanted, *row in rows if wanted])
 
     @property
     def _has_archive(self) -> bool:

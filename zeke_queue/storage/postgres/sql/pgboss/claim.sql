@@ -1,6 +1,7 @@
--- Claims waiting jobs of a queue of pg-boss. They become active without a policy and expire in decades, so
--- that no pg-boss runs, fails or deletes them, and no index of a policy is in the way; a slot stays taken.
--- The output has the row as it was. Jobs of a flow and those past their retention are left.
+-- Claims waiting jobs of a queue of pg-boss, in the order of their ids, so each batch reads only its own.
+-- They become active without a policy and expire in decades, so that no pg-boss runs, fails or deletes
+-- them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was. Jobs of
+-- a flow and those past their retention are left.
 with taken as (
     select
         job.name,
@@ -9,12 +10,14 @@ with taken as (
     from {schema}.job as job
     where
         job.name = %(name)s::text
+        and job.id > %(after)s::uuid
         and job.state < 'active'
         and (job.state = 'active' or job.keep_until > statement_timestamp())
-        and job.output -> 'zekeImport' is null
+        and (job.state <> 'active' or job.output -> 'zekeImport' is null)
         and not coalesce((to_jsonb(job) ->> 'blocked')::bool, false)
         and not coalesce((to_jsonb(job) ->> 'blocking')::bool, false)
-    limit {limit} -- noqa: AM09
+    order by job.id
+    limit {limit}
     for update skip locked
 )
 

@@ -1,21 +1,31 @@
--- Lists ended jobs of a queue of pg-boss in the order of their ids: all, or those completed ones whose slot
--- of the last week may still exclude others.
+-- Lists ended jobs of a queue of pg-boss in the order of their ids, and which of them to import: all but
+-- those that an import has taken, or only completed ones whose slot of the last week may exclude others. The
+-- page is made first, since the planner expects few rows of these conditions, and would sort all jobs.
+with page as materialized (
+    select
+        job.*,
+        job.output -> 'zekeImport' is null
+        and (
+            %(history)s::bool
+            or (
+                job.state = 'completed'
+                and job.singleton_on > (statement_timestamp() at time zone 'UTC') - interval '7 days'
+            )
+        ) as wanted
+    from {schema}.job as job
+    where
+        job.name = %(name)s::text
+        and job.id > %(after)s::uuid
+        and job.state > 'active'
+    order by job.id
+    limit {limit}
+)
+
 select
-    to_jsonb(job) - 'data' - 'output' as was,
-    job.data::text as payload,
-    job.output::text as result
-from {schema}.job as job
-where
-    job.name = %(name)s::text
-    and job.id > %(after)s::uuid
-    and job.state > 'active'
-    and job.output -> 'zekeImport' is null
-    and (
-        %(history)s::bool
-        or (
-            job.state = 'completed'
-            and job.singleton_on > (statement_timestamp() at time zone 'UTC') - interval '7 days'
-        )
-    )
-order by job.id
-limit {limit}
+    id,
+    coalesce(wanted, false) as wanted,
+    case when wanted then to_jsonb(page) - 'data' - 'output' - 'wanted' end as was,
+    case when wanted then data::text end as payload,
+    case when wanted then output::text end as result
+from page
+order by id
