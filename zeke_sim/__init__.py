@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
+    from zeke_sim import strategies as strategies
     from zeke_sim.errors import Outside, SimulationError
     from zeke_sim.experiment.replay import replay
     from zeke_sim.history.state import RunState
@@ -61,7 +62,9 @@ _HOME_OF: Final = {name: home for home, names in _HOMES.items() for name in name
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
+    """Load a public name from its module; ``strategies`` is one that needs Hypothesis."""
+    if name == "strategies":
+        return importlib.import_module(f"{__name__}.strategies")
     if name not in _HOME_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f"{__name__}.{_HOME_OF[name]}"), name)

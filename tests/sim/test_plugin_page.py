@@ -58,6 +58,7 @@ def test_every_call_of_the_page_exists() -> None:
     assert set(re.findall(r"\bzeke_sim\.(\w+)", PAGE)) <= {
         *zeke_sim.__all__,
         "experiment",
+        "strategies",
         "testing",
         "world",
     }

@@ -28,6 +28,7 @@ class Plan:
         strategy: the strategy by which the knobs were chosen.
         knobs: the fault rates.
         decisions: the decisions (faults, orders, delays) by address; None to draw them from the seed.
+        example: the example of Hypothesis that the run belongs to, as a blob; empty if there is none.
     """
 
     scenario: str
@@ -35,6 +36,7 @@ class Plan:
     strategy: str
     knobs: Knobs
     decisions: Mapping[str, Any] | None = None
+    example: str = ""
 
     def with_decisions(self, decisions: Mapping[str, Any] | None) -> Plan:
         """Return a copy of this plan with other decisions."""
@@ -50,6 +52,7 @@ class Plan:
                 "strategy": self.strategy,
                 "knobs": self.knobs.as_json(),
                 "decisions": self.decisions,
+                **({"example": self.example} if self.example else {}),
             },
             indent=1,
         )
@@ -76,6 +79,7 @@ class Plan:
                 fields.get("strategy", "given"),
                 Knobs.from_json(fields["knobs"]),
                 fields["decisions"],
+                str(fields.get("example", "")),
             )
         except KeyError as error:
             raise SimulationError(
@@ -100,6 +104,11 @@ class Plan:
                 f"{path}: {error.strerror}; pass the plan of a failure, as its report names it"
             ) from None
         return cls.loads(text, str(path))
+
+
+def of_faults(decisions: Mapping[str, Any]) -> Plan:
+    """Return a plan for any scenario with these faults only."""
+    return Plan("", 0, "given", NONE, dict(decisions))
 
 
 def _check(fields: Any) -> None:

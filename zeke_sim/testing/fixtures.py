@@ -35,23 +35,33 @@ NO_CATALOG = (
 )
 
 
-def wrong(message: str) -> NoReturn:
-    """Fail a test because of an invalid request, without showing the exception that led to it."""
-    failure = pytest.fail.Exception(message, pytrace=False)
-    failure.__suppress_context__ = True
-    raise failure
+class Failed(pytest.fail.Exception):
+    """A failure without a traceback; its notes are part of its message, since pytest would show none."""
+
+    __module__ = "builtins"  # pytest's own is shown as Failed, too
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, pytrace=False)
+
+    def add_note(self, note: str, /) -> None:
+        """Add a note to the message."""
+        self.msg = f"{self.msg}\n{note}"
 
 
-class Shown(pytest.fail.Exception):
+class Shown(Failed):
     """A failure with a long report whose first line is a summary."""
-
-    def __init__(self, screen: str) -> None:
-        super().__init__(screen, pytrace=False)
 
     @property
     def zeke_headline(self) -> str:
         """The line for a list of failures."""
         return (self.msg or "").partition("\n")[0]
+
+
+def wrong(message: str) -> NoReturn:
+    """Fail a test because of an invalid request, without showing the exception that led to it."""
+    failure = Failed(message)
+    failure.__suppress_context__ = True
+    raise failure
 
 
 def marked_catalog(request: pytest.FixtureRequest) -> Catalog[Any]:

@@ -7,7 +7,7 @@ fixtures.
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import pytest
 
@@ -98,8 +98,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         import psycopg  # noqa: F401, PLC0415 - for its side effect # pyright: ignore[reportUnusedImport]
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest sets up fixtures
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Reject misspelled markers of this plugin."""
+    """Reject misspelled markers, and leave fixtures to the examples of a test of Hypothesis."""
+    if _has_examples(item):
+        from zeke_sim.testing import examples  # noqa: PLC0415 - as above
+
+        examples.hold(item)
     known = [marker.partition("(")[0] for marker in MARKERS]
     for marker in item.iter_markers():
         if marker.name.startswith("zeke_") and marker.name not in known:
@@ -108,6 +113,36 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             near = difflib.get_close_matches(marker.name, known, n=1, cutoff=0.75)
             if near:
                 pytest.fail(f"{marker.name}: unknown marker; did you mean {near[0]}?", pytrace=False)
+
+
+def _has_examples(item: pytest.Item) -> TypeGuard[pytest.Function]:
+    """Return whether an item is a test of Hypothesis that uses a fixture of this plugin."""
+    return (
+        isinstance(item, pytest.Function)
+        and getattr(item.obj, "is_hypothesis_test", False)
+        and hasattr(item.obj, "hypothesis")
+        and not {"zeke", "zeke_sync", "simulation"}.isdisjoint(item.fixturenames)
+    )
+
+
+@pytest.hookimpl(hookwrapper=True, tryfirst=True)  # around Hypothesis's own
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any]:
+    """Show Hypothesis a test without the fixtures that its examples set up."""
+    if not _has_examples(item):
+        yield
+        return
+    from zeke_sim.testing import examples  # noqa: PLC0415 - as above
+
+    with examples.without_held(item):
+        yield
+
+
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Make each example of a test of Hypothesis set up its fixtures."""
+    if _has_examples(pyfuncitem):
+        from zeke_sim.testing import examples  # noqa: PLC0415 - as above
+
+        examples.set_up_each(pyfuncitem)
 
 
 @pytest.hookimpl(hookwrapper=True)  # older pytest versions do not support `wrapper=True`

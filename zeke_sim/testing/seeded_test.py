@@ -21,11 +21,21 @@ from zeke_sim.experiment.driver import run_seeds
 from zeke_sim.experiment.fault_coverage import FaultCoverage
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.experiment.replay import replay
+from zeke_sim.experiment.run import run
 from zeke_sim.experiment.shrink import Shrunk, shrink
 from zeke_sim.properties.losses import LOST
 from zeke_sim.report import text
 from zeke_sim.report.errors import ASSERTED
 from zeke_sim.report.files import FOLDER, write, write_source
+from zeke_sim.testing.examples import (
+    Example,
+    Placeholder,
+    broken,
+    given_of,
+    in_example,
+    is_search,
+    with_example,
+)
 from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
 from zeke_sim.testing.worlds import check_catalog, checked_count, world_options
 from zeke_sim.world.frozen_time import refuse_frozen
@@ -35,10 +45,12 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from zeke_queue.task.catalog import Catalog
+    from zeke_sim.experiment.run import Outcome
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.events import Violation
     from zeke_sim.properties.losses import Done
     from zeke_sim.testing.client import Client
+    from zeke_sim.testing.examples import Given
     from zeke_sim.testing.worlds import WorldOptions
 
     Workload = Callable[..., Awaitable[object]]
@@ -139,7 +151,7 @@ def _made_test(
         if not runs.run(range(number)):
             fail_if_never(hits, number)
 
-    return made_test(workload, worlds, catalog, search)
+    return made_test(workload, worlds, catalog, search, seeds)
 
 
 def made_test(
@@ -147,16 +159,22 @@ def made_test(
     worlds: WorldOptions,
     catalog: Catalog | None,
     search: Callable[[SeededRuns, Counter[str], pytest.Config], object],
+    seeds: int | None = None,
 ) -> Callable[..., None]:
     """Make a test function of a workload.
 
     Args:
         search: runs the workload's scenario; gets the counts of ``WorldOptions.checked``, too.
+        seeds: for a workload with ``@given``, the number of seeds of which each example draws one; None if
+            such a workload is refused.
 
     Raises:
         UsageError: the workload is not async, or takes no argument.
     """
-    if not inspect.iscoroutinefunction(workload):
+    examples = given_of(workload)
+    if examples is not None and seeds is None:
+        raise UsageError("zeke_sim.crash_test: must not be over @given; use zeke_sim.test, which kills, too")
+    if not inspect.iscoroutinefunction(workload if examples is None else examples.workload):
         raise UsageError(
             f"zeke_sim.test: {value_shown(workload)} is not async; write `async def`, and await what it calls"
         )
@@ -169,14 +187,12 @@ def made_test(
         )
 
     def simulated(*instance: Any, request: pytest.FixtureRequest | None = None, **given: Any) -> None:
-        if request is None:
-            raise UsageError(
-                "zeke_sim.crash_test: a test of a task must be assigned in a module, got an attribute of a "
-                "class; decorate a method with @zeke_sim.crash_test there"
-            )
+        request = _checked_place(request, examples)
+        if any(one.name == "request" for one in parameters):
+            given["request"] = request
 
         async def work(client: Client) -> None:
-            await workload(*instance, client, **given)
+            await (workload(*instance, client, **given) if examples is None else examples.work(client))
 
         hits: Counter[str] = Counter()
         node = request.node
@@ -188,7 +204,15 @@ def made_test(
             work,
             hits,
         )
-        search(SeededRuns(worlds, scenario, request, chosen), hits, request.config)
+        runs, config = SeededRuns(worlds, scenario, request, chosen), request.config
+        if examples is None or seeds is None:
+            search(runs, hits, config)
+            return
+        given[parameters[0].name] = Placeholder(parameters[0].name)
+        examples.search(runs, config.getoption("--zeke-seeds") or seeds, config, *instance, **given)
+        if not config.getoption("--zeke-plan"):
+            runs.report()
+            fail_if_never(hits, runs.number)
 
     asked = inspect.Parameter("request", inspect.Parameter.POSITIONAL_OR_KEYWORD)
     simulated.__name__ = workload.__name__
@@ -200,6 +224,18 @@ def made_test(
     setattr(simulated, SIMULATED, True)
     setattr(simulated, "pytestmark", list(getattr(workload, "pytestmark", [])))  # noqa: B010
     return simulated
+
+
+def _checked_place(request: pytest.FixtureRequest | None, examples: Given | None) -> pytest.FixtureRequest:
+    """Return a test's request; fail if the test was made where it cannot run."""
+    if examples is None and in_example():
+        wrong("zeke_sim.test: must be above @given, got it below; swap the two lines")
+    if request is None:
+        raise UsageError(
+            "zeke_sim.crash_test: a test of a task must be assigned in a module, got an attribute of a "
+            "class; decorate a method with @zeke_sim.crash_test there"
+        )
+    return request
 
 
 def fail_if_never(hits: Counter[str], runs: int) -> None:
@@ -234,10 +270,12 @@ class SeededRuns:
                 wrong(f"zeke_sim: {error}")
         self.catalog = catalog
         self._worlds = worlds
-        self._scenario = scenario
+        self.scenario = scenario
         self._test: str = request.node.nodeid
         self._writes_page = bool(request.config.getoption("--zeke-faults"))
         self._node = request.node
+        self._in_example = isinstance(request.node, Example)
+        self.number = 0
         self._root = Path(request.config.rootpath)
         self.fault_coverage = FaultCoverage()
         self._plan: str | None = request.config.getoption("--zeke-plan")
@@ -254,17 +292,35 @@ class SeededRuns:
         if self._plan is not None:
             self._replay(self._plan)
             return True
-        if shrinks and self._worlds.kills_at_lines:
+        whole = shrinks and not self._in_example
+        if whole and self._worlds.kills_at_lines:
             self.crash(once=True, points_max=POINTS_MAX)
-        experiment = run_seeds([self._scenario], seeds)
+        experiment = run_seeds([self.scenario], seeds)
         self.fault_coverage.merge(experiment.fault_coverage)
         if experiment.interrupted:
             raise KeyboardInterrupt
         if (failure := experiment.failure) is not None:
-            self._fail(shrink(self._scenario, failure) if shrinks else Shrunk.given(failure))
-        if shrinks:
+            self._fail(failure, self.scenario if shrinks else None)
+        if whole:
             self.report()
         return False
+
+    def run_one(self, which: Plan | int) -> None:
+        """Run a seed, or a plan of any scenario; with ``--zeke-plan``, replay the plan instead.
+
+        Raises:
+            Failed: a property was violated; the failure is written to files.
+        """
+        if self._plan is not None:
+            self._replay(self._plan)
+            return
+        name = self.scenario.name
+        plan = self.scenario.plan(which) if isinstance(which, int) else replace(which, scenario=name)
+        outcome = run(self.scenario, plan)
+        self.number += 1
+        self.fault_coverage.take(outcome)
+        if outcome.violation is not None:
+            self._fail(outcome, self.scenario)
 
     def report(self, *notes: str) -> None:
         """Add the faults that hit each task, and notes, to the test's report.
@@ -309,11 +365,11 @@ class SeededRuns:
         if self._plan is not None:
             self._replay(self._plan, may_lose)
             return None
-        results = Crashes(self._scenario)
-        for results, outcome in crash_everywhere(self._scenario, may_lose=may_lose, **options):
+        results = Crashes(self.scenario)
+        for results, outcome in crash_everywhere(self.scenario, may_lose=may_lose, **options):
             self.fault_coverage.take(outcome)
             if results.failure is not None and not results.uneven:
-                self._fail(shrink(results.scenario, results.failure))
+                self._fail(results.failure, results.scenario)
             if not results.tried:
                 _check_known(may_lose or (), results.done)
         return results
@@ -324,20 +380,29 @@ class SeededRuns:
             plan = Plan.read(Path(file))
         except SimulationError as error:
             wrong(f"--zeke-plan: {error}")
-        if plan.scenario != self._scenario.name:
+        if plan.scenario != self.scenario.name:
             wrong(
-                f"--zeke-plan: {file} is a plan of {plan.scenario}, and this test is {self._scenario.name}; "
+                f"--zeke-plan: {file} is a plan of {plan.scenario}, and this test is {self.scenario.name}; "
                 "run that one"
             )
-        outcome = replay(plan, self._scenario)
+        outcome = replay(plan, self.scenario)
         if outcome.violation is None and may_lose is not None:
-            _, done = run_whole(self._scenario)
-            outcome = replay(plan, requiring(self._scenario, done, may_lose))
+            _, done = run_whole(self.scenario)
+            outcome = replay(plan, requiring(self.scenario, done, may_lose))
         self.fault_coverage.take(outcome)
         if outcome.violation is not None:
-            self._fail(Shrunk.given(outcome, replays=1))
+            self._fail(outcome, replays=1)
 
-    def _fail(self, shrunk: Shrunk) -> None:
+    def _fail(self, failed: Outcome, scenario: Scenario | None = None, replays: int = 0) -> None:
+        """Fail the test by a run.
+
+        Args:
+            scenario: the scenario to shrink the run in; None for a run that is shown as it is.
+        """
+        if is_search() and failed.violation is not None:
+            raise broken(failed.violation)
+        failed = with_example(failed)
+        shrunk = Shrunk.given(failed, replays) if scenario is None else shrink(scenario, failed)
         violation = shrunk.outcome.violation
         if violation is not None:
             own = {one.name for one in self._worlds.properties}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
+    from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import RandomStream
@@ -67,7 +68,13 @@ class Simulations:
         self._made: list[Simulation] = []
 
     def __call__(
-        self, catalog: Catalog | None = None, *, seeds: int = SEEDS, start: int = 0, **worlds: Any
+        self,
+        catalog: Catalog | None = None,
+        *,
+        seeds: int = SEEDS,
+        start: int = 0,
+        plan: Plan | None = None,
+        **worlds: Any,
     ) -> Simulation:
         """Set up a world.
 
@@ -75,6 +82,7 @@ class Simulations:
             catalog: the application's catalog; by default that of the fixture ``zeke_catalog``.
             seeds: number of runs, each with different faults; ``--zeke-seeds`` overrides it.
             start: the first seed.
+            plan: a plan of ``zeke_sim.strategies.plans``, which is run instead of the seeds.
             **worlds: see ``worlds.WorldOptions``: workers, schedulers, faults, resources …
 
         Raises:
@@ -85,10 +93,11 @@ class Simulations:
         checked = catalog_of(request) if catalog is None else checked_catalog(catalog)
         number = request.config.getoption("--zeke-seeds") or seeds
         made = Simulation(
-            world_options({"days": PHASE / DAY, **worlds}, "seeds", "start"),
+            world_options({"days": PHASE / DAY, **worlds}, "seeds", "start", "plan"),
             checked,
             range(start, start + number),
             request,
+            plan,
         )
         self._made.append(made)
         return made
@@ -103,8 +112,14 @@ class Simulation:
     """A world that a test sets up with ``send``, runs with ``run``, and checks with ``check``."""
 
     def __init__(
-        self, worlds: WorldOptions, catalog: Catalog, seeds: Sequence[int], request: pytest.FixtureRequest
+        self,
+        worlds: WorldOptions,
+        catalog: Catalog,
+        seeds: Sequence[int],
+        request: pytest.FixtureRequest,
+        plan: Plan | None = None,
     ) -> None:
+        self._plan = plan
         self._worlds = worlds
         self._catalog = catalog
         self._seeds = seeds
@@ -186,7 +201,10 @@ class Simulation:
 
     def _run_all(self, properties: Sequence[Property], *, shrinks: bool = True) -> bool:
         runs = SeededRuns(self._worlds, self._scenario(properties), self._request, self._catalog)
-        return runs.run(self._seeds, shrinks=shrinks)
+        if self._plan is None:
+            return runs.run(self._seeds, shrinks=shrinks)
+        runs.run_one(self._plan)
+        return False
 
     def _scenario(self, properties: Sequence[Property]) -> Scenario:
         scenario = self._worlds.scenario(self._request.node.nodeid, self._catalog, self._work, self._hits)
