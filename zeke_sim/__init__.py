@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zeke_sim.testing.client import Client
     from zeke_sim.testing.crash_test import crash_test
     from zeke_sim.testing.double import double
-    from zeke_sim.testing.facade import BlockingZeke, Zeke
+    from zeke_sim.testing.facade import BlockingZeke, Zeke, virtual_time
     from zeke_sim.testing.scripted import Scripted, Unscripted
     from zeke_sim.testing.seeded_test import test
     from zeke_sim.testing.worlds import sometimes
@@ -42,6 +42,7 @@ __all__ = [
     "sometimes",
     "test",
     "unique_effects",
+    "virtual_time",
 ]
 
 _HOMES: Final = {
@@ -52,7 +53,7 @@ _HOMES: Final = {
     "testing.client": ["Client"],
     "testing.crash_test": ["crash_test"],
     "testing.double": ["double"],
-    "testing.facade": ["BlockingZeke", "Zeke"],
+    "testing.facade": ["BlockingZeke", "Zeke", "virtual_time"],
     "testing.scripted": ["Scripted", "Unscripted"],
     "testing.seeded_test": ["test"],
     "testing.worlds": ["sometimes"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast, overload
@@ -11,11 +12,14 @@ from zeke_queue.errors import InvalidOptionError, UsageError
 from zeke_queue.model import WAITING, JobQuery
 from zeke_queue.task.run import Run
 from zeke_sim.testing import run_task
+from zeke_sim.testing.backends import Memory
+from zeke_sim.testing.environment import Options, TestEnvironment
 from zeke_sim.testing.expectations import ExpectedJobs, complaint, statuses
 from zeke_sim.testing.pending import PendingSender
+from zeke_sim.world.setup import EPOCH
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Generator, Iterable, Mapping
     from datetime import datetime
     from typing import Unpack
 
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from zeke_queue.model import Job
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Send, Task
-    from zeke_sim.testing.environment import TestEnvironment
     from zeke_sim.testing.pending import Pending
     from zeke_sim.testing.queue import DrivenQueue
     from zeke_sim.testing.run_task import TaskRun
@@ -292,6 +295,41 @@ class BlockingZeke(Looking):
     def next_tick(self, schedule: str | None = None) -> datetime:
         """Advance to the next tick of a schedule and run its job; see ``Zeke.next_tick``."""
         return self._next_tick(schedule)
+
+
+@contextmanager
+def virtual_time(
+    catalog: Catalog, *, resources: Any = None, start: datetime = EPOCH, concurrency: int = 10
+) -> Generator[BlockingZeke]:
+    """Open a queue in virtual time, as the fixture ``zeke_sync`` does, where pytest has no fixtures.
+
+    ::
+
+        class Orders(RuleBasedStateMachine):
+            def __init__(self):
+                super().__init__()
+                self.opened = ExitStack()
+                self.zeke = self.opened.enter_context(zeke_sim.virtual_time(catalog))
+
+            def teardown(self):
+                self.opened.close()
+
+    Args:
+        catalog: the application's catalog.
+        resources: the handlers' ``job.resources``; None for those of the catalog.
+        start: the virtual start time, aware.
+        concurrency: the number of jobs that run concurrently.
+
+    Raises:
+        UsageError: freezegun or time-machine shows another time.
+    """
+    environment = TestEnvironment(
+        catalog, Memory(), Options(start=start, concurrency=concurrency), resources=resources
+    )
+    try:
+        yield BlockingZeke(environment)
+    finally:
+        environment.close()
 
 
 class Zeke(Looking, PendingSender):
