@@ -4,27 +4,31 @@ A call takes seconds, so no transaction is open meanwhile. One before the call r
 can cost of the budget of its team. The results and the usage are written together afterwards, which frees the
 rest of the reservation; if a call fails, the usage of the calls before it is written alone, unless it was
 written already. What a call costs whose worker is killed is not known, so its reservation stays.
+
+A malformed answer is requested again at once, up to the limit of calls that one attempt of a job makes for
+one result (`Context.ai_calls`); then the attempt fails, and `zeke_tasks.error_policy` decides.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
 
 from zeke_tasks.ai.client import quote_of
-from zeke_tasks.ai.errors import AIError, AIOverBudget, AIRejected
+from zeke_tasks.ai.errors import AIError, AIMalformed, AIOverBudget, AIRejected
 from zeke_tasks.context import context_of
 from zeke_tasks.error_policy import verdict
 from zeke_tasks.store.analysis import Spending
 from zeke_tasks.store.budgets import Reservation, dollars_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
     from datetime import date, datetime
 
     from zeke_queue.task.context import JobContext
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Rows
 
 M = TypeVar("M", bound=BaseModel)
+A = TypeVar("A", bound="Answer[Any] | Embedded")
 
 TEAM: Final = "teamId"
 """The key in a job's ``meta`` with the team for which it runs; the jobs that it sends inherit it."""
@@ -59,7 +64,9 @@ def team_of(job: JobContext) -> UUID | None:
 
 
 class Asking:
-    """An AI client for one job; each purpose is used once per attempt.
+    """An AI client for one job; the calls of a purpose share one limit per attempt.
+
+    If several calls have the same purpose, their usage is recorded as ``brief``, ``brief 2`` and so on.
 
     Args:
         job: the job.
@@ -70,31 +77,28 @@ class Asking:
         self._job = job
         self._ai = context_of(job).ai
         self._team_id = team_id
+        self._calls: Counter[str] = Counter()
+        self._recorded: Counter[str] = Counter()
         self._spent: list[Spending] = []
         # What is reserved for calls in progress, and what calls that have ended cost, by purpose and day.
         self._reserved: dict[str, Reservation] = {}
         self._costs: dict[tuple[str, date], Decimal] = {}
 
+    def may_call(self, purpose: str) -> bool:
+        """Return whether this attempt may call the AI once more for a purpose."""
+        return self._calls[purpose] < context_of(self._job).ai_calls
+
     async def ask(self, purpose: str, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
-        """Ask, as ``AIClient.ask`` does.
+        """Ask, as ``AIClient.ask`` does, and again if the answer is malformed.
 
         Raises:
             AIOverBudget: the budget does not admit the call.
         """
-        await self._reserve(purpose, quote_of(self._ai, [text], prompt, answer))
-        try:
-            answered = await self._ai.ask(prompt, text, answer)
-        except AIError as error:
-            self._end(purpose, error.usage, may_cost=error.may_cost)
-            if error.usage is not None:
-                self._count(purpose, error.usage, stub=False)
-            raise
-        self._end(purpose, answered.usage)
-        self._count(purpose, answered.usage, stub=answered.stub)
-        return answered
+        quote = quote_of(self._ai, [text], prompt, answer)
+        return await self._until_readable(purpose, purpose, quote, lambda: self._ai.ask(prompt, text, answer))
 
     async def embed(self, purpose: str, text: str) -> Embedded:
-        """Embed one text, as ``AIClient.embed`` does.
+        """Embed one text, as ``AIClient.embed`` does, and again if the answer is malformed.
 
         The usage of a call with an unusable vector is recorded under `unusable`, so that a recorded purpose
         always has its vector.
@@ -102,17 +106,8 @@ class Asking:
         Raises:
             AIOverBudget: the budget does not admit the call.
         """
-        await self._reserve(purpose, quote_of(self._ai, [text]))
-        try:
-            embedded = await self._ai.embed([text])
-        except AIError as error:
-            self._end(purpose, error.usage, may_cost=error.may_cost)
-            if error.usage is not None:
-                self._count(unusable(purpose), error.usage, stub=False)
-            raise
-        self._end(purpose, embedded.usage)
-        self._count(purpose, embedded.usage, stub=embedded.stub)
-        return embedded
+        quote = quote_of(self._ai, [text])
+        return await self._until_readable(purpose, unusable(purpose), quote, lambda: self._ai.embed([text]))
 
     async def note(self, rows: Rows) -> None:
         """Record the usage of the calls that is not recorded yet, and what they have used of the budget."""
@@ -127,6 +122,35 @@ class Asking:
     def has_spent(self) -> bool:
         """Whether there is usage to record; the stub's is not recorded."""
         return bool(self._spent or self._costs)
+
+    async def _until_readable(
+        self, purpose: str, failed: str, quote: Quote, call: Callable[[], Awaitable[A]]
+    ) -> A:
+        """Call until the answer is not malformed, within the limit of calls.
+
+        Args:
+            purpose: of the call, under which its usage is recorded.
+            failed: replaces the purpose of a failed call's usage.
+            quote: the most that one call can cost.
+            call: calls the AI.
+        """
+        while True:
+            self._calls[purpose] += 1
+            key = _numbered(purpose, self._calls[purpose])
+            await self._reserve(key, quote)
+            try:
+                answered = await call()
+            except AIError as error:
+                self._end(key, error.usage, may_cost=error.may_cost)
+                if error.usage is not None:
+                    self._count(failed, error.usage, stub=False)
+                if not (isinstance(error, AIMalformed) and self.may_call(purpose)):
+                    raise
+                self._job.logger.warning("AI answer malformed", purpose=purpose, reason=error.reason)
+            else:
+                self._end(key, answered.usage)
+                self._count(purpose, answered.usage, stub=answered.stub)
+                return answered
 
     async def _reserve(self, purpose: str, quote: Quote) -> None:
         """Reserve the most that a call can cost; a free call needs nothing.
@@ -177,6 +201,8 @@ class Asking:
     def _count(self, purpose: str, usage: Usage, *, stub: bool) -> None:
         if stub:
             return
+        self._recorded[purpose] += 1
+        purpose = _numbered(purpose, self._recorded[purpose])
         self._spent.append(
             Spending(
                 job_id=self._job.id,
@@ -190,6 +216,10 @@ class Asking:
                 team_id=self._team_id,
             )
         )
+
+
+def _numbered(purpose: str, number: int) -> str:
+    return purpose if number == 1 else f"{purpose} {number}"
 
 
 def _over_budget(use: BudgetUse, dollars: Decimal, day: Day, now: datetime, name: str) -> AIOverBudget:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from zeke_queue.system.clock import SystemClock
 from zeke_tasks.ai.budget import Budget
 from zeke_tasks.ai.choose import open_ai
-from zeke_tasks.ai.settings import AISettings
+from zeke_tasks.ai.settings import CALLS, AISettings
 from zeke_tasks.fetch import Permanent, TooExpensiveDocument, Transient, WebClient
 from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool, TooExpensive, Unreadable
 from zeke_tasks.fetch.settings import FetchSettings
@@ -74,6 +74,7 @@ class Context:
 
     Attributes:
         compute: parses documents.
+        ai_calls: limit of the calls by which one attempt of a job requests one result.
         keywords: words that make a highlight relevant, see ``zeke_tasks.insights.relevance``.
         budget: the AI's budget of each team and day.
         youtube: captions and searches; None if there are no channels and searches to check.
@@ -85,6 +86,7 @@ class Context:
     clock: Clock
     compute: Compute
     ai: AIClient
+    ai_calls: int = field(default=CALLS, kw_only=True)
     keywords: tuple[str, ...] = field(default=DEFAULT_KEYWORDS, kw_only=True)
     budget: Budget = field(default_factory=Budget, kw_only=True)
     youtube: YouTube | None = field(default=None, kw_only=True)
@@ -117,7 +119,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
     """
     clock, settings, keywords = SystemClock(), AISettings.load(), KeywordSettings.load().keywords
     videos, options = YouTubeSettings.load(), options or FetchSettings.load().options
-    retention = Retention.load()
+    retention, calls = Retention.load(), settings.zeke_ai_calls
     async with (
         ParserPool() as parsers,
         WebClient(options, clock=clock, compute=parsers) as web,
@@ -131,6 +133,7 @@ async def open_context(options: WebOptions | None = None) -> AsyncGenerator[Cont
             clock,
             parsers,
             ai,
+            ai_calls=calls,
             keywords=keywords,
             budget=settings.budget,
             youtube=youtube,

@@ -224,6 +224,7 @@ class NewsroomApp:
         children: Counter[tuple[UUID, str]] = Counter()
         attached: Counter[UUID] = Counter()
         model: set[UUID] = set()
+        partial: set[UUID] = set()
         for event in self.world.recorder.events:
             if isinstance(event, Change):
                 row = event.after if event.before is None and event.table == "job" else None
@@ -233,9 +234,11 @@ class NewsroomApp:
                 told: Any = event.value
                 if event.task == "analyze-story" and told["analysisState"] == AnalysisState.COMPLETED:
                     model.add(told["storyId"])
+                elif event.task == "generate-brief" and told["missing"]:
+                    partial.add(told["storyId"])
                 elif event.task == "attach-insight-to-story":
                     attached[told["highlightId"]] += told["attached"]
-        return replace(expected, children=children, attached=attached, model=model)
+        return replace(expected, children=children, attached=attached, model=model, partial=partial)
 
 
 async def _retried(node: Node, job: UUID) -> bool:

@@ -16,9 +16,12 @@ from zeke_sim.world.node import Node
 from zeke_tasks.ai.client import AIClient, Answer, Embedded, M, Prompt, Quote
 from zeke_tasks.ai.errors import AIMalformed, AIRateLimited, AIRefused, AIUnavailable
 from zeke_tasks.ai.limited import Limited
-from zeke_tasks.testing.ai import EMBED, ScriptedAI
+from zeke_tasks.testing.ai import EMBED, Says, ScriptedAI
 
 KINDS: Final = ("analyze-story", "generate-brief", EMBED)
+
+SHORT: Final = {"one_liner": "It is.", "two_liner": "It is.", "elevator": "It is. It was. It will be."}
+"""Variants of a brief, one of them not as requested."""
 
 MINUTE: Final = 60.0
 """Seconds of the window in which calls of a process are counted: independent of the limit's own code."""
@@ -142,8 +145,14 @@ def draw_ai(draws: RandomStream, topics: Sequence[str], phase: float) -> FakeAI:
     for topic in topics:
         if draws.chance(0.2):
             troubles = [_trouble(draws) for _ in range(1 + draws.below(4))]
-            ai.script.put(draws.pick(KINDS), *troubles, None, about=topic)
+            kind = draws.pick(KINDS)
+            ai.script.put(kind, *(_of(kind, trouble) for trouble in troubles), None, about=topic)
     return ai
+
+
+def _of(kind: str, trouble: Exception) -> Says:
+    """Return a trouble of a kind of call: for briefs, a variant that is too short instead of no answer."""
+    return SHORT if kind == "generate-brief" and isinstance(trouble, AIMalformed) else trouble
 
 
 def _trouble(draws: RandomStream) -> Exception:

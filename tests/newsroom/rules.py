@@ -63,6 +63,7 @@ class Expected:
         children: how many jobs of a name each run has made.
         attached: how many attempts reported that they attached an insight, by its id.
         model: stories that a job reported as analysed by a model.
+        partial: stories whose brief lacks a variant, as a job reported.
         kept: the analyses and briefs that jobs have kept, in order.
         calls: those that reached the AI, and ``per_minute`` how many a process may begin.
     """
@@ -77,6 +78,7 @@ class Expected:
     children: Mapping[tuple[UUID, str], int] = field(default_factory=dict[Any, Any])
     attached: Mapping[UUID, int] = field(default_factory=dict[Any, Any])
     model: Collection[UUID] = ()
+    partial: Collection[UUID] = ()
     kept: Sequence[Kept] = ()
     calls: Sequence[Call] = ()
     per_minute: int = 1
@@ -159,8 +161,8 @@ async def each_story_is_told(rows: Rows, expected: Expected) -> str | None:
             return f"{_called(story)} has no analysis"
         if story.status is not StoryStatus.ANALYZED:
             return f"{_called(story)} has an analysis, and is {story.status}"
-        if None in (overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator):
-            return f"{_called(story)} has no brief"
+        if (brief := overlay.brief) is None or (brief.missing and story.id not in expected.partial):
+            return f"{_called(story)} has no brief, or one without {brief and brief.missing}"
         if not await rows.embeddings(story.id):
             return f"{_called(story)} has no embedding"
         if story.id in expected.model and overlay.analysis_state is not AnalysisState.COMPLETED:

@@ -57,6 +57,7 @@ OVERLAY = Overlay(
     time_saved_seconds=90,
     analysed_at=START,
     briefed_at=START,
+    brief_state=AnalysisState.COMPLETED,
 )
 CALL = Spending(ID, 1, "analysis", "analyze-story", "gpt-5-nano", 1000, 200, 0.0002)
 

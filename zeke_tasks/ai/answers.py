@@ -10,10 +10,22 @@ supports no default but null, so an optional field has a ``default_factory``.
 
 from __future__ import annotations
 
+import json
 import re
-from typing import Annotated, Any, Final
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Annotated, Any, Final, TypeVar, cast
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
 
 from zeke_tasks.fetch.text import one_line, without_controls
 from zeke_tasks.store.model import URL_CHARACTERS
@@ -23,6 +35,11 @@ ONE_LINER_CHARACTERS: Final = 139
 TWO_LINER_CHARACTERS: Final = 279
 QUOTE_CHARACTERS: Final = 1000
 CHILI_MAX: Final = 5
+
+STARTS_MAX: Final = 20
+"""Opening braces of an answer that are tried as the beginning of its JSON."""
+
+M = TypeVar("M", bound=BaseModel)
 
 _BULLET: Final = re.compile(r"\A(?:[-*•‣–—]|\d{1,2}[.)])(?:\s+|$)")
 
@@ -112,15 +129,83 @@ class Analysis(BaseModel):
     )
 
 
-class Briefs(BaseModel):
-    """Three variants of a story's summary."""
+def _variant(value: Any) -> Any:
+    return value if isinstance(value, str) else ""
+
+
+Variant = Annotated[str, BeforeValidator(_variant), AfterValidator(line)]
+
+
+class Variants(BaseModel):
+    """Variants of a story's summary.
+
+    One that is missing or no text is empty, so that the others can be used.
+    """
 
     model_config = ConfigDict(frozen=True)
 
-    one_liner: Annotated[Line, AfterValidator(lambda text: shorten(text, ONE_LINER_CHARACTERS))] = Field(
+    @model_validator(mode="before")
+    @classmethod
+    def _any(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        given = cast("Mapping[str, Any]", data)
+        if not any(_variant(given.get(name)).strip() for name in cls.model_fields):
+            raise ValueError(f"must have {', '.join(cls.model_fields)}")
+        return {name: given.get(name, "") for name in cls.model_fields}
+
+    def by_name(self) -> dict[str, str]:
+        """Return the texts of the variants by their names."""
+        return self.model_dump()
+
+
+class Briefs(Variants):
+    """Three variants of a story's summary."""
+
+    one_liner: Annotated[Variant, AfterValidator(lambda text: shorten(text, ONE_LINER_CHARACTERS))] = Field(
         description="One sentence of fewer than 140 characters"
     )
-    two_liner: Annotated[Line, AfterValidator(lambda text: shorten(text, TWO_LINER_CHARACTERS))] = Field(
+    two_liner: Annotated[Variant, AfterValidator(lambda text: shorten(text, TWO_LINER_CHARACTERS))] = Field(
         description="Two sentences of fewer than 280 characters together"
     )
-    elevator: Line = Field(description="Three to four sentences")
+    elevator: Variant = Field(description="Three to four sentences")
+
+
+@cache
+def briefs_form(names: tuple[str, ...]) -> type[Variants]:
+    """Return the form for some of the variants of `Briefs`."""
+    fields = Briefs.model_fields
+    if names == tuple(fields):
+        return Briefs
+    wanted: dict[str, Any] = {name: (fields[name].rebuild_annotation(), fields[name]) for name in names}
+    return create_model("SomeBriefs", __base__=Variants, __doc__="Variants of a story's summary.", **wanted)
+
+
+def read_answer(text: str, form: type[M]) -> M:
+    """Return the answer in a model's text: JSON, also in a code fence or between sentences.
+
+    Raises:
+        ValidationError: no JSON in the text has the form; the error of the first object, if there is one.
+    """
+    first: ValidationError | None = None
+    for whole in _objects(text):
+        try:
+            return form.model_validate_json(whole)
+        except ValidationError as error:
+            first = first or error
+    if first is not None:
+        raise first
+    return form.model_validate_json(text)
+
+
+def _objects(text: str) -> Iterator[str]:
+    """Yield the JSON objects in a text, each before those within it."""
+    decoder, start = json.JSONDecoder(), -1
+    for _ in range(STARTS_MAX):
+        if (start := text.find("{", start + 1)) < 0:
+            return
+        try:
+            _, end = decoder.raw_decode(text, start)
+        except (ValueError, RecursionError):
+            continue
+        yield text[start:end]

@@ -2,7 +2,8 @@
 
 The SDK sends the request and makes the schema of the answer (``responses.parse``). Its retries are off, since
 a job that waits in the queue does not occupy a worker. The body is read here and not by the SDK, which
-reports a truncated answer or a proxy's page as a parse error and loses the cause.
+reports a truncated answer or a proxy's page as a parse error and loses the cause. Its media type is ignored,
+since servers name others for JSON, and invalid UTF-8 makes it unusable.
 
 Importing the SDK takes half a second. So only `zeke_tasks.ai.choose` imports this module, when it is needed.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar, cast
@@ -21,6 +23,7 @@ import openai
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from zeke_queue.system.clock import Clock, SystemClock
+from zeke_tasks.ai.answers import read_answer
 from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Quote, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.prices import cost, most
@@ -208,7 +211,7 @@ class OpenAIClient:
         read = FRAME_TOKENS + sum(len(text.encode()) for text in cut)
         return Quote(model, most(options.prices, model, read, written))
 
-    async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> str:
+    async def _body(self, model: str, send: Callable[[], Awaitable[Any]]) -> bytes:
         """Send a request and return the body of a successful answer."""
         seconds = self._options.timeout
         try:
@@ -235,7 +238,7 @@ class OpenAIClient:
             lost = AIUnavailable(f"the AI at {where} can't be reached: {why}")
             lost.may_cost = not isinstance(error.__cause__, (httpx2.ConnectError, httpx2.UnsupportedProtocol))
             raise lost from error
-        return str(raw.http_response.text)
+        return bytes(raw.http_response.content)
 
     def _server_message(self, error: openai.APIStatusError) -> str:
         """Return the server's error message, without the key; empty if there is none."""
@@ -267,9 +270,9 @@ def _origin(url: str) -> str:
     return f"{parsed.scheme}://{parsed.netloc.rpartition('@')[2]}"
 
 
-def _read(form: type[B], body: str) -> B:
+def _read(form: type[B], body: bytes) -> B:
     try:
-        return form.model_validate_json(body)
+        return form.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
         raise AIMalformed(f"the response does not have the form of the API: {_first(error)}") from error
 
@@ -317,7 +320,7 @@ def _value(text: str, answer: type[M]) -> M:
     if not text.strip():
         raise AIMalformed("the answer is empty")
     try:
-        return answer.model_validate_json(text)
+        return read_answer(text, answer)
     except ValidationError as error:
         raise AIMalformed(
             f"the answer does not have the form of {answer.__name__}: {_first(error)}"

@@ -20,6 +20,9 @@ _KEY_MISSING: Final = (
     " if OPENAI_BASE_URL names a server of your own that accepts any key. {otherwise}"
 )
 
+CALLS: Final = 3
+"""Default of ``zeke_ai_calls``."""
+
 _NO_URL: Final = "must be a URL such as https://api.openai.com/v1"
 
 
@@ -42,6 +45,8 @@ class AISettings(Variables):
         zeke_ai_budget: dollars that the calls of each team may cost in a day, and those without a team; None
             for no limit.
         zeke_ai_budget_tz: the IANA zone whose midnight starts a day.
+        zeke_ai_calls: limit of the calls by which one attempt of a job requests one result; it asks again at
+            once if an answer is malformed, or lacks a part.
         zeke_ai_prices: a file with prices of models, which override the list prices.
     """
 
@@ -56,6 +61,7 @@ class AISettings(Variables):
     zeke_ai_at_once: int = Field(default=8, ge=1, le=1000)
     zeke_ai_budget: Decimal | None = Field(default=None, ge=0, le=DOLLARS_MAX, allow_inf_nan=False)
     zeke_ai_budget_tz: str = "UTC"
+    zeke_ai_calls: int = Field(default=CALLS, ge=1, le=100)
     zeke_ai_prices: Path | None = None
 
     @property

@@ -21,7 +21,7 @@ from zeke_tasks.ai.answers import (
     ONE_LINER_CHARACTERS,
     TWO_LINER_CHARACTERS,
     Analysis,
-    Briefs,
+    Variants,
 )
 from zeke_tasks.ai.client import (
     QUESTION_CHARACTERS,
@@ -80,7 +80,7 @@ class StubClient:
         quotes = _quotes(text)
         if issubclass(answer, Analysis):
             fields = _analysis(text, quotes)
-        elif issubclass(answer, Briefs):
+        elif issubclass(answer, Variants):
             fields = _briefs(quotes)
         else:
             raise AIRejected(

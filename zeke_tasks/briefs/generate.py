@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_queue.task.signals import Fail, Retry
-from zeke_tasks.ai.answers import Briefs
+from zeke_tasks.ai.answers import briefs_form
 from zeke_tasks.ai.client import load_prompt
-from zeke_tasks.ai.errors import AIMalformed
+from zeke_tasks.ai.errors import AIMalformed, AIRefused
 from zeke_tasks.ai_calls import asking
-from zeke_tasks.briefs.variants import InvalidVariant, fit
+from zeke_tasks.briefs.variants import fit, time_saved
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import GenerateBrief
-from zeke_tasks.store.analysis import AnalysisState, Brief
+from zeke_tasks.store.analysis import VARIANTS, AnalysisState, Brief, BriefDraft
 from zeke_tasks.stories.require import require_story, text_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
+    from zeke_tasks.ai.client import Prompt
+    from zeke_tasks.ai_calls import Asking
     from zeke_tasks.store.analysis import Overlay
+    from zeke_tasks.store.repository import Rows
 
 tasks = Catalog()
 
 PROMPT: Final = load_prompt("generate-brief")
 
+PURPOSE: Final = "brief"
+"""The purpose of the calls in the recorded usage."""
+
+
+class Asked(NamedTuple):
+    """What the AI is asked about: a story with its analysis."""
+
+    story_id: UUID
+    why_it_matters: str
+    question: str
+
+
+class Written(NamedTuple):
+    """Valid variants by name, and whether the stub wrote them."""
+
+    variants: Mapping[str, str]
+    stub: bool
+
 
 @tasks.task("generate-brief", concurrency_limit=10)
 async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, Any]:
     """Write a story's brief with the AI; replace an existing one only if the payload requests it.
+
+    Each variant is checked by itself. Those as requested are kept, also for later attempts and jobs, and the
+    AI is asked for the others only. A brief is stored without those that the AI does not write as requested.
 
     A job that has stored a brief does not call the AI again, however often it is run. A model's brief always
     replaces a stub's, and a stub's never replaces a model's.
@@ -49,29 +74,118 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
     anew = payload.reason != "new_story"
     if (known := _kept(overlay, job, anew=anew)) is not None:
         return _result(job, story.id, known, written=False)
-    question = f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}"
+    asked = Asked(story.id, overlay.why_it_matters, f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}")
     async with asking(job) as ai:
-        answer = await ai.ask("brief", PROMPT, question, Briefs)
-        said = answer.value
-        try:
-            brief = fit(said.one_liner, said.two_liner, said.elevator, story=text, few=answer.stub)
-        except InvalidVariant as unfit:
-            raise AIMalformed(f"The brief can't be used: {unfit}") from unfit
-    state = AnalysisState.STUB if answer.stub else AnalysisState.COMPLETED
-    brief = replace(brief, state=state, briefed_by=job.id, prompt_version=PROMPT.version)
+        written = await _write(job, ai, asked, _drafted(overlay, asked))
+    brief = _brief(written, text, job)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         # From here on no other transaction can change the story's overlay.
         await rows.lock_story(story.id)
         now = await rows.overlay(story.id)
         await ai.note(rows)
-        kept = _kept(now, job, anew=anew, stub=answer.stub)
-        outdated = kept is None and (now is None or now.why_it_matters != overlay.why_it_matters)
+        kept = _kept(now, job, anew=anew, stub=written.stub)
+        outdated = kept is None and _is_outdated(now, asked)
         if not outdated and kept is None:
             await rows.put_brief(story.id, brief)
+            await _put_draft(rows, asked, written.variants if brief.missing and not written.stub else {})
     if outdated:
-        raise Retry(reason="The story was analysed again; write the brief from the new analysis")
+        raise _outdated()
     return _result(job, story.id, kept or brief, written=kept is None)
+
+
+async def _write(job: JobContext, ai: Asking, asked: Asked, drafted: Mapping[str, str]) -> Written:
+    """Ask the AI for the variants that are missing, until all are valid or the limit of calls is reached.
+
+    Raises:
+        AIError: no variant is valid, or the next call failed for another reason than its answer.
+    """
+    valid, reasons, stub = dict(drafted), dict[str, str](), False
+    while missing := tuple(name for name in VARIANTS if name not in valid):
+        try:
+            answer = await ai.ask(PURPOSE, _prompt(missing, reasons), asked.question, briefs_form(missing))
+        except (AIMalformed, AIRefused):
+            if not valid:
+                raise
+            break
+        fitted, reasons = fit(answer.value.by_name(), few=answer.stub)
+        if answer.stub and drafted:
+            # The stub's variants are not mixed with a model's.
+            return await _write(job, ai, asked, {})
+        valid, stub = {**valid, **fitted}, answer.stub
+        if stub or not reasons or not ai.may_call(PURPOSE):
+            break
+        if fitted:
+            valid = await _keep_draft(job, ai, asked, valid)
+    if not valid:
+        raise AIMalformed(f"The brief can't be used: {_listed(reasons)}")
+    return Written(valid, stub)
+
+
+async def _keep_draft(job: JobContext, ai: Asking, asked: Asked, valid: Mapping[str, str]) -> dict[str, str]:
+    """Store valid variants with their costs, and return them with those that another job has stored.
+
+    Raises:
+        Retry: the story was analysed again.
+    """
+    async with job.transaction() as transaction:
+        rows = context_of(job).repository.within(transaction)
+        await rows.lock_story(asked.story_id)
+        now = await rows.overlay(asked.story_id)
+        await ai.note(rows)
+        outdated = _is_outdated(now, asked)
+        kept = {**_drafted(now, asked), **valid}
+        if not outdated:
+            await _put_draft(rows, asked, kept)
+    if outdated:
+        raise _outdated()
+    return kept
+
+
+async def _put_draft(rows: Rows, asked: Asked, variants: Mapping[str, str]) -> None:
+    draft = BriefDraft(asked.why_it_matters, PROMPT.version, variants) if variants else None
+    await rows.put_brief_draft(asked.story_id, draft)
+
+
+def _drafted(overlay: Overlay | None, asked: Asked) -> dict[str, str]:
+    """Return the variants of the existing draft, if it was written from the same analysis and prompt."""
+    draft = None if overlay is None else overlay.brief_draft
+    wanted = (asked.why_it_matters, PROMPT.version)
+    return dict(draft.variants) if draft and (draft.why_it_matters, draft.prompt_version) == wanted else {}
+
+
+def _is_outdated(now: Overlay | None, asked: Asked) -> bool:
+    return now is None or now.why_it_matters != asked.why_it_matters
+
+
+def _outdated() -> Retry:
+    return Retry(reason="The story was analysed again; write the brief from the new analysis")
+
+
+def _prompt(missing: tuple[str, ...], reasons: Mapping[str, str]) -> Prompt:
+    """Return the prompt for the missing variants, which says what was wrong with earlier ones."""
+    if len(missing) == len(VARIANTS) and not reasons:
+        return PROMPT
+    wanted = f"Answer with these variants only, since the others are done: {', '.join(missing)}."
+    wrong = f" An earlier answer was not as requested: {_listed(reasons)}." if reasons else ""
+    return replace(PROMPT, text=f"{PROMPT.text}\n\n{wanted}{wrong}")
+
+
+def _listed(reasons: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} {reason}" for name, reason in reasons.items())
+
+
+def _brief(written: Written, story: str, job: JobContext) -> Brief:
+    one, two, elevator = (written.variants.get(name) for name in VARIANTS)
+    return Brief(
+        one,
+        two,
+        elevator,
+        time_saved(story, elevator or two or one or ""),
+        AnalysisState.STUB if written.stub else AnalysisState.COMPLETED,
+        job.id,
+        PROMPT.version,
+    )
 
 
 def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = False) -> Brief | None:
@@ -83,25 +197,19 @@ def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = 
         anew: whether to replace an existing brief.
         stub: whether a stub would write the new one, which never replaces a model's.
     """
-    brief = None if overlay is None else _brief_of(overlay)
+    brief = None if overlay is None else overlay.brief
     if brief is None or brief.briefed_by == job.id:
         return brief
+    anew = anew or bool(brief.missing)
     stays = (stub and not anew) if brief.state is AnalysisState.STUB else (stub or not anew)
     return brief if stays else None
-
-
-def _brief_of(overlay: Overlay) -> Brief | None:
-    one, two, elevator = overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator
-    if one is None or two is None or elevator is None or overlay.brief_state is None:
-        return None
-    saved = overlay.time_saved_seconds or 0
-    by, prompt = overlay.briefed_by, overlay.brief_prompt_version
-    return Brief(one, two, elevator, saved, overlay.brief_state, by, prompt)
 
 
 def _result(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:
     saved = brief.time_saved_seconds
     job.logger.info("brief generated", storyId=str(story_id), written=written, timeSavedSeconds=saved)
+    if brief.missing:
+        job.logger.warning("brief incomplete", storyId=str(story_id), missing=list(brief.missing))
     return {
         "storyId": story_id,
         "briefOneLiner": brief.one_liner,
@@ -109,4 +217,5 @@ def _result(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> 
         "briefElevator": brief.elevator,
         "timeSavedSeconds": saved,
         "briefState": brief.state.value,
+        "missing": list(brief.missing),
     }

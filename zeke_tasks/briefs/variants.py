@@ -1,52 +1,51 @@
 """The limits of a brief's three variants, and how texts are shortened to them.
 
 A variant that is too long loses its last sentences, or else its last words. One that is too short can't be
-repaired by a rule and must be written again.
+repaired by a rule and must be written again, while the others are kept.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from zeke_tasks.ai.answers import ONE_LINER_CHARACTERS, TWO_LINER_CHARACTERS
 from zeke_tasks.fetch.text import one_line
-from zeke_tasks.store.analysis import Brief
 from zeke_tasks.text_rules import reading_seconds, sentences, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 TWO_LINER_SENTENCES: Final = 2
 ELEVATOR_SENTENCES: Final = (3, 4)
 
 
-class InvalidVariant(Exception):
-    """A variant has too few sentences; the message names the variant and the number."""
+class Fitted(NamedTuple):
+    """Variants by name that are within the limits, and the reasons why others are not."""
+
+    valid: dict[str, str]
+    reasons: dict[str, str]
 
 
-def fit(one_liner: str, two_liner: str, elevator: str, *, story: str, few: bool = False) -> Brief:
-    """Return a brief whose variants are within the limits.
+def fit(given: Mapping[str, str], *, few: bool = False) -> Fitted:
+    """Check each variant by itself, and shorten it to its limits.
+
+    A one-liner has less than 140 characters; a two-liner two sentences of less than 280 characters together,
+    or one if two do not fit; an elevator three or four sentences.
 
     Args:
-        one_liner: shortened to a line of less than 140 characters.
-        two_liner: shortened to two sentences of less than 280 characters together, or one if two do not fit.
-        elevator: shortened to three or four sentences.
-        story: the text that the brief summarizes.
+        given: the texts of some variants by name.
         few: whether any number of sentences is enough, since a stub may have nothing else to quote.
-
-    Raises:
-        InvalidVariant: a variant has too few sentences.
     """
-    least, most = ELEVATOR_SENTENCES
-    both = shorten(_first("two_liner", two_liner, TWO_LINER_SENTENCES), TWO_LINER_CHARACTERS)
-    told = _first("elevator", elevator, most)
-    if not few and len(sentences(both)) < TWO_LINER_SENTENCES and 2 * len(both) < TWO_LINER_CHARACTERS:
-        raise InvalidVariant(f"two_liner has one sentence, but must have two: {both}")
-    if not few and (count := len(sentences(told))) < least:
-        raise InvalidVariant(f"elevator has {count} of {least} sentences: {shorten(told, 80)}")
-    return Brief(
-        one_liner=shorten(_first("one_liner", one_liner), ONE_LINER_CHARACTERS),
-        two_liner=both,
-        elevator=told,
-        time_saved_seconds=time_saved(story, told),
-    )
+    valid: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    for name, text in given.items():
+        fitting = _shortened(name, text)
+        reason = _objection(name, fitting, few=few)
+        if reason is None:
+            valid[name] = fitting
+        else:
+            reasons[name] = reason
+    return Fitted(valid, reasons)
 
 
 def time_saved(story: str, brief: str) -> int:
@@ -54,13 +53,28 @@ def time_saved(story: str, brief: str) -> int:
     return max(0, round(reading_seconds(story) - reading_seconds(brief)))
 
 
-def _first(variant: str, text: str, most: int | None = None) -> str:
-    """Return the first sentences of a variant on one line.
-
-    Raises:
-        InvalidVariant: there are no sentences.
-    """
+def _shortened(name: str, text: str) -> str:
     found = sentences(one_line(text))
-    if not found:
-        raise InvalidVariant(f"{variant} is empty")
-    return " ".join(found[:most])
+    if name == "two_liner":
+        return shorten(" ".join(found[:TWO_LINER_SENTENCES]), TWO_LINER_CHARACTERS)
+    if name == "elevator":
+        return " ".join(found[: ELEVATOR_SENTENCES[1]])
+    return shorten(" ".join(found), ONE_LINER_CHARACTERS)
+
+
+def _objection(name: str, text: str, *, few: bool) -> str | None:
+    """Return why a shortened variant is not within its limits; None if it is.
+
+    The reason is told to the model, so it quotes nothing from an answer.
+    """
+    count = len(sentences(text))
+    if not count:
+        return "is empty"
+    if few:
+        return None
+    if name == "two_liner" and count < TWO_LINER_SENTENCES and 2 * len(text) < TWO_LINER_CHARACTERS:
+        return f"has one sentence, but must have {TWO_LINER_SENTENCES}"
+    least, most = ELEVATOR_SENTENCES
+    if name == "elevator" and count < least:
+        return f"has {count} of {least} to {most} sentences"
+    return None

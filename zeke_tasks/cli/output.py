@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from rich.text import Text
 
-from zeke_queue.cli.render import moment
+from zeke_queue.cli.render import NOTHING, moment
 from zeke_tasks.cli.formatting import abbreviated, printable_words, wrapped
 from zeke_tasks.store.analysis import CHILI_MAX, AnalysisState
 
@@ -58,9 +58,9 @@ def _print_summary(out: Console, seen: StoryView, names: Sequence[str], short_id
     wrapped(out, " · ".join(facts), "  ", style="cyan")
     if story.url:
         out.print(Text(f"  {printable_words(story.url)}", style="bright_black"), soft_wrap=True)
-    if overlay is not None and overlay.brief_one_liner is not None:
-        _labelled(out, "one line", overlay.brief_one_liner)
-        _labelled(out, "two lines", overlay.brief_two_liner or "")
+    if overlay is not None and overlay.brief_state is not None:
+        _labelled(out, "one line", overlay.brief_one_liner or NOTHING)
+        _labelled(out, "two lines", overlay.brief_two_liner or NOTHING)
     for number, highlight in enumerate(islice(seen.highlights, TOP)):
         _labelled(out, "" if number else "highlights", _in_short(highlight))
 
@@ -117,9 +117,10 @@ def print_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -
 
 
 def print_brief(out: Console, seen: StoryView) -> None:
-    """Print the three variants of a story's brief, if it has one."""
+    """Print the variants of a story's brief, if it has one."""
     overlay = seen.overlay
-    if overlay is None or overlay.brief_one_liner is None:
+    brief = None if overlay is None else overlay.brief
+    if overlay is None or brief is None:
         return
     variants = (
         ("In one line", overlay.brief_one_liner),
@@ -128,7 +129,11 @@ def print_brief(out: Console, seen: StoryView) -> None:
     )
     for name, words in variants:
         _heading(out, name)
-        wrapped(out, words or "", "  ")
+        wrapped(out, words or NOTHING, "  ")
+    if brief.missing:
+        out.print()
+        missing = " and ".join(name.replace("_", "-") for name in brief.missing)
+        wrapped(out, f"Without {missing}, which the AI did not write as requested.", "  ")
     if overlay.brief_state is AnalysisState.STUB and overlay.analysis_state is AnalysisState.COMPLETED:
         out.print()
         wrapped(out, "The brief is by the stub (not an AI).", "  ")

@@ -140,7 +140,7 @@ class JobRunner:
                 return (await self.queue.trigger("analyze-story", analysis, singleton_key=str(story_id))).id
             except JobConflictError as refused:
                 return refused.holder
-        if anew or overlay.brief_one_liner is None:
+        if anew or overlay.brief_state is None:
             brief = GenerateBrief(story_id=story_id, reason="regenerate" if anew else "new_story")
             return (await self.queue.trigger("generate-brief", brief)).id
         return None

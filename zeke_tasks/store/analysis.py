@@ -19,6 +19,9 @@ from zeke_queue.errors import InvalidOptionError
 from zeke_tasks.store.model import storable, two_decimals
 
 CHILI_MAX: Final = 5
+VARIANTS: Final = ("one_liner", "two_liner", "elevator")
+"""The names of a brief's variants, shortest first."""
+
 DIMENSIONS_MAX: Final = 16_000
 """Maximum dimensions of a pgvector column."""
 
@@ -74,32 +77,62 @@ class Analysis:
 
 @dataclass(frozen=True, slots=True)
 class Brief:
-    """The three variants of a brief, and the time that reading one saves over the story.
+    """The variants of a brief, and the time that reading one saves over the story.
 
     Attributes:
+        one_liner, two_liner, elevator: None for a variant that the model did not write as requested.
         state: ``completed`` if a model wrote it, or ``stub``.
         briefed_by: the job that wrote it; None if no job did.
         prompt_version: of the prompt; None if unknown.
 
     Raises:
-        InvalidOptionError: the state is ``pending``.
+        InvalidOptionError: there is no variant, or the state is ``pending``.
     """
 
-    one_liner: str
-    two_liner: str
-    elevator: str
+    one_liner: str | None
+    two_liner: str | None
+    elevator: str | None
     time_saved_seconds: int
     state: AnalysisState = AnalysisState.COMPLETED
     briefed_by: UUID | None = None
     prompt_version: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("one_liner", "two_liner", "elevator"):
-            object.__setattr__(self, name, storable(getattr(self, name)))
+        for name in VARIANTS:
+            if (text := getattr(self, name)) is not None:
+                object.__setattr__(self, name, storable(text))
+        if len(self.missing) == len(VARIANTS):
+            raise InvalidOptionError("one_liner, two_liner, elevator: must not all be None.")
         if self.prompt_version is not None:
             object.__setattr__(self, "prompt_version", storable(self.prompt_version))
         if self.state is AnalysisState.PENDING:
             raise InvalidOptionError("state: must be completed or stub for a written brief, got pending.")
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The names of the missing variants."""
+        return tuple(name for name in VARIANTS if getattr(self, name) is None)
+
+
+@dataclass(frozen=True, slots=True)
+class BriefDraft:
+    """Variants of a brief that is not complete yet, kept so that they are not requested again.
+
+    Attributes:
+        why_it_matters: the analysis from which they were written; with another one they are outdated.
+        prompt_version: of the prompt, likewise.
+        variants: the texts by the names of the variants.
+    """
+
+    why_it_matters: str
+    prompt_version: str
+    variants: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for name in ("why_it_matters", "prompt_version"):
+            object.__setattr__(self, name, storable(getattr(self, name)))
+        variants = {name: storable(text) for name, text in self.variants.items()}
+        object.__setattr__(self, "variants", variants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +142,12 @@ class Overlay:
     Attributes:
         analysed_at: when the analysis last changed or was made by another job, by the store's clock; likewise
             ``briefed_at``.
-        brief_state: what wrote the briefs, ``completed`` or ``stub``; None if there are none.
+        brief_state: what wrote the briefs, ``completed`` or ``stub``; None if there are none. Single variants
+            may be None.
         analysed_by: the job that made the analysis and does not call the AI again; likewise ``briefed_by``.
         prompt_version: of the analysis's prompt; ``brief_prompt_version`` is that of the briefs, and None for
             those written before it was recorded.
+        brief_draft: variants of a brief that is not complete.
     """
 
     story_id: UUID
@@ -133,6 +168,22 @@ class Overlay:
     analysed_by: UUID | None = None
     briefed_by: UUID | None = None
     brief_prompt_version: str | None = None
+    brief_draft: BriefDraft | None = None
+
+    @property
+    def brief(self) -> Brief | None:
+        """The brief; None if there is none."""
+        if self.brief_state is None:
+            return None
+        return Brief(
+            self.brief_one_liner,
+            self.brief_two_liner,
+            self.brief_elevator,
+            self.time_saved_seconds or 0,
+            self.brief_state,
+            self.briefed_by,
+            self.brief_prompt_version,
+        )
 
 
 @dataclass(frozen=True, slots=True)

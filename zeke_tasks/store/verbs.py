@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from uuid import UUID
 
-    from zeke_tasks.store.analysis import Analysis, Brief, Embedding, Overlay, Spending
+    from zeke_tasks.store.analysis import Analysis, Brief, BriefDraft, Embedding, Overlay, Spending
     from zeke_tasks.store.highlights import (
         Highlight,
         NewHighlight,
@@ -78,6 +78,14 @@ class StoryRows(Protocol):
         Returns:
             False, without any change, if they are a stub's and the story has a model's, or the story is not
             analysed.
+        """
+        ...
+
+    async def put_brief_draft(self, story_id: UUID, draft: BriefDraft | None) -> bool:
+        """Store the draft of a story's brief, or remove it.
+
+        Returns:
+            False, without any change, if the story is not analysed.
         """
         ...
 

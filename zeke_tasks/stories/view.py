@@ -96,7 +96,8 @@ def _by_score(highlight: Highlight) -> tuple[float, float, str]:
 def brief_value(seen: StoryView) -> dict[str, Any] | None:
     """Return a story's briefs for JSON output; None if there are none yet."""
     overlay = seen.overlay
-    if overlay is None or overlay.brief_one_liner is None:
+    brief = None if overlay is None else overlay.brief
+    if overlay is None or brief is None:
         return None
     return {
         "state": overlay.brief_state,
@@ -104,6 +105,7 @@ def brief_value(seen: StoryView) -> dict[str, Any] | None:
         "oneLiner": overlay.brief_one_liner,
         "twoLiner": overlay.brief_two_liner,
         "elevator": overlay.brief_elevator,
+        "missing": list(brief.missing),
         "timeSavedSeconds": overlay.time_saved_seconds,
         "briefedAt": overlay.briefed_at,
     }

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
+from pydantic import BaseModel
+
 from zeke_queue.system.clock import SystemClock
-from zeke_tasks.ai.answers import Briefs
+from zeke_tasks.ai.answers import Variants
 from zeke_tasks.ai.client import Answer, Embedded, Quote, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed
 from zeke_tasks.ai.stub import StubClient
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from pydantic import BaseModel
 
     from zeke_tasks.ai.client import M, Prompt
 
@@ -164,6 +164,9 @@ class ScriptedAI:
 def _in_form(prompt: Prompt, scripted: Said, form: type[M]) -> M:
     if isinstance(scripted, form):
         return scripted
+    if isinstance(scripted, BaseModel):
+        # A brief may be requested in part.
+        scripted = scripted.model_dump()
     if not isinstance(scripted, Mapping):
         given = type(scripted).__name__
         raise TypeError(f"{prompt.name} was put {given}; put a {form.__name__}, its fields, or an error")
@@ -176,17 +179,18 @@ def _in_form(prompt: Prompt, scripted: Said, form: type[M]) -> M:
 async def _default_answer(prompt: Prompt, text: str, form: type[M]) -> M:
     """Return the stub's answer, with as many sentences as a model is asked for."""
     try:
-        value = (await StubClient().ask(prompt, text, form)).value
+        quoted = (await StubClient().ask(prompt, text, form)).value
     except AIError as error:
         raise TypeError(
             f"{prompt.name}: the default answers have no {form.__name__}; set one with "
             f"zeke_ai.put({prompt.name!r}, …)"
         ) from error
-    if isinstance(value, Briefs):
-        first = value.one_liner.rstrip(".!?…") + "."
+    if isinstance(quoted, Variants):
+        variants = quoted.by_name()
+        first = next(iter(variants.values())).rstrip(".!?…") + "."
         fields = {"two_liner": f"{first} {_SENTENCES[0]}", "elevator": " ".join((first, *_SENTENCES))}
-        return form.model_validate({**value.model_dump(), **fields})
-    return value
+        return form.model_validate({**variants, **fields})
+    return quoted
 
 
 def _vector(text: str) -> tuple[float, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 from importlib import resources
 from typing import Any
 
@@ -15,6 +16,7 @@ from pydantic import ValidationError
 from tests.cases import check_each, each
 from tests.tasks.ai.samples import ANALYSIS, BRIEFS
 from zeke_tasks.ai import Analysis, Briefs, load_prompt
+from zeke_tasks.ai.answers import briefs_form, read_answer
 from zeke_tasks.store.model import storable
 
 
@@ -93,10 +95,54 @@ def test_briefs_are_lines_within_their_lengths() -> None:
     assert briefs.elevator.count("Long.") == 99
 
 
-@each("one_liner", "two_liner", "elevator")
-def test_empty_brief_is_refused(field: str) -> None:
-    with pytest.raises(ValidationError, match="must not be empty"):
-        Briefs.model_validate({**BRIEFS, field: " \n"})
+@each({"two_liner": " \n"}, {"two_liner": 7}, {"two_liner": None}, {})
+def test_variant_that_is_no_text_leaves_the_others(fields: dict[str, Any]) -> None:
+    others = {name: text for name, text in BRIEFS.items() if name != "two_liner"}
+    assert Briefs.model_validate({**others, **fields}).by_name() == {**others, "two_liner": ""}
+
+
+@each({}, {"one_liner": " "}, {"summary": "It is fast."}, [], "It is fast.")
+def test_answer_without_any_variant_is_refused(answer: Any) -> None:
+    with pytest.raises(ValidationError):
+        Briefs.model_validate(answer)
+
+
+def test_form_of_some_variants_requires_only_those() -> None:
+    form = briefs_form(("two_liner",))
+    assert form.model_json_schema()["required"] == ["two_liner"]
+    assert form.model_validate(BRIEFS).by_name() == {"two_liner": BRIEFS["two_liner"]}
+    with pytest.raises(ValidationError):
+        form.model_validate({"one_liner": BRIEFS["one_liner"]})
+
+
+CHILI = json.dumps({**ANALYSIS, "chili": 4})
+
+
+@each(
+    "{}",
+    "```json\n{}\n```",
+    "```\n{}```",
+    "Sure! Here is the {{answer}} that you want:\n\n```json\n{}\n```\n\nIs there anything else?",
+    '<think>{{"chili": 1}} or 2?</think>{}',
+    "[{}]",
+    '{{"answer": {}}}',
+    "{} {{",
+)
+def test_json_is_found_in_what_is_around_it(around: str) -> None:
+    assert read_answer(around.format(CHILI), Analysis).chili == 4
+
+
+@each(
+    ("I think so.", "Invalid JSON"),
+    ("```json\n```", "Invalid JSON"),
+    (CHILI[:-9], "Invalid JSON"),
+    ("{" * 100_000, "Invalid JSON"),
+    ('{"a":' * 100_000, "Invalid JSON"),
+    ('```json\n{"chili": 3}\n```', "Field required"),
+)
+def test_answer_without_json_of_the_form_says_what_is_wrong(text: str, reason: str) -> None:
+    with pytest.raises(ValidationError, match=reason):
+        read_answer(text, Analysis)
 
 
 SEEN = {("analyze-story", "1"): "214e6cd0160b49a1", ("generate-brief", "1"): "51194a6be69907eb"}

@@ -176,6 +176,16 @@ async def test_vectors_come_in_the_order_of_the_texts(server: OpenAIServer) -> N
     assert (embedded.usage.input_tokens, embedded.usage.cost_usd) == (500, pytest.approx(0.00001))
 
 
+@each(
+    response(f"Here it is:\n```json\n{ANALYSIS_TEXT}\n```\nAnything else?"),
+    Said(body=b"\xef\xbb\xbf" + json.dumps(response(ANALYSIS_TEXT).body).encode()),
+    Said(body=response(ANALYSIS_TEXT).body, headers=HTML),
+)
+async def test_answer_in_a_fence_and_body_of_another_media_type_are_read(said: Said) -> None:
+    async with OpenAIServer() as server:
+        assert (await ask(server, said)).value == Analysis.model_validate(ANALYSIS)
+
+
 async def test_commentary_of_the_model_is_ignored(server: OpenAIServer) -> None:
     said = response(ANALYSIS_TEXT)
     thought = {"type": "message", "phase": "commentary", "content": [{"type": "output_text", "text": "Hm."}]}
@@ -208,6 +218,14 @@ FAILURES = {
         "incomplete: it ended because of max_output_tokens",
     ),
     "a page": (Said(body=b"<html>Welcome</html>", headers=HTML), AIMalformed, NO_API),
+    "a cut body": (Said(body=json.dumps(response(ANALYSIS_TEXT).body).encode()[:-40]), AIMalformed, NO_API),
+    "no UTF-8": (
+        Said(body=json.dumps(response(ANALYSIS_TEXT).body).encode().replace(b"fast", b"f\xe4st")),
+        AIMalformed,
+        NO_API,
+    ),
+    "empty output": (response(output=[]), AIMalformed, "the answer is empty"),
+    "empty choices": (Said(body={"choices": []}), AIMalformed, NO_API),
     "something else": (Said(body={"hello": 1}), AIMalformed, "not have the form of the API: output: "),
     "a list": (Said(body=[1]), AIMalformed, NO_API),
     "no output": (response(output=None), AIMalformed, NO_API),

@@ -13,13 +13,23 @@ from tests.tasks.domain import Domain
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.overlap import Started, overlap
 from tests.tasks.scripted import ANALYSIS, BRIEFS, ScriptedAI
-from zeke_queue.task.signals import Fail, Retry, Signal
-from zeke_tasks.ai.errors import AIUnavailable
+from zeke_queue.task.signals import Fail, Retry, Signal, Snooze
+from zeke_tasks.ai.client import AIClient, Answer, M, Prompt
+from zeke_tasks.ai.errors import (
+    AIError,
+    AIMalformed,
+    AIRateLimited,
+    AIRefused,
+    AIRejected,
+    AIUnavailable,
+)
+from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
-from zeke_tasks.store.analysis import AnalysisState
+from zeke_tasks.store.analysis import VARIANTS, AnalysisState
 from zeke_tasks.store.model import Story
 from zeke_tasks.stories.analyze import PROMPT as ANALYSED_WITH
+from zeke_tasks.testing.ai import Says
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
 TEXT = "Bees dance. It tells other bees where the flowers are. " * 20
@@ -49,6 +59,7 @@ async def test_brief_has_three_variants_and_time_saved(jobs: Jobs) -> None:
         # 200 words less 7, at 238 a minute.
         "timeSavedSeconds": 49,
         "briefState": "completed",
+        "missing": [],
     }
     overlay = await jobs.domain.overlay(story)
     assert (overlay.brief_one_liner, overlay.brief_two_liner) == (BRIEFS.one_liner, BRIEFS.two_liner)
@@ -114,16 +125,152 @@ async def test_too_long_variant_is_cut(jobs: Jobs) -> None:
 
 
 @each((0, Retry), (1, Retry), (2, Fail))
-async def test_too_short_brief_is_retried_then_fails(retries: int, verdict: type[Signal]) -> None:
+async def test_brief_without_a_valid_variant_is_retried_then_fails(
+    retries: int, verdict: type[Signal]
+) -> None:
     jobs = memory_jobs()
-    jobs.ai.put("generate-brief", BRIEFS.model_copy(update={"elevator": "Bees dance."}))
+    jobs.ai.put("generate-brief", {"elevator": "Bees dance."})
     story = await analyzed(jobs)
-    with pytest.raises(verdict, match="elevator has 1 of 3 sentences"):
+    with pytest.raises(verdict, match=r"one_liner is empty; two_liner is empty; elevator has 1 of 3"):
         await brief(jobs, story, job_id=JOB, retries=retries)
-    assert (await jobs.domain.overlay(story)).brief_one_liner is None
+    overlay = await jobs.domain.overlay(story)
+    assert (overlay.brief, overlay.brief_draft) == (None, None)
     assert [(one.purpose, one.attempt) for one in await jobs.domain.verbs.spending(JOB)] == [
-        ("brief", retries + 1)
+        ("brief", retries + 1),
+        ("brief 2", retries + 1),
+        ("brief 3", retries + 1),
     ]
+
+
+# Variants that are not as requested
+
+SHORT = BRIEFS.model_copy(update={"two_liner": "Bees dance."})
+TWO = {"two_liner": BRIEFS.two_liner}
+WHOLE = (BRIEFS.one_liner, BRIEFS.two_liner, BRIEFS.elevator)
+
+
+class RecordingAI(ScriptedAI):
+    """Records which variants each call requests, and by which prompt."""
+
+    def __init__(self, *answers: Says) -> None:
+        super().__init__()
+        self.put("generate-brief", *answers)
+        self.requested: list[tuple[str, ...]] = []
+        self.prompts: list[str] = []
+
+    async def ask(self, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
+        if prompt.name == "generate-brief":
+            self.requested.append(tuple(answer.model_fields))
+            self.prompts.append(prompt.text)
+        return await super().ask(prompt, text, answer)
+
+
+async def asked_of(ai: AIClient) -> tuple[Jobs, Story]:
+    """Return an analysed story, and jobs that ask this AI for its brief."""
+    jobs = memory_jobs()
+    story = await analyzed(jobs)
+    return Jobs(jobs.domain, ai=ai), story
+
+
+async def variants(jobs: Jobs, story: Story) -> tuple[str | None, ...]:
+    overlay = await jobs.domain.overlay(story)
+    return overlay.brief_one_liner, overlay.brief_two_liner, overlay.brief_elevator
+
+
+async def test_only_the_variant_that_is_not_as_requested_is_requested_again() -> None:
+    ai = RecordingAI(SHORT, TWO)
+    jobs, story = await asked_of(ai)
+    told = await brief(jobs, story, job_id=JOB)
+    assert (told["briefTwoLiner"], told["missing"]) == (BRIEFS.two_liner, [])
+    assert await variants(jobs, story) == WHOLE
+    assert ai.requested == [VARIANTS, ("two_liner",)]
+    first, second = ai.prompts
+    assert first == PROMPT.text
+    assert second.startswith(first)
+    assert second.endswith("not as requested: two_liner has one sentence, but must have 2.")
+    overlay = await jobs.domain.overlay(story)
+    assert (overlay.brief_draft, overlay.brief_state) == (None, AnalysisState.COMPLETED)
+    spent = await jobs.domain.verbs.spending(JOB)
+    assert [one.purpose for one in spent] == ["brief", "brief 2"]
+
+
+@each((AIUnavailable(), Retry), (AIRateLimited(5.0), Snooze))
+async def test_valid_variants_are_kept_for_the_next_attempt(problem: AIError, verdict: type[Signal]) -> None:
+    ai = RecordingAI(SHORT, problem, TWO)
+    jobs, story = await asked_of(ai)
+    with pytest.raises(verdict):
+        await brief(jobs, story, job_id=JOB, attempt=1)
+    assert (await jobs.domain.overlay(story)).brief is None
+    await brief(jobs, story, job_id=JOB, attempt=2)
+    assert await variants(jobs, story) == WHOLE
+    assert ai.requested == [VARIANTS, ("two_liner",), ("two_liner",)]
+    spent = [(one.attempt, one.purpose) for one in await jobs.domain.verbs.spending(JOB)]
+    assert spent == [(1, "brief"), (2, "brief")]
+
+
+async def test_variants_of_a_failed_job_serve_the_next_one() -> None:
+    ai = RecordingAI(SHORT, AIRejected("the key is not known"), TWO)
+    jobs, story = await asked_of(ai)
+    with pytest.raises(Fail):
+        await brief(jobs, story, job_id=JOB)
+    await brief(jobs, story, "manual", job_id=OTHER_JOB)
+    assert await variants(jobs, story) == WHOLE
+    assert ai.requested[2:] == [("two_liner",)]
+
+
+@each(SHORT, AIMalformed("no JSON"), AIRefused("no"))
+async def test_brief_is_stored_without_a_variant_that_stays_wrong(answer: Says) -> None:
+    ai = RecordingAI(SHORT, answer)
+    jobs, story = await asked_of(ai)
+    told = await brief(jobs, story, job_id=JOB)
+    assert (told["briefTwoLiner"], told["missing"]) == (None, ["two_liner"])
+    assert told["timeSavedSeconds"] == 49
+    assert len(ai.requested) <= CALLS
+    assert await variants(jobs, story) == (BRIEFS.one_liner, None, BRIEFS.elevator)
+    calls = len(ai.requested)
+    assert await brief(jobs, story, job_id=JOB) == told
+    assert len(ai.requested) == calls, "a job that has stored a brief does not ask again"
+    # Another job requests only what is missing, and then it is complete.
+    ai.put("generate-brief", TWO)
+    await brief(jobs, story, job_id=OTHER_JOB)
+    assert (await variants(jobs, story), ai.requested[calls:]) == (WHOLE, [("two_liner",)])
+    assert (await jobs.domain.overlay(story)).brief_draft is None
+
+
+async def test_kept_variants_of_an_earlier_analysis_are_not_used() -> None:
+    ai = RecordingAI(SHORT, AIUnavailable(), BRIEFS)
+    jobs, story = await asked_of(ai)
+    with pytest.raises(Retry):
+        await brief(jobs, story, job_id=JOB)
+    ai.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))
+    await jobs.run("analyze-story", {"storyId": story.id, "trigger": "manual"})
+    await brief(jobs, story, job_id=JOB, retries=1)
+    assert ai.requested[2:] == [VARIANTS]
+
+
+async def test_job_that_was_overtaken_by_an_analysis_asks_no_more() -> None:
+    ai = RecordingAI(SHORT)
+    jobs, story = await asked_of(ai)
+    other = memory_jobs(jobs.domain)
+    other.ai.put("analyze-story", ANALYSIS.model_copy(update={"why_it_matters": ["They buzz."]}))
+
+    async def analyse() -> None:
+        await other.run("analyze-story", {"storyId": story.id, "trigger": "manual"})
+
+    ai.before = analyse
+    with pytest.raises(Retry, match="analysed again"):
+        await brief(jobs, story, job_id=JOB)
+    assert ai.requested == [VARIANTS]
+    assert [one.purpose for one in await jobs.domain.verbs.spending(JOB)] == ["brief"]
+
+
+async def test_stub_does_not_complete_variants_of_a_model() -> None:
+    jobs, story = await asked_of(RecordingAI(SHORT, AIUnavailable()))
+    with pytest.raises(Retry):
+        await brief(jobs, story, job_id=JOB)
+    told = await brief(Jobs(jobs.domain, ai=StubClient()), story, job_id=OTHER_JOB)
+    assert (told["briefState"], told["missing"]) == ("stub", [])
+    assert told["briefElevator"] != BRIEFS.elevator
 
 
 async def test_unavailable_ai_is_retried(jobs: Jobs) -> None:

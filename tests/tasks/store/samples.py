@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, BriefDraft, Embedding, Spending
 from zeke_tasks.store.highlights import Score
 from zeke_tasks.store.playbooks import Playbook, RunEvent, Step
 
@@ -19,6 +19,7 @@ MODELS = Analysis(
     citations=[{"url": "https://a.example/", "n": 1}],
 )
 BRIEF = Brief("One.", "One. Two.", "One. Two. Three.", 170)
+DRAFT = BriefDraft("It is faster.", "2", {"one_liner": "One.", "elevator": "One. Two. Three."})
 VECTOR = Embedding("m", (1.0, 2.0))
 SPENDING = Spending(UUID(int=51), 1, "analysis", "analyze-story", "m", 1, 2, None)
 SCORE = Score(0.735, ("latency", "cache"), {"keywords": 0.16, "kind": 0.27})

@@ -13,7 +13,15 @@ from tests.clocks import START
 from tests.tasks.domain import content_of, story_of
 from zeke_queue.errors import UsageError
 from zeke_tasks.fetch import content_hash
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.analysis import (
+    VARIANTS,
+    Analysis,
+    AnalysisState,
+    Brief,
+    BriefDraft,
+    Embedding,
+    Spending,
+)
 from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.highlights import (
     HighlightKind,
@@ -100,12 +108,18 @@ analyses = st.builds(
 briefs = st.builds(
     Brief,
     text,
-    st.just("two"),
-    st.just("elevator"),
+    st.none() | st.just("two"),
+    st.none() | st.just("elevator"),
     time_saved_seconds=st.sampled_from([0, 60]),
     state=st.sampled_from([AnalysisState.COMPLETED, AnalysisState.STUB]),
     briefed_by=st.none() | st.sampled_from(JOBS),
     prompt_version=st.none() | st.sampled_from(["1", "2\0"]),
+)
+drafts = st.none() | st.builds(
+    BriefDraft,
+    st.just("because"),
+    st.sampled_from(["1", "2\0"]),
+    st.dictionaries(st.sampled_from(VARIANTS), text, max_size=2),
 )
 # Of a size in which pgvector's sums in single precision are as exact as in double precision.
 numbers = st.sampled_from([-2.0, -1.0, 0.0, 0.1, 1.0, 3.0])
@@ -223,6 +237,7 @@ ABOUT_STORIES: Final = [
     verb("put_brief", story_id=stories, brief=briefs),
     # Most stories have nothing to be brief about.
     verb("put_brief", story_id=st.just(STORIES[0]), brief=briefs),
+    verb("put_brief_draft", story_id=st.just(STORIES[0]), draft=drafts),
     verb("put_embedding", story_id=stories, embedding=embeddings),
     verb("nearest", embedding=embeddings, limit=st.integers(0, 3)),
     verb("note_spending", spending=spendings),

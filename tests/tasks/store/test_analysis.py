@@ -11,8 +11,8 @@ import pytest
 
 from tests.cases import check_each_async
 from tests.tasks.domain import Domain
-from tests.tasks.store.samples import BRIEF, MODELS
-from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
+from tests.tasks.store.samples import BRIEF, DRAFT, MODELS
+from zeke_tasks.store.analysis import AnalysisState, BriefDraft, Embedding, Spending
 from zeke_tasks.store.model import StoryStatus
 
 NOBODY = UUID(int=7)
@@ -147,6 +147,25 @@ async def test_brief_is_stored_for_an_analysed_story_and_replaced_by_a_changed_o
     assert await domain.verbs.put_brief(story.id, replace(BRIEF, time_saved_seconds=-5))
     overlay = await domain.overlay(story)
     assert (overlay.time_saved_seconds, overlay.briefed_at) == (-5, domain.clock.now())
+
+
+async def test_draft_of_brief_is_kept_beside_the_brief_until_it_is_removed(domain: Domain) -> None:
+    story = await domain.told_story()
+    assert not await domain.verbs.put_brief_draft(story.id, DRAFT)
+    assert not await domain.verbs.put_brief_draft(NOBODY, DRAFT)
+    await domain.verbs.put_analysis(story.id, MODELS)
+    draft = BriefDraft("It is.\0", "2\0", {"two_liner": "One.\0 Two.", "one_liner": "One."})
+    for one in (DRAFT, draft):
+        assert await domain.verbs.put_brief_draft(story.id, one)
+        assert (await domain.overlay(story)).brief_draft == one
+    assert draft.variants["two_liner"] == "One. Two."
+    assert (await domain.overlay(story)).brief is None
+    await domain.verbs.put_brief(story.id, replace(BRIEF, two_liner=None))
+    overlay = await domain.overlay(story)
+    assert (overlay.brief, overlay.brief_draft) == (replace(BRIEF, two_liner=None), draft)
+    assert replace(BRIEF, two_liner=None).missing == ("two_liner",)
+    assert await domain.verbs.put_brief_draft(story.id, None)
+    assert (await domain.overlay(story)).brief_draft is None
 
 
 # Embeddings

@@ -9,7 +9,7 @@ import psycopg
 from psycopg import sql
 
 from tests.tasks.domain import Domain
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Embedding, Spending
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, BriefDraft, Embedding, Spending
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import Story
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunEvent, RunStatus, Step, TriggerSource
@@ -31,7 +31,9 @@ async def _write(rows: Rows, story: Story) -> None:
     await rows.put_analysis(
         story.id, Analysis("Faster.", 3, 0.125, AnalysisState.COMPLETED, "m", "1", [{"a": 1.50}])
     )
-    await rows.put_brief(story.id, Brief("One.", "Two.", "Three.", 60))
+    await rows.put_brief(story.id, Brief("One.", "Two.", None, 60))
+    draft = BriefDraft("Faster.", "1", {"two_liner": "One. Two.", "one_liner": "One."})
+    await rows.put_brief_draft(story.id, draft)
     await rows.put_embedding(story.id, Embedding("m", (0.1, 1 / 3)))
     await rows.note_spending(Spending(UUID(int=51), 1, "analysis", "analyze-story", "m", 1, 2, 0.1))
     new = NewHighlight(story.id, TEAM, HighlightKind.METRIC, "Fast", 0.855, tags=("a",), references=("b",))

@@ -15,7 +15,7 @@ import pytest
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.domain import Domain, content_of, story_of
-from tests.tasks.store.samples import EVENT, SPENDING, TEAM, VECTOR
+from tests.tasks.store.samples import DRAFT, EVENT, SPENDING, TEAM, VECTOR
 from zeke_queue.model import NewJob
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.budgets import Reservation
@@ -181,6 +181,7 @@ UNDER_THE_STORYS_LOCK: dict[str, Verb] = {
     "link_source": lambda rows, story_id: rows.link_source(story_id, UUID(int=1)),
     "put_analysis": lambda rows, story_id: rows.put_analysis(story_id, MODELS),
     "put_brief": lambda rows, story_id: rows.put_brief(story_id, BRIEF),
+    "put_brief_draft": lambda rows, story_id: rows.put_brief_draft(story_id, DRAFT),
     "put_embedding": lambda rows, story_id: rows.put_embedding(story_id, VECTOR),
     "put_highlights": lambda rows, story_id: rows.put_highlights([_highlight(story_id)]),
     "put_score": lambda rows, story_id: rows.put_score(_highlight(story_id, None).id, SCORE),

@@ -27,6 +27,7 @@ from zeke_tasks.ai.answers import Citation
 from zeke_tasks.ai.client import Answer, M, Prompt, Usage
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.limited import Limited
+from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
 from zeke_tasks.store.model import Story, StoryStatus
@@ -220,7 +221,7 @@ async def test_cost_of_unusable_answer_is_kept(jobs: Jobs) -> None:
     with pytest.raises(Retry):
         await analyze(jobs, story, job_id=JOB)
     spent = {one.purpose: one.cost_usd for one in await jobs.domain.verbs.spending(JOB)}
-    assert spent == {"analysis": 0.5, "embedding": EMBEDDED.cost_usd}
+    assert spent == {"analysis": 0.5, "analysis 2": 0.5, "analysis 3": 0.5, "embedding": EMBEDDED.cost_usd}
 
 
 class Late(ScriptedAI):
@@ -261,16 +262,32 @@ async def test_cost_of_unusable_answer_is_kept_after_the_job_was_lost() -> None:
 async def test_unusable_vector_is_paid_for_and_requested_again(jobs: Jobs) -> None:
     error = AIMalformed("the server gave 0 vectors for 1 texts")
     error.usage = Usage("text-embedding-3-small", 90, 0, 0.25)
-    jobs.ai.put("embed", error, VECTOR)
+    jobs.ai.put("embed", *[error] * (CALLS + 1), VECTOR)
     story = await jobs.domain.told_story(TEXT)
     with pytest.raises(Retry):
         await analyze(jobs, story, job_id=JOB, attempt=1)
-    assert [one.cost_usd for one in await jobs.domain.verbs.spending(JOB)] == [0.25]
+    assert [one.cost_usd for one in await jobs.domain.verbs.spending(JOB)] == [0.25] * CALLS
     assert await jobs.domain.verbs.embeddings(story.id) == []
     await analyze(jobs, story, job_id=JOB, attempt=2)
     spent = [(one.attempt, one.purpose) for one in await jobs.domain.verbs.spending(JOB)]
     assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
-    assert spent == [(1, "unusable embedding"), (2, "analysis"), (2, "embedding")]
+    unusable = ["unusable embedding", *(f"unusable embedding {number}" for number in range(2, CALLS + 1))]
+    assert spent == [
+        *((1, purpose) for purpose in unusable),
+        (2, "analysis"),
+        (2, "embedding"),
+        (2, "unusable embedding"),
+    ]
+
+
+async def test_malformed_answer_is_requested_again_within_the_attempt(jobs: Jobs) -> None:
+    jobs.resources = replace(jobs.resources, ai_calls=2)
+    jobs.ai.put("analyze-story", AIMalformed("no JSON"), ANALYSIS)
+    story = await jobs.domain.told_story(TEXT)
+    assert (await analyze(jobs, story))["analysisState"] == "completed"
+    jobs.ai.put("analyze-story", *[AIMalformed("no JSON")] * 2, ANALYSIS)
+    with pytest.raises(Retry):
+        await analyze(jobs, story, "manual")
 
 
 async def test_failed_calls_cost_nothing(jobs: Jobs) -> None:

@@ -14,7 +14,7 @@ from zeke_tasks.store.model import StoryStatus, decimals, json_text
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zeke_tasks.store.analysis import Analysis, Brief, Spending
+    from zeke_tasks.store.analysis import Analysis, Brief, BriefDraft, Spending
 
 
 class MemoryAnalysis(Scope):
@@ -63,6 +63,15 @@ class MemoryAnalysis(Scope):
         )
         if new != old:
             self._overlays.put(story_id, replace(new, briefed_at=self._now()))
+        return True
+
+    async def put_brief_draft(self, story_id: UUID, draft: BriefDraft | None) -> bool:
+        """Store the draft of a brief, or remove it."""
+        story = (await self._lock_stories([story_id])).get(story_id)
+        old = self._overlays.get(story_id)
+        if story is None or old is None:
+            return False
+        self._overlays.put(story_id, replace(old, brief_draft=draft))
         return True
 
     async def overlay(self, story_id: UUID) -> Overlay | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from psycopg.types.json import Jsonb
 
-from zeke_tasks.store.analysis import AnalysisState, Embedding, Overlay, Spending
+from zeke_tasks.store.analysis import AnalysisState, BriefDraft, Embedding, Overlay, Spending
 from zeke_tasks.store.postgres.runner import StatementRunner
 
 if TYPE_CHECKING:
@@ -53,6 +54,15 @@ class PostgresAnalysis(StatementRunner):
         )
         return bool(kept)
 
+    async def put_brief_draft(self, story_id: UUID, draft: BriefDraft | None) -> bool:
+        """Store the draft of a brief, or remove it."""
+        if not await self._lock_stories([story_id]):
+            return False
+        kept = await self._run(
+            "put_brief_draft", story_id=story_id, brief_draft=None if draft is None else Jsonb(asdict(draft))
+        )
+        return bool(kept)
+
     async def overlay(self, story_id: UUID) -> Overlay | None:
         """Return a story's overlay."""
         rows = await self._run("overlay", story_id=story_id)
@@ -62,6 +72,7 @@ class PostgresAnalysis(StatementRunner):
         row["citations"] = tuple(row["citations"])
         row["analysis_state"] = AnalysisState(row["analysis_state"])
         row["brief_state"] = row["brief_state"] and AnalysisState(row["brief_state"])
+        row["brief_draft"] = row["brief_draft"] and BriefDraft(**row["brief_draft"])
         return Overlay(**row)
 
     async def put_embedding(self, story_id: UUID, embedding: Embedding) -> None:

@@ -16,6 +16,7 @@ select
     brief_state,
     analysed_by,
     briefed_by,
-    brief_prompt_version
+    brief_prompt_version,
+    brief_draft
 from zeke.story_overlays
 where story_id = %(story_id)s
