@@ -27,7 +27,7 @@ AI_WAIT_MIN: Final = 1.0
 """Minimum seconds that a job waits for a rate limit: a snooze uses up no retry, so nothing else slows it."""
 
 AI_BAD_ANSWERS: Final = 2
-"""Retries after which a job that gets an unusable answer fails, since each call costs money.
+"""Retries after which a job that gets an unusable answer fails, since calls cost money.
 
 All of the job's retries count, including those for an unavailable AI, so such a job may fail at its first
 unusable answer. Snoozes for a rate limit do not count.

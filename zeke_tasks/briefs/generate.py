@@ -14,6 +14,7 @@ from zeke_tasks.ai.errors import AIMalformed, AIRefused
 from zeke_tasks.ai_calls import asking
 from zeke_tasks.briefs.variants import fit, time_saved
 from zeke_tasks.context import context_of
+from zeke_tasks.error_policy import AI_BAD_ANSWERS, verdict
 from zeke_tasks.payloads import GenerateBrief
 from zeke_tasks.store.analysis import VARIANTS, AnalysisState, Brief, BriefDraft
 from zeke_tasks.stories.require import require_story, text_of
@@ -44,10 +45,11 @@ class Asked(NamedTuple):
 
 
 class Written(NamedTuple):
-    """Valid variants by name, and whether the stub wrote them."""
+    """Valid variants by name, whether the stub wrote them, and why others are missing."""
 
     variants: Mapping[str, str]
     stub: bool
+    reason: str
 
 
 @tasks.task("generate-brief", concurrency_limit=10)
@@ -55,10 +57,12 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
     """Write a story's brief with the AI; replace an existing one only if the payload requests it.
 
     Each variant is checked by itself. Those as requested are kept, also for later attempts and jobs, and the
-    AI is asked for the others only. A brief is stored without those that the AI does not write as requested.
+    AI is asked for the others only. A brief without those that the AI does not write as requested is stored
+    too, unless the story has a whole one, and the job is retried for the others, at most `AI_BAD_ANSWERS`
+    times.
 
-    A job that has stored a brief does not call the AI again, however often it is run. A model's brief always
-    replaces a stub's, and a stub's never replaces a model's.
+    A job that has stored a whole brief does not call the AI again, however often it is run. A model's brief
+    always replaces a stub's, and a stub's never replaces a model's.
     """
     repository = context_of(job).repository
     async with job.transaction() as transaction:
@@ -86,11 +90,17 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         await ai.note(rows)
         kept = _kept(now, job, anew=anew, stub=written.stub)
         outdated = kept is None and _is_outdated(now, asked)
+        stays = bool(brief.missing) and _is_whole(now)
         if not outdated and kept is None:
-            await rows.put_brief(story.id, brief)
-            await _put_draft(rows, asked, written.variants if brief.missing and not written.stub else {})
+            if not written.stub:
+                await _put_draft(rows, asked, written.variants if brief.missing else {})
+            if not stays:
+                await rows.put_brief(story.id, brief)
     if outdated:
         raise _outdated()
+    if kept is None and brief.missing and (stays or job.retry_count < AI_BAD_ANSWERS):
+        error = AIMalformed(f"The brief lacks {' and '.join(brief.missing)}: {written.reason}")
+        raise verdict(error, job) or error
     return _result(job, story.id, kept or brief, written=kept is None)
 
 
@@ -100,26 +110,27 @@ async def _write(job: JobContext, ai: Asking, asked: Asked, drafted: Mapping[str
     Raises:
         AIError: no variant is valid, or the next call failed for another reason than its answer.
     """
-    valid, reasons, stub = dict(drafted), dict[str, str](), False
+    valid, reasons, stub, reason = dict(drafted), dict[str, str](), False, ""
     while missing := tuple(name for name in VARIANTS if name not in valid):
         try:
             answer = await ai.ask(PURPOSE, _prompt(missing, reasons), asked.question, briefs_form(missing))
-        except (AIMalformed, AIRefused):
+        except (AIMalformed, AIRefused) as error:
             if not valid:
                 raise
+            reason = error.reason
             break
         fitted, reasons = fit(answer.value.by_name(), few=answer.stub)
         if answer.stub and drafted:
             # The stub's variants are not mixed with a model's.
             return await _write(job, ai, asked, {})
-        valid, stub = {**valid, **fitted}, answer.stub
+        valid, stub, reason = {**valid, **fitted}, answer.stub, _listed(reasons)
         if stub or not reasons or not ai.may_call(PURPOSE):
             break
         if fitted:
             valid = await _keep_draft(job, ai, asked, valid)
     if not valid:
-        raise AIMalformed(f"The brief can't be used: {_listed(reasons)}")
-    return Written(valid, stub)
+        raise AIMalformed(f"The brief can't be used: {reason}")
+    return Written(valid, stub, reason)
 
 
 async def _keep_draft(job: JobContext, ai: Asking, asked: Asked, valid: Mapping[str, str]) -> dict[str, str]:
@@ -198,11 +209,19 @@ def _kept(overlay: Overlay | None, job: JobContext, *, anew: bool, stub: bool = 
         stub: whether a stub would write the new one, which never replaces a model's.
     """
     brief = None if overlay is None else overlay.brief
+    if brief is not None and brief.missing and not stub:
+        done = brief.briefed_by == job.id and job.retry_count > AI_BAD_ANSWERS
+        return brief if done else None
     if brief is None or brief.briefed_by == job.id:
         return brief
-    anew = anew or bool(brief.missing)
     stays = (stub and not anew) if brief.state is AnalysisState.STUB else (stub or not anew)
     return brief if stays else None
+
+
+def _is_whole(overlay: Overlay | None) -> bool:
+    """Return whether there is a whole brief by a model."""
+    brief = None if overlay is None else overlay.brief
+    return brief is not None and not brief.missing and brief.state is AnalysisState.COMPLETED
 
 
 def _result(job: JobContext, story_id: UUID, brief: Brief, *, written: bool) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -40,11 +40,17 @@ class Said:
 
 
 class OpenAIServer:
-    """Answers on 127.0.0.1, at a port that the system chooses. An async context manager."""
+    """Answers on 127.0.0.1, at a port that the system chooses. An async context manager.
 
-    def __init__(self, *script: Said) -> None:
+    Args:
+        script: the answers, one for each request.
+        answer: returns the answer to a request, in place of a script.
+    """
+
+    def __init__(self, *script: Said, answer: Callable[[Asked], Said] | None = None) -> None:
         self.asked: list[Asked] = []
         self._script = deque(script)
+        self._answer = answer
         self._server: asyncio.Server | None = None
         self._connections: set[asyncio.Task[None]] = set()
 
@@ -88,7 +94,7 @@ class OpenAIServer:
         }
         body = json.loads(await reader.readexactly(int(headers["content-length"])))
         self.asked.append(Asked(request_line.split(" ")[1], headers, body))
-        said = self._script.popleft()
+        said = self._answer(self.asked[-1]) if self._answer else self._script.popleft()
         if said.hang:
             await asyncio.Event().wait()
         if not said.drop:

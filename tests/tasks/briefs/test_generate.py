@@ -26,6 +26,7 @@ from zeke_tasks.ai.errors import (
 from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.briefs.generate import PROMPT
+from zeke_tasks.error_policy import AI_BAD_ANSWERS
 from zeke_tasks.store.analysis import VARIANTS, AnalysisState
 from zeke_tasks.store.model import Story
 from zeke_tasks.stories.analyze import PROMPT as ANALYSED_WITH
@@ -218,23 +219,47 @@ async def test_variants_of_a_failed_job_serve_the_next_one() -> None:
     assert ai.requested[2:] == [("two_liner",)]
 
 
-@each(SHORT, AIMalformed("no JSON"), AIRefused("no"))
-async def test_brief_is_stored_without_a_variant_that_stays_wrong(answer: Says) -> None:
+@each(
+    (SHORT, "two_liner has one sentence"),
+    (AIMalformed("no JSON"), "no JSON"),
+    (AIRefused("I can't."), "I can't."),
+)
+async def test_brief_is_stored_without_a_variant_that_stays_wrong(answer: Says, reason: str) -> None:
     ai = RecordingAI(SHORT, answer)
     jobs, story = await asked_of(ai)
-    told = await brief(jobs, story, job_id=JOB)
+    for retries in range(AI_BAD_ANSWERS):
+        with pytest.raises(Retry, match=f"lacks two_liner: {reason}"):
+            await brief(jobs, story, job_id=JOB, retries=retries)
+        assert await variants(jobs, story) == (BRIEFS.one_liner, None, BRIEFS.elevator)
+    told = await brief(jobs, story, job_id=JOB, retries=AI_BAD_ANSWERS)
     assert (told["briefTwoLiner"], told["missing"]) == (None, ["two_liner"])
     assert told["timeSavedSeconds"] == 49
-    assert len(ai.requested) <= CALLS
-    assert await variants(jobs, story) == (BRIEFS.one_liner, None, BRIEFS.elevator)
     calls = len(ai.requested)
-    assert await brief(jobs, story, job_id=JOB) == told
-    assert len(ai.requested) == calls, "a job that has stored a brief does not ask again"
+    assert calls <= CALLS * (AI_BAD_ANSWERS + 1)
+    assert ai.requested[1:] == [("two_liner",)] * (calls - 1)
+    assert await brief(jobs, story, job_id=JOB, retries=AI_BAD_ANSWERS + 1) == told
+    assert len(ai.requested) == calls, "a job that has given up a variant does not ask again"
     # Another job requests only what is missing, and then it is complete.
     ai.put("generate-brief", TWO)
     await brief(jobs, story, job_id=OTHER_JOB)
     assert (await variants(jobs, story), ai.requested[calls:]) == (WHOLE, [("two_liner",)])
     assert (await jobs.domain.overlay(story)).brief_draft is None
+
+
+@each((0, Retry), (AI_BAD_ANSWERS, Fail))
+async def test_whole_brief_is_not_replaced_by_one_that_lacks_a_variant(
+    retries: int, verdict: type[Signal]
+) -> None:
+    ai = RecordingAI(BRIEFS, OTHER.model_copy(update={"two_liner": "They dance."}))
+    jobs, story = await asked_of(ai)
+    await brief(jobs, story, job_id=JOB)
+    with pytest.raises(verdict, match="lacks two_liner"):
+        await brief(jobs, story, "manual", job_id=OTHER_JOB, retries=retries)
+    assert await variants(jobs, story) == WHOLE
+    # The next one requests only what is missing.
+    ai.put("generate-brief", TWO)
+    await brief(jobs, story, "manual", job_id=UUID(int=9))
+    assert (await variants(jobs, story), ai.requested[-1]) == (("They dance.", *WHOLE[1:]), ("two_liner",))
 
 
 async def test_kept_variants_of_an_earlier_analysis_are_not_used() -> None:
