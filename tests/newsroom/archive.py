@@ -49,7 +49,8 @@ class Archive(MemoryRepository):
             return done
 
         async def brief_put(story_id: UUID, brief: Brief) -> bool:
-            if done := await put_brief(story_id, brief):
+            # A job whose brief lacks a variant stores it again with that.
+            if (done := await put_brief(story_id, brief)) and not brief.missing:
                 noted.append(Kept("brief", story_id, brief.briefed_by))
             return done
 
