@@ -149,9 +149,10 @@ async def test_failed_call_frees_its_reservation_unless_it_may_have_cost(domain:
         (AIUnavailable("it is away"), "0"),
         (AIRateLimited(30.0), "0"),
         (late, "0.01"),
-        (AIMalformed("the body is cut"), "0.01"),
-        (billed, "0.0025"),
-        (unpriced, "0.01"),
+        # Malformed answers are requested again: three calls.
+        (AIMalformed("the body is cut"), "0.03"),
+        (billed, "0.0075"),
+        (unpriced, "0.03"),
     ]
     for number, (error, cost) in enumerate(cases):
         jobs = jobs_with(domain, "1")

@@ -16,9 +16,11 @@ from tests.tasks.pdfs import pdf
 from zeke_queue.errors import PayloadValidationError
 from zeke_queue.model import RowState
 from zeke_queue.task.signals import Retry
-from zeke_tasks.fetch import Fetched, Permanent, Transient, content_hash
+from zeke_tasks.fetch import Fetched, Permanent, Transient, articles, content_hash
+from zeke_tasks.fetch.completeness import Found
 from zeke_tasks.store.model import ItemStatus, Kind
 from zeke_tasks.stories.items import ITEM_ATTEMPTS
+from zeke_tasks.stories.view import story_value, view
 from zeke_tasks.testing.web import ScriptedWeb, fetched, page
 
 JOB = UUID(int=7)
@@ -53,6 +55,18 @@ async def test_page_becomes_a_story(jobs: Jobs) -> None:
     assert (story.kind, story.primary_source_id) == (Kind.ARTICLE, item.source_id)
     (sent,) = await jobs.sent("analyze-story")
     assert sent.data == {"storyId": str(story.id), "trigger": "auto"}
+
+
+async def test_story_of_a_part_of_an_article_is_marked(jobs: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    items = [await _item(jobs, url) for url in (ONE, TWO)]
+    jobs.web.put(ONE, page("A page", "bees"))
+    jobs.web.put(TWO, page("Another", "wasps"))
+    monkeypatch.setattr(articles, "completed", lambda text, _: Found(text, is_partial="bees" in text))
+    await _fetch(jobs, *items)
+    for item_id, is_partial in zip(items, (True, False), strict=True):
+        story = await jobs.domain.story_of(item_id)
+        assert story.is_partial is is_partial
+        assert story_value(await view(jobs.domain.verbs, story))["isPartial"] is is_partial
 
 
 async def test_title_of_page_is_read_in_the_charset_of_its_server(jobs: Jobs) -> None:

@@ -65,7 +65,7 @@ def _shortened(name: str, text: str) -> str:
 def _objection(name: str, text: str, *, few: bool) -> str | None:
     """Return why a shortened variant is not within its limits; None if it is.
 
-    The reason is told to the model, so it quotes nothing from an answer.
+    The prompt contains the reason, so it quotes nothing from an answer.
     """
     count = len(sentences(text))
     if not count:

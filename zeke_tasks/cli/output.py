@@ -54,6 +54,7 @@ def _print_summary(out: Console, seen: StoryView, names: Sequence[str], short_id
     facts = [chili(overlay)] if seen.analysed else ["not analysed"]
     facts += [f"{story.published_at:%Y-%m-%d}"] if story.published_at else []
     facts += [", ".join(names)] if names else []
+    facts += ["text incomplete"] if story.is_partial else []
     facts += [f"id {short_id}"]
     wrapped(out, " · ".join(facts), "  ", style="cyan")
     if story.url:
@@ -92,6 +93,7 @@ def print_story(out: Console, seen: StoryView, near: Sequence[Neighbour] = ()) -
         "kind": story.kind.value,
         "published": moment(story.published_at) if story.published_at else None,
         "source": f"{source.name} ({source.type}, {source.id})" if source else None,
+        "text": "a part of the page's article" if story.is_partial else None,
         "analysed": who(overlay) or "not yet",
         "chili": f"{overlay.chili} of {CHILI_MAX}" if overlay and overlay.chili is not None else None,
         "confidence": f"{overlay.confidence:.2f}" if overlay and overlay.confidence is not None else None,

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from hashlib import sha256
 
+from zeke_tasks.fetch.completeness import MISSING_SHARE, completed
 from zeke_tasks.fetch.errors import PageError
-from zeke_tasks.fetch.libraries import extract_text, is_of_this_machine
+from zeke_tasks.fetch.libraries import extract_text, is_of_this_machine, prose_of
 from zeke_tasks.fetch.text import decode, one_line, printable
 
 # A pattern that searches past the next tag of its kind would take quadratic time on a hostile page, and block
@@ -36,6 +37,7 @@ class Article:
     Attributes:
         title, author, site: plain text on one line, or None.
         text: plain text, one paragraph per line; code, lists and tables keep their lines.
+        is_partial: whether the page has much more text of the article.
         published_at: aware, UTC; midnight where the page gives only the day; None if it gives none.
         language: as the page says, in lower case, such as ``en`` or ``pt-br``, or None.
     """
@@ -46,6 +48,7 @@ class Article:
     author: str | None
     site: str | None
     language: str | None
+    is_partial: bool = False
 
 
 def extract_article(
@@ -69,15 +72,17 @@ def extract_article(
     page = decode(body, charset)
     try:
         found = extract_text(page, url, (now + _DAY).date() if now else None)
+        text = printable(found.text or "").strip() if found else ""
+        prose = prose_of(page, round((1 + MISSING_SHARE) * len(text))) if text else []
     except Exception as error:
         if is_of_this_machine(error):
             raise
         # The extractor has no error classes of its own, so any exception can occur.
         raise PageError(url, f"the page can't be read: {type(error).__name__}: {error}") from error
-    text = printable(found.text or "").strip() if found else ""
     if not found or not text:
         return None
     language = _LANGUAGE.search(page)
+    text, is_partial = completed(text, [one._replace(text=printable(one.text)) for one in prose])
     return Article(
         title=_title(page, found.title),
         text=text,
@@ -85,6 +90,7 @@ def extract_article(
         author=_line(found.author),
         site=_line(found.sitename),
         language=language.group(1).lower() if language else None,
+        is_partial=is_partial,
     )
 
 

@@ -14,11 +14,18 @@ import io
 import logging
 from collections.abc import Mapping
 from datetime import date
+from itertools import islice
 from types import ModuleType
-from typing import Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Element around a fragment, so that it has one root and keeps leading text.
 _WRAPPER = "div"
+
+ANCESTORS_MAX: Final = 40
+"""Ancestors of a paragraph by which it is compared with others."""
 
 # Errors raised for a date out of range, which are the document's fault.
 _OF_A_DATE: Final = frozenset({None, errno.EINVAL, errno.EOVERFLOW})
@@ -85,7 +92,15 @@ def parse_xml_feed(text: str) -> Parsed:
 class _Element(Protocol):
     """The part of lxml's elements that is used here."""
 
+    tag: Any
+
     def text_content(self) -> str: ...
+
+    def get(self, key: str) -> str | None: ...
+
+    def iter(self, tag: str) -> Iterator[_Element]: ...
+
+    def iterancestors(self) -> Iterator[_Element]: ...
 
     def make_links_absolute(self, base_url: str, *, handle_failures: str) -> None: ...
 
@@ -109,6 +124,39 @@ def absolute_links(html: str, base: str) -> str:
     root.make_links_absolute(base, handle_failures="ignore")
     whole = cast("str", _library("lxml.html").tostring(root, encoding="unicode"))
     return whole.removeprefix(f"<{_WRAPPER}>").removesuffix(f"</{_WRAPPER}>")
+
+
+class Paragraph(NamedTuple):
+    """A paragraph of a page: the tags and classes of its ancestors, and its text on one line."""
+
+    place: str
+    text: str
+
+
+def prose_of(html: str, longer_than: int) -> list[Paragraph]:
+    """Return the paragraphs of a page that are not mostly links, in order.
+
+    Args:
+        html: the page.
+        longer_than: if all of them together have no more characters, none is returned.
+
+    Raises:
+        Exception: any kind; the library has no error classes of its own.
+    """
+    library = _library("lxml.html")
+    # A string with an encoding declaration is refused, whatever it declares.
+    parser = library.HTMLParser(encoding="utf-8")
+    root = cast("_Element", library.document_fromstring(html.encode(), parser=parser))
+    found = [(element, " ".join(element.text_content().split())) for element in root.iter("p")]
+    if sum(len(text) for _, text in found) <= longer_than:
+        return []
+    prose = dict[str, Paragraph]()
+    for element, text in found:
+        linked = sum(len(link.text_content()) for link in element.iter("a"))
+        if text not in prose and 2 * linked <= len(text):
+            ancestors = [element, *islice(element.iterancestors(), ANCESTORS_MAX)]
+            prose[text] = Paragraph(" < ".join(f"{one.tag}.{one.get('class')}" for one in ancestors), text)
+    return list(prose.values())
 
 
 def _fragment(html: str) -> _Element:

@@ -131,7 +131,7 @@ class BriefDraft:
     def __post_init__(self) -> None:
         for name in ("why_it_matters", "prompt_version"):
             object.__setattr__(self, name, storable(getattr(self, name)))
-        variants = {name: storable(text) for name, text in self.variants.items()}
+        variants = {name: storable(self.variants[name]) for name in VARIANTS if name in self.variants}
         object.__setattr__(self, "variants", variants)
 
 

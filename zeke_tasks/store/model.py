@@ -284,7 +284,11 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class NewStory:
-    """A story to create when its text is first read."""
+    """A story to create when its text is first read.
+
+    Attributes:
+        is_partial: whether the text is a part of its page's article.
+    """
 
     content_id: UUID
     content_hash: str
@@ -293,6 +297,7 @@ class NewStory:
     title: str
     url: str | None = None
     published_at: datetime | None = None
+    is_partial: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "title", storable(self.title))
@@ -307,7 +312,11 @@ class NewStory:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """A distinct text, for any number of items; unique by content and by hash."""
+    """A distinct text, for any number of items; unique by content and by hash.
+
+    Attributes:
+        is_partial: whether the text is a part of its page's article, as it was read first.
+    """
 
     id: UUID
     content_id: UUID
@@ -320,6 +329,7 @@ class Story:
     url: str | None
     published_at: datetime | None
     status: StoryStatus
+    is_partial: bool = False
 
 
 def story_id(content_hash: str) -> UUID:

@@ -20,10 +20,14 @@ if TYPE_CHECKING:
     from zeke_queue.task.senders import Transaction
     from zeke_tasks.ai.client import Answer
     from zeke_tasks.store.analysis import Overlay
+    from zeke_tasks.store.model import Story
 
 tasks = Catalog()
 
 PROMPT: Final = load_prompt("analyze-story")
+
+PART: Final = "[What follows is only a part of the article.]"
+"""Precedes a text of which the rest could not be read, in the request to the AI."""
 
 EMBEDDING: Final = "embedding"
 """The purpose of the embedding call in the recorded usage."""
@@ -42,10 +46,11 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
         rows = repository.within(transaction)
         story = await require_story(rows, payload.story_id)
         overlay = await rows.overlay(story.id)
-        text = f"{story.title}\n\n{await text_of(rows, story.id)}"
+        parts = (story.title, PART if story.is_partial else "", await text_of(rows, story.id))
+        text = "\n\n".join(filter(None, parts))
         was_placed = any(one.purpose == EMBEDDING for one in await rows.spending(job.id))
     if _is_done(overlay, job, again=again):
-        return _result(job, story.id, overlay, skipped=True)
+        return _result(job, story, overlay, skipped=True)
     async with asking(job) as ai:
         if not was_placed:
             embedded = await ai.embed(EMBEDDING, text)
@@ -73,7 +78,7 @@ async def analyze_story(payload: AnalyzeStory, job: JobContext) -> dict[str, Any
                 await rows.put_embedding(story.id, placed)
             await _send_follow_ups(transaction, job, story.id, anew=before is not None)
         overlay = await rows.overlay(story.id)
-    return _result(job, story.id, overlay, skipped=not kept)
+    return _result(job, story, overlay, skipped=not kept)
 
 
 def _is_done(
@@ -123,11 +128,12 @@ async def _send_follow_ups(transaction: Transaction, job: JobContext, story_id: 
         await transaction.send(task, payload, id=child_id, priority=job.priority)
 
 
-def _result(job: JobContext, story_id: UUID, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:
+def _result(job: JobContext, story: Story, overlay: Overlay | None, *, skipped: bool) -> dict[str, Any]:
     told = {
         "analysisState": overlay.analysis_state.value if overlay else None,
         "chili": overlay.chili if overlay else None,
+        "isOfPart": story.is_partial,
         "skipped": skipped,
     }
-    job.logger.info("story analyzed", storyId=str(story_id), **told)
-    return {"storyId": story_id, **told}
+    job.logger.info("story analyzed", storyId=str(story.id), **told)
+    return {"storyId": story.id, **told}

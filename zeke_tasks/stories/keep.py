@@ -26,6 +26,7 @@ class Reading:
         content_hash: of the text.
         url: the URL from which it was read, if any.
         title, published_at, language: metadata of the document; None if missing.
+        is_partial: whether it is a part of its page's article.
         kind: the actual kind if it differs from the item's; else None.
         transcript_vtt, duration_seconds, view_count: of a video.
     """
@@ -35,6 +36,7 @@ class Reading:
     title: str | None = None
     published_at: datetime | None = None
     language: str | None = None
+    is_partial: bool = False
     kind: Kind | None = None
     transcript_vtt: str | None = None
     duration_seconds: int | None = None
@@ -80,6 +82,7 @@ async def keep(rows: Rows, item: RawItem, reading: Reading) -> Kept:
             title=title[:TITLE_CHARACTERS],
             url=reading.url or item.url,
             published_at=item.published_at or reading.published_at,
+            is_partial=reading.is_partial,
         )
     )
     return Kept(story_id, new)

@@ -45,6 +45,7 @@ def read_page(fetched: Fetched, now: datetime) -> Reading | None:
         title=article.title,
         published_at=article.published_at,
         language=article.language,
+        is_partial=article.is_partial,
     )
 
 

@@ -126,9 +126,10 @@ def story_value(seen: StoryView, near: Iterable[Neighbour] | None = None) -> dic
         "kind": story.kind,
         "publishedAt": story.published_at,
         "status": story.status,
+        "isPartial": story.is_partial,
         "summary": story.summary,
         "source": source and {"id": source.id, "name": source.name, "type": source.type, "url": source.url},
-        "analysis": _analysis_value(seen.overlay),
+        "analysis": _analysis_value(seen),
         "brief": brief_value(seen),
         "highlights": [_highlight_value(highlight) for highlight in seen.highlights],
     }
@@ -140,11 +141,13 @@ def story_value(seen: StoryView, near: Iterable[Neighbour] | None = None) -> dic
     return {**told, "nearest": nearest}
 
 
-def _analysis_value(overlay: Overlay | None) -> dict[str, Any] | None:
+def _analysis_value(seen: StoryView) -> dict[str, Any] | None:
+    overlay = seen.overlay
     if overlay is None:
         return None
     return {
         "state": overlay.analysis_state,
+        "isOfPart": seen.story.is_partial,
         "model": overlay.model,
         "promptVersion": overlay.prompt_version,
         "whyItMatters": (overlay.why_it_matters or "").splitlines(),

@@ -96,7 +96,7 @@ def test_briefs_are_lines_within_their_lengths() -> None:
 
 
 @each({"two_liner": " \n"}, {"two_liner": 7}, {"two_liner": None}, {})
-def test_variant_that_is_no_text_leaves_the_others(fields: dict[str, Any]) -> None:
+def test_unusable_variant_does_not_affect_others(fields: dict[str, Any]) -> None:
     others = {name: text for name, text in BRIEFS.items() if name != "two_liner"}
     assert Briefs.model_validate({**others, **fields}).by_name() == {**others, "two_liner": ""}
 

@@ -382,12 +382,14 @@ async def _story(domain: Domain, story: Story) -> Story:
 
 
 async def test_story_and_its_text_are_found_by_id(domain: Domain) -> None:
-    story = await domain.told_story("The text.", title="The title")
+    story = await domain.told_story("The text.", title="The title", is_partial=True)
     async with domain.rows() as rows:
         assert await rows.story(story.id) == story
+        assert await rows.stories_of([story.content_id]) == {story.content_id: story}
+        assert await rows.newest_stories(1) == [story]
         assert await rows.lock_story(story.id) == story
         assert await rows.text_of(story.id) == content_of(story.content_id, "The text.")
-    assert story.title == "The title"
+    assert (story.title, story.is_partial) == ("The title", True)
 
 
 async def test_latest_story_comes_first(domain: Domain) -> None:

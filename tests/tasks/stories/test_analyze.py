@@ -31,7 +31,7 @@ from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.store.analysis import AnalysisState, Embedding, Spending
 from zeke_tasks.store.model import Story, StoryStatus
-from zeke_tasks.stories.analyze import PROMPT
+from zeke_tasks.stories.analyze import PART, PROMPT
 from zeke_tasks.testing.web import ScriptedWeb
 
 JOB, OTHER_JOB = UUID(int=7), UUID(int=8)
@@ -54,6 +54,7 @@ async def test_analysis_and_embedding_are_kept(jobs: Jobs) -> None:
         "storyId": story.id,
         "analysisState": "completed",
         "chili": 3,
+        "isOfPart": False,
         "skipped": False,
     }
     overlay = await jobs.domain.overlay(story)
@@ -64,6 +65,12 @@ async def test_analysis_and_embedding_are_kept(jobs: Jobs) -> None:
     assert await jobs.domain.verbs.embeddings(story.id) == [Embedding(EMBEDDED.model, VECTOR)]
     now = await jobs.domain.verbs.story(story.id)
     assert now == replace(story, status=StoryStatus.ANALYZED)
+
+
+async def test_ai_and_output_say_that_the_text_is_a_part(jobs: Jobs) -> None:
+    story = await jobs.domain.told_story(TEXT, is_partial=True)
+    assert (await analyze(jobs, story))["isOfPart"] is True
+    assert jobs.ai.calls("analyze-story") == [f"A title\n\n{PART}\n\n{TEXT}"]
 
 
 async def test_citations_are_kept(jobs: Jobs) -> None:

@@ -42,6 +42,7 @@ class MemoryStories(Scope):
             story.url,
             story.published_at,
             StoryStatus.NEW,
+            story.is_partial,
         )
         self._stories.put(story.id, made)
         self._births.put(story.id, self._now())

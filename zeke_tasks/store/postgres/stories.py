@@ -36,6 +36,7 @@ class PostgresStories(StatementRunner):
                 title=story.title,
                 url=story.url,
                 published_at=story.published_at,
+                is_partial=story.is_partial,
             )
             if added:
                 return added[0]["id"], True

@@ -1,5 +1,15 @@
 insert into zeke.stories (
-    id, content_id, content_hash, kind, primary_source_id, title, url, published_at, created_at, updated_at
+    id,
+    content_id,
+    content_hash,
+    kind,
+    primary_source_id,
+    title,
+    url,
+    published_at,
+    is_partial,
+    created_at,
+    updated_at
 )
 select
     %(id)s::uuid,
@@ -10,6 +20,7 @@ select
     %(title)s,
     %(url)s,
     %(published_at)s::timestamptz,
+    %(is_partial)s,
     clock.now,
     clock.now
 from (select coalesce(%(now)s::timestamptz, statement_timestamp()) as now) as clock

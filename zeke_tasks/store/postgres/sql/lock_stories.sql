@@ -9,7 +9,8 @@ select
     summary,
     url,
     published_at,
-    status
+    status,
+    is_partial
 from zeke.stories
 where id = any(%(ids)s::uuid[])
 -- Locked in one order for all, so that two of these never wait for each other.

@@ -9,7 +9,8 @@ select
     summary,
     url,
     published_at,
-    status
+    status,
+    is_partial
 from zeke.stories
 order by published_at desc nulls last, id asc
 limit %(limit)s

@@ -10,7 +10,8 @@ select
     story.summary,
     story.url,
     story.published_at,
-    story.status
+    story.status,
+    story.is_partial
 from zeke.contents as content
 cross join lateral (
     select *

@@ -9,6 +9,7 @@ select
     summary,
     url,
     published_at,
-    status
+    status,
+    is_partial
 from zeke.stories
 where id = %(id)s
