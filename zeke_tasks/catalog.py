@@ -16,6 +16,7 @@ from zeke_tasks.stories import analyze, fetch_content, link_source, retention, s
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractAsyncContextManager
+    from uuid import UUID
 
     from zeke_tasks.context import Context
 
@@ -43,15 +44,19 @@ MODULES: Final = (
 
 
 def build_catalog(
-    resources: Callable[[], AbstractAsyncContextManager[Context]] = open_context, *, scheduled: bool = True
+    resources: Callable[[], AbstractAsyncContextManager[Context]] = open_context,
+    *,
+    scheduled: bool = True,
+    private_to: UUID | None = None,
 ) -> Catalog:
     """Build the catalog, with resources other than production's for a demo, a test or a simulation.
 
     Args:
         resources: opens the resources of the tasks, once per worker.
         scheduled: whether to declare the schedules too.
+        private_to: the process whose private queues the jobs go to; by default all workers run them.
     """
-    built = Catalog(resources=resources)
+    built = Catalog(resources=resources, private_to=private_to)
     for module in MODULES:
         built.include(module.tasks)
     if scheduled:

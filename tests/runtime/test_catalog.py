@@ -6,11 +6,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from pydantic import BaseModel
 
 from tests.cases import check_each
+from zeke_queue.client.parts import parts_of
+from zeke_queue.client.queue import Queue
+from zeke_queue.core.names import private_queue
 from zeke_queue.core.options import JobOptions
 from zeke_queue.errors import (
     DuplicateTaskError,
@@ -20,12 +24,14 @@ from zeke_queue.errors import (
     UnknownTaskError,
     UsageError,
 )
-from zeke_queue.model import CatchUp, Schedule
+from zeke_queue.model import CatchUp, JobQuery, JobStatus, Schedule
 from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import SystemEntropy
 from zeke_queue.task.catalog import Catalog
+from zeke_queue.task.context import JobContext
 from zeke_queue.task.prepare import JobFactory
 from zeke_queue.task.task import Task
+from zeke_queue.worker import Worker
 
 
 def nothing() -> None:
@@ -206,3 +212,28 @@ def test_schedule_of_an_unknown_task_or_with_an_invalid_payload_is_refused() -> 
     ) as raised:
         other.stored_schedules()
     assert [field.path for field in raised.value.fields] == ["payload"]
+
+
+async def test_jobs_of_a_private_catalog_run_in_its_process_alone() -> None:
+    catalog, owner = Catalog(), UUID(int=7)
+
+    @catalog.task("mail", aliases=("post",), concurrency_limit=2)
+    async def mail(job: JobContext) -> str:
+        if job.parent is None:
+            await job.send("post")
+        return job.task
+
+    private = Catalog(private_to=owner)
+    private.include(catalog)
+    async with Queue.in_memory(catalog) as queue:
+        storage = parts_of(queue).storage
+        mine = await Queue(private, storage, settings=queue.settings).send("mail")
+        await Worker(queue).drain()
+        assert await mine.status() is JobStatus.QUEUED
+        await Worker(Queue(private, storage, settings=queue.settings)).drain()
+        assert await mine.result(0) == "mail"
+        assert {job.name for job in (await queue.find(JobQuery())).jobs} == {private_queue("mail", owner)}
+        assert [settings.name for settings in await storage.queues()] == ["mail", "post"]
+    # So that hidden values and teams are those of the task.
+    assert catalog.find(private_queue("mail", owner)) is mail
+    assert catalog.find(private_queue("post", owner)) is mail

@@ -15,6 +15,7 @@ from zeke_queue.client.job_admin import requeue
 from zeke_queue.client.parts import Parts, parts_of
 from zeke_queue.client.schedules import Schedules
 from zeke_queue.client.transaction import QueueTransaction
+from zeke_queue.core.names import task_of
 from zeke_queue.core.validation import check_query, check_uuid
 from zeke_queue.errors import UsageError
 from zeke_queue.model import JobStatus
@@ -297,7 +298,7 @@ class Queue(Sender):
         """
         parts = self._open()
         job = await require(parts.storage, job_id)
-        if task is not None and job.name not in (task.name, *task.aliases):
+        if task is not None and task_of(job.name) not in (task.name, *task.aliases):
             raise UsageError(f"task: job {job_id} is one of {job.name!r}, not of {task.name!r}")
         return Run(parts.runs, job_id, job.name, task or parts.catalog.find(job.name))
 

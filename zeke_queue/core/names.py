@@ -15,6 +15,7 @@ from zeke_queue.errors import InvalidNameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
 QUEUE_NAME_MAX: Final = 200
 SCHEMA_NAME_MAX: Final = 50
@@ -40,6 +41,7 @@ Source: ``pg_get_keywords()`` of PostgreSQL 17, codes R and T.
 """
 
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*", re.ASCII)
+_PRIVATE: Final = re.compile(r"(.+)@([0-9a-f]{32})", re.ASCII)
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
@@ -75,6 +77,27 @@ def queue_name(name: str, field: str = "name") -> str:
                 f"{field}: must not begin with {prefix!r}, which pg-boss reserves, got {shown(name)}"
             )
     return name
+
+
+def private_queue(task: str, owner: UUID) -> str:
+    """Return the name of a process's private queue for a task: other processes do not serve it."""
+    return f"{task}@{owner.hex}"
+
+
+def task_of(queue: str) -> str:
+    """Return the name under which jobs of a queue are known: that of the task, if the queue is private.
+
+    >>> task_of("mail@0123456789abcdef0123456789abcdef"), task_of("mail@example")
+    ('mail', 'mail@example')
+    """
+    private = _PRIVATE.fullmatch(queue)
+    return private[1] if private else queue
+
+
+def owner_of(queue: str) -> str | None:
+    """Return what identifies the process of a private queue; None for other queues."""
+    private = _PRIVATE.fullmatch(queue)
+    return private[2] if private else None
 
 
 def schema_name(name: str) -> str:

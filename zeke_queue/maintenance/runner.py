@@ -9,8 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
+from zeke_queue.core.names import task_of
 from zeke_queue.core.timeouts import DUTY_SECONDS
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError
+from zeke_queue.maintenance import private_queues
 from zeke_queue.maintenance.rescuer import Rescuer
 from zeke_queue.system.logging import get_logger
 from zeke_queue.system.waiting import BACKOFF_MAX, OUTAGE_PAUSE_MAX, StoppableTimer, backoff
@@ -163,6 +165,8 @@ class Maintenance:
                 case "rescue":
                     more = await self._rescuer.rescue(self._batch, stuck, settled, until)
                     more = more and len(stuck) < STUCK_MAX
+                    if not more and any(task_of(job.name) != job.name for job in settled):
+                        await private_queues.release(self._storage)
                 case "resume":
                     rows = await self._storage.resume_waiting(self._batch)
                     more = rows >= self._batch

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from zeke_queue.storage.inspect import Inspector
 from zeke_queue.storage.jobs import JobStore
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 PGBOSS_SILENCE: Final = 120.0
 """Seconds after its last round at which the cron of a pg-boss 9 counts as stopped; it runs once a minute."""
@@ -48,6 +52,19 @@ class MaintenanceStore(Protocol):
         """
         ...
 
+    async def move_jobs(self, queues: Mapping[str, str]) -> int:
+        """Move the jobs of some queues to others, in any state, and wake their workers; return how many.
 
-class MaintainedStore(JobStore, MaintenanceStore, Protocol):
+        A job stays if another one has its key or its slot in the new queue.
+
+        Args:
+            queues: the new queue of each; none of these is a key.
+
+        Raises:
+            LockTimeoutError: another transaction keeps a job locked; nothing has changed.
+        """
+        ...
+
+
+class MaintainedStore(JobStore, MaintenanceStore, Inspector, Protocol):
     """What maintenance and cron need: batches, and transactions in which they settle and insert jobs."""

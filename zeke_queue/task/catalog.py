@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing_extensions import TypeVar
 
 from zeke_queue.core.cron import Cron
 from zeke_queue.core.failure import shown
-from zeke_queue.core.names import did_you_mean, queue_name
+from zeke_queue.core.names import did_you_mean, private_queue, queue_name, task_of
 from zeke_queue.core.options import DEFAULTS, OPTIONS_OF_A_TASK, OptionLayer, layer, merge, new_job
 from zeke_queue.core.validation import catch_up_policy
 from zeke_queue.errors import (
@@ -104,6 +105,9 @@ class Catalog(Generic[Res]):
         defaults: options of all tasks that do not set their own, such as ``{"retry_limit": 5}``.
         payload_cap: bytes of a payload's JSON at most, as Postgres writes it.
         output_cap: bytes of an output's JSON at most, as Postgres writes it.
+        private_to: identifies the process to whose private queues all jobs go, also those that handlers send
+            there, so that they run in this process alone. Then limits apply within the process, and neither
+            queues nor schedules are declared; ``maintenance.private_queues`` moves the jobs that it leaves.
 
     Raises:
         InvalidOptionError: a default or a cap is out of range.
@@ -116,6 +120,7 @@ class Catalog(Generic[Res]):
         defaults: JobOptions | None = None,
         payload_cap: int = PAYLOAD_CAP,
         output_cap: int = OUTPUT_CAP,
+        private_to: UUID | None = None,
     ) -> None:
         if resources is not None and not callable(resources):
             raise InvalidOptionError(
@@ -128,6 +133,7 @@ class Catalog(Generic[Res]):
         self._tasks: dict[str, Task[Any, Any]] = {}
         self._aliases: dict[str, Task[Any, Any]] = {}
         self._schedules: dict[str, Declared] = {}
+        self._private_to = private_to
 
     @property
     def defaults(self) -> JobOptions:
@@ -142,7 +148,7 @@ class Catalog(Generic[Res]):
     @property
     def served(self) -> Mapping[str, Task[Any, Any]]:
         """The tasks by every name that their jobs may have: the task's own and its aliases."""
-        return MappingProxyType({**self._tasks, **self._aliases})
+        return MappingProxyType({queue: task for task in self._tasks.values() for queue in task.queues})
 
     @property
     def schedules(self) -> tuple[Declared, ...]:
@@ -262,7 +268,7 @@ class Catalog(Generic[Res]):
             PayloadValidationError: a schedule's payload is invalid; the message names the schedule.
         """
         stored: list[Schedule] = []
-        for declared in self._schedules.values():
+        for declared in () if self._private_to is not None else self._schedules.values():
             try:
                 task = self.get(declared.task)
                 data = task.dump(declared.payload)
@@ -289,6 +295,8 @@ class Catalog(Generic[Res]):
         Raises:
             InvalidOptionError: a task's limit does not exceed its number of aliases.
         """
+        if self._private_to is not None:
+            return []
         queues = [queue for task in self._tasks.values() for queue in _limits(task)]
         return sorted(queues, key=lambda queue: queue.name)
 
@@ -307,7 +315,7 @@ class Catalog(Generic[Res]):
                 "resources: must be set on one of the two catalogs, got both; leave out the included one's"
             )
         for task in other.tasks.values():
-            self._add(task)
+            self._add(task if self._private_to is None else copy.copy(task))
         for declared in other.schedules:
             if declared.name in self._schedules:
                 raise InvalidScheduleError(
@@ -342,7 +350,8 @@ class Catalog(Generic[Res]):
         return found
 
     def find(self, name: str) -> Task[Any, Any] | None:
-        """Return the task with this name or alias, if any."""
+        """Return the task with this name or alias, or with this private queue, if any."""
+        name = task_of(name)
         return self._tasks.get(name) or self._aliases.get(name)
 
     def _known(self) -> str:
@@ -363,6 +372,8 @@ class Catalog(Generic[Res]):
             raise DuplicateTaskError(
                 f"Task {task.name!r} has one of its names twice: {', '.join(task.aliases)}"
             )
+        if self._private_to is not None:
+            task.queue = private_queue(task.name, self._private_to)
         self._tasks[task.name] = task
         self._aliases |= dict.fromkeys(task.aliases, task)
 

@@ -144,7 +144,7 @@ class JobFactory:
         like = self._likes.get(task)
         if like is None:
             base = self._base(task)
-            like = PreparedJob(new_job(_NIL, task.name, None, base), base.debounce is not None)
+            like = PreparedJob(new_job(_NIL, task.queue, None, base), base.debounce is not None)
             self._likes[task] = like
         value = task.validate(payload, strict=strict)
         job = another(like.job, self.new_id(), task.encode(value), parent, meta)
@@ -166,7 +166,7 @@ class JobFactory:
                 raise
             return None, queue_name(task, "task"), self._any_json(task, payload), self._external
         value = found.validate(payload, strict=strict)
-        return found, found.name, found.encode(value), self._keyed(found, value)
+        return found, found.queue, found.encode(value), self._keyed(found, value)
 
     def _task(self, task: str | Task[Any, Any]) -> Task[Any, Any]:
         try:
@@ -213,7 +213,7 @@ class JobFactory:
         """
         # The stored name may be an alias: the task was renamed since, or the name is pg-boss's.
         task = self._catalog.served.get(schedule.task)
-        queue, base = (schedule.task, self._external) if task is None else (task.name, self._base(task))
+        queue, base = (schedule.task, self._external) if task is None else (task.queue, self._base(task))
         if task is not None and task.key is not None:
             data = None if schedule.data is None else schedule.data.encode()
             base = self._keyed(task, task.validate_json(data))

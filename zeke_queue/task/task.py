@@ -68,7 +68,8 @@ class Task(Generic[P, R]):
     validation makes ``read_output`` fail.
 
     Attributes:
-        name: the queue of its jobs.
+        name: its name.
+        queue: the queue of the jobs that are sent here: ``name``, unless the catalog is private.
         aliases: other names under which it is found and served.
         payload_type: the type that the payload is validated against; None for a task without payload.
         layer: the task's own job options and those of its catalog.
@@ -97,7 +98,7 @@ class Task(Generic[P, R]):
         local_names: Mapping[str, Any] | None = None,
     ) -> None:
         self.handler = handler
-        self.name = queue_name(name)
+        self.name = self.queue = queue_name(name)
         self.aliases = tuple(queue_name(alias, "aliases") for alias in _sequence(aliases))
         own = dict(options or {})
         value = own.get("singleton_key")
@@ -136,6 +137,11 @@ class Task(Generic[P, R]):
 
     def __repr__(self) -> str:
         return f"<Task {self.name}>"
+
+    @property
+    def queues(self) -> tuple[str, ...]:
+        """The queues whose jobs it runs: its own and those of its aliases, or its private one."""
+        return (self.name, *self.aliases) if self.queue == self.name else (self.queue,)
 
     @property
     def options(self) -> JobOptions:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.api_client import model as answers
 from zeke_queue.core import jsonb
 from zeke_queue.core.cron import Cron, last_occurrence
+from zeke_queue.core.names import task_of
 from zeke_queue.core.redaction import REDACTED, hides, redact, restored
 from zeke_queue.core.status import output_of
 from zeke_queue.errors import InvalidScheduleError
@@ -37,7 +38,7 @@ class Presenter:
 
     def rules(self, name: str) -> tuple[str, ...]:
         """Return the paths of values that the jobs of a queue hide."""
-        task = self._catalog.served.get(name)
+        task = self._catalog.find(name)
         return () if task is None else task.redact
 
     @property
@@ -93,7 +94,7 @@ class Presenter:
         return {
             "id": job.id,
             "status": job.status,
-            "task_id": job.name,
+            "task_id": task_of(job.name),
             "data": self.data(job),
             "output": self.output(job),
             "started_on": job.started_on,

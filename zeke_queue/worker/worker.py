@@ -454,7 +454,7 @@ def _served(queue: Queue, chosen: Sequence[str | Task[Any, Any]] | None) -> dict
             "tasks: must name a task, got none; leave it out to serve all, or pass concurrency=0"
         )
     tasks = [catalog.get(one) for one in chosen]
-    return {name: task for task in tasks for name in (task.name, *task.aliases)}
+    return {queue: task for task in tasks for queue in task.queues}
 
 
 def _limits(queue: Queue, served: Mapping[str, Task[Any, Any]], chosen: TaskConcurrency) -> dict[str, int]:
@@ -467,7 +467,7 @@ def _limits(queue: Queue, served: Mapping[str, Task[Any, Any]], chosen: TaskConc
             task = queue.catalog.get(task_or_name)
         except UsageError as error:
             raise type(error)(f"task_concurrency: {str(error).removeprefix('task: ')}") from None
-        if task.name not in served:
+        if task.queue not in served:
             raise UsageError(
                 f"task_concurrency: must name tasks that the worker serves, got {task.name!r}; add it to"
                 " tasks, or leave it out"

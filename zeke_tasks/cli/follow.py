@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.names import task_of
 from zeke_queue.model import ENDED, JobQuery, QueueStats, RowState
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ _PAGE: Final = 1000
 
 
 class Family:
-    """Some jobs and all their descendants.
+    """Some jobs and all their descendants, under the names of their tasks.
 
     Each read asks only for jobs that can have changed: a job that has ended starts no further children.
 
@@ -43,7 +45,7 @@ class Family:
         while generation:
             children: list[Job] = []
             for job in generation:
-                self.jobs[job.id] = job
+                self.jobs[job.id] = replace(job, name=task_of(job.name))
                 # The job was read before its children, so if it had ended, all of them exist.
                 children += await self._new_children(job) if job.attempt else []
                 if job.status in ENDED:

@@ -14,7 +14,7 @@ WORKER: Final = "zeke worker --app zeke_tasks.catalog:catalog"
 
 def worker_continues(*, embedded: bool) -> str:
     """Return a hint that a worker continues the remaining jobs, and how to start one."""
-    return f"A worker continues it (`{on_same(WORKER, embedded=embedded)}` starts one)"
+    return f"A worker continues it with its own settings (`{on_same(WORKER, embedded=embedded)}` starts one)"
 
 
 def see_job(job_id: UUID, *, embedded: bool) -> str:

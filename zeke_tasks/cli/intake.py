@@ -44,6 +44,7 @@ def ingest(
     """Ingest feeds, articles and videos, and show a summary of each story found."""
     with extras():
         from zeke_tasks.cli import run_ingest as ingestion  # noqa: PLC0415 - see the package
+        from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415
     ingestion.check_urls(urls)
 
     async def command(options: Options, settings: Settings) -> int:
@@ -52,7 +53,11 @@ def ingest(
         )
         if options.json:
             outcomes = [asdict(outcome) for outcome in came.outcomes]
-            print_json({"urls": outcomes, "items": _items_value(came.found, came.stories)})
+            failed = [
+                {"id": job.id, "task": job.name, "error": why_it_failed(job)} for job in came.failed_jobs
+            ]
+            items = _items_value(came.found, came.stories)
+            print_json({"urls": outcomes, "items": items, "failedJobs": failed})
         else:
             _show(came.found, came.stories, came.spent)
             # The outcome of an article is shown with its URL.
@@ -60,7 +65,7 @@ def ingest(
             told = [job for job in came.jobs if job.name not in ("ingest-source", "fetch-content")]
             _show_tables(from_feeds, told, came.outcomes, embedded=options.embedded)
             _show_left(came.jobs, timeout, embedded=options.embedded)
-        return 1 if any(outcome.error for outcome in came.outcomes) else 0
+        return 0 if came.is_complete else 1
 
     on_database(context, command)
 

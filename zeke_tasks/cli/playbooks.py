@@ -199,9 +199,7 @@ def run(
             )
             job = await runner.queue.trigger("playbook-run", asked)
             echo(f"run {job.id}", err=True)
-            came, *_ = await runner.run(
-                [job.id], tasks=runner.queue.catalog.tasks, timeout=timeout, console=progress_console()
-            )
+            came, *_ = await runner.run([job.id], timeout=timeout, console=progress_console())
             async with runner.rows() as rows:
                 done, events = await rows.run(job.id), await rows.run_events(job.id)
         if done is not None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import ENDED, JobQuery, JobStatus, RowState
+from zeke_queue.model import ENDED, JobStatus, RowState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
-from zeke_tasks.cli.run_jobs import INGEST_QUEUES, JobRunner, open_job_runner
+from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
 from zeke_tasks.context import read
 from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
 from zeke_tasks.ingest.checks import new_place
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.store.model import Source
     from zeke_tasks.stories.view import StoryView
-
-LIVING: Final = (JobStatus.QUEUED, JobStatus.EXECUTING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +79,20 @@ class Ingested:
     jobs: list[Job]
     spent: list[Spending]
 
+    @property
+    def failed_jobs(self) -> list[Job]:
+        """The jobs that failed or were cancelled."""
+        return [job for job in self.jobs if job.status in ENDED - {JobStatus.COMPLETED}]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, analysed and summarized."""
+        return not (
+            any(outcome.error for outcome in self.outcomes)
+            or any(job.status is not JobStatus.COMPLETED for job in self.jobs)
+            or any(finding.item.status is ItemStatus.FAILED for finding in self.found)
+        )
+
 
 async def ingest(
     urls: Sequence[str],
@@ -104,12 +116,16 @@ async def ingest(
         ImportError: a parser is not completely installed; nothing was fetched.
     """
     async with open_job_runner(settings, reach=urls if allow_private else ()) as runner:
-        ingestion = Ingestion(runner)
+        ingestion = Ingestion(runner, allow_private=allow_private)
         taken = await asyncio.gather(*(ingestion.take(url) for url in dict.fromkeys(urls)))
+        if ingestion.elsewhere and console is not None:
+            jobs_of = "1 job" if len(ingestion.elsewhere) == 1 else f"{len(ingestion.elsewhere)} jobs"
+            console.print(
+                f"{jobs_of} of these URLs run in a worker already, with its settings", highlight=False
+            )
         roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
         jobs = await runner.run(
             roots,
-            tasks=INGEST_QUEUES,
             timeout=timeout,
             console=console,
             items=lambda jobs: _found(runner, taken, jobs),
@@ -139,8 +155,11 @@ def check_urls(urls: Sequence[str]) -> None:
 class Ingestion:
     """Recognises and stores URLs, and sends the jobs that read them."""
 
-    def __init__(self, runner: JobRunner) -> None:
-        self._errand = runner
+    def __init__(self, runner: JobRunner, *, allow_private: bool) -> None:
+        self._runner = runner
+        self._allow_private = allow_private
+        self.elsewhere: set[UUID] = set()
+        """The jobs of these URLs that workers run."""
         self._queue = runner.queue
         self._repository = runner.context.repository
         self._web = runner.web
@@ -156,7 +175,7 @@ class Ingestion:
             fetched = await self._web.fetch_and_keep(place)
             feed = await read(self._compute, place, feed_of, fetched)
         except WebError as error:
-            return Taken(url, error=_with_advice(error, url))
+            return Taken(url, error=self._with_advice(error, url))
         except ChildEnded as error:
             return Taken(url, error=str(error))
         return await (self._page(url, place) if feed is None else self._feed(url, fetched, feed))
@@ -191,30 +210,29 @@ class Ingestion:
             )
 
     async def _read_again(self, source_id: UUID) -> tuple[UUID, ...]:
-        """Send jobs for the items of a feed that failed or have no job; returns the jobs.
+        """Send jobs for the items of a feed that failed or are not read yet; returns the jobs.
 
-        A user who ingests a feed again has fixed the cause, or wants to know whether it persists.
+        A user who ingests a feed again has fixed the cause, or wants to know whether it persists. Items that
+        another process reads now are waited for; of two jobs that have an item, only one finishes it.
         """
-        living = (await self._queue.find(JobQuery(names=("fetch-content",), status=LIVING, limit=1000))).jobs
-        jobs: list[UUID | None] = []
+        jobs: list[UUID] = []
         async with self._queue.transaction() as transaction:
             rows = self._repository.within(transaction)
             items = await rows.items_of(source_id)
             pending = {str(item.id) for item in items if item.status is ItemStatus.PENDING}
-            for job in living:
-                if pending.intersection(of_job := _item_ids(job.data)):
-                    jobs.append(job.id)
-                    pending.difference_update(of_job)
+            async with self._queue.outside_transaction():
+                for job in await self._runner.running_elsewhere("fetch-content"):
+                    if pending.intersection(of_job := _item_ids(job.data)):
+                        jobs.append(job.id)
+                        self.elsewhere.add(job.id)
+                        pending.difference_update(of_job)
             failed = [item.id for item in items if item.status is ItemStatus.FAILED]
             unread = [*await rows.reopen_items(failed), *sorted(map(UUID, pending))]
-            jobs += [
-                run.id
-                for run in await transaction.send_many(
-                    Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
-                    for start in range(0, len(unread), CHUNK)
-                )
-            ]
-        return tuple(job_id for job_id in jobs if job_id is not None)
+            sent = await transaction.send_many(
+                Send("fetch-content", FetchContent(raw_item_ids=unread[start : start + CHUNK]))
+                for start in range(0, len(unread), CHUNK)
+            )
+        return (*jobs, *(run.id for run in sent))
 
     async def _page(self, url: str, place: str) -> Taken:
         async with self._queue.transaction() as transaction:
@@ -229,9 +247,21 @@ class Ingestion:
             if named.new or item.status is ItemStatus.PENDING:
                 job_id = (await transaction.send("fetch-content", FetchContent(raw_item_ids=[key]))).id
         if job_id is None and story is not None:
-            job_id = await self._errand.send_missing_job(story.id)
+            job_id = await self._runner.send_missing_job(story.id)
         what = "article" if video_id_of(place) is None else "video"
         return Taken(url, what, named.source_id, key, job_id)
+
+    def _with_advice(self, error: WebError, url: str) -> str:
+        """Return an error's text with the option that avoids it, if any.
+
+        The text is shown next to the given URL, so it names a URL only if that differs, as after a redirect.
+        """
+        told = error.reason if error.url == url else str(error)
+        if not isinstance(error, AddressRefused) or self._allow_private:
+            return told
+        if error.why == "loopback":
+            return f"{told}; pass --allow-private to fetch from this machine"
+        return f"{told}; if this server is yours, add its host to ZEKE_FETCH_ALLOW"
 
 
 async def _found(runner: JobRunner, taken: Sequence[Taken], jobs: Sequence[Job]) -> list[Finding]:
@@ -287,17 +317,6 @@ def _reading_error(jobs: Sequence[Job], mine: Sequence[Finding]) -> str | None:
         if ended_badly and left.intersection(_item_ids(job.data)):
             return f"not all of it was read: {why_it_failed(job)}"
     return None
-
-
-def _with_advice(error: WebError, url: str) -> str:
-    """Return an error's text with the option that avoids it, if any.
-
-    The text is shown next to the given URL, so it names a URL only if that differs, as after a redirect.
-    """
-    said = error.reason if error.url == url else str(error)
-    if isinstance(error, AddressRefused) and error.why == "loopback":
-        return f"{said}; pass --allow-private to fetch from this machine"
-    return said
 
 
 def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | None:

@@ -1,7 +1,9 @@
 """Jobs that a command sends, runs in its own process and waits for, with a display of progress.
 
-The jobs are the catalog's and are stored in the queue like all others. A worker continues those that have not
-ended when the time is up.
+The jobs are the catalog's, and are stored like all others, but in private queues of the command. So they run
+with its settings, whatever workers there are, and it runs no jobs of others. When it ends, those that have
+not ended go to the queues of their tasks, where a worker continues them. A worker, or the next command, does
+the same for a command that was killed.
 """
 
 from __future__ import annotations
@@ -12,9 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
 
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
-from zeke_queue.model import ENDED, JobStatus
+from zeke_queue.maintenance import private_queues
+from zeke_queue.model import ENDED, JobQuery, JobStatus
+from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import Ids, SystemEntropy
 from zeke_queue.system.settings import CENTURY, Settings
 from zeke_queue.worker import Worker
@@ -45,12 +50,6 @@ if TYPE_CHECKING:
 
 AI_QUEUES: Final = ("analyze-story", "generate-brief")
 """The queues whose jobs call the AI."""
-
-ANALYSIS_QUEUES: Final = (*AI_QUEUES, "extract-highlights", "score-relevance")
-"""The queues whose jobs analyse and summarize stories."""
-
-INGEST_QUEUES: Final = ("ingest-source", "fetch-content", *ANALYSIS_QUEUES)
-"""The queues whose jobs read feeds and pages and make stories of them."""
 
 ITEMS_EVERY: Final = 1.0
 """Seconds between two reads of the items while jobs run; each reads the items with all their content."""
@@ -87,16 +86,14 @@ class JobRunner:
         self,
         roots: Collection[UUID],
         *,
-        tasks: Collection[str],
         timeout: float,
         console: Console | None = None,
         items: FindsItems | None = None,
     ) -> list[Job]:
-        """Run jobs and all their descendants, and show the progress.
+        """Wait until jobs and all their descendants have ended, and show the progress.
 
         Args:
             roots: the jobs.
-            tasks: the names of their tasks and of their descendants'; only such jobs are run here.
             timeout: seconds after which it stops waiting.
             console: shows the progress; None to show nothing.
             items: finds the items whose progress is shown; none by default.
@@ -108,17 +105,21 @@ class JobRunner:
         found: list[Finding] = []
         # Without a visible display the items are not read.
         find = items if console is not None and not console.quiet else None
-        async with Worker(self.queue, tasks=sorted(tasks), schedules=False, shutdown_timeout=SHUTDOWN):
-            with display(console or Console(quiet=True)) as shown:
-                look_at = self.queue.clock.monotonic()
-                async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
-                    if find is not None and self.queue.clock.monotonic() >= look_at:
-                        found = await find(jobs)
-                        look_at = self.queue.clock.monotonic() + ITEMS_EVERY
-                    shown.show(standing(counts_of(jobs), found))
-                if find is not None:
-                    shown.show(standing(counts_of(jobs), await find(jobs)))
+        with display(console or Console(quiet=True)) as shown:
+            look_at = self.queue.clock.monotonic()
+            async for jobs in follow(Family(self.queue, roots), self.queue, timeout):
+                if find is not None and self.queue.clock.monotonic() >= look_at:
+                    found = await find(jobs)
+                    look_at = self.queue.clock.monotonic() + ITEMS_EVERY
+                shown.show(standing(counts_of(jobs), found))
+            if find is not None:
+                shown.show(standing(counts_of(jobs), await find(jobs)))
         return jobs
+
+    async def running_elsewhere(self, task: str) -> list[Job]:
+        """Return the jobs of a task that workers run now, with their own settings."""
+        query = JobQuery(names=(task,), status=(JobStatus.EXECUTING,), limit=1000)
+        return (await self.queue.find(query)).jobs
 
     async def send_missing_job(self, story_id: UUID, *, anew: bool = False) -> UUID | None:
         """Send the job for a story's missing analysis or brief, unless it exists already.
@@ -135,6 +136,9 @@ class JobRunner:
         state = overlay.analysis_state if overlay else AnalysisState.PENDING
         outdated = anew and state is AnalysisState.STUB and self.asks_ai
         if overlay is None or not overlay.why_it_matters or outdated:
+            for job in await self.running_elsewhere("analyze-story"):
+                if job.data.get("storyId") == str(story_id):
+                    return job.id
             analysis = AnalyzeStory(story_id=story_id, trigger="auto")
             try:
                 return (await self.queue.trigger("analyze-story", analysis, singleton_key=str(story_id))).id
@@ -153,7 +157,7 @@ class JobRunner:
 
 @asynccontextmanager
 async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) -> AsyncGenerator[JobRunner]:
-    """Open a queue and the resources of its jobs.
+    """Open private queues with the resources of their jobs, and a worker that runs these.
 
     Args:
         settings: name the database.
@@ -183,8 +187,18 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
                 "jobs_concurrency": concurrency,
             }
         )
-        async with Queue.connect(build_catalog(resources, scheduled=False), settings=kept) as queue:
-            yield JobRunner(queue, context, web)
+        catalog = build_catalog(resources, scheduled=False, private_to=Ids(SystemClock(), SystemEntropy())())
+        async with Queue.connect(catalog, settings=kept) as queue:
+            storage = parts_of(queue).storage
+            await private_queues.release(storage)
+            # Paused tasks are not run here either; their jobs go to the paused queues when the command ends.
+            paused = {settings.name for settings in await storage.queues() if settings.paused_on is not None}
+            tasks = [name for name in catalog.tasks if name not in paused]
+            try:
+                async with Worker(queue, tasks=tasks, schedules=False, shutdown_timeout=SHUTDOWN):
+                    yield JobRunner(queue, context, web)
+            finally:
+                await private_queues.release(storage, catalog.served)
 
 
 def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:

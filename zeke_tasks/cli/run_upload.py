@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 from zeke_queue.errors import UsageError
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import findings
-from zeke_tasks.cli.run_jobs import ANALYSIS_QUEUES, JobRunner, open_job_runner
+from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
 from zeke_tasks.fetch.parser_pool import ParserKilled, Unreadable
 from zeke_tasks.ingest.files import chunks, read_file
 from zeke_tasks.payloads import IngestFromUpload
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from zeke_tasks.stories.view import StoryView
 
 FILE_BYTES: Final = 15 * 1024 * 1024
-TAKING_IN: Final = ("ingest-from-upload", "fetch-content", *ANALYSIS_QUEUES)
-"""The queues whose jobs make stories of uploads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ async def upload(
             return [finding for finding in known if finding.item.id in ids]
 
         roots = [*await _send(runner, source, parts), *await _left_over(runner, ids)]
-        jobs = await runner.run(roots, tasks=TAKING_IN, timeout=timeout, console=console, items=found)
+        jobs = await runner.run(roots, timeout=timeout, console=console, items=found)
         came = await found()
         async with runner.rows() as rows:
             stories = await views(rows, (finding.story for finding in came if finding.story))

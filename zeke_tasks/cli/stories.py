@@ -181,14 +181,12 @@ async def _regenerated(settings: Settings, seen: StoryView, timeout: float, *, e
     Raises:
         ZekeError: a job failed or was not done in time.
     """
-    from zeke_tasks.cli.run_jobs import ANALYSIS_QUEUES, open_job_runner, require_done  # noqa: PLC0415 - see the package
+    from zeke_tasks.cli.run_jobs import open_job_runner, require_done  # noqa: PLC0415 - see the package
     from zeke_tasks.stories.view import view  # noqa: PLC0415
 
     async with open_job_runner(settings) as runner:
         job_id = await runner.send_missing_job(seen.story.id, anew=True)
-        jobs = await runner.run(
-            [job_id] if job_id else [], tasks=ANALYSIS_QUEUES, timeout=timeout, console=progress_console()
-        )
+        jobs = await runner.run([job_id] if job_id else [], timeout=timeout, console=progress_console())
         require_done(jobs, timeout, embedded=embedded)
         async with runner.rows() as rows:
             return await view(rows, seen.story)

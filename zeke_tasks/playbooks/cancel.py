@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
+from zeke_queue.core.names import task_of
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobStatus
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
@@ -62,7 +63,7 @@ async def cancel_run(
             transactions.
     """
     job = await queue.get(run_id)
-    if job is None or queue.catalog.get(TASK).name != job.name:
+    if job is None or queue.catalog.get(TASK).name != task_of(job.name):
         return False
     if team_id is not None and job.data.get("teamId") != str(team_id):
         return False

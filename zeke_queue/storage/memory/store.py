@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import event_limits, jsonb
@@ -27,12 +28,13 @@ from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
+from zeke_queue.storage.memory.uniqueness import held_in, hold_of
 from zeke_queue.storage.memory.unit_of_work import AutoCommit
 from zeke_queue.storage.memory.verbs import MemoryVerbs, checked
 from zeke_queue.storage.notifier import Notifier
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from uuid import UUID
 
@@ -186,6 +188,27 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             parent.wake(now)
             self._direct.store(parent, now)
         return len(found)
+
+    async def move_jobs(self, queues: Mapping[str, str]) -> int:
+        """Move the jobs of some queues to others, except those whose key or slot another job has there."""
+        now, moved = self._clock.now(), 0
+
+        def chosen() -> list[Row]:
+            rows = (row for row in self._tables.jobs.values() if row.name in queues)
+            return sorted(rows, key=attrgetter("id"))
+
+        if self._locks.any:
+            await self._locks.clear(lambda: [row.id for row in chosen()])
+        for row in chosen():
+            hold = hold_of(queues[row.name], row.singleton_key, row.singleton_on)
+            if not (held_in(hold, row.state) and hold in self._tables.held):
+                moving = self._direct.change(row)
+                moving.name, moving.hold = queues[row.name], hold
+                self._direct.store(moving, now)
+                moved += 1
+        for name in queues:
+            self._tables.line_up(name)
+        return moved
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""

@@ -120,6 +120,13 @@ class Tables:
         if row.awaited and row.parent is not None:
             self.children.setdefault(row.parent, {})[row.id] = row
 
+    def line_up(self, name: str) -> None:
+        """Rebuild a queue's line, without entries of jobs that have moved to another queue."""
+        self.lines.pop(name, None)
+        for row in self.jobs.values():
+            if row.name == name and row.waits:
+                self.lines[name].add(row)
+
     def known(self, job_id: UUID) -> bool:
         """Return whether a job with this id is live or archived."""
         return job_id in self.jobs or job_id in self.archive

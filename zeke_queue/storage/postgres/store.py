@@ -30,7 +30,7 @@ from zeke_queue.system.clock import SystemClock
 from zeke_queue.system.entropy import Ids, SystemEntropy
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
     from datetime import datetime
 
@@ -214,6 +214,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
         if resumed < limit:
             self._swept_to = reached or _BEFORE_ALL
         return resumed
+
+    async def move_jobs(self, queues: Mapping[str, str]) -> int:
+        """Move the jobs of some queues to others, except those whose key or slot another job has there."""
+        given = {"names": list(queues), "targets": list(queues.values()), **self._channel()}
+        return (await self._pool.run("move_jobs", given))[0][0]
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""

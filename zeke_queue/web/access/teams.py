@@ -31,7 +31,7 @@ def payload_of_team(catalog: Catalog, caller: Caller, name: str, payload: Any) -
         ApiError: 403: the payload names another team.
         PayloadValidationError: the payload is invalid.
     """
-    task = catalog.served.get(name)
+    task = catalog.find(name)
     if caller.team_id is None or task is None or task.team_field is None:
         return payload
     given: Any = {} if payload is None else payload
@@ -55,7 +55,7 @@ def check_team(catalog: Catalog, caller: Caller, name: str, data: Any) -> None:
     Raises:
         ApiError: 403: it is of another team, or concerns all teams.
     """
-    task = catalog.served.get(name)
+    task = catalog.find(name)
     if caller.team_id is None or task is None or task.team_field is None:
         return
     team = cast("Mapping[str, Any]", data).get(task.team_field) if isinstance(data, Mapping) else None
