@@ -448,9 +448,8 @@ class JobQuery:
             writes JSON; the case of ASCII letters is ignored. At most 200 characters.
         opaque: queues for whose jobs ``text`` is searched in id and singleton key only.
         limit: how many at most, 1 to 1000.
-        ids: only these jobs: none if empty, any if None.
-        without: parts of ``CARRIED`` that are not read, to save transfer. The jobs have None there, and no
-            history.
+        ids, parents: only these jobs: none if empty, any if None; only children of these, if there are any.
+        without: parts of ``CARRIED`` that are not read: the jobs have None there, and no history.
         bytes_max: maximum bytes of payload, output and meta of all listed jobs together, as far as they are
             read, as Postgres writes JSON; None for no maximum. The first job is always listed.
     """
@@ -466,6 +465,7 @@ class JobQuery:
     opaque: tuple[str, ...] = ()
     limit: int = 50
     ids: tuple[UUID, ...] | None = None
+    parents: tuple[UUID, ...] = ()
     without: tuple[str, ...] = ()
     bytes_max: int | None = None
 

@@ -140,7 +140,8 @@ async def test_jobs_are_found_by_queue_state_and_parent(storage: Storage, jobs: 
 
     assert await found(names=("mail", "post")) == {child, failed}
     assert await found(status=(JobStatus.FAILED, JobStatus.EXECUTING)) == {failed}
-    assert await found(parent=parent) == {child}
+    assert await found(parent=parent) == await found(parents=(failed, parent)) == {child}
+    assert await found(parents=(child,)) == set()
     assert await found(names=("mail",), status=(JobStatus.FAILED,)) == set()
     assert await found() == {parent, child, failed}
 

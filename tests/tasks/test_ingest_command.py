@@ -22,9 +22,9 @@ from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
 from zeke_tasks.cli.report import Finding, Outcome
-from zeke_tasks.cli.run_ingest import ingest
+from zeke_tasks.cli.run_ingest import ingest, limit_of_ai, limits_of_pages
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
-from zeke_tasks.fetch import AddressRefused, FeedError, UrlRefused, WebClient
+from zeke_tasks.fetch import AddressRefused, FeedError, UrlRefused, WebClient, WebOptions
 from zeke_tasks.fetch.parser_pool import ParserKilled, ParserPool
 from zeke_tasks.ingest.named import NamedServers
 from zeke_tasks.ingest.recognise import feed_of
@@ -286,6 +286,17 @@ async def test_named_local_server_allows_no_other_local_server(settings: Setting
     assert outcomes[0].error is None
     assert "loopback" in (outcomes[1].error or "")
     assert "--allow-private" not in (outcomes[1].error or "")
+
+
+def test_limits_that_take_long_are_said_beforehand() -> None:
+    pages = [f"https://a.example/{n}" for n in range(181)] + [f"http://b.example/{n}" for n in range(9)]
+    own = [f"http://wiki.internal/{n}" for n in range(99)] + [f"http://127.0.0.1:8000/{n}" for n in range(99)]
+    options = WebOptions(allow=("wiki.internal",))
+    (hint,) = limits_of_pages([*pages, *own], options, ["http://127.0.0.1:8000/feed"])
+    assert hint.startswith("a.example: 181 pages")
+    assert "181 s" in hint
+    assert limit_of_ai(100, 300) is None
+    assert "60 s: they need 543 requests" in (limit_of_ai(181, 300) or "")
 
 
 def test_feed_is_recognised_by_its_body() -> None:

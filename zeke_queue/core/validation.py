@@ -82,7 +82,8 @@ def check_query(query: object) -> JobQuery:
     if not isinstance(query, JobQuery):
         raise UsageError(f"query: must be a JobQuery, got {shown(query)}; pass JobQuery() for all jobs")
     names, opaque = _names("names", query.names), _names("opaque", query.opaque)
-    ids, without = _ids(query.ids), _carried(query.without)
+    ids = None if query.ids is None else _ids("ids", query.ids)
+    parents, without = _ids("parents", query.parents), _carried(query.without)
     most: object = query.bytes_max
     if most is not None and (type(most) is not int or not 1 <= most < 2**63):
         raise InvalidOptionError(f"bytes_max: must be a positive number of bytes, got {shown(most)}")
@@ -95,7 +96,9 @@ def check_query(query: object) -> JobQuery:
     _check_created(query)
     _check_text(query.text)
     status = tuple(map(_status, _several("status", query.status)))
-    return replace(query, names=names, status=status, opaque=opaque, ids=ids, without=without)
+    return replace(
+        query, names=names, status=status, opaque=opaque, ids=ids, parents=parents, without=without
+    )
 
 
 def _names(field: str, value: object) -> tuple[str, ...]:
@@ -106,13 +109,11 @@ def _names(field: str, value: object) -> tuple[str, ...]:
     return names
 
 
-def _ids(value: object) -> tuple[UUID, ...] | None:
-    if value is None:
-        return None
-    ids = _several("ids", value)
+def _ids(field: str, value: object) -> tuple[UUID, ...]:
+    ids = _several(field, value)
     for job_id in ids:
         if not isinstance(job_id, UUID):
-            raise InvalidOptionError(f"ids: must be UUIDs of jobs, got {shown(job_id)}")
+            raise InvalidOptionError(f"{field}: must be UUIDs of jobs, got {shown(job_id)}")
     return ids
 
 

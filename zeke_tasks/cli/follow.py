@@ -12,14 +12,17 @@ from zeke_queue.core.names import task_of
 from zeke_queue.model import ENDED, JobQuery, QueueStats, RowState
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Iterable
+    from collections.abc import AsyncGenerator, Collection, Iterable, Sequence
     from uuid import UUID
 
     from zeke_queue.client.queue import Queue
     from zeke_queue.model import Job
 
 LOOK_EVERY: Final = 0.2
-"""Seconds between two reads."""
+"""Seconds between two reads; more if a read takes long, so that most of the time is left to the jobs."""
+
+PAUSE_SHARE: Final = 4.0
+"""Pause after a read at least, as a multiple of its time."""
 
 _PAGE: Final = 1000
 
@@ -43,11 +46,10 @@ class Family:
         """Read the jobs' current state; returns parents before their children."""
         generation = list((await parts_of(self._queue).storage.get(list(self._open))).values())
         while generation:
-            children: list[Job] = []
+            # Jobs were read before their children, so if one had ended, all of its children exist.
+            children = await self._new_children([job.id for job in generation if job.attempt])
             for job in generation:
                 self.jobs[job.id] = replace(job, name=task_of(job.name))
-                # The job was read before its children, so if it had ended, all of them exist.
-                children += await self._new_children(job) if job.attempt else []
                 if job.status in ENDED:
                     self._open.pop(job.id, None)
                 else:
@@ -55,12 +57,14 @@ class Family:
             generation = children
         return list(self.jobs.values())
 
-    async def _new_children(self, job: Job) -> list[Job]:
-        page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE))
-        found = page.jobs
-        while page.has_more:
-            page = await self._queue.find(JobQuery(parent=job.id, limit=_PAGE, before=found[-1].id))
+    async def _new_children(self, parents: Sequence[UUID]) -> list[Job]:
+        found: list[Job] = []
+        has_more = bool(parents)
+        while has_more:
+            before = found[-1].id if found else None
+            page = await self._queue.find(JobQuery(parents=tuple(parents), limit=_PAGE, before=before))
             found += page.jobs
+            has_more = page.has_more
         return [child for child in reversed(found) if child.id not in self.jobs]
 
     def settled(self, until: float) -> bool:
@@ -87,14 +91,16 @@ async def follow(family: Family, queue: Queue, timeout: float) -> AsyncGenerator
     # conclusive.
     settled_before = False
     while True:
+        began = queue.clock.monotonic()
         jobs = await family.read()
+        took = queue.clock.monotonic() - began
         yield jobs
         ended = all(job.status in ENDED for job in jobs)
         settled = family.settled(until)
         if ended or (settled and settled_before) or queue.clock.monotonic() >= until:
             return
         settled_before = settled
-        await queue.clock.sleep(LOOK_EVERY)
+        await queue.clock.sleep(max(LOOK_EVERY, PAUSE_SHARE * took))
 
 
 def counts_of(jobs: Iterable[Job]) -> list[QueueStats]:

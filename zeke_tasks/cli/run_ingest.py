@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
 from zeke_queue.model import ENDED, JobStatus, RowState
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
+from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.cli.report import Outcome, findings, why_it_failed
 from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
 from zeke_tasks.context import read
 from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
+from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.settings import FetchSettings
+from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.ingest.checks import new_place
 from zeke_tasks.ingest.content import CHUNK
 from zeke_tasks.ingest.oneoff import place_of, take_in
@@ -25,17 +30,24 @@ from zeke_tasks.stories.view import views
 from zeke_tasks.youtube import video_id_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from rich.console import Console
 
     from zeke_queue.model import Job
     from zeke_queue.system.settings import Settings
     from zeke_tasks.cli.report import Finding
-    from zeke_tasks.fetch import Feed, Fetched
+    from zeke_tasks.fetch import Feed, Fetched, WebOptions
     from zeke_tasks.store.analysis import Spending
     from zeke_tasks.store.model import Source
     from zeke_tasks.stories.view import StoryView
+
+
+LONG: Final = 10.0
+"""Seconds from which a limit is worth a hint."""
+
+REQUESTS: Final = 3
+"""Requests to the AI for a story: its analysis, its embedding and its brief."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +135,9 @@ async def ingest(
             console.print(
                 f"{jobs_of} of these URLs run in a worker already, with its settings", highlight=False
             )
+        if console is not None:
+            for hint in ingestion.limits(urls if allow_private else ()):
+                console.print(hint, highlight=False)
         roots = [job_id for one in taken for job_id in (one.job_id, *one.again) if job_id is not None]
         jobs = await runner.run(
             roots,
@@ -134,6 +149,39 @@ async def ingest(
         async with runner.rows() as rows:
             stories = await views(rows, (finding.story for finding in found if finding.story))
         return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await runner.spending(jobs))
+
+
+def limits_of_pages(pages: Iterable[str], options: WebOptions, named: Collection[str]) -> list[str]:
+    """Return hints at the hosts whose pages take long because of the pause between requests.
+
+    Args:
+        pages: the URLs of the pages that are going to be read.
+        options: has the pause.
+        named: URLs of servers without a pause.
+    """
+    guard, hosts = Guard(options.allow), Counter[str]()
+    origins = {parse_http_url(url).origin for url in named}
+    for url in pages:
+        target = parse_http_url(url)
+        if target.origin not in origins and not guard.lists(target):
+            hosts[target.host] += 1
+    return [
+        f"{host}: {count} pages take up to {count * options.gap:.0f} s: there are {options.gap:g} s between"
+        " the starts of two requests (ZEKE_FETCH_GAP)"
+        for host, count in hosts.items()
+        if count * options.gap >= LONG
+    ]
+
+
+def limit_of_ai(stories: int, per_minute: int) -> str | None:
+    """Return a hint at the limit of requests to the AI if these stories take longer than a minute."""
+    minutes = max(0, stories * REQUESTS - 1) // per_minute
+    if not minutes:
+        return None
+    return (
+        f"AI: {stories} stories take at least {minutes * 60} s: they need {stories * REQUESTS} requests, of"
+        f" which {per_minute} are made per minute (ZEKE_AI_PER_MINUTE)"
+    )
 
 
 def check_urls(urls: Sequence[str]) -> None:
@@ -158,6 +206,8 @@ class Ingestion:
     def __init__(self, runner: JobRunner, *, allow_private: bool) -> None:
         self._runner = runner
         self._allow_private = allow_private
+        self.pages: list[str] = []
+        """The pages of the feeds."""
         self.elsewhere: set[UUID] = set()
         """The jobs of these URLs that workers run."""
         self._queue = runner.queue
@@ -165,6 +215,13 @@ class Ingestion:
         self._web = runner.web
         self._compute = runner.context.compute
         self._new_id = runner.new_id
+
+    def limits(self, named: Collection[str]) -> list[str]:
+        """Return hints at the limits that make reading the feeds take long."""
+        hints = limits_of_pages(self.pages, FetchSettings.load().options, named)
+        if self._runner.asks_ai:
+            hints += filter(None, [limit_of_ai(len(self.pages), AISettings.load().zeke_ai_per_minute)])
+        return hints
 
     async def take(self, url: str) -> Taken:
         """Recognise and store one URL, and send its job."""
@@ -182,6 +239,7 @@ class Ingestion:
 
     async def _feed(self, url: str, fetched: Fetched, feed: Feed) -> Taken:
         source = await self._source(fetched, feed)
+        self.pages += [entry.url for entry in feed.entries if entry.url]
         if source.url is not None and source.url != fetched.url:
             self._web.keep_as(source.url, fetched.url)
         # The job of the feed adds new items, so the earlier unread ones are collected before it is sent.

@@ -108,6 +108,7 @@ def _fits(row: Row, query: JobQuery) -> bool:
         and (not query.names or row.name in query.names)
         and (not query.status or STATUS_OF[row.state] in query.status)
         and (query.parent is None or row.parent == query.parent)
+        and (not query.parents or row.parent in query.parents)
         and (query.created_from is None or row.created_on >= query.created_from)
         and (query.created_to is None or row.created_on < query.created_to)
         and (query.text is None or _contains_text(row, query.text, open_to_it=row.name not in query.opaque))

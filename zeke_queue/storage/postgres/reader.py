@@ -100,6 +100,7 @@ def filter_parameters(query: JobQuery) -> dict[str, Any]:
         # As text, which the server reads as states: the planner does not treat a list of texts as a constant.
         "states": f"{{{','.join(states_of(query.status))}}}" if query.status else None,
         "parent": query.parent,
+        "parents": list(query.parents) or None,
         "before": query.before,
         "created_from": query.created_from,
         "created_to": query.created_to,

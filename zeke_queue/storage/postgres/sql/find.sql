@@ -16,6 +16,7 @@ with recursive page as materialized (
         and (%(names)s::text[] is null or name collate "C" = any(%(names)s::text[]))
         and (%(states)s::{schema}.job_state[] is null or state = any(%(states)s::{schema}.job_state[]))
         and (%(parent)s::uuid is null or parent = %(parent)s::uuid)
+        and (%(parents)s::uuid[] is null or parent = any(%(parents)s::uuid[]))
         and (%(created_from)s::timestamptz is null or createdon >= %(created_from)s::timestamptz)
         and (%(created_to)s::timestamptz is null or createdon < %(created_to)s::timestamptz)
         and (

@@ -1,6 +1,6 @@
--- Moves the jobs of some queues to others, in any state, except those whose key or slot another job has there,
--- by the rules of the unique indexes of 0001. Reads all jobs, since no index has the
--- names of ended ones: it is called once at the end of a command.
+-- Moves the jobs of some queues to others, in any state, except those whose key or slot another job has
+-- there, by the rules of the unique indexes of 0001. Reads all jobs, since no index has the names of ended
+-- ones: it is called once at the end of a command.
 with chosen as materialized (
     select
         job.id,
