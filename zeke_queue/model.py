@@ -1,7 +1,6 @@
 """The values shared by all parts of the runtime: jobs, outcomes, policies, schedules.
 
-These are values without behaviour. Those on the hot path (a claim, a settlement) are named tuples, since
-they are created for every job; the rest are frozen dataclasses.
+They have no behaviour. Those of a claim or a settlement are named tuples, the rest frozen dataclasses.
 """
 
 from __future__ import annotations
@@ -257,8 +256,7 @@ class ExpiredJob(NamedTuple):
 class Attempt:
     """One failed attempt in the job's history (the last 25 are kept).
 
-    ``row_state`` is the state that followed: retry, failed or expired. ``error`` has type, message and
-    traceback.
+    ``row_state`` followed: retry, failed or expired. ``error`` has type, message and traceback.
     """
 
     attempt: int
@@ -337,8 +335,7 @@ class WorkerInfo:
     Attributes:
         lease: seconds after a heartbeat for which its active jobs are its own; see ``core/leases.py``.
         queues: the names it serves; none if it runs no jobs.
-        duties: its background duties: ``maintenance`` (rescue, archive, purge), ``schedules``; empty too for
-            a worker of a version that did not record it.
+        duties: ``maintenance`` (rescue, archive, purge), ``schedules``; empty for versions without them.
         active_jobs: how many jobs it holds, counted by the storage when it lists workers.
     """
 
@@ -441,17 +438,14 @@ class JobQuery:
     """A filter of jobs, which are listed newest first; those created at one moment by descending id.
 
     Attributes:
-        before: only jobs after this one in that order. It need not be among the listed ones: the last job of
-            a page begins the next one, even if it has been archived meanwhile.
+        before: only jobs after this one in that order, even if it has been archived meanwhile.
         created_from, created_to: only jobs created at or after the one instant (aware), and before the other.
-        text: only jobs whose id, singleton key, payload or output contains this, the last two as Postgres
-            writes JSON; the case of ASCII letters is ignored. At most 200 characters.
+        text: only jobs whose id, singleton key, payload or output (as JSON) contains these up to 200 characters.
         opaque: queues for whose jobs ``text`` is searched in id and singleton key only.
         limit: how many at most, 1 to 1000.
         ids, parents: only these jobs: none if empty, any if None; only children of these, if there are any.
         without: parts of ``CARRIED`` that are not read: the jobs have None there, and no history.
-        bytes_max: maximum bytes of payload, output and meta of all listed jobs together, as far as they are
-            read, as Postgres writes JSON; None for no maximum. The first job is always listed.
+        bytes_max: maximum bytes of payload, output and meta read, as JSON; the first job is always listed.
     """
 
     names: tuple[str, ...] = ()

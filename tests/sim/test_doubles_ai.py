@@ -33,8 +33,9 @@ async def test_briefs_are_usable_for_any_text() -> None:
     async def check(text: str) -> None:
         ai = ScriptedAI()
         said = (await ai.ask(BRIEF, text, Briefs)).value
-        brief = fit(said.one_liner, said.two_liner, said.elevator, story=text)
-        assert brief.one_liner.startswith("Bees")
+        fitted = fit(said.by_name())
+        assert fitted.reasons == {}
+        assert fitted.valid["one_liner"].startswith("Bees")
 
     await check_each_async([BEES, "Bees", "Bees dance"], check)
 

@@ -37,7 +37,7 @@ from zeke_tasks.youtube import YouTube
 T = TypeVar("T")
 
 EVERYTHING_IS_OLD: Final = Retention.model_construct(
-    zeke_delete_stories_after=-1.0, zeke_delete_runs_after=-1.0
+    zeke_delete_stories_after=-1.0, zeke_delete_runs_after=-1.0, zeke_delete_spending_after=-1.0
 )
 """Makes ``apply-retention`` delete also what was written at this moment."""
 

@@ -19,6 +19,7 @@ from tests.clocks import START
 from tests.tasks.jobs import Jobs, memory_jobs
 from tests.tasks.scripted import ScriptedAI
 from zeke_queue import Catalog, Fail, JobQuery, Queue, Worker
+from zeke_queue.client.parts import parts_of
 from zeke_queue.model import Job, QueueStats, RowState
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import VirtualLoop
@@ -408,10 +409,9 @@ def test_each_part_has_a_bar_on_a_terminal() -> None:
 
 def test_items_are_read_only_for_a_visible_console_and_less_often_than_jobs() -> None:
     catalog = Catalog()
-    for name in ("waits", "worked"):
 
-        @catalog.task(name)
-        async def task() -> None: ...
+    @catalog.task("waits")
+    async def waits() -> None: ...
 
     def check(console: Console | None, reads: list[float]) -> None:
         loop = VirtualLoop()
@@ -424,10 +424,11 @@ def test_items_are_read_only_for_a_visible_console_and_less_often_than_jobs() ->
 
         async def run() -> None:
             async with Queue.in_memory(catalog, clock=clock) as queue:
-                waits = await queue.trigger("waits")
+                job = await queue.trigger("waits")
                 runner = JobRunner(queue, memory_jobs().resources, ReplayingClient(ScriptedWeb()))
-                # Its queue is not worked, so it waits until the time is up.
-                await runner.run([waits.id], tasks=["worked"], timeout=1.5, console=console, items=items)
+                # Its queue is paused, so it waits until the time is up.
+                await parts_of(queue).storage.pause_queue("waits", paused=True)
+                await runner.run([job.id], timeout=1.5, console=console, items=items)
 
         with closing(loop):
             loop.run_until_complete(run())

@@ -49,7 +49,7 @@ class DeletionRows(Protocol):
         ...
 
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
-        """Delete the rows of a team: subscriptions, states, highlights, playbooks and their runs.
+        """Delete a team's subscriptions, states, highlights, playbooks with runs, budgets and AI usage.
 
         Returns:
             The number of deleted rows by table, without what belongs to them (tags, steps, events).
@@ -72,5 +72,12 @@ class DeletionRows(Protocol):
         """Delete up to ``limit`` playbook runs that ended more than ``after`` seconds ago, with their events.
 
         Runs that other transactions have locked are skipped.
+        """
+        ...
+
+    async def expire_spending(self, after: float, limit: int) -> int:
+        """Delete up to ``limit`` records of AI usage from more than ``after`` seconds ago, oldest first.
+
+        The sums of days before then, and calls reserved before then that were not settled, are deleted too.
         """
         ...

@@ -22,7 +22,9 @@ class Retention(Variables):
     Attributes:
         zeke_delete_stories_after: of stories since they were created, and of items that have none.
         zeke_delete_runs_after: of playbook runs since they ended.
+        zeke_delete_spending_after: of the records of AI usage.
     """
 
     zeke_delete_stories_after: Kept = None
     zeke_delete_runs_after: Kept = None
+    zeke_delete_spending_after: Kept = None

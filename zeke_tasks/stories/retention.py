@@ -25,7 +25,7 @@ async def apply_retention(
     payload: ApplyRetention,  # noqa: ARG001 - checked before the handler runs
     job: JobContext,
 ) -> dict[str, int]:
-    """Delete stories, items without a text, and runs that are older than the settings allow.
+    """Delete stories, items without a text, runs and AI usage that are older than the settings allow.
 
     Each batch is a transaction of its own, so a job that runs again continues.
 
@@ -44,6 +44,8 @@ async def apply_retention(
         counts["items"] = await _in_batches(job, lambda rows: rows.expire_items(stories, BATCH))
     if runs is not None:
         counts["runs"] = await _in_batches(job, lambda rows: rows.expire_runs(runs, BATCH))
+    if (spending := retention.zeke_delete_spending_after) is not None:
+        counts["spending"] = await _in_batches(job, lambda rows: rows.expire_spending(spending, BATCH))
     job.logger.info("retention applied" if counts else "everything is kept forever", **counts)
     return counts
 

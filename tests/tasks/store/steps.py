@@ -309,6 +309,8 @@ DELETIONS: Final = [
     verb("expire_stories", after=seconds, limit=st.integers(1, 2)),
     verb("expire_items", after=seconds, limit=st.integers(1, 2)),
     verb("expire_runs", after=seconds, limit=st.integers(1, 2)),
+    verb("note_spending", spending=spendings),
+    verb("expire_spending", after=seconds, limit=st.integers(1, 2)),
 ]
 ABOUT_MONEY: Final = [
     verb("reserve", reservation=reservations, default=st.none() | dollars),

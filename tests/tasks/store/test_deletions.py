@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from tests.cases import check_each_async
+from tests.clocks import START
 from tests.tasks.domain import Domain, content_of, story_of, there
-from tests.tasks.store.samples import EVENT, MODELS, TEAM
+from tests.tasks.store.samples import EVENT, MODELS, SPENDING, TEAM
 from zeke_queue.errors import UsageError
+from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.deletion import Deleted
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, TeamHighlight
 from zeke_tasks.store.model import HealthStatus, ItemStatus, NewItem
@@ -85,6 +89,11 @@ async def test_deleted_team_leaves_other_teams_rows(domain: Domain) -> None:
             await rows.set_reading_state(story.id, [team], ReadingState.READ)
             await rows.put_playbook(Playbook(UUID(int=playbook), team, "Daily", ()))
             await rows.ensure_run(NewRun(UUID(int=run), UUID(int=playbook), team, TriggerSource.API))
+            await rows.set_budget(team, Decimal(5))
+            await rows.reserve(
+                Reservation(team, 1, "analysis", "analyze-story", "m", team, START.date(), Decimal(1)), None
+            )
+            await rows.note_spending(replace(SPENDING, job_id=team, team_id=team))
     before = await domain.everything()
 
     counts = await domain.verbs.delete_team(TEAM)
@@ -92,7 +101,8 @@ async def test_deleted_team_leaves_other_teams_rows(domain: Domain) -> None:
     assert set(counts.values()) == {1}
     after = await domain.everything()
     lost = {name: len(before[name]) - len(rows) for name, rows in after.items() if rows != before[name]}
-    assert lost == counts
+    assert {**lost, "ai_budget_days": 1} == counts
+    assert set(await domain.verbs.used_on(START.date())) == {OTHERS}
     assert str(TEAM) not in str(after)
     assert not any((await domain.verbs.delete_team(TEAM)).values())
 

@@ -167,6 +167,7 @@ class MemoryDeletions(Scope):
             await self._lock_to_delete(f"playbook {key}")
             await self._drop_runs([run.id for run in self._runs.of(key)])
             self._playbooks.put(key, None)
+        money = await self._delete_money(team_id)
         return {
             "source_connections": len(connections),
             "team_story_states": len(states),
@@ -174,7 +175,32 @@ class MemoryDeletions(Scope):
             "highlights": len(highlights),
             "playbook_runs": len(runs),
             "playbooks": len(playbooks),
+            **money,
         }
+
+    async def _delete_money(self, team_id: UUID) -> dict[str, int]:
+        """Delete the budgets and the AI usage of a team."""
+        budgets = [team for team, _ in self._budgets.items() if team == team_id]
+        days = [key for key, _ in self._budget_days.items() if key[0] == team_id]
+        calls = [key for key, one in self._reservations.items() if one.reservation.team_id == team_id]
+        spent = [key for key, one in self._spending.items() if one.team_id == team_id]
+        await self._lock(f"budget {team}" for team in budgets)
+        await self._lock(f"budget day {day}" for day in days)
+        await self._lock(f"reservation {key}" for key in calls)
+        _drop(self._budgets, budgets)
+        _drop(self._budget_days, days)
+        _drop(self._reservations, calls)
+        self._drop_spending(spent)
+        return {
+            "ai_budgets": len(budgets),
+            "ai_budget_days": len(days),
+            "ai_reservations": len(calls),
+            "ai_spending": len(spent),
+        }
+
+    def _drop_spending(self, keys: Collection[tuple[UUID, int, str]]) -> None:
+        _drop(self._spending, keys)
+        _drop(self._spent_at, keys)
 
     async def _drop_runs(self, ids: Collection[UUID]) -> None:
         await self._lock(f"run row {key}" for key in ids)
@@ -232,6 +258,19 @@ class MemoryDeletions(Scope):
         chosen = [key for _, key in sorted(old)[:limit]]
         await self._drop_runs(chosen)
         return len(chosen)
+
+    async def expire_spending(self, after: float, limit: int) -> int:
+        """Delete old records of AI usage."""
+        self._require_open()
+        since = self._now() - timedelta(seconds=after)
+        old = sorted((at, key) for key, at in self._spent_at.items() if at < since)[:limit]
+        self._drop_spending([key for _, key in old])
+        _drop(
+            self._budget_days,
+            [key for key, _ in self._budget_days.items() if key[1] < since.date() - timedelta(days=1)],
+        )
+        _drop(self._reservations, [key for key, one in self._reservations.items() if one.at < since])
+        return len(old)
 
 
 def _drop(layer: Layer[K, V], keys: Iterable[K]) -> None:

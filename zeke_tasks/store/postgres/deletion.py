@@ -11,12 +11,16 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
-_OF_STORIES_AND_PLAYBOOKS: Final = (
+_OTHERS: Final = (
     "team_story_states",
     "team_highlight_states",
     "highlights",
     "playbook_runs",
     "playbooks",
+    "ai_budgets",
+    "ai_budget_days",
+    "ai_reservations",
+    "ai_spending",
 )
 
 
@@ -51,7 +55,7 @@ class PostgresDeletions(StatementRunner):
         # First, to wait for transactions that write rows for subscribers, which lock the stories afterwards.
         counts = await self._counts_of_team(team_id, ["source_connections"])
         await self._lock_stories([row["story_id"] for row in await self._run("stories_of_team", id=team_id)])
-        return counts | await self._counts_of_team(team_id, _OF_STORIES_AND_PLAYBOOKS)
+        return counts | await self._counts_of_team(team_id, _OTHERS)
 
     async def _counts_of_team(self, team_id: UUID, tables: Sequence[str]) -> dict[str, int]:
         """Delete a team's rows of some tables; returns their numbers."""
@@ -71,3 +75,7 @@ class PostgresDeletions(StatementRunner):
     async def expire_runs(self, after: float, limit: int) -> int:
         """Delete old runs of playbooks."""
         return len(await self._run("expire_runs", after=after, limit=limit))
+
+    async def expire_spending(self, after: float, limit: int) -> int:
+        """Delete old records of AI usage."""
+        return len(await self._run("expire_spending", after=after, limit=limit))
