@@ -282,6 +282,8 @@ def _torture(session: nox.Session) -> None:
         session.run("pytest", "-n", "2", *crashes, "0", "-k", "memory")
     with _stage("share 4: each task killed at a hundred points by turns, on Postgres"):
         session.run("pytest", "-n", "2", *crashes, "100", "-k", "postgres")
+    # Afterwards, in its own environment, with what landings leave out.
+    session.notify("interop", posargs=())
 
 
 def _pythons(session: nox.Session) -> None:
@@ -385,7 +387,7 @@ def downstream(session: nox.Session) -> None:
     example = ROOT / "examples" / "downstream"
     asked = nox.project.dependency_groups(nox.project.load_toml(example / "pyproject.toml"), "test")
     others = [one for one in asked if not one.startswith("zeke-queue")]
-    session.install("--constraint", "constraints.txt", ".[embedded,hypothesis,sim]", *others)
+    session.install("--constraint", "constraints.txt", ".[embedded,sim]", *others)
     # A copy elsewhere, with the working tree out of sight.
     with tempfile.TemporaryDirectory() as elsewhere:
         shutil.copytree(example, elsewhere, dirs_exist_ok=True)
@@ -400,8 +402,11 @@ def interop(session: nox.Session) -> None:
 
     It needs Node 20 and npm. Arguments after `--` are passed to `node --test`, as in
     `nox -s interop -- --test-name-pattern=curl`. Without any it also imports jobs of later versions,
-    migrates a million rows of a pg-boss 9 in use, and follows docs/adopt-pgboss.md.
+    migrates a million rows of a pg-boss 9 in use, and follows docs/adopt-pgboss.md; `-- landing` leaves out
+    the last two, which take minutes.
     """
+    landing = _is_landing(session)
+    posargs = [] if landing else session.posargs
     _install(session, "test", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
     for project in (client, clients, clients / "trpc10", clients / "pgboss_later", clients / "pgboss9"):
@@ -411,9 +416,10 @@ def interop(session: nox.Session) -> None:
     with session.chdir(client):
         for script in ("types", "test"):
             session.run("npm", "run", script, external=True)
-    session.run("python", "-m", "tests.interop", *session.posargs)
-    if not session.posargs:
+    session.run("python", "-m", "tests.interop", *posargs)
+    if not posargs:
         session.run("python", "-m", "tests.interop.pgboss_import")
+    if not session.posargs:
         session.run("python", "-m", "tests.interop.adopt")
         session.run("python", "-m", "tests.interop.guide")
 

@@ -440,12 +440,13 @@ class JobQuery:
     Attributes:
         before: only jobs after this one in that order, even if it has been archived meanwhile.
         created_from, created_to: only jobs created at or after the one instant (aware), and before the other.
-        text: only jobs whose id, singleton key, payload or output (as JSON) contains these up to 200 characters.
+        text: only jobs whose id, singleton key, payload or output as JSON contains it; up to 200 characters.
         opaque: queues for whose jobs ``text`` is searched in id and singleton key only.
         limit: how many at most, 1 to 1000.
-        ids, parents: only these jobs: none if empty, any if None; only children of these, if there are any.
+        ids: only these jobs: none if empty, any if None.
         without: parts of ``CARRIED`` that are not read: the jobs have None there, and no history.
         bytes_max: maximum bytes of payload, output and meta read, as JSON; the first job is always listed.
+        parents: only children of these jobs, if there are any.
     """
 
     names: tuple[str, ...] = ()
@@ -459,9 +460,9 @@ class JobQuery:
     opaque: tuple[str, ...] = ()
     limit: int = 50
     ids: tuple[UUID, ...] | None = None
-    parents: tuple[UUID, ...] = ()
     without: tuple[str, ...] = ()
     bytes_max: int | None = None
+    parents: tuple[UUID, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,8 +50,8 @@ SHOWN: Final[dict[str, tuple[str, ...]]] = {
 }
 """Commands of the queue that print what is stored or given."""
 
-OTHERS: Final = frozenset({"api", "up"})
-"""They print log lines only."""
+OTHERS: Final = frozenset({"api", "import-pgboss", "up"})
+"""They print log lines only, or need the tables of another pg-boss (tests/cli/test_import_pgboss.py)."""
 
 
 @pytest.fixture

@@ -158,11 +158,12 @@ MUTANTS = (
     Mutant(
         "story-twice",
         "zeke_tasks.store.memory.stories",
-        "            return story.id, False\n",
-        "            known = self._stories.get(story.id)\n"
-        "            twin = changed(known, id=story.content_id, status=StoryStatus.NEW)\n"
-        "            self._stories.put(twin.id, twin)\n"
-        "            return twin.id, True\n",
+        "                return known, False\n",
+        "                twin = changed(\n"
+        "                    self._stories.get(known), id=story.content_id, status=StoryStatus.NEW\n"
+        "                )\n"
+        "                self._stories.put(twin.id, twin)\n"
+        "                return twin.id, True\n",
         "A text that another item brings is another story, though the story of that text is there.",
         where=("catalog",),
     ),
@@ -320,7 +321,7 @@ CRASHES: Final[tuple[Tested, ...]] = (
         "        if fitted:\n            valid = await _keep_draft(job, ai, asked, valid)\n",
         "",
         "A job that is retried requests variants again that it has paid for.",
-        "tests/tasks/briefs",
+        "tests/tasks/briefs/test_generate.py",
         "-k",
         "kept_for_the_next_attempt",
     ),
@@ -330,7 +331,7 @@ CRASHES: Final[tuple[Tested, ...]] = (
         "(draft.why_it_matters, draft.prompt_version) == wanted",
         "draft.prompt_version in wanted",
         "A brief has variants that were written from an earlier analysis.",
-        "tests/tasks/briefs",
+        "tests/tasks/briefs/test_generate.py",
         "-k",
         "earlier_analysis",
     ),

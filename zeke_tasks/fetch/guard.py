@@ -73,8 +73,23 @@ _DENIED_V6 = (
 )
 DENIED = tuple((ip_network(net), reason) for net, reason in (*_DENIED_V4, *_DENIED_V6))
 # What a listed name may resolve to: addresses that are given to machines. None of the others is one machine's
-# own, and link-local ones are those of a cloud's metadata services.
+# own.
 _GIVEN_TO_MACHINES = frozenset({"private", "loopback", "shared by a provider's customers", "site-local"})
+# Refused even if a list allows them, since they answer with credentials: those of AWS (also for containers
+# and Pods), Azure and most others; Google Cloud; Alibaba Cloud; Oracle Cloud's second.
+METADATA_SERVICES = frozenset(
+    ip_address(text)
+    for text in (
+        "169.254.169.254",
+        "169.254.170.2",
+        "169.254.170.23",
+        "fd00:ec2::23",
+        "fd00:ec2::254",
+        "fd20:ce::254",
+        "100.100.100.200",
+        "192.0.0.192",
+    )
+)
 # Networks whose last 32 bits are an IPv4 address; 6to4 and Teredo embed it elsewhere.
 _CARRIERS = tuple(
     IPv6Network(net)
@@ -201,7 +216,9 @@ class Guard:
                 if reason := self.refusal(inner, port=port):
                     return f"it carries {inner}, {reason}"
         reason = next((reason for net, reason in DENIED if address in net), None)
-        for servers, of_port in self._allow if reason else ():
+        if reason is None or address in METADATA_SERVICES:
+            return reason
+        for servers, of_port in self._allow:
             if of_port not in (None, port):
                 continue
             if servers == host and reason in _GIVEN_TO_MACHINES:

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
-from hypothesis import given, settings
 from zeke_queue import JobConflictError, JobFailedError
-from zeke_sim.strategies import payloads
 
 from shop.orders import take, take_and_keep
 from shop.payments import Declined, Unavailable
@@ -101,12 +99,3 @@ def test_sync_test_uses_every_method(zeke_sync: BlockingZeke, payments: Scripted
     run = zeke_sync.trigger(charge, ORDER)
     zeke_sync.drain()
     assert zeke_sync.result(run) == "pay_1"
-
-
-@settings(max_examples=25)
-@given(order=payloads(charge))
-async def test_any_order_is_charged_once(zeke: Zeke, payments: Scripted, order: Order) -> None:
-    payments.on("charge", order.customer, order.cents).answers("pay_1")
-    await take(zeke.queue, order)
-    await zeke.drain()
-    assert len(payments.called("charge")) == len(zeke.jobs(write_receipt, status="COMPLETED")) == 1

@@ -13,7 +13,7 @@ from tests.tasks.web.doubles import Names, RecordingNetwork, RecordingStream, cl
 from zeke_queue.errors import SettingsError
 from zeke_tasks.demo.site import Answer, LoopbackServer, Request
 from zeke_tasks.fetch import AddressRefused, WebClient, WebOptions
-from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.guard import METADATA_SERVICES, Guard
 from zeke_tasks.fetch.settings import FetchSettings
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
@@ -73,6 +73,18 @@ async def test_listed_servers_are_fetched_and_no_others_are_connected_to() -> No
 @each("169.254.169.254", "0.0.0.1", "224.0.0.1", "fe80::1", "::ffff:10.9.9.9", "64:ff9b::a09:909")
 async def test_listed_name_may_resolve_to_addresses_of_machines_only(address: str) -> None:
     assert await _connections("http://wiki.internal/", {"wiki.internal": ["10.9.9.9", address]}) == []
+
+
+@each(*map(str, METADATA_SERVICES))
+async def test_metadata_services_are_refused_whatever_is_listed(address: str) -> None:
+    network = RecordingNetwork(stream=RecordingStream(ANSWER))
+    names = Names({"wiki.internal": [address]})
+    listed = ("wiki.internal", f"{address}/32" if "." in address else f"{address}/128", "0.0.0.0/0", "::/0")
+    async with client(network=network, names=names, allow=listed) as web:
+        for host in ("wiki.internal", address if "." in address else f"[{address}]"):
+            with pytest.raises(AddressRefused):
+                await web.fetch(f"http://{host}/", kind="page")
+    assert network.calls == []
 
 
 async def test_listed_addresses_are_not_allowed_inside_ipv6() -> None:

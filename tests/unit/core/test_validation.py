@@ -49,4 +49,4 @@ def test_fields_of_a_job_query_keep_their_positions() -> None:
     """As in ``JobQuery(("mail",), (JobStatus.QUEUED,))``: new fields come last."""
     first = JobQuery(("mail",), (JobStatus.QUEUED,), UUID(int=1), True)  # noqa: FBT003 - by its place
     assert first == JobQuery(names=("mail",), status=(JobStatus.QUEUED,), parent=UUID(int=1), archived=True)
-    assert JobQuery.__match_args__[-4:] == ("limit", "ids", "without", "bytes_max")
+    assert JobQuery.__match_args__[-5:] == ("limit", "ids", "without", "bytes_max", "parents")
