@@ -359,12 +359,14 @@ class WorkerInfo:
 class QueueSettings:
     """The stored settings of a queue.
 
-    ``concurrency_limit`` counts active jobs over all workers; None for no limit.
+    ``concurrency_limit`` counts active jobs over all workers, also those of the queues ``limited_with``, of
+    which a task's own is the first; None for no limit.
     """
 
     name: str
     concurrency_limit: int | None = None
     paused_on: datetime | None = None
+    limited_with: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

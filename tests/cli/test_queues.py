@@ -25,7 +25,7 @@ def test_queues_are_listed_with_their_jobs_and_limits(zeke: Zeke) -> None:
     rows = {line.split()[0]: line.split()[1:] for line in lines}
     assert rows["mail"][:5] == ["1", "0", "1", "0", "0"]
     assert rows["mail"][5] != "–"
-    assert rows["mail"][-1] == "1"
+    assert rows["mail"][-1] == "2"
     assert rows["refuse"] == ["0", "0", "0", "1", "0", "–", "–"]
 
 
@@ -34,7 +34,13 @@ def test_queue_counts_of_each_status_are_json(zeke: Zeke) -> None:
     (queue,) = zeke.json("queues")
     assert queue.pop("lag") >= 0
     counts = {**dict.fromkeys(JobStatus, 0), "QUEUED": 1}
-    assert queue == {"name": "mail", "concurrency_limit": None, "paused_on": None, "counts": counts}
+    assert queue == {
+        "name": "mail",
+        "concurrency_limit": None,
+        "paused_on": None,
+        "limited_with": [],
+        "counts": counts,
+    }
 
 
 def test_empty_list_of_queues_is_reported(zeke: Zeke) -> None:

@@ -16,6 +16,38 @@ async def test_concurrency_limit_applies_across_workers(storage: Storage, jobs: 
     assert await jobs.claim(worker=ANNA) == []
 
 
+def shared(limit: int, *names: str) -> list[QueueSettings]:
+    return [QueueSettings(name, limit, limited_with=names) for name in names]
+
+
+async def test_queues_share_a_limit_in_claim_order(storage: Storage, jobs: Driver) -> None:
+    await storage.declare([*shared(3, "a", "b"), QueueSettings("c", None)], [])
+    for priority, name in enumerate("cababab"):
+        await jobs.send(name, priority=priority)
+    first = await jobs.claim("b", "c", limit=2, worker=ANNA)
+    assert [job.priority for job in first] == [6, 4]
+    second = await jobs.claim("a", "b", "c", worker=BERT)
+    assert [job.priority for job in second] == [5, 0]
+    assert await jobs.claim("a", "b") == []
+    await jobs.complete(first[1])
+    assert [job.priority for job in await jobs.claim("a", "b")] == [3]
+
+
+async def test_any_of_the_queues_may_use_the_whole_shared_limit(storage: Storage, jobs: Driver) -> None:
+    await storage.declare(shared(2, "a", "b"), [])
+    await storage.insert([jobs.new("b") for _ in range(3)])
+    assert len(await jobs.claim("a", "b")) == 2
+    await storage.declare([QueueSettings("a", 2), QueueSettings("b", 2)], [])
+    await jobs.send("a")
+    assert [job.name for job in await jobs.claim("a", "b")] == ["a"]
+
+
+async def test_shared_limit_outlives_the_row_of_its_first_queue(storage: Storage, jobs: Driver) -> None:
+    await storage.declare([QueueSettings("b", 1, limited_with=("a", "b"))], [])
+    await storage.insert([jobs.new("b") for _ in range(2)])
+    assert len(await jobs.claim("a", "b")) == 1
+
+
 async def test_claim_takes_the_first_jobs_up_to_the_limit(storage: Storage, jobs: Driver) -> None:
     await storage.declare([QueueSettings("mail", 2)], [])
     for priority in (1, 3, 2):

@@ -46,7 +46,7 @@ from zeke_queue.model import QueueCapacity
 from zeke_queue.storage.memory import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from tests.interleaving.reference import ReferenceTransaction
     from tests.interleaving.steps import Do
@@ -151,16 +151,17 @@ class Search:
         self._lanes = [[op for op in ops if op.client == client] for client in clients]
         self._moves: list[list[Move]] = []
         self._needed: dict[Op, tuple[int, ...]] = {}
-        limits = [*before, *ops]
-        self._new_limits = {
-            queue.name
-            for step in limits
+        declared = [
+            queue
+            for step in (*before, *ops)
             if not isinstance(step, (int, float)) and step.verb == "declare"
             for queue in step.arguments[0]
-        }
+        ]
+        self._new_limits = {queue.name for queue in declared}
+        sharing = {queue.name: {queue.name, *queue.limited_with} for queue in declared}
         archived = {job.id for job in rows.archive}
         self._loose = {op: _may_be_locked(op, ops, archived) for op in ops}
-        self._held = {op: _queues_held(op, ops) for op in ops if op.verb == "claim"}
+        self._held = {op: _queues_held(op, ops, sharing) for op in ops if op.verb == "claim"}
         self._world = World(before)
         self._stale = False
         self._in_vain: set[object] = set()
@@ -450,7 +451,7 @@ def _may_be_locked(op: Op, ops: Sequence[Op], archived: set[UUID]) -> set[Any]:
     return locked
 
 
-def _queues_held(claim: Op, ops: Sequence[Op]) -> set[str]:
+def _queues_held(claim: Op, ops: Sequence[Op], sharing: Mapping[str, set[str]]) -> set[str]:
     """Return the queues whose rows others may have held locked when a claim tried to lock its own."""
     held: set[str] = set()
     if "lock_queues" not in claim.statements:
@@ -464,7 +465,7 @@ def _queues_held(claim: Op, ops: Sequence[Op]) -> set[str]:
             held.add(other.arguments[0])
         elif other.verb == "claim" and "lock_queues" in other.statements:
             held |= {want.name for want in other.arguments[1]}
-    return held
+    return held.union(*(sharing.get(name, ()) for name in held))
 
 
 def _ids(value: Any) -> set[Any]:

@@ -172,7 +172,7 @@ class Reference(MemoryStorage):
             counted: those among them that are counted: for the next job of the same queue and
                 priority, if there is one.
         """
-        limited = [want.name for want in capacity if self.is_limited(want.name)]
+        limited = {self._tables.row_of_limit(want.name) for want in capacity if self.is_limited(want.name)}
         if any(self._locks.taken(_queue_lock(name), transaction.owner) for name in limited):
             raise Blocked
         for name in limited:

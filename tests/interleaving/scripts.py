@@ -66,6 +66,10 @@ def limit(number: int | None, name: str = "a") -> Do:
     return Do("declare", [QueueSettings(name, concurrency_limit=number)], [])
 
 
+def shared_limit(number: int) -> Do:
+    return Do("declare", [QueueSettings(name, number, limited_with=("a", "b")) for name in ("a", "b")], [])
+
+
 def pause(name: str = "a", *, paused: bool = True) -> Do:
     return Do("pause_queue", name, paused=paused)
 
@@ -103,6 +107,11 @@ CLASSICS: Final = (
         "two claims at a limit",
         (limit(1), insert(job(1), job(2), job(3))),
         ((claim(),), (claim(worker=A),)),
+    ),
+    Script(
+        "claims of two queues that share a limit",
+        (shared_limit(2), insert(job(1), job(2), job(3, "b"), job(4, "b"))),
+        ((claim(),), (claim("b", worker=A),)),
     ),
     Script(
         "three claims at a limit of two, one of two queues",

@@ -21,7 +21,6 @@ from zeke_queue.model import (
     CatchUp,
     Job,
     JobEvent,
-    QueueSettings,
     RowState,
     Schedule,
     WorkerInfo,
@@ -30,6 +29,7 @@ from zeke_queue.storage.access import ApiKey, Scope
 from zeke_queue.storage.memory import MemoryStorage, Snapshot
 from zeke_queue.storage.memory.tables import Session, Window
 from zeke_queue.storage.notifier import Notifier
+from zeke_queue.storage.postgres import rows
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, Sequence
@@ -277,7 +277,7 @@ async def every_row(connection: psycopg.AsyncConnection[Any]) -> Snapshot:
         jobs=list(map(_job, tables["jobs"])),
         archive=list(map(_job, tables["archive"])),
         schedules=list(map(_schedule, tables["schedules"])),
-        queues=[QueueSettings(**row) for row in tables["queues"]],
+        queues=[rows.queue(tuple(row.values())) for row in tables["queues"]],
         workers=list(map(_worker, tables["workers"])),
         events=[JobEvent(**row) for row in tables["events"]],
         keys=list(map(_key, tables["keys"])),

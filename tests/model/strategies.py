@@ -169,7 +169,12 @@ def extensions(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[
     return st.lists(one, min_size=1, max_size=2, unique_by=lambda extended: extended.id)
 
 
-queue_settings = st.builds(QueueSettings, names, st.sampled_from([1, 1, 2, 3, 0, None]))
+queue_settings = st.builds(
+    QueueSettings,
+    names,
+    st.sampled_from([1, 1, 2, 3, 0, None]),
+    limited_with=st.sampled_from([(), (), ("a", "b"), ("b", "a")]),
+)
 
 extras: SearchStrategy[dict[str, Any]] = st.sampled_from(
     [
@@ -203,7 +208,14 @@ beats = st.builds(
     duties=st.sampled_from([(), ("maintenance",), ("maintenance", "schedules")]),
 )
 sleepers = beats.map(lambda worker: replace(worker, id=SLEEPER, lease=1e6))
-limited = st.sampled_from([[], [QueueSettings("a", 2)], [QueueSettings(name, 100) for name in NAMES]])
+limited = st.sampled_from(
+    [
+        [],
+        [QueueSettings("a", 2)],
+        [QueueSettings(name, 2, limited_with=("a", "b")) for name in ("a", "b")],
+        [QueueSettings(name, 100) for name in NAMES],
+    ]
+)
 
 
 def events(claims: SearchStrategy[tuple[UUID, int]]) -> SearchStrategy[list[JobEvent]]:

@@ -156,8 +156,8 @@ MUTANTS = (
     Mutant(
         "aliases-add-to-the-limit",
         "zeke_queue.task.catalog",
-        "    return [QueueSettings(task.name, own), *",
-        "    return [QueueSettings(task.name, limit), *",
+        "    return [QueueSettings(name, limit, limited_with=shared) for",
+        "    return [QueueSettings(name, limit) for",
         "A task with aliases runs more concurrent jobs than its limit.",
     ),
     Mutant(

@@ -101,7 +101,7 @@ PROPERTIES: Final[Mapping[str, str]] = {
     "ticks are served by the policy": "once-catches-up-on-nothing",
     "no tick is decided on twice": "any-edit-starts-anew",
     "ticks are served in time": "stale-ticks-never-due",
-    "a task's limit is divided among its queues": "aliases-add-to-the-limit",
+    "a task's names share its limit": "aliases-add-to-the-limit",
     "a tick has its task's options": "tick-without-task-options",
     "a paused schedule serves nothing": "paused-schedule-fires",
     "an edit survives a deploy": "redeploy-undoes-edits",

@@ -187,8 +187,8 @@ MUTANTS = (
     Mutant(
         "raised-limit-wakes-no-worker",
         SCHEDULES,
-        "                self._tables.queues[name] = queue\n                self._notifier.queue(name)\n",
-        "                self._tables.queues[name] = queue\n",
+        "                self._tables.queues[name] = declared(name)\n                self._notifier.queue(name)\n",
+        "                self._tables.queues[name] = declared(name)\n",
         "The due jobs of a queue whose limit is raised wait for the next poll.",
         where=("limits", "deploy"),
     ),
@@ -263,8 +263,8 @@ MUTANTS = (
     Mutant(
         "redeploy-ends-pauses",
         SCHEDULES,
-        "replace(self._tables.queue(name), concurrency_limit=limit)\n",
-        "replace(self._tables.queue(name), concurrency_limit=limit, paused_on=None)\n",
+        "replace(limits[name], paused_on=self._tables.queue(name).paused_on)\n",
+        "limits[name]\n",
         "A paused queue is resumed when the next worker starts.",
         where=("storm",),
     ),

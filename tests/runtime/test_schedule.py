@@ -108,28 +108,17 @@ async def test_declared_schedule_is_stored(queue_on: QueueOn) -> None:
 
 
 @on_both_storages
-async def test_limit_of_a_task_is_divided_among_its_queues(queue_on: QueueOn) -> None:
-    async def check(limit: int | None, own: int | None) -> None:
+async def test_limit_of_a_task_is_shared_by_its_queues(queue_on: QueueOn) -> None:
+    async def check(limit: int | None, *shared: str) -> None:
         catalog = Catalog()
-
         catalog.task("new", aliases=["old", "older"], concurrency_limit=limit)(nothing)
         queue = queue_on(catalog)
         await parts_of(queue).declare()
-        share = None if limit is None else 1
-        expected = [QueueSettings("new", own), QueueSettings("old", share), QueueSettings("older", share)]
+        names = ("new", "old", "older")
+        expected = [QueueSettings(name, limit, limited_with=shared) for name in names]
         assert await parts_of(queue).storage.queues() == expected
 
-    await check_each_async([(None, None), (3, 1), (10, 8)], check)
-
-
-async def test_limit_below_the_number_of_queues_is_refused(queue_on: QueueOn) -> None:
-    catalog = Catalog()
-
-    catalog.task("new", aliases=["old"], concurrency_limit=1)(nothing)
-    queue = queue_on(catalog)
-    with pytest.raises(InvalidOptionError, match=r"'new'.*at least 2"):
-        await parts_of(queue).declare()
-    assert await parts_of(queue).storage.queues() == []
+    await check_each_async([(None,), (1, "new", "old", "older")], check)
 
 
 @on_both_storages

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 PHASE: Final = 30.0
 
-LIMITED: Final = ("narrow", "narrow-old", "single")
+SHARED: Final = ("narrow", "narrow-old")
+LIMITED: Final = (*SHARED, "single")
 QUEUES: Final = (*LIMITED, "free")
 
 SENDS: Final = 6
@@ -109,7 +110,10 @@ def _measure(draws: RandomStream) -> Action:
 
 def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
-        await parts_of(node.queue).storage.declare([QueueSettings(name, limit)], [])
+        names = SHARED if name in SHARED else (name,)
+        shared = SHARED if name in SHARED and limit is not None else ()
+        for one in names:
+            await parts_of(node.queue).storage.declare([QueueSettings(one, limit, limited_with=shared)], [])
 
     return declare
 

@@ -11,7 +11,7 @@ from tests.sim.histories import EPOCH, History
 from zeke_queue.core.options import OptionLayer
 from zeke_queue.model import NewJob, QueueSettings, Schedule
 
-SHARED = "a task's limit is divided among its queues"
+SHARED = "a task's names share its limit"
 OPTIONS = "a tick has its task's options"
 
 NAMES = ("a", "a.old")
@@ -22,42 +22,50 @@ META = f'{{"schedule":"s","tick":"{EPOCH.isoformat()}"}}'
 # Limits.
 
 
-def _declared(shared: Sequence[int | None], **limits: int | None) -> History:
+def _declared(
+    shared: Sequence[int | None], limits: Mapping[str, int | None], together: tuple[str, ...] = NAMES
+) -> History:
     """Declare limits of queues (``a_old`` is a.old), where a task and its alias share one of these."""
     h = History(shared={NAMES: shared})
-    queues = [QueueSettings(name.replace("_", "."), limit) for name, limit in limits.items()]
+    queues = [
+        QueueSettings(name.replace("_", "."), limit, limited_with=() if limit is None else together)
+        for name, limit in limits.items()
+    ]
     h.answer(h.invoke("declare", "w1", queues=queues, schedules=()))
     return h
 
 
-def test_limit_of_task_is_shared_out() -> None:
+def test_limit_that_is_not_the_tasks_or_not_shared_is_found() -> None:
     def check(shared: list[int | None], limits: dict[str, int | None], told: str) -> None:
-        assert _declared(shared, **limits).breaks(SHARED) == f"a, a.old get {told}"
+        assert _declared(shared, limits).breaks(SHARED) == f"a, a.old get {told}"
 
+    both = "with a, a.old"
     cases: list[tuple[list[int | None], dict[str, int | None], str]] = [
-        ([4], {"a": 4, "a_old": 4}, "[4, 4] of a limit of 4"),
-        ([4], {"a": 2, "a_old": 1}, "[2, 1] of a limit of 4"),
-        ([4], {"a": 4, "a_old": None}, "[4, None] of a limit of 4"),
-        ([4], {"a_old": None, "a": None}, "[None, None] of a limit of 4"),
-        ([None], {"a": 1, "a_old": 1}, "[1, 1] of a limit of None"),
-        ([4, 6], {"a": 4, "a_old": 1}, "[4, 1] of a limit of 4 or 6"),
+        ([4], {"a": 3, "a_old": 1}, f"3 {both}; 1 {both}, of a limit of 4"),
+        ([4], {"a": 3, "a_old": 3}, f"3 {both}; 3 {both}, of a limit of 4"),
+        ([4], {"a": 4, "a_old": None}, f"4 {both}; None with none, of a limit of 4"),
+        ([4], {"a_old": None, "a": None}, "None with none; None with none, of a limit of 4"),
+        ([None], {"a": 1, "a_old": 1}, f"1 {both}; 1 {both}, of a limit of None"),
+        ([4, 6], {"a": 4, "a_old": 6}, f"4 {both}; 6 {both}, of a limit of 4 or 6"),
     ]
     check_each(cases, check)
+    alone = _declared([4], {"a": 4, "a_old": 4}, ()).breaks(SHARED)
+    assert alone == "a, a.old get 4 with none; 4 with none, of a limit of 4"
 
 
-def test_limits_that_are_shared_out_or_incomplete_hold() -> None:
+def test_limits_that_are_shared_or_incomplete_hold() -> None:
     def check(shared: list[int | None], limits: dict[str, int | None]) -> None:
-        assert _declared(shared, **limits).verdict() is None
+        assert _declared(shared, limits).verdict() is None
 
     cases: list[tuple[list[int | None], dict[str, int | None]]] = [
-        ([4], {"a": 3, "a_old": 1}),
-        ([4], {"a_old": 0, "a": 4, "b": 9}),
+        ([4], {"a": 4, "a_old": 4}),
+        ([4], {"a_old": 4, "a": 4, "b": 9}),
         ([None], {"a": None, "a_old": None}),
         ([4], {"a": 9}),
         ([4], {"a_old": 9, "b": 4}),
         ([4], {}),
-        ([4, 6], {"a": 5, "a_old": 1}),
-        ([4, 6], {"a": 3, "a_old": 1}),
+        ([4, 6], {"a": 6, "a_old": 6}),
+        ([4, 6], {"a": 4, "a_old": 4}),
     ]
     check_each(cases, check)
 

@@ -21,14 +21,6 @@ from zeke_tasks.playbooks.run import DEEPEST
 from zeke_tasks.store.highlights import HighlightKind
 
 
-def test_limits_of_the_names_of_a_task_add_up_to_its_limit() -> None:
-    catalog = build_catalog()
-    together = dict.fromkeys(catalog.tasks, 0)
-    for queue in catalog.stored_queues():
-        together[catalog.get(queue.name).name] += queue.concurrency_limit or 0
-    assert together == {name: task.concurrency_limit for name, task in catalog.tasks.items()}
-
-
 def test_schedules_are_those_of_the_earlier_system_and_of_retention() -> None:
     assert [(one.name, one.cron, one.description) for one in build_catalog().schedules] == [
         ("ingest-pull", "*/5 * * * *", "RSS feed ingestion"),
@@ -64,12 +56,11 @@ def test_each_task_is_listed_once_with_its_limit_and_aliases() -> None:
         assert sorted(aliases) == sorted(tasks[name].aliases), name
 
 
-def test_limits_are_divided_as_documented() -> None:
-    said = re.findall(r"shows (\d+) for `([a-z-]+)` and (\d+) for\s+`([a-z-]+)`", PAGE)
-    ((own, task, one, alias),) = said
-    limits = {queue.name: queue.concurrency_limit for queue in build_catalog().stored_queues()}
-    assert (limits[task], limits[alias]) == (int(own), int(one))
-    assert alias in build_catalog().tasks[task].aliases
+def test_limits_are_shared_as_documented() -> None:
+    ((limit, *names),) = re.findall(r"shows (\d+)\s+for both `([a-z-]+)` and `([a-z-]+)`", PAGE)
+    stored = {queue.name: queue for queue in build_catalog().stored_queues()}
+    assert [stored[name].concurrency_limit for name in names] == [int(limit)] * 2
+    assert [stored[name].limited_with for name in names] == [tuple(names)] * 2
 
 
 def _payload_of(name: str) -> type[Payload]:

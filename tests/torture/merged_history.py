@@ -49,7 +49,7 @@ LEFT_OUT: Final[Mapping[str, str]] = {
     "a worker with a free slot starts what it claimed": _LATE,
     "no job waits for an ended job": _LATE,
     "the end of a job resumes those that wait for it": "who is locked is passed over, and locks are not seen",
-    "a task's limit is divided among its queues": "no task has a second name here",
+    "a task's names share its limit": "no task has a second name here",
     "claims go in order": "rows that others hold locked for a moment are passed over, and locks are not seen",
 }
 """Properties that are not judged here, by name, each with the reason: by these rules nothing could break

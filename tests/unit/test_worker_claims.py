@@ -64,20 +64,21 @@ class Worker(RuleBasedStateMachine):
 
     @initialize(
         size=st.integers(1, 12),
-        limits=st.lists(st.none() | st.integers(1, 5), min_size=1, max_size=3),
+        count=st.integers(1, 3),
+        limit=st.none() | st.integers(1, 5),
         task_limit=st.none() | st.integers(1, 5),
     )
-    def begin(self, size: int, limits: list[int | None], task_limit: int | None) -> None:
+    def begin(self, size: int, count: int, limit: int | None, task_limit: int | None) -> None:
         self.size = size
         self.task_limit = task_limit
         self.queues = {
             f"q{number}": ServedQueue(
                 f"q{number}",
                 "task",
-                limit=limit if task_limit is None else min(limit or task_limit, task_limit),
-                task_limit=task_limit,
+                limit=min((n for n in (limit, task_limit) if n is not None), default=None),
+                is_own_limit=task_limit is not None,
             )
-            for number, limit in enumerate(limits)
+            for number in range(count)
         }
         self.state = ClaimState([*self.queues.values()], size, POLL)
 
@@ -120,16 +121,16 @@ class Worker(RuleBasedStateMachine):
         assert len({want.name for want in claim.capacity}) == len(claim.capacity) > 0
         left = {want.name: want.limit for want in claim.capacity}
         places = self.size - self.load.slow - sum(queue.busy for queue in self.queues.values())
+        busy = sum(queue.busy for queue in self.queues.values())
         for name, most in left.items():
             queue = self.queues[name]
             assert 0 < most <= CLAIM_MAX
             if queue.limit is not None:
                 assert most <= max(free, places), "what has a limit is claimed for free or quick pool tasks"
-                assert queue.busy + most <= queue.limit, "a limit holds in the worker already"
+                assert busy + most <= queue.limit, "a limit holds in the worker already"
             elif queue.seconds is None:
                 assert most <= max(free, 0), "nothing is claimed ahead before it has been measured"
         if self.task_limit is not None:
-            busy = sum(queue.busy for queue in self.queues.values())
             assert busy + min(claim.limit, sum(left.values())) <= self.task_limit, "over all its queues"
         if any(self.queues[name].limit is None and not self.queues[name].is_quick for name in left):
             assert claim.limit <= free, "priorities hold among those that wait for a pool task"
@@ -138,7 +139,11 @@ class Worker(RuleBasedStateMachine):
             return 0
         came = 0
         for _ in range(min(count, claim.limit)):
-            names = [name for name, most in left.items() if most]
+            busy = sum(queue.busy for queue in self.queues.values())
+            # The storage enforces the limit over all queues of the task.
+            names = [
+                name for name, most in left.items() if most and busy < (self.queues[name].limit or math.inf)
+            ]
             if not names:
                 break
             name = data.draw(st.sampled_from(names)) if len(names) > 1 else names[0]
@@ -156,8 +161,7 @@ class Worker(RuleBasedStateMachine):
         """Claim once more, as a sleep does first, and end the sleep by a notification or its time limit."""
         claim = self.state.claim(self.load, self.now, last=True)
         if claim is not None and self.task_limit is not None:
-            roomy = {name for name, queue in self.queues.items() if queue.busy < (queue.limit or 0)}
-            assert {want.name for want in claim.capacity} == roomy, "no queue with room is left out"
+            assert {want.name for want in claim.capacity} == self.queues.keys(), "no queue is left out"
         if claim is None or self.answer(claim, count, lost, free, data):
             self.state.found()
             self.empty = 0
@@ -296,7 +300,7 @@ def test_store_is_a_second_of_work_of_the_pool_tasks_that_slow_and_limited_jobs_
     state = ClaimState([queue, limited], size=10, poll=POLL)
     assert answered(state, Load(10, 0, 0, slow=1), 0.0) == [("quick", 250)]
     assert answered(state, Load(10, 0, 0, slow=6), 0.0) == [("quick", 50)], "at least for one pool task"
-    shared = [ServedQueue(name, "video", limit=4, task_limit=4, busy=2) for name in ("video", "film")]
+    shared = [ServedQueue(name, "video", limit=4, busy=2) for name in ("video", "film")]
     state = ClaimState([queue, *shared], size=10, poll=POLL)
     assert answered(state, Load(10, 0, 0), 0.0) == [("quick", 300)], "queues that share a limit count once"
 
@@ -349,7 +353,7 @@ def test_limited_queue_gets_no_pool_task_that_has_a_slow_job(load: Load, busy: i
 
 
 def test_queues_that_share_a_limit_get_its_room_in_turn() -> None:
-    queues = [ServedQueue(name, "video", limit=4, task_limit=4) for name in ("video", "film", "clip")]
+    queues = [ServedQueue(name, "video", limit=4, is_own_limit=True) for name in ("video", "film", "clip")]
     state = ClaimState([*queues, ServedQueue("mail", "mail")], size=10, poll=POLL)
     queues[0].busy = 1
     claims = [state.claim(IDLE, 0.0) for _ in range(3)]

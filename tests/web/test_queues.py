@@ -192,8 +192,8 @@ async def test_metrics_are_read_by_prometheus(call: Web, queue: Queue, clock: Fr
     assert samples["zeke_queue_lag_seconds", "mail"] == 30
     assert samples["zeke_queue_paused", "break"] == 1
     assert samples["zeke_queue_paused", "mail"] == 0
-    # The five of the task, of which the queue of its alias has one.
-    assert (samples["zeke_queue_limit", "mail"], samples["zeke_queue_limit", "old-mail"]) == (4, 1)
+    # The five of the task, which the queue of its alias shares.
+    assert (samples["zeke_queue_limit", "mail"], samples["zeke_queue_limit", "old-mail"]) == (5, 5)
     assert ("zeke_queue_limit", "break") not in samples
     assert samples["zeke_schedule_late_seconds", "break"] == 0
     assert samples["zeke_workers",] == 1

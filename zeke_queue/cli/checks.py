@@ -246,7 +246,8 @@ def _paused(survey: Survey) -> Iterator[Finding]:
 
 def _full(survey: Survey) -> Iterator[Finding]:
     for queue in survey.queues:
-        active = survey.counts.get(queue.name, {}).get(RowState.ACTIVE, 0)
+        counted = {queue.name, *queue.limited_with}
+        active = sum(survey.counts.get(name, {}).get(RowState.ACTIVE, 0) for name in counted)
         waiting = survey.waiting(queue.name)
         if queue.concurrency_limit is not None and waiting and active >= queue.concurrency_limit:
             yield Finding(

@@ -290,11 +290,7 @@ class Catalog(Generic[Res]):
         return stored
 
     def stored_queues(self) -> list[QueueSettings]:
-        """Return the settings of all tasks' queues, by name; each alias has its share of a limit.
-
-        Raises:
-            InvalidOptionError: a task's limit does not exceed its number of aliases.
-        """
+        """Return the settings of all tasks' queues, by name; a task and its aliases share its limit."""
         if self._private_to is not None:
             return []
         queues = [queue for task in self._tasks.values() for queue in _limits(task)]
@@ -379,18 +375,10 @@ class Catalog(Generic[Res]):
 
 
 def _limits(task: Task[Any, Any]) -> list[QueueSettings]:
-    """Return the limits of a task's queues, which add up to the task's limit."""
-    names, limit = task.aliases, task.concurrency_limit
-    if limit is None:
-        return [QueueSettings(name) for name in (task.name, *names)]
-    own = limit - len(names)
-    if own < 1:
-        raise InvalidOptionError(
-            f"concurrency_limit: {limit} can't be divided among the queues of task {task.name!r} and its"
-            f" aliases {', '.join(names)}, each of which needs one; pass at least {len(names) + 1}, or"
-            " remove aliases under which no other program sends jobs"
-        )
-    return [QueueSettings(task.name, own), *(QueueSettings(name, 1) for name in names)]
+    """Return the settings of a task's queues, which share its limit."""
+    names, limit = (task.name, *task.aliases), task.concurrency_limit
+    shared = names if task.aliases and limit is not None else ()
+    return [QueueSettings(name, limit, limited_with=shared) for name in names]
 
 
 def _no_task(given: object) -> UsageError:

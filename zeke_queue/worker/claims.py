@@ -101,10 +101,9 @@ class ServedQueue:
     Attributes:
         task: the name of the task whose jobs it has.
         kind: where the task's handler runs.
-        limit: how many of its jobs the worker may hold: the lower of its limit for the task and the task's
-            concurrency limit; None for no limit.
-        task_limit: how many jobs of the task the worker may hold, over all queues of the task; None for no
-            limit of the worker's own.
+        limit: how many of its task's jobs the worker may hold, over all queues of the task: the lower of its
+            own limit for the task and the task's concurrency limit; None for no limit.
+        is_own_limit: whether the worker has a limit of its own for the task, which claims do not enforce.
         busy: how many of its jobs the worker holds or, though they are lost, still runs; tracked only for
             tasks with a limit.
         seconds: how long its jobs take, weighted towards slow ones; None until one has ended.
@@ -115,7 +114,7 @@ class ServedQueue:
     task: str
     kind: str = "async"
     limit: int | None = None
-    task_limit: int | None = None
+    is_own_limit: bool = False
     busy: int = 0
     seconds: float | None = None
     ask_at: float = -math.inf
@@ -366,30 +365,27 @@ class ClaimState:
     ) -> tuple[list[QueueCapacity], int]:
         """Return how many jobs to claim of each queue asked, within the tasks' limits, and how many together.
 
-        Queues that share a worker's limit get its room in turn: if a claim asked several for all of it, they
-        could exceed it together. The last claim before a sleep asks all, and for no more jobs than the room.
+        Queues of a task share its limit. They get the room of a worker's own limit in turn: if a claim asked
+        several for all of it, they could exceed it together. The last claim before a sleep asks all, and for
+        no more jobs than the room.
         """
         capacity: list[QueueCapacity] = []
         limit = free
         for queues in self._by_task.values():
-            room, task_limit = free, queues[0].task_limit
-            if task_limit is not None:
-                room = min(free, task_limit - sum(queue.busy for queue in queues))
-                if room <= 0:
-                    continue
+            room, most, in_turn = free, queues[0].limit, queues[0].is_own_limit
+            if most is not None:
+                room = min(free, most - sum(queue.busy for queue in queues))
+            if in_turn and room > 0:
                 limit = min(limit, room) if last else limit
                 queues.rotate()
             for queue in queues:
-                n = room if queue.limit is None else min(room, queue.limit - queue.busy)
-                if n > 0 and queue in asked:
+                if room > 0 and queue in asked:
                     self._asked.append(queue)
-                    capacity.append(QueueCapacity(queue.name, n))
-                    room -= 0 if last or task_limit is None else n
+                    capacity.append(QueueCapacity(queue.name, room))
+                    room = room if last or not in_turn else 0
                     queue.ask_at = now + FAIR_INTERVAL
         return capacity, limit
 
     def _limit_of(self, task: str) -> int:
         """Return how many pool tasks the jobs of a task may take by its limit; 0 without a limit."""
-        limits = [queue.limit for queue in self._by_task[task] if queue.limit is not None]
-        most = self._by_task[task][0].task_limit
-        return sum(limits) if most is None else min(most, sum(limits))
+        return self._by_task[task][0].limit or 0

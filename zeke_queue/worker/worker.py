@@ -332,7 +332,7 @@ class Worker:
                 task.name,
                 task.kind,
                 min((n for n in (task.concurrency_limit, own) if n is not None), default=None),
-                own,
+                own is not None,
             )
             for name, task in config.served.items()
             for own in (config.limits.get(task.name),)

@@ -96,6 +96,7 @@ class QueueRow(NamedTuple):
     name: str
     concurrency_limit: int | None
     paused_on: datetime | None
+    limited_with: tuple[str, ...] = ()
 
 
 class ScheduleRow(NamedTuple):

@@ -105,7 +105,8 @@ class Recorder:
 
     def _queue_row(self, key: str, before: QueueSettings | None, after: QueueSettings | None) -> None:
         if after is not None and after != before:
-            self.add(QueueRow(self._time(), self._now(), key, after.concurrency_limit, after.paused_on))
+            limit, paused_on, shared = after.concurrency_limit, after.paused_on, after.limited_with
+            self.add(QueueRow(self._time(), self._now(), key, limit, paused_on, shared))
 
     def _plan_row(self, key: str, before: Plan | None, after: Plan | None) -> None:
         was, is_now = before and before.schedule, after and after.schedule

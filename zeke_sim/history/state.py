@@ -367,8 +367,10 @@ class RunState:
         self._saw(event.at, event.now)
         before = self.queues.get(event.name)
         limit = None if before is None else before.concurrency_limit
-        if limit != event.concurrency_limit:
-            self.limited[event.name] = (event.at, limit)
+        shared = () if before is None else before.limited_with
+        if (limit, shared) != (event.concurrency_limit, event.limited_with):
+            # A claim under way may count only the queues that shared the limit before.
+            self.limited[event.name] = (event.at, limit if shared == event.limited_with else None)
         self.queues[event.name] = event
 
     def _schedule_row(self, event: ScheduleRow) -> None:

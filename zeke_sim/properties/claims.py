@@ -16,16 +16,26 @@ if TYPE_CHECKING:
 
 @holds("active jobs within the limit", Change, steps=is_claim)
 def active_within_the_limit(event: Change, state: RunState) -> None:
-    """At every commit, a queue has at most as many active jobs as its concurrency limit.
+    """At every commit, queues that share a limit, and other ones alone, have at most so many active jobs.
 
     A lowered limit applies to new claims; claims that were in progress when it changed may use the old one.
     """
     row = event.after
     if row is None:
         return
-    count, limit = len(state.active[row.name]), _limit(row.name, event, state)
+    count, limit = _active(row.name, state), _limit(row.name, event, state)
     if limit is not None and count > limit:
         raise Broken(f"{count} jobs of {row.name!r} are active, and the limit is {limit}", job=row.id)
+
+
+def _sharing(name: str, state: RunState) -> set[str]:
+    """Return the queues whose active jobs count for a queue's limit."""
+    queue = state.queues.get(name)
+    return {name} if queue is None else {name, *queue.limited_with}
+
+
+def _active(name: str, state: RunState) -> int:
+    return sum(len(state.active[one]) for one in _sharing(name, state))
 
 
 def _limit(name: str, event: Change, state: RunState) -> int | None:
@@ -90,8 +100,9 @@ def claims_go_in_order(event: Change, state: RunState) -> None:
         if change.after is not None and change is not event:
             taken[change.after.name] = taken.get(change.after.name, 0) + 1
     for want in call.invoked.args["capacity"]:
-        mine_of_it = int(want.name == row.name)
-        if taken.get(want.name, 0) >= want.limit or not _has_room(want.name, mine_of_it, state):
+        mine_of_it = int(row.name in _sharing(want.name, state))
+        of_pool = sum(taken.get(name, 0) for name in _sharing(want.name, state))
+        if of_pool >= want.limit or not _has_room(want.name, mine_of_it, state):
             continue
         for other in state.waiting[want.name].values():
             if other.start_after <= row.started_on and _order(other) < mine and not _locked(other, state):
@@ -110,12 +121,14 @@ def _has_room(name: str, but: int, state: RunState) -> bool:
     if queue is None:
         return True
     limit = queue.concurrency_limit
-    return queue.paused_on is None and (limit is None or len(state.active[name]) - but < limit)
+    return queue.paused_on is None and (limit is None or _active(name, state) - but < limit)
 
 
 def _locked(row: Image, state: RunState) -> bool:
     """Return whether another program, or an open transaction that cancels the row, may hold its lock."""
-    if any(fault.row in {row.id, row.name} and state.at <= (fault.until or 0.0) for fault in state.faults):
+    queue = state.queues.get(row.name)
+    locks = {row.id, row.name} if queue is None else {row.id, row.name, *queue.limited_with[:1]}
+    if any(fault.row in locks and state.at <= (fault.until or 0.0) for fault in state.faults):
         return True
     named = {row.id, *state.ancestors(row.id)}
     return any(

@@ -16,17 +16,18 @@ if TYPE_CHECKING:
     from zeke_sim.history.state import RunState
 
 
-@holds("a task's limit is divided among its queues", Invoked, verbs=("declare",))
-def a_tasks_limit_is_divided_among_its_queues(event: Invoked, state: RunState) -> None:
-    """The limits declared for a task's name and its aliases add up to the task's limit."""
-    declared = {queue.name: queue.concurrency_limit for queue in event.args["queues"]}
+@holds("a task's names share its limit", Invoked, verbs=("declare",))
+def a_tasks_names_share_its_limit(event: Invoked, state: RunState) -> None:
+    """A task's name and its aliases are declared together with the task's limit, which they share."""
+    declared = {queue.name: queue for queue in event.args["queues"]}
     for names, limits in state.rules.shared.items():
         if not declared.keys() >= set(names):
             continue
-        parts = [declared[name] for name in names]
-        whole = None if None in parts else sum(part for part in parts if part is not None)
-        if whole not in limits:
-            raise Broken(f"{', '.join(names)} get {parts} of a limit of {' or '.join(map(str, limits))}")
+        parts = [(declared[name].concurrency_limit, declared[name].limited_with) for name in names]
+        meant = {(limit, () if limit is None else names) for limit in limits}
+        if len(set(parts)) > 1 or parts[0] not in meant:
+            stored = "; ".join(f"{limit} with {', '.join(shared) or 'none'}" for limit, shared in parts)
+            raise Broken(f"{', '.join(names)} get {stored}, of a limit of {' or '.join(map(str, limits))}")
 
 
 @holds("a tick has its task's options", Invoked, verbs=("insert",))

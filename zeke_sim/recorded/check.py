@@ -214,7 +214,8 @@ def events(recording: Recording) -> Iterator[Change | QueueRow]:
     """Yield the events that rows prove, in the order of time."""
     header = recording.header
     for queue in recording.queues:
-        yield QueueRow(0.0, header.since, queue.name, queue.concurrency_limit, queue.paused_on)
+        limit, paused_on, shared = queue.concurrency_limit, queue.paused_on, queue.limited_with
+        yield QueueRow(0.0, header.since, queue.name, limit, paused_on, shared)
     steps: list[tuple[float, int, Change]] = []
     for number, job in enumerate(recording.jobs):
         steps += ((change.at, number, change) for change in _proven(job, header.since, header.recorded_on))

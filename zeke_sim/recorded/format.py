@@ -67,6 +67,7 @@ class RecordedQueue(_Value):
     name: str
     concurrency_limit: int | None = None
     paused_on: AwareDatetime | None = None
+    limited_with: tuple[str, ...] = ()
 
 
 class RecordedSchedule(_Value):

@@ -200,8 +200,8 @@ class _Tables:
 
 
 def _write(tables: _Tables, file: files.Writer, limit: int, header: Header, redaction: Redaction) -> None:
-    for name, most, paused_on in tables.rows("queues"):
-        file.add(RecordedQueue(name=name, concurrency_limit=most, paused_on=paused_on))
+    for one in map(rows.queue, tables.rows("queues")):
+        file.add(RecordedQueue.model_validate(one, from_attributes=True))
     schedules = [rows.schedule(row) for row in tables.rows("schedules")]
     for one in schedules:
         file.add(

@@ -68,7 +68,7 @@ async def test_queues_show_their_counts_and_limits(browser: Browser, jobs: Drive
     page = await browser.see("/queues")
     (row,) = re.findall(r'<tr [^>]*data-queue="mail">.*?</tr>', page, re.DOTALL)
     assert "Send a mail." in row
-    assert 'data-label="Limit">4<' in row
+    assert 'data-label="Limit">5<' in row
     assert "status=QUEUED" in row
 
 

@@ -1,13 +1,15 @@
 """Claims: due jobs in claim order, within the limits.
 
-A job is due if it waits, its start_after is not in the future, and its queue is not paused and has room. The
-order over all queues is priority (highest first), then start_after, then id; the first job that does not fit
-into the bytes of a claim ends it. ``claim.sql`` implements the same, and ``tests/model`` compares the two.
+A job is due if it waits, its start_after is not in the future, and its queue is not paused and has room,
+which queues may share. The order over all queues is priority (highest first), then start_after, then id; the
+first job that does not fit into the bytes of a claim ends it. ``claim.sql`` implements the same, and
+``tests/model`` compares the two.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING
 
@@ -81,6 +83,19 @@ class Line:
         return None
 
 
+@dataclass(slots=True)
+class Pool:
+    """Queues that share a limit, or a single queue.
+
+    Attributes:
+        capacity: how many jobs may be taken of its queues, the highest number of one of them.
+        seen: how many of its jobs a claim has seen in claim order, taken or not.
+    """
+
+    capacity: int = 0
+    seen: int = 0
+
+
 def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
     """Return whether an entry is current: its job waits, and for this time."""
     row = jobs.get(entry[3])
@@ -88,7 +103,7 @@ def _stands(entry: Entry, jobs: Mapping[UUID, Row]) -> bool:
 
 
 def choose(
-    lines: Iterable[tuple[Line, int]],
+    lines: Iterable[tuple[Line, int, Pool]],
     jobs: Mapping[UUID, Row],
     limit: int,
     passed: Callable[[UUID], bool],
@@ -97,7 +112,7 @@ def choose(
     """Take the first due rows of several lines, in claim order.
 
     Args:
-        lines: advanced lines, each with the number of rows that may be taken at most.
+        lines: advanced lines, each with the number of rows of its pool after which none of it is taken.
         jobs: the live rows.
         limit: how many rows in total at most.
         passed: returns whether to skip a row, as SKIP LOCKED does with rows locked by others.
@@ -106,16 +121,22 @@ def choose(
     chosen: list[Row] = []
     bytes_left = math.inf if bytes_max is None else bytes_max
     aside: list[tuple[Line, Entry]] = []
-    heads: list[tuple[Entry, int, Line, int]] = []
-    for number, (line, room) in enumerate(lines):
+    heads: list[tuple[Entry, int, Line, int, Pool]] = []
+    for number, (line, room, pool) in enumerate(lines):
+        pool.capacity = max(pool.capacity, room)
         if room > 0 and (entry := line.head(jobs)) is not None:
-            heads.append((entry, number, line, room))
+            heads.append((entry, number, line, room, pool))
     heapify(heads)
     while heads and len(chosen) < limit:
-        entry, number, line, room = heappop(heads)
+        entry, number, line, room, pool = heappop(heads)
+        if pool.seen >= pool.capacity:
+            continue
         line.take()
         if passed(entry[3]):
             aside.append((line, entry))
+        elif pool.seen >= room:
+            aside.append((line, entry))
+            pool.seen += 1
         else:
             row = jobs[entry[3]]
             bytes_left -= row.payload_bytes
@@ -123,9 +144,9 @@ def choose(
                 aside.append((line, entry))
                 break
             chosen.append(row)
-            room -= 1
-        if room > 0 and (following := _after(line, entry, jobs)) is not None:
-            heappush(heads, (following, number, line, room))
+            pool.seen += 1
+        if pool.seen < pool.capacity and (following := _after(line, entry, jobs)) is not None:
+            heappush(heads, (following, number, line, room, pool))
     for line, entry in aside:
         line.put_back(entry)
     return chosen

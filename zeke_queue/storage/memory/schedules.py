@@ -96,22 +96,23 @@ class MemoryAdmin:
 
         def wanted() -> Iterator[str]:
             yield from (schedule.name for schedule, _ in changed())
-            for name, limit in limits.items():
-                stored = self._tables.queues.get(name)
-                if stored is not None and stored.concurrency_limit != limit:
+            for name in limits:
+                if name in self._tables.queues and self._tables.queues[name] != declared(name):
                     yield queue_lock(name)
 
-        limits = {queue.name: queue.concurrency_limit for queue in queues}
+        def declared(name: str) -> QueueSettings:
+            return replace(limits[name], paused_on=self._tables.queue(name).paused_on)
+
+        limits = {queue.name: queue for queue in queues}
         if self._locks.any:
             await self._locks.clear(wanted)
         for schedule, definition in changed():
             plan = self._tables.plans.get(schedule.name)
             stored = edited(schedule, plan and plan.schedule)
             self._scope.store_plan(Plan(stored, declared=definition))
-        for name, limit in limits.items():
-            queue = replace(self._tables.queue(name), concurrency_limit=limit)
-            if queue != self._tables.queues.get(name):
-                self._tables.queues[name] = queue
+        for name in limits:
+            if declared(name) != self._tables.queues.get(name):
+                self._tables.queues[name] = declared(name)
                 self._notifier.queue(name)
 
     async def queues(self) -> list[QueueSettings]:

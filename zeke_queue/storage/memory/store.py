@@ -6,6 +6,7 @@ statement needs, or the caller asked to wait, so a verb is one step of the event
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -20,7 +21,7 @@ from zeke_queue.errors import LeaseLostError, UsageError
 from zeke_queue.model import ClaimedJobs, QueueCapacity, Settled
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
-from zeke_queue.storage.memory.claims import choose
+from zeke_queue.storage.memory.claims import Pool, choose
 from zeke_queue.storage.memory.locks import Locks, queue_lock
 from zeke_queue.storage.memory.overview import MemoryOverview
 from zeke_queue.storage.memory.reader import MemoryReader
@@ -337,8 +338,8 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         the future. A simulation advances the time to it for idle workers, instead of polling.
         """
         jobs, starts = self._tables.jobs, list[datetime]()
-        for line, _ in self._open([QueueCapacity(name, 1) for name in queues], self._clock.now()):
-            due = choose([(line, 1)], jobs, 1, self._locks.taken)
+        for line, *_ in self._open([QueueCapacity(name, 1) for name in queues], self._clock.now()):
+            due = choose([(line, 1, Pool())], jobs, 1, self._locks.taken)
             for row in due:
                 line.add(row)
                 starts.append(row.start_after)
@@ -372,17 +373,20 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             windows=[tables.windows[caller] for caller in sorted(tables.windows)],
         )
 
-    def _open(self, capacity: Sequence[QueueCapacity], now: datetime) -> Iterator[tuple[Line, int]]:
-        """Yield the lines that a claim may take from now, each with the number of jobs."""
+    def _open(self, capacity: Sequence[QueueCapacity], now: datetime) -> Iterator[tuple[Line, int, Pool]]:
+        """Yield the lines that a claim may take from now, each with the number of jobs, and its pool."""
+        pools: defaultdict[str, Pool] = defaultdict(Pool)
         for name, free in capacity:
             line, room = self._tables.lines.get(name), self._tables.room(name)
             if line is not None and (room is None or room > 0) and not self._left_out(name):
                 line.advance(now)
-                yield line, free if room is None else min(free, room)
+                pool = name if room is None else next(iter(self._tables.queue(name).limited_with), name)
+                yield line, free if room is None else min(free, room), pools[pool]
 
     def _left_out(self, name: str) -> bool:
         """Return whether claims leave a queue with a limit out, since another program has locked its row."""
-        return self._locks.taken(queue_lock(name)) and self._tables.room(name) is not None
+        lock = queue_lock(self._tables.row_of_limit(name))
+        return self._locks.taken(lock) and self._tables.room(name) is not None
 
     def _passed(self, job_id: UUID) -> bool:
         """Return whether a claim skips a row, because it is locked or by chance."""

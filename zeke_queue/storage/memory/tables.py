@@ -151,7 +151,15 @@ class Tables:
             return 0
         if settings.concurrency_limit is None:
             return None
-        return settings.concurrency_limit - self.counts[name].get(RowState.ACTIVE, 0)
+        counted = {name, *settings.limited_with}
+        return settings.concurrency_limit - sum(
+            self.counts[one].get(RowState.ACTIVE, 0) for one in counted if one in self.counts
+        )
+
+    def row_of_limit(self, name: str) -> str:
+        """Return the queue whose row a claim of this queue locks: the first one that shares its limit."""
+        first = self.queue(name).limited_with[:1]
+        return first[0] if first and first[0] in self.queues else name
 
     def queue(self, name: str) -> QueueSettings:
         """Return the settings of a queue, or defaults if it has none."""

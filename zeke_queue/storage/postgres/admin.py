@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from zeke_queue.model import QueueSettings
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.connection_pool import Statement
 from zeke_queue.storage.postgres.error_mapping import no_driver_errors
@@ -13,7 +13,7 @@ from zeke_queue.storage.postgres.verbs import work_channel
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zeke_queue.model import Schedule
+    from zeke_queue.model import QueueSettings, Schedule
     from zeke_queue.storage.postgres.claims import Claims
     from zeke_queue.storage.postgres.connection_pool import ConnectionPool
 
@@ -31,9 +31,16 @@ class PostgresAdmin:
             Statement("put_schedule", rows.of_schedule(schedule, declared=True)) for schedule in ordered
         ]
         # One statement can't change a row twice, so the last declaration of a queue counts.
-        limits = {queue.name: queue.concurrency_limit for queue in queues}
+        limits = {queue.name: queue for queue in queues}
         if limits:
-            parameters = {"names": list(limits), "limits": list(limits.values())}
+            parameters = {
+                "names": list(limits),
+                "limits": [queue.concurrency_limit for queue in limits.values()],
+                "shared": [
+                    json.dumps(queue.limited_with) if queue.limited_with else None
+                    for queue in limits.values()
+                ],
+            }
             # The last one, since claims leave out the queues whose rows it locks.
             statements.append(Statement("declare_queues", {**parameters, **self._channel()}))
         if statements:
@@ -43,7 +50,7 @@ class PostgresAdmin:
 
     async def queues(self) -> list[QueueSettings]:
         """Return the settings of all queues that have any, by name."""
-        return [QueueSettings(*row) for row in await self._pool.run("queues")]
+        return [rows.queue(row) for row in await self._pool.run("queues")]
 
     async def pause_queue(self, name: str, *, paused: bool) -> None:
         """Pause a queue, keeping the time of an earlier pause, or resume it."""

@@ -18,7 +18,7 @@ from psycopg.rows import tuple_row
 from zeke_queue.core import jsonb
 from zeke_queue.core.event_limits import TRIMMED_AT_ONCE
 from zeke_queue.errors import SerializationError
-from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, RowState, Schedule, WorkerInfo
+from zeke_queue.model import Attempt, CatchUp, Job, JobEvent, QueueSettings, RowState, Schedule, WorkerInfo
 from zeke_queue.storage.postgres.statements import PLAIN
 
 if TYPE_CHECKING:
@@ -377,6 +377,12 @@ def worker(row: Row) -> WorkerInfo:
     """Return a row of ``workers.sql``."""
     identity, host, pid, queues, *rest, duties, jobs = row
     return WorkerInfo(identity, host, pid, tuple(queues), *rest, duties=tuple(duties), active_jobs=jobs)
+
+
+def queue(row: Row) -> QueueSettings:
+    """Return a row of ``queues.sql``."""
+    name, limit, paused_on, limited_with = row
+    return QueueSettings(name, limit, paused_on, tuple(limited_with or ()))
 
 
 def schedule(row: Row) -> Schedule:

@@ -20,6 +20,7 @@
 --
 -- A queue with a limit is left out unless an earlier statement of the transaction has locked its row and
 -- named it in a setting: only then does this one count with a snapshot to whose count no other claim can add.
+-- Queues that share a limit form a pool, whose jobs are ranked together.
 --
 -- Notifies watchers of a job that it began.
 --
@@ -30,10 +31,16 @@ with recursive open_queue as materialized (
     select
         want.name,
         case
+            when queue.concurrency_limit is null then want.name
+            else coalesce(queue.limited_with[1], want.name)
+        end as pool,
+        case
             when queue.concurrency_limit is null then want.free
             else least(want.free, queue.concurrency_limit - (
                 select count(*) from {schema}.job as running
-                where running.name = want.name collate "C" and running.state = 'active'
+                where
+                    running.name = any(array_append(queue.limited_with, want.name) collate "C")
+                    and running.state = 'active'
             ))
         end as free
     from unnest(%(names)s::text[], %(frees)s::int[]) as want (name, free)
@@ -111,6 +118,7 @@ head as materialized (
         found.priority,
         '-infinity'::timestamptz as mark,
         '00000000-0000-0000-0000-000000000000'::uuid as mark_id,
+        open_queue.pool,
         open_queue.free
     from found
     inner join open_queue on found.name = open_queue.name
@@ -120,6 +128,7 @@ head as materialized (
         known.priority,
         known.mark,
         known.mark_id,
+        open_queue.pool,
         open_queue.free
     from unnest(
         %(known_names)s::text[], %(known_priorities)s::int[], %(marks)s::timestamptz[], %(mark_ids)s::uuid[]
@@ -135,7 +144,7 @@ ranked as (
         due.startafter,
         due.id,
         row_number() over (
-            partition by head.name order by head.priority desc, due.startafter asc, due.id asc
+            partition by head.pool order by head.priority desc, due.startafter asc, due.id asc
         ) as place
     from head
     cross join lateral (
@@ -183,6 +192,7 @@ picked as materialized (
     select
         head.name,
         head.priority,
+        head.pool,
         head.free,
         chosen.startafter,
         chosen.id,
@@ -228,7 +238,7 @@ best as materialized (
     from (
         select
             picked.*,
-            row_number() over (partition by name order by priority desc, startafter asc, id asc) as rank
+            row_number() over (partition by pool order by priority desc, startafter asc, id asc) as rank
         from picked
     ) as ranked_again
     where rank <= free

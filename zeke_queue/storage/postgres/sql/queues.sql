@@ -1,6 +1,7 @@
 select
     name,
     concurrency_limit,
-    paused_on
+    paused_on,
+    limited_with
 from {schema}.queue
 order by name collate "C"

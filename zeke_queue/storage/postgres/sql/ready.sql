@@ -1,21 +1,23 @@
 -- Returns which of these limited queues have room and a due job, so that only their rows need locking: in the
 -- order of their first due jobs, and at most as many as jobs are wanted, since the first n jobs are in the
 -- queues of the first n heads. Heads are found as in the claim, with its marks: below them lie the dead
--- entries that marks spare. Running jobs are counted in this order too, and only up to the last queue that
--- is returned. The search for the first priority of a gap stands apart from that for the next ones: one step
--- for both, beginning above the gap, takes a tenth longer.
+-- entries that marks spare. Running jobs, also those of queues that share the limit, are counted in this
+-- order too, and only up to the last queue that is returned. The search for the first priority of a gap
+-- stands apart from that for the next ones: one step for both, beginning above the gap, takes a tenth longer.
 with recursive open_queue as materialized (
     select
         name,
-        concurrency_limit
+        concurrency_limit,
+        array_append(limited_with, name) as counted
     from {schema}.queue
     where name = any(%(names)s::text[]) and paused_on is null
 ),
 
-found (name, concurrency_limit, low, priority, startafter, id) as (
+found (name, concurrency_limit, counted, low, priority, startafter, id) as (
     select
         open_queue.name,
         open_queue.concurrency_limit,
+        open_queue.counted,
         gap.low,
         top.priority,
         due.startafter,
@@ -49,6 +51,7 @@ found (name, concurrency_limit, low, priority, startafter, id) as (
     select
         found.name,
         found.concurrency_limit,
+        found.counted,
         found.low,
         next.priority,
         due.startafter,
@@ -85,6 +88,7 @@ head as (
     select
         found.name,
         found.concurrency_limit,
+        found.counted,
         found.priority,
         found.startafter,
         found.id
@@ -94,6 +98,7 @@ head as (
     select
         open_queue.name,
         open_queue.concurrency_limit,
+        open_queue.counted,
         known.priority,
         due.startafter,
         due.id
@@ -121,6 +126,7 @@ first as materialized (
     select distinct on (head.name)
         head.name,
         head.concurrency_limit,
+        head.counted,
         head.priority,
         head.startafter,
         head.id
@@ -133,6 +139,7 @@ from (
     select
         first.name,
         first.concurrency_limit,
+        first.counted,
         first.priority,
         first.startafter,
         first.id
@@ -144,7 +151,7 @@ where
     ahead.concurrency_limit is null
     or ahead.concurrency_limit > (
         select count(*) from {schema}.job as running
-        where running.name = ahead.name collate "C" and running.state = 'active'
+        where running.name = any(ahead.counted collate "C") and running.state = 'active'
     )
 order by ahead.priority desc, ahead.startafter asc, ahead.id asc
 limit %(limit)s::int
