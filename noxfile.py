@@ -348,7 +348,7 @@ def nightly(session: nox.Session) -> None:
 @nox.session
 def lint(session: nox.Session) -> None:
     """Check style, types, layers, SQL, and what only a test can check."""
-    _install(session, "lint", "test", "bench", "browser")
+    _install(session, "lint", "test", "interop", "bench", "browser")
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("pyright", "--warnings")
@@ -401,13 +401,13 @@ def interop(session: nox.Session) -> None:
     """Run the JavaScript client's tests, clients in Node against the whole system, and imports from pg-boss.
 
     It needs Node 20 and npm. Arguments after `--` are passed to `node --test`, as in
-    `nox -s interop -- --test-name-pattern=curl`. Without any it also imports jobs of later versions,
-    migrates a million rows of a pg-boss 9 in use, and follows docs/adopt-pgboss.md; `-- landing` leaves out
-    the last two, which take minutes.
+    `nox -s interop -- --test-name-pattern=curl`. Without any it also imports jobs of later versions, gets
+    briefs from two faulty AI servers, migrates a million rows of a pg-boss 9 in use, and follows
+    docs/adopt-pgboss.md; `-- landing` leaves out the last two, which take minutes.
     """
     landing = _is_landing(session)
     posargs = [] if landing else session.posargs
-    _install(session, "test", extras="embedded,tasks,web")
+    _install(session, "test", "interop", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
     for project in (client, clients, clients / "trpc10", clients / "pgboss_later", clients / "pgboss9"):
         with session.chdir(project):
@@ -419,6 +419,7 @@ def interop(session: nox.Session) -> None:
     session.run("python", "-m", "tests.interop", *posargs)
     if not posargs:
         session.run("python", "-m", "tests.interop.pgboss_import")
+        session.run("python", "-m", "tests.interop.foreign_ai")
     if not session.posargs:
         session.run("python", "-m", "tests.interop.adopt")
         session.run("python", "-m", "tests.interop.guide")

@@ -187,8 +187,8 @@ MUTANTS = (
     Mutant(
         "raised-limit-wakes-no-worker",
         SCHEDULES,
-        "                self._tables.queues[name] = declared(name)\n                self._notifier.queue(name)\n",
-        "                self._tables.queues[name] = declared(name)\n",
+        "queues[name] = declared(name)\n                self._notifier.queue(name)\n",
+        "queues[name] = declared(name)\n",
         "The due jobs of a queue whose limit is raised wait for the next poll.",
         where=("limits", "deploy"),
     ),
