@@ -442,7 +442,8 @@ class JobQuery:
     Attributes:
         before: only jobs after this one in that order, even if it has been archived meanwhile.
         created_from, created_to: only jobs created at or after the one instant (aware), and before the other.
-        text: only jobs whose id, singleton key, payload or output as JSON contains it; up to 200 characters.
+        text: only jobs whose id, singleton key, payload, output or meta as JSON contains it, of up to 200
+            characters.
         opaque: queues for whose jobs ``text`` is searched in id and singleton key only.
         limit: how many at most, 1 to 1000.
         ids: only these jobs: none if empty, any if None.

@@ -210,6 +210,7 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(jobs
     await jobs.complete(by_data)
     by_output = await jobs.running("post")
     await jobs.complete(by_output, written)
+    by_meta = await jobs.ended(RowState.COMPLETED, "post", meta=written)
     texts = [
         "grüße",
         "GRüßE",
@@ -230,7 +231,7 @@ async def test_jobs_are_found_by_a_text_in_their_json_as_postgres_writes_it(jobs
 
         async def check(text: str, *, archived: bool = archived) -> None:
             found = {job.id for job in (await jobs.storage.find(JobQuery(text=text, archived=archived))).jobs}
-            assert found == {by_data.id, by_output.id}
+            assert found == {by_data.id, by_output.id, by_meta}
 
         await check_each_async(texts, check)
         await archive(jobs.storage, jobs.clock)

@@ -41,7 +41,7 @@ class Filters(TypedDict, total=False):
         task: only jobs of these tasks.
         status: only jobs of these statuses.
         parent: only jobs that this one sent.
-        text: only jobs whose id, singleton key, payload or output contains it.
+        text: only jobs whose id, singleton key, payload, output or meta contains it.
         created_from: only jobs created at or after this instant; aware.
         created_to: only jobs created before this instant; aware.
         archived: archived jobs instead of live ones.

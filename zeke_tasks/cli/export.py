@@ -82,6 +82,7 @@ async def _of_queue(queue: Queue, team_id: UUID) -> AsyncGenerator[tuple[str, An
                 "task": job.name,
                 "status": job.status,
                 "payload": job.data,
+                "meta": job.meta,
                 "output": job.output,
                 "createdOn": job.created_on,
             },

@@ -46,7 +46,9 @@ async def schedules_of(queue: Queue, team_id: UUID) -> list[Schedule]:
 
 
 async def jobs_of(queue: Queue, team_id: UUID, *, living: bool) -> list[Job]:
-    """Return the jobs whose payload names a team, newest first.
+    """Return the jobs whose payload or meta names a team, newest first.
+
+    The jobs that a run of a playbook sends have the team in their meta.
 
     Args:
         queue: the queue.
@@ -68,13 +70,14 @@ async def jobs_of(queue: Queue, team_id: UUID, *, living: bool) -> list[Job]:
                     limit=1000,
                 )
             )
-            found += [job for job in page.jobs if _is_of(team_id, job.data)]
+            found += [job for job in page.jobs if _is_of(team_id, job.data) or _is_of(team_id, job.meta)]
             if not page.has_more:
                 break
             before = page.jobs[-1].id
     return found
 
 
-def _is_of(team_id: UUID, payload: Any) -> bool:
-    of = cast("Mapping[str, Any]", payload).get("teamId") if isinstance(payload, dict) else None
+def _is_of(team_id: UUID, told: Any) -> bool:
+    """Return whether a payload or a meta names a team."""
+    of = cast("Mapping[str, Any]", told).get("teamId") if isinstance(told, dict) else None
     return str(of).lower() == str(team_id)

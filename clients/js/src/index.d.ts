@@ -153,7 +153,7 @@ export interface RunFilter {
   task?: string | readonly string[];
   status?: RunStatus | readonly RunStatus[];
   parent?: string;
-  /** A text in the id, the singleton key, the payload or the output. */
+  /** A text in the id, the singleton key, the payload, the output or the meta. */
   text?: string;
   createdFrom?: Date | string;
   createdTo?: Date | string;

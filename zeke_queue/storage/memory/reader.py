@@ -117,7 +117,7 @@ def _fits(row: Row, query: JobQuery) -> bool:
 
 def _contains_text(row: Row, text: str, *, open_to_it: bool) -> bool:
     """Return whether a row contains a text."""
-    inside = (row.data, row.output) if open_to_it else ()
+    inside = (row.data, row.output, row.meta) if open_to_it else ()
     return any(contains(one, text) for one in (str(row.id), row.singleton_key, *inside))
 
 

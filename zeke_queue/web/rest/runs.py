@@ -81,7 +81,7 @@ async def runs(  # noqa: PLR0917 - one argument for each parameter of the query
     text: Annotated[
         str | None,
         Query(
-            description="Only jobs whose id, singleton key, payload or output contains this.",
+            description="Only jobs whose id, singleton key, payload, output or meta contains this.",
             min_length=1,
             max_length=200,
         ),

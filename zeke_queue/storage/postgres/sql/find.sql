@@ -28,6 +28,7 @@ with recursive page as materialized (
                 and (
                     strpos(lower(data::text collate "C"), lower(%(text)s::text collate "C")) > 0
                     or strpos(lower(output::text collate "C"), lower(%(text)s::text collate "C")) > 0
+                    or strpos(lower(meta::text collate "C"), lower(%(text)s::text collate "C")) > 0
                 )
             )
         )
