@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.core.names import task_of
-from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import JobStatus
+from zeke_tasks.store.conflicts import repeated
 from zeke_tasks.store.playbooks import RunEvent, RunStatus
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from zeke_tasks.store.repository import Repository, Rows
 
 TASK: Final = "playbook-run"
-TRIES: Final = 3
 
 _BECAME: Final = {
     JobStatus.COMPLETED: RunStatus.SUCCEEDED,
@@ -67,12 +66,7 @@ async def cancel_run(
         return False
     if team_id is not None and job.data.get("teamId") != str(team_id):
         return False
-    for _ in range(TRIES - 1):
-        try:
-            return await _cancel(queue, repository, run_id)
-        except StorageUnavailableError:
-            continue  # the transaction was rolled back because of a conflict
-    return await _cancel(queue, repository, run_id)
+    return await repeated(lambda: _cancel(queue, repository, run_id))
 
 
 class _Ended(Exception):

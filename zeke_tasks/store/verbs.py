@@ -3,6 +3,10 @@
 They have the same guarantees as those on sources and items: each is idempotent, a repeated call changes no
 row (not even its time of change), and times come from the store's clock.
 
+Locks are taken in this order: deletions of sources, sources, subscriptions, stories, their items. What stores
+an item's text locks its source and the pending item, and then the story of the text, if there is one:
+deletions of stories lock only items that have a text.
+
 All data of a story is written under the story's lock: its summary and source, its overlay, its highlights and
 their scores, the reading states of teams. So transactions on one story each can't deadlock, and one on
 several stories locks them in the order of their ids.

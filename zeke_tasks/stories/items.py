@@ -15,6 +15,7 @@ from zeke_tasks.context import context_of
 from zeke_tasks.fetch import Permanent, Transient
 from zeke_tasks.fetch.secrets import without_secrets
 from zeke_tasks.payloads import AnalyzeStory
+from zeke_tasks.store.conflicts import repeated
 from zeke_tasks.store.model import ItemStatus, Kind, StoryStatus
 from zeke_tasks.stories.keep import Reading, keep
 from zeke_tasks.youtube import watch_url
@@ -169,7 +170,8 @@ async def _finish(job: JobContext, item: RawItem, reads: Reads) -> Exception | N
     if reading is None:
         await _settle(job, item, ItemStatus.NO_TEXT)
     else:
-        await _keep(job, item, reading)
+        # What was read is not read again because of a conflict.
+        await repeated(lambda: _keep(job, item, reading))
     return None
 
 

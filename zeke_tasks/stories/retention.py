@@ -8,6 +8,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of
 from zeke_tasks.payloads import ApplyRetention
+from zeke_tasks.store.conflicts import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -52,9 +53,13 @@ async def apply_retention(
 
 async def _in_batches(job: JobContext, delete: Callable[[Rows], Awaitable[int]]) -> int:
     """Delete rows in batches until one is not full; returns their number."""
+
+    async def batch() -> int:
+        async with job.transaction() as transaction:
+            return await delete(context_of(job).repository.within(transaction))
+
     deleted, last = 0, BATCH
     while last >= BATCH:
-        async with job.transaction() as transaction:
-            last = await delete(context_of(job).repository.within(transaction))
+        last = await repeated(batch)
         deleted += last
     return deleted

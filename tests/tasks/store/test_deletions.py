@@ -115,6 +115,9 @@ class Prepared(NamedTuple):
     story: UUID
     highlight: UUID
     linked: UUID
+    other: UUID
+    pending: UUID
+    failed: UUID
 
 
 async def prepared(domain: Domain) -> Prepared:
@@ -123,8 +126,11 @@ async def prepared(domain: Domain) -> Prepared:
     (highlight,) = await domain.verbs.put_highlights([_highlight(story.id)])
     await domain.verbs.connect(TEAM, source.id)
     await domain.verbs.put_playbook(PLAYBOOK)
-    linked = await domain.told_story("linked", await domain.source("https://b.example/feed"))
-    return Prepared(domain, source.id, story.id, highlight, linked.id)
+    other = await domain.source("https://b.example/feed")
+    linked = await domain.told_story("linked", other)
+    pending, failed = [await domain.item(source, name) for name in ("pending", "failed")]
+    await domain.verbs.finish_item(failed, ItemStatus.FAILED)
+    return Prepared(domain, source.id, story.id, highlight, linked.id, other.id, pending, failed)
 
 
 async def _succeed(rows: Rows, known: Prepared) -> Any:
@@ -237,6 +243,82 @@ async def test_linked_source_that_is_deleted_meanwhile_is_not_linked(fresh: Call
         assert there(await verbs.story(known.linked)).primary_source_id != known.source
 
     await check_each_async(["deletion", "link"], check)
+
+
+class Halves(NamedTuple):
+    """A transaction of a job in two parts, between which its source is deleted."""
+
+    first: Act
+    second: Act
+
+
+async def _keep_text(rows: Rows, known: Prepared) -> Any:
+    (item,) = await rows.items([known.pending])
+    content = content_of(item.id, "new text")
+    await rows.put_content(content)
+    return await rows.ensure_story(story_of(content, item.source_id, item.kind))
+
+
+HALVES: dict[str, Halves] = {
+    "text": Halves(
+        lambda rows, known: rows.finish_item(known.pending, ItemStatus.PROCESSED),
+        _keep_text,
+    ),
+    "check without news": Halves(
+        lambda rows, known: rows.take_up_forgotten_items(known.source, 0.0),
+        _succeed,
+    ),
+    "upload": Halves(
+        lambda rows, known: rows.reopen_items([known.failed]),
+        lambda rows, known: rows.put_items(known.source, [NewItem(external_id="other")]),
+    ),
+    "reading states": Halves(
+        lambda rows, known: rows.teams_of(known.source, lock=True),
+        lambda rows, known: rows.set_reading_state(known.story, [TEAM], ReadingState.READ),
+    ),
+}
+
+
+async def test_source_is_deleted_between_the_statements_of_a_job(fresh: Callable[[], Domain]) -> None:
+    async def check(halves: Halves) -> None:
+        known = await prepared(fresh())
+        known.domain.clock.advance(1)
+        async with known.domain.rows() as rows:
+            assert await halves.first(rows, known)
+            late = await _waiting(known.domain.verbs.delete_source(known.source))
+            await halves.second(rows, known)
+        assert await late
+        left = await known.domain.everything()
+        assert known.source not in [row["primary_source_id"] for row in left["stories"]]
+        assert [row["source_id"] for row in left["raw_items"]] == [known.other]
+
+    await check_each_async({name: (halves,) for name, halves in HALVES.items()}, check)
+
+
+async def test_story_is_linked_while_its_source_is_deleted(domain: Domain) -> None:
+    known = await prepared(domain)
+    source = there(await domain.verbs.source(known.source))
+    first, last = sorted([known.story, (await domain.told_story("another", source)).id])
+    async with domain.rows() as rows:
+        await rows.lock_story(first)
+        late = await _waiting(domain.verbs.delete_source(known.source))
+        linked = await _waiting(domain.verbs.link_source(last, known.source))
+    assert await late == Deleted(items=4, stories=2)
+    assert not await linked
+
+
+async def test_two_sources_with_each_others_texts_are_deleted_together(domain: Domain) -> None:
+    one, other = [await domain.source(f"https://{name}.example/feed") for name in "ab"]
+    for text, sources in {"first": (one, other), "second": (other, one)}.items():
+        for source in sources:
+            await domain.told_story(text, source)
+    keeper = await domain.told_story("third", one)
+    async with domain.rows() as rows:
+        await rows.lock_story(keeper.id)
+        deletions = [await _waiting(domain.verbs.delete_source(source.id)) for source in (one, other)]
+    done = [await deletion for deletion in deletions]
+    assert done == [Deleted(items=3, stories=1, moved=1), Deleted(items=2, stories=2)]
+    assert not any((await domain.everything()).values())
 
 
 async def test_text_read_again_while_its_story_is_deleted_is_a_new_story(domain: Domain) -> None:

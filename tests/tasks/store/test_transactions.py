@@ -19,6 +19,7 @@ from tests.tasks.store.samples import DRAFT, EVENT, SPENDING, TEAM, VECTOR
 from zeke_queue.model import NewJob
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.budgets import Reservation
+from zeke_tasks.store.conflicts import repeated
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
@@ -174,11 +175,15 @@ async def test_rows_of_a_transaction_are_visible_only_after_its_commit(
     assert await domain.storage.get([job.id]) == {}
 
 
+async def _link(rows: Rows, story_id: UUID) -> Any:
+    return await rows.link_source(story_id, (await rows.every_source())[0].id)
+
+
 Verb = Callable[[Rows, UUID], Awaitable[Any]]
 UNDER_THE_STORYS_LOCK: dict[str, Verb] = {
     "lock_story": lambda rows, story_id: rows.lock_story(story_id),
     "set_summary": lambda rows, story_id: rows.set_summary(story_id, "short", replace=False),
-    "link_source": lambda rows, story_id: rows.link_source(story_id, UUID(int=1)),
+    "link_source": _link,
     "put_analysis": lambda rows, story_id: rows.put_analysis(story_id, MODELS),
     "put_brief": lambda rows, story_id: rows.put_brief(story_id, BRIEF),
     "put_brief_draft": lambda rows, story_id: rows.put_brief_draft(story_id, DRAFT),
@@ -202,6 +207,24 @@ async def test_writes_of_story_wait_for_its_lock(fresh: Callable[[], Domain]) ->
         await late
 
     await check_each_async(UNDER_THE_STORYS_LOCK, check)
+
+
+async def test_transactions_that_meet_in_a_deadlock_are_repeated(on_postgres: Domain) -> None:
+    stories = [(await on_postgres.told_story(text)).id for text in "ab"]
+    begun: list[UUID] = []
+    both = asyncio.Event()
+
+    async def lock(first: UUID, second: UUID) -> None:
+        async with on_postgres.rows() as rows:
+            await rows.lock_story(first)
+            begun.append(first)
+            if len(begun) >= 2:
+                both.set()
+            await both.wait()
+            await rows.lock_story(second)
+
+    await asyncio.gather(*(repeated(lambda pair=pair: lock(*pair)) for pair in (stories, stories[::-1])))
+    assert len(begun) == 3
 
 
 async def test_uncommitted_story_is_not_found(domain: Domain) -> None:

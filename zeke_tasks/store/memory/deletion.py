@@ -25,14 +25,17 @@ class MemoryDeletions(Scope):
 
     async def delete_source(self, source_id: UUID) -> Deleted | None:
         """Delete a source; stories that another has too become that one's."""
+        await self._lock(["deletions of sources"])
         await self._lock_to_delete(f"source {source_id}")
         source = self._sources.get(source_id)
         if source is None:
             return None
-        for key in sorted(item.row.id for item in self._items.of(source_id)):
-            await self._lock([f"item {key}"])
+        for pair in sorted(self._connections.of(source_id)):
+            await self._lock_to_delete(f"connection {pair}")
         for story in self._stories_of_source(source_id):
             await self._lock_to_delete(f"story row {story.id}")
+        for key in sorted(item.row.id for item in self._items.of(source_id)):
+            await self._lock([f"item {key}"])
         moved = [self._moved(story, source_id) for story in self._stories_of_source(source_id)]
         for old, new in moved:
             self._put_moved(old, new)

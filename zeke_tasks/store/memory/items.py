@@ -25,11 +25,7 @@ class MemoryItems(Scope):
 
     async def put_items(self, source_id: UUID, items: Sequence[NewItem]) -> list[UUID]:
         """Add new items and refresh known ones."""
-        self._require_open()
-        if self._sources.get(source_id) is None:
-            return []
-        await self._share(f"source {source_id}")
-        if self._sources.get(source_id) is None:
+        if not await self._keep_source(source_id):
             return []
         firsts = {item_id(source_id, item.external_id): item for item in reversed(items)}
         await self._lock(f"item {key}" for key in firsts)
@@ -57,7 +53,8 @@ class MemoryItems(Scope):
 
     async def take_up_forgotten_items(self, source_id: UUID, after: float) -> list[UUID]:
         """Touch and return forgotten pending items, except those locked by other transactions."""
-        self._require_open()
+        if not await self._keep_source(source_id):
+            return []
         now = self._now()
         forgotten = [
             item
@@ -74,6 +71,9 @@ class MemoryItems(Scope):
 
     async def reopen_items(self, ids: Collection[UUID]) -> list[UUID]:
         """Make failed and deleted items and those without text pending again."""
+        sources = {item.row.source_id for key in ids if (item := self._items.get(key)) is not None}
+        for source_id in sorted(sources):
+            await self._keep_source(source_id)
         await self._lock(f"item {key}" for key in ids)
         reopened: list[UUID] = []
         for key in sorted(set(ids)):
@@ -95,6 +95,10 @@ class MemoryItems(Scope):
 
     async def finish_item(self, item_id: UUID, status: ItemStatus, error: str | None = None) -> bool:
         """Record the outcome of an attempt at a pending item."""
+        self._require_open()
+        known = self._items.get(item_id)
+        if known is None or not await self._keep_source(known.row.source_id):
+            return False
         await self._lock([f"item {item_id}"])
         old = self._items.get(item_id)
         if old is None or old.row.status is not ItemStatus.PENDING:

@@ -91,6 +91,17 @@ class Scope:
         self._sharers.setdefault(name, set()).add(self._number)
         self._locks.take(f"{name}, kept by {self._number}", self._owner)
 
+    async def _keep_source(self, source_id: UUID) -> bool:
+        """Keep a source from being deleted; returns whether it exists.
+
+        All that stores items, texts or a story's source does this before it locks those: one order for all.
+        """
+        self._require_open()
+        if self._sources.get(source_id) is None:
+            return False
+        await self._share(f"source {source_id}")
+        return self._sources.get(source_id) is not None
+
     async def _lock_to_delete(self, name: str) -> None:
         """Lock a row, and wait for the transactions that refer to it."""
         await self._locks.clear(lambda: self._hindrances(name), self._owner)

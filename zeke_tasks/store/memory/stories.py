@@ -97,11 +97,7 @@ class MemoryStories(Scope):
 
     async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
         """Set the story's primary source."""
-        story = await self.lock_story(story_id)
-        if story is None or self._sources.get(source_id) is None:
-            return False
-        await self._share(f"source {source_id}")
-        if self._sources.get(source_id) is None:
+        if not await self._keep_source(source_id) or (story := await self.lock_story(story_id)) is None:
             return False
         self._stories.put(story_id, changed(story, primary_source_id=source_id))
         return True

@@ -19,11 +19,7 @@ class MemoryTeams(Scope):
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
         """Subscribe a team to a source."""
-        self._require_open()
-        if self._sources.get(source_id) is None:
-            return False
-        await self._share(f"source {source_id}")
-        if self._sources.get(source_id) is None:
+        if not await self._keep_source(source_id):
             return False
         pair = (team_id, source_id)
         await self._lock([f"connection {pair}"])

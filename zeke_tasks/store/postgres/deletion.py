@@ -29,12 +29,14 @@ class PostgresDeletions(StatementRunner):
 
     async def delete_source(self, source_id: UUID) -> Deleted | None:
         """Delete a source; stories that another has too become that one's."""
+        await self._run("lock_deletions_of_sources")
         if not await self._run("lock_source", id=source_id):
             return None
         # Each in a statement of its own: one that waited for a lock does not see what was written meanwhile.
+        await self._run("lock_connections_of_source", id=source_id)
+        stories = [row["id"] for row in await self._run("lock_stories_of_source", id=source_id)]
         await self._run("lock_items_of_source", id=source_id)
-        await self._run("lock_stories_of_source", id=source_id)
-        moved = await self._run("move_stories", id=source_id)
+        moved = await self._run("move_stories", id=source_id, stories=stories)
         (gone,) = await self._run("delete_source", id=source_id)
         return Deleted(gone["items"], gone["stories"], len(moved))
 

@@ -9,6 +9,8 @@ from psycopg import errors
 from psycopg.rows import dict_row
 
 from zeke_queue.errors import SchemaVersionError
+from zeke_queue.storage.postgres.error_mapping import is_worth_repeating
+from zeke_tasks.store.conflicts import ConflictError
 from zeke_tasks.store.model import MESSAGE_CHARACTERS, Kind, Story, StoryStatus, storable
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
@@ -42,6 +44,7 @@ class StatementRunner:
 
         Raises:
             SchemaVersionError: the tables don't exist.
+            ConflictError: a deadlock, or another conflict with a concurrent transaction.
         """
         values["now"] = self._now() if self._now else None
         async with self._connection.cursor(binary=binary, row_factory=dict_row) as cursor:
@@ -58,6 +61,10 @@ class StatementRunner:
                     f"The tables of schema zeke are missing or too old ({error.diag.message_primary}):"
                     " run `zeke migrate`."
                 ) from error
+            except errors.OperationalError as error:
+                if not is_worth_repeating(error):
+                    raise
+                raise ConflictError.of(error) from error
             rows = await cursor.fetchall() if cursor.description else []
         # The connection may be a caller's, with another time zone.
         return [{name: _in_utc(value) for name, value in row.items()} for row in rows]

@@ -81,6 +81,7 @@ class PostgresStories(StatementRunner):
 
     async def link_source(self, story_id: UUID, source_id: UUID) -> bool:
         """Set the story's primary source."""
-        if await self.lock_story(story_id) is None:
+        if not await self._run("keep_source", id=source_id) or await self.lock_story(story_id) is None:
             return False
-        return bool(await self._run("link_source", id=story_id, source_id=source_id))
+        await self._run("link_source", id=story_id, source_id=source_id)
+        return True

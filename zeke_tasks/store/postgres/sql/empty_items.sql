@@ -1,14 +1,22 @@
 -- The items whose text made one of the stories, by the hash of the text, or by the story if none has that.
-with emptied as (
+with told as (
+    select content.raw_item_id
+    from zeke.stories as story
+    inner join zeke.contents as content on story.content_hash = content.content_hash
+    where story.id = any(%(ids)s::uuid[])
+    union
+    select content.raw_item_id
+    from zeke.stories as story
+    inner join zeke.contents as content on story.content_id = content.raw_item_id
+    where
+        story.id = any(%(ids)s::uuid[])
+        and not exists (select from zeke.stories as other where other.content_hash = content.content_hash)
+),
+
+emptied as (
     select item.id
     from zeke.raw_items as item
-    inner join zeke.contents as content on item.id = content.raw_item_id
-    where
-        content.content_hash in (select content_hash from zeke.stories where id = any(%(ids)s::uuid[]))
-        or (
-            content.raw_item_id in (select content_id from zeke.stories where id = any(%(ids)s::uuid[]))
-            and not exists (select from zeke.stories where content_hash = content.content_hash)
-        )
+    where item.id in (select told.raw_item_id from told)
     -- Locked in one order for all, so that two of these never wait for each other.
     order by item.id
     for update of item

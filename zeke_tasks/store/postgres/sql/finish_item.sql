@@ -1,8 +1,18 @@
-update zeke.raw_items
+-- The source first, as all that stores items and texts does, so that its deletion waits and is waited for.
+with kept as (
+    select item.id
+    from zeke.raw_items as item
+    inner join zeke.sources as source on item.source_id = source.id
+    where item.id = %(id)s and item.status = 'pending'
+    for key share of source
+)
+
+update zeke.raw_items as item
 set
     status = %(status)s,
-    attempts = attempts + 1,
+    attempts = item.attempts + 1,
     error = %(error)s,
     updated_at = coalesce(%(now)s::timestamptz, statement_timestamp())
-where id = %(id)s and status = 'pending'
-returning id
+from kept
+where item.id = kept.id and item.status = 'pending'
+returning item.id

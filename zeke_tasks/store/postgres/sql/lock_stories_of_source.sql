@@ -1,6 +1,13 @@
-select story.id
-from zeke.stories as story
-inner join zeke.raw_items as item on story.content_id = item.id
-where item.source_id = %(id)s or story.primary_source_id = %(id)s
-order by story.id
-for update of story
+select id from zeke.stories
+where
+    id in (
+        select story.id
+        from zeke.raw_items as item
+        inner join zeke.stories as story on item.id = story.content_id
+        where item.source_id = %(id)s
+        union
+        select story.id from zeke.stories as story
+        where story.primary_source_id = %(id)s
+    )
+order by id
+for update

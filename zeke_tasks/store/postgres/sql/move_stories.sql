@@ -26,8 +26,11 @@ with told as (
         limit 1
     ) as other on true
     where
-        (own.source_id = %(id)s and other.raw_item_id is not null)
-        or (own.source_id <> %(id)s and story.primary_source_id = %(id)s)
+        story.id = any(%(stories)s::uuid[])
+        and (
+            (own.source_id = %(id)s and other.raw_item_id is not null)
+            or (own.source_id <> %(id)s and story.primary_source_id = %(id)s)
+        )
 )
 
 update zeke.stories as story

@@ -1,10 +1,17 @@
-with forgotten as (
+-- The source first, so that its deletion waits and is waited for.
+with kept as materialized (
+    select id from zeke.sources
+    where id = %(source_id)s
+    for key share
+),
+
+forgotten as (
     select
         id,
         updated_at
     from zeke.raw_items
     where
-        source_id = %(source_id)s
+        source_id = (select kept.id from kept)
         and status = 'pending'
         and updated_at
         < coalesce(%(now)s::timestamptz, statement_timestamp()) - make_interval(secs => %(after)s)

@@ -1,0 +1,3 @@
+select id from zeke.sources
+where id = %(id)s
+for key share
