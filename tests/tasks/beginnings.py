@@ -247,16 +247,16 @@ async def begin_upload(domain: Domain) -> Start:
 
 
 async def begin_retention(domain: Domain) -> Start:
-    """A story of two items, one that a team has pinned, an item that failed, and an ended run."""
-    story, pinned = await _highlighted(domain), await domain.told_story("pinned")
+    """A story of two items, one with a highlight of a team, an item that failed, and an ended run."""
+    story, other = await _highlighted(domain), await domain.told_story("other")
     await domain.told_story(TEXT, await domain.source("https://b.example/feed"))
     (highlight,) = await domain.verbs.put_highlights(
-        [NewHighlight(pinned.id, TEAM, HighlightKind.INSIGHT, "The team has it.", 1.0)]
+        [NewHighlight(other.id, TEAM, HighlightKind.INSIGHT, "The team has it.", 1.0)]
     )
     failed = await domain.item(await domain.source(), "failed")
     async with domain.rows() as rows:
         await rows.set_reading_state(story.id, [TEAM], ReadingState.READ)
-        await rows.put_team_highlight(TeamHighlight(TEAM, highlight, pinned=True))
+        await rows.put_team_highlight(TeamHighlight(TEAM, highlight))
         await rows.finish_item(failed, ItemStatus.FAILED, "boom")
         await rows.put_playbook(Playbook(USER, TEAM, "Daily", ()))
         await rows.ensure_run(NewRun(USER, USER, TEAM, TriggerSource.API))

@@ -1,4 +1,4 @@
-"""Retention in simulated newsrooms whose workers are killed: it deletes all old stories but pinned ones."""
+"""Retention in simulated newsrooms whose workers are killed: it deletes all old stories and no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from zeke_sim.world.world import World
 from zeke_tasks.context import Context, inline
 from zeke_tasks.fetch.libraries import load_parsers
 from zeke_tasks.payloads import ApplyRetention
-from zeke_tasks.store.highlights import HighlightKind, NewHighlight, TeamHighlight
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.retention import Retention
 from zeke_tasks.stories import retention
@@ -38,14 +37,13 @@ LATE: Final = timedelta(minutes=11)
 
 PAUSE: Final = 300.0
 PHASE: Final = 3600.0
-TEAM: Final = UUID(int=21)
 
 # Before a simulation begins, which allows no import that uses the network.
 load_parsers()
 
 
 class Newsroom:
-    """A newsroom that makes a story every five minutes, of which a team pins every fifth."""
+    """A newsroom that makes a story every five minutes."""
 
     def __init__(self) -> None:
         self.scenario = Scenario(__name__, "old stories are deleted, and workers are killed", self._build)
@@ -80,27 +78,21 @@ class Newsroom:
         """Make stories, and compare what is left with what must be."""
         domain, clock = self._domain, node.world.database_clock
         made: dict[UUID, datetime] = {}
-        pinned: set[UUID] = set()
         source = await domain.source()
         while node.world.time() < PHASE:
             story = await domain.told_story(f"story {len(made)}", source)
             made[story.id] = clock.now()
-            if len(made) % 5 == 0:
-                new = NewHighlight(story.id, None, HighlightKind.METRIC, "Faster", 0.85)
-                await domain.verbs.put_highlights([new])
-                await domain.verbs.put_team_highlight(TeamHighlight(TEAM, new.id, pinned=True))
-                pinned.add(story.id)
             left = {one.id for one in await domain.verbs.newest_stories(1000)}
             # By the database's clock, which drifts.
             young = {key for key, born in made.items() if clock.now() - born <= KEPT}
-            assert young | pinned <= left
+            assert young <= left
             await clock.sleep(PAUSE)
         # Without faults, the next tick deletes the rest.
         await clock.sleep(LATE.total_seconds())
         now = clock.now()
         left = {one.id for one in await domain.verbs.newest_stories(1000)}
         may_be_left = {key for key, born in made.items() if now - born <= KEPT + LATE}
-        assert pinned <= left <= pinned | may_be_left
+        assert left <= may_be_left
         assert len(left) < len(made)
         assert len(await domain.verbs.items_of(source.id)) == len(made)
 

@@ -59,8 +59,7 @@ class DeletionRows(Protocol):
     async def expire_stories(self, after: float, limit: int) -> Deleted:
         """Delete up to ``limit`` stories created more than ``after`` seconds ago, oldest first.
 
-        Stories with a highlight that a team has pinned are kept, and those that other transactions have
-        locked are skipped.
+        Stories that other transactions have locked are skipped.
         """
         ...
 

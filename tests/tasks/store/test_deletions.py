@@ -345,12 +345,9 @@ async def test_story_found_for_a_text_is_deleted_with_it(domain: Domain) -> None
     assert await domain.verbs.content(item.id) is None
 
 
-async def test_old_stories_expire_oldest_first_unless_pinned(domain: Domain) -> None:
+async def test_old_stories_expire_oldest_first(domain: Domain) -> None:
     source = await domain.source()
-    pinned = await domain.told_story("pinned", source)
     older = await domain.told_story("older", source)
-    (highlight,) = await domain.verbs.put_highlights([_highlight(pinned.id)])
-    await domain.verbs.put_team_highlight(TeamHighlight(TEAM, highlight, pinned=True))
     domain.clock.advance(1)
     old = [await domain.told_story(text, source) for text in ("a", "b")]
     failed = await domain.item(source, "failed", body="long")
@@ -368,7 +365,7 @@ async def test_old_stories_expire_oldest_first_unless_pinned(domain: Domain) -> 
         assert await domain.verbs.expire_stories(DAY, 9) == Deleted(1, 1)
     assert await domain.verbs.expire_items(DAY, 9) == 1
     assert (await domain.look(failed)).body is None
-    assert {story.id for story in await domain.verbs.newest_stories(9)} == {pinned.id, old[0].id, young.id}
+    assert {story.id for story in await domain.verbs.newest_stories(9)} == {old[0].id, young.id}
 
 
 async def test_ended_runs_expire(domain: Domain) -> None:

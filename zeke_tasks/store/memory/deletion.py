@@ -214,16 +214,14 @@ class MemoryDeletions(Scope):
             self._runs.put(key, None)
 
     async def expire_stories(self, after: float, limit: int) -> Deleted:
-        """Delete old stories, except those with a pinned highlight."""
+        """Delete old stories."""
         self._require_open()
-        pinned = {one.highlight_id for one in self._team_highlights.values() if one.pinned}
         old: list[tuple[datetime, UUID, Story]] = []
         for story in self._stories.values():
             born = self._births.get(story.id)
             if (
                 born is not None
                 and born < self._now() - timedelta(seconds=after)
-                and not any(one.id in pinned for one in self._highlights.of(story.id))
                 and self._can_be_deleted(f"story row {story.id}")
             ):
                 old.append((born, story.id, story))

@@ -66,7 +66,7 @@ class PostgresDeletions(StatementRunner):
         }
 
     async def expire_stories(self, after: float, limit: int) -> Deleted:
-        """Delete old stories, except those with a pinned highlight."""
+        """Delete old stories."""
         rows = await self._run("lock_expired_stories", after=after, limit=limit)
         return await self._delete_stories([row["id"] for row in rows]) if rows else Deleted(0, 0)
 
