@@ -100,7 +100,7 @@ def explain(sql: Connection, name: str, values: Mapping[str, Any], *, limit: int
     text = cast("LiteralString", f"{asked}({marks})" if marks else asked)
     with sql.transaction(force_rollback=True):
         row = ClientCursor(sql).execute(text, given).fetchone()
-    return _plan_of(row)
+    return plan_of(row)
 
 
 def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
@@ -114,10 +114,11 @@ def explain_look(sql: Connection, name: str, values: Mapping[str, Any]) -> Plan:
             prepare=True,
         )
         row = cursor.fetchone()
-    return _plan_of(row)
+    return plan_of(row)
 
 
-def _plan_of(row: tuple[Any, ...] | None) -> Plan:
+def plan_of(row: tuple[Any, ...] | None) -> Plan:
+    """Return the plan in an answer to EXPLAIN."""
     assert row is not None
     top = row[0][0]["Plan"]
     return Plan(list(_nodes(top)), top["Shared Hit Blocks"] + top["Shared Read Blocks"])
