@@ -159,7 +159,7 @@ async def delete_team(
     """Delete the data of a team.
 
     Its keys are revoked first, so that its callers send no more jobs. Then its jobs are cancelled: a
-    cancelled job commits no more transactions. A job that is sent after that may write rows again.
+    cancelled job commits no more transactions. A job that is sent after that finds the team deleted.
 
     Args:
         queue: the queue, whose jobs name a team as ``teamId`` in their payloads.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+
+from zeke_queue.errors import UsageError
+from zeke_queue.task.signals import Fail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,6 +24,15 @@ class Deleted(NamedTuple):
     items: int
     stories: int
     moved: int = 0
+
+
+class TeamDeletedError(Fail, UsageError):
+    """The team was deleted, so nothing can be written for it; a job that meets this fails permanently."""
+
+    @classmethod
+    def of(cls, team_id: UUID) -> Self:
+        """Return the error for a team."""
+        return cls(f"Team {team_id} was deleted; use the id of another team")
 
 
 class DeletionRows(Protocol):
@@ -50,6 +62,8 @@ class DeletionRows(Protocol):
 
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
         """Delete a team's subscriptions, states, highlights, playbooks with runs, budgets and AI usage.
+
+        From then on what would write rows of the team raises ``TeamDeletedError``; only AI usage is dropped.
 
         Returns:
             The number of deleted rows by table, without what belongs to them (tags, steps, events).

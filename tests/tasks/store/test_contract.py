@@ -254,7 +254,7 @@ def test_each_table_of_teams_is_exported_and_deleted(domain_dsn: str) -> None:
             " and relation.relkind in ('r', 'v')"
         ).fetchall()
     tables = {name for kind, name in found if kind == "r"}
-    others = {"playbooks", "ai_budgets", "ai_budget_days", "ai_reservations"}
+    others = {"playbooks", "ai_budgets", "ai_budget_days", "ai_reservations", "deleted_teams"}
     assert tables == {*TABLES_OF_TEAMS} | others
     views = {name for kind, name in found if kind == "v"}
     assert views == {*TABLES_OF_TEAMS.values()}

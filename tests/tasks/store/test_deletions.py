@@ -9,11 +9,14 @@ from decimal import Decimal
 from typing import Any, NamedTuple, TypeVar
 from uuid import UUID
 
+import pytest
+
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.domain import Domain, content_of, story_of, there
 from tests.tasks.store.samples import EVENT, MODELS, SPENDING, TEAM
 from zeke_queue.errors import UsageError
+from zeke_queue.task.signals import Fail
 from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.deletion import Deleted
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, TeamHighlight
@@ -26,6 +29,7 @@ T = TypeVar("T")
 DAY = 86400.0
 OTHERS = UUID(int=22)
 PLAYBOOK = Playbook(UUID(int=31), TEAM, "Daily", ())
+RESERVATION = Reservation(TEAM, 1, "analysis", "analyze-story", "m", TEAM, START.date(), Decimal(1))
 RUN = NewRun(EVENT.run_id, PLAYBOOK.id, TEAM, TriggerSource.API)
 
 
@@ -90,9 +94,7 @@ async def test_deleted_team_leaves_other_teams_rows(domain: Domain) -> None:
             await rows.put_playbook(Playbook(UUID(int=playbook), team, "Daily", ()))
             await rows.ensure_run(NewRun(UUID(int=run), UUID(int=playbook), team, TriggerSource.API))
             await rows.set_budget(team, Decimal(5))
-            await rows.reserve(
-                Reservation(team, 1, "analysis", "analyze-story", "m", team, START.date(), Decimal(1)), None
-            )
+            await rows.reserve(replace(RESERVATION, job_id=team, team_id=team), None)
             await rows.note_spending(replace(SPENDING, job_id=team, team_id=team))
     before = await domain.everything()
 
@@ -145,13 +147,6 @@ async def _read(rows: Rows, known: Prepared) -> Any:
     return await rows.set_reading_state(known.story, teams, ReadingState.READ)
 
 
-async def _run(rows: Rows, known: Prepared) -> Any:
-    try:
-        return await rows.ensure_run(RUN)
-    except UsageError:
-        return None
-
-
 Act = Callable[[Rows, Prepared], Awaitable[Any]]
 
 
@@ -198,7 +193,6 @@ MEETINGS: dict[str, Meeting] = {
         _delete_story,
         lambda rows, known: rows.overlay(known.story),
     ),
-    "run": Meeting(_run, _delete_team, lambda rows, known: rows.run(RUN.id)),
 }
 
 
@@ -243,6 +237,55 @@ async def test_linked_source_that_is_deleted_meanwhile_is_not_linked(fresh: Call
         assert there(await verbs.story(known.linked)).primary_source_id != known.source
 
     await check_each_async(["deletion", "link"], check)
+
+
+WRITES_FOR_TEAM: dict[str, Act] = {
+    "subscription": lambda rows, known: rows.connect(TEAM, known.other),
+    "reading state": lambda rows, known: rows.set_reading_state(known.story, [TEAM], ReadingState.READ),
+    "highlight": lambda rows, known: rows.put_highlights([_highlight(known.linked, TEAM)]),
+    "state of a highlight": lambda rows, known: rows.put_team_highlight(TeamHighlight(TEAM, known.highlight)),
+    "playbook": lambda rows, known: rows.put_playbook(replace(PLAYBOOK, id=UUID(int=32))),
+    "run": lambda rows, known: rows.ensure_run(RUN),
+    "budget": lambda rows, known: rows.set_budget(TEAM, Decimal(1)),
+    "reservation": lambda rows, known: rows.reserve(RESERVATION, None),
+}
+
+
+async def test_late_job_of_a_deleted_team_fails_without_writing(fresh: Callable[[], Domain]) -> None:
+    async def check(write: Act) -> None:
+        known = await prepared(fresh())
+        async with known.domain.rows() as rows:
+            assert await rows.delete_team(TEAM)
+            late = await _waiting(write(known.domain.verbs, known))
+        # As a signal it ends a job; over HTTP and on the command line it is a usage error.
+        with pytest.raises(Fail, match="was deleted"):
+            await late
+        with pytest.raises(UsageError, match="was deleted"):
+            await write(known.domain.verbs, known)
+        assert str(TEAM) not in str(await known.domain.everything())
+
+    await check_each_async({name: (write,) for name, write in WRITES_FOR_TEAM.items()}, check)
+
+
+async def test_deletion_of_a_team_waits_for_its_jobs(fresh: Callable[[], Domain]) -> None:
+    async def check(write: Act) -> None:
+        known = await prepared(fresh())
+        async with known.domain.rows() as rows:
+            await write(rows, known)
+            late = await _waiting(known.domain.verbs.delete_team(TEAM))
+        assert await late
+        assert str(TEAM) not in str(await known.domain.everything())
+
+    await check_each_async({name: (write,) for name, write in WRITES_FOR_TEAM.items()}, check)
+
+
+async def test_usage_for_a_deleted_team_is_dropped_without_waiting(domain: Domain) -> None:
+    spent = replace(SPENDING, team_id=TEAM)
+    async with domain.rows() as rows:
+        await rows.delete_team(TEAM)
+        await domain.verbs.note_spending(spent)
+    await domain.verbs.note_spending(spent)
+    assert await domain.verbs.spending() == []
 
 
 class Halves(NamedTuple):

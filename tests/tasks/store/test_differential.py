@@ -41,8 +41,8 @@ def test_both_stores_return_equal_results(domain_dsn: str, topic: str) -> None:
     async def on_postgres(plan: list[Unit]) -> list[Any]:
         await empty.execute("delete from zeke.sources")
         await empty.execute("delete from zeke.playbooks")
-        for table in ("spending", "budgets", "budget_days", "reservations"):
-            await empty.execute(sql.SQL("delete from zeke.{}").format(sql.Identifier(f"ai_{table}")))
+        for table in ("ai_spending", "ai_budgets", "ai_budget_days", "ai_reservations", "deleted_teams"):
+            await empty.execute(sql.SQL("delete from zeke.{}").format(sql.Identifier(table)))
         clock.advance((START - clock.now()).total_seconds())
         return await run(Domain(storage, PostgresRepository(clock.now), clock), plan)
 

@@ -70,6 +70,7 @@ VALUES: Final[dict[str, dict[str, Any]]] = {
     "expire_runs": {"after": 86400.0, "limit": 200},
     "expire_spending": {"after": 86400.0, "limit": 200},
     "delete_highlights_of_team": {"id": TEAM},
+    "delete_ai_spending_of_team": {"id": TEAM},
     "stories_of_team": {"id": TEAM},
 }
 

@@ -101,7 +101,9 @@ class MemoryAnalysis(Scope):
         return sorted(found, key=lambda pair: (pair[1], pair[0]))[:limit]
 
     async def note_spending(self, spending: Spending) -> None:
-        """Record the usage of a call once."""
+        """Record the usage of a call once, unless its team is deleted."""
+        if not await self._is_kept(spending.team_id):
+            return
         key = (spending.job_id, spending.attempt, spending.purpose)
         await self._lock([f"spending {key}"])
         if self._spending.get(key) is None:

@@ -30,6 +30,7 @@ class MemoryBudgets(Scope):
 
     async def reserve(self, reservation: Reservation, default: Decimal | None) -> bool:
         """Reserve the dollars of a call unless less is left of the budget."""
+        await self._require_teams(reservation.team_id)
         day = (reservation.team_id, reservation.day)
         limit = self._limit(reservation.team_id, default)
         if limit is not None and reservation.dollars > limit:
@@ -86,6 +87,7 @@ class MemoryBudgets(Scope):
 
     async def set_budget(self, team_id: UUID | None, dollars: Decimal | None) -> None:
         """Set the budget of a team, or of calls without one."""
+        await self._require_teams(team_id)
         budget = Budget(None if dollars is None else dollars_of(dollars))
         await self._lock([f"budget {team_id}"])
         self._budgets.put(team_id, budget)

@@ -147,10 +147,11 @@ class MemoryDeletions(Scope):
 
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
         """Delete the rows of a team."""
-        connections = sorted(pair for pair in self._connections.values() if pair[0] == team_id)
-        for pair in connections:
-            await self._lock_to_delete(f"connection {pair}")
-        _drop(self._connections, connections)
+        connections = await self._drop_connections(team_id)
+        await self._lock_to_delete(f"team {team_id}")
+        self._deleted_teams.put(team_id, team_id)
+        # Also those that transactions wrote that kept the team.
+        connections += await self._drop_connections(team_id)
         await self._lock_stories(
             {one.story_id for one in self._team_stories.values() if one.team_id == team_id}
             | {one.story_id for one in self._highlights.values() if one.team_id == team_id}
@@ -172,7 +173,7 @@ class MemoryDeletions(Scope):
             self._playbooks.put(key, None)
         money = await self._delete_money(team_id)
         return {
-            "source_connections": len(connections),
+            "source_connections": connections,
             "team_story_states": len(states),
             "team_highlight_states": len(marks),
             "highlights": len(highlights),
@@ -181,6 +182,13 @@ class MemoryDeletions(Scope):
             **money,
         }
 
+    async def _drop_connections(self, team_id: UUID) -> int:
+        connections = sorted(pair for pair in self._connections.values() if pair[0] == team_id)
+        for pair in connections:
+            await self._lock_to_delete(f"connection {pair}")
+        _drop(self._connections, connections)
+        return len(connections)
+
     async def _delete_money(self, team_id: UUID) -> dict[str, int]:
         """Delete the budgets and the AI usage of a team."""
         budgets = [team for team, _ in self._budgets.items() if team == team_id]
@@ -188,8 +196,8 @@ class MemoryDeletions(Scope):
         calls = [key for key, one in self._reservations.items() if one.reservation.team_id == team_id]
         spent = [key for key, one in self._spending.items() if one.team_id == team_id]
         await self._lock(f"budget {team}" for team in budgets)
-        await self._lock(f"budget day {day}" for day in days)
         await self._lock(f"reservation {key}" for key in calls)
+        await self._lock(f"budget day {day}" for day in days)
         _drop(self._budgets, budgets)
         _drop(self._budget_days, days)
         _drop(self._reservations, calls)

@@ -21,6 +21,7 @@ class MemoryHighlights(Scope):
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:
         """Add highlights whose keys their stories don't have for the team or globally."""
+        await self._require_teams(*(highlight.team_id for highlight in highlights))
         stories = await self._lock_stories([highlight.story_id for highlight in highlights])
         new: list[UUID] = []
         for highlight in highlights:

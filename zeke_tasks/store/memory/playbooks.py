@@ -23,6 +23,7 @@ class MemoryPlaybooks(Scope):
 
     async def put_playbook(self, playbook: Playbook) -> None:
         """Store a playbook and its steps; replace an earlier version."""
+        await self._require_teams(playbook.team_id)
         await self._lock([f"playbook {playbook.id}"])
         self._playbooks.put(playbook.id, playbook)
 
@@ -49,6 +50,7 @@ class MemoryPlaybooks(Scope):
 
     async def ensure_run(self, run: NewRun) -> tuple[PlaybookRun, bool]:
         """Create a pending run, or return the one with this id."""
+        await self._require_teams(run.team_id)
         await self._lock([f"run {run.id}"])
         known = self._runs.get(run.id)
         if known is not None:

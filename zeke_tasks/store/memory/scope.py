@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.storage.memory.locks import Locks, Owner
+from zeke_tasks.store.deletion import TeamDeletedError
 from zeke_tasks.store.memory.tables import Layer, Table, Tables
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Scope:
         self._playbooks = self._over(tables.playbooks)
         self._runs = self._over(tables.runs)
         self._events = self._over(tables.events)
+        self._deleted_teams = self._over(tables.deleted_teams)
         self._event_numbers = tables.event_numbers
         self._sharers = tables.sharers
         self._number = next(tables.sharer_numbers)
@@ -101,6 +103,26 @@ class Scope:
             return False
         await self._share(f"source {source_id}")
         return self._sources.get(source_id) is not None
+
+    async def _require_teams(self, *teams: UUID | None) -> None:
+        """Keep teams from being deleted until the transaction ends.
+
+        Raises:
+            TeamDeletedError: one is deleted.
+        """
+        for team in sorted({team for team in teams if team is not None}):
+            await self._share(f"team {team}")
+            if self._deleted_teams.get(team) is not None:
+                raise TeamDeletedError.of(team)
+
+    async def _is_kept(self, team: UUID | None) -> bool:
+        """Keep a team as ``_require_teams`` does, but without waiting; returns False if it is deleted."""
+        if team is None:
+            return True
+        if self._locks.taken(f"existence of team {team}", self._owner):
+            return False
+        await self._share(f"team {team}")
+        return self._deleted_teams.get(team) is None
 
     async def _lock_to_delete(self, name: str) -> None:
         """Lock a row, and wait for the transactions that refer to it."""

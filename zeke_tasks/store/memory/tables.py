@@ -158,6 +158,7 @@ class Tables:
         self.playbooks = Table[UUID, Playbook]()
         self.runs = Table[UUID, PlaybookRun](lambda run: run.playbook_id)
         self.events = Table[tuple[UUID, int, str, str | None], Happened](lambda one: one.event.run_id)
+        self.deleted_teams = Table[UUID, UUID]()
         # The transactions that refer to a row, which therefore must not be deleted, by number.
         self.sharers: dict[str, set[int]] = {}
         self.sharer_numbers = count()

@@ -23,10 +23,10 @@ class MemoryTeams(Scope):
             return False
         pair = (team_id, source_id)
         await self._lock([f"connection {pair}"])
-        if self._connections.get(pair) is not None:
-            return False
+        known = self._connections.get(pair) is not None
         self._connections.put(pair, pair)
-        return True
+        await self._require_teams(team_id)
+        return not known
 
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
         """End a team's subscription to a source."""
@@ -50,6 +50,7 @@ class MemoryTeams(Scope):
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
         """Set teams' reading state of a story."""
+        await self._require_teams(*team_ids)
         if story_id not in await self._lock_stories([story_id]):
             return []
         changed: list[UUID] = []
@@ -70,6 +71,7 @@ class MemoryTeams(Scope):
 
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
         """Store a team's state of a highlight unless it has one."""
+        await self._require_teams(state.team_id)
         self._require_open()
         if self._highlights.get(state.highlight_id) is None:
             return False

@@ -102,7 +102,9 @@ class PostgresAnalysis(StatementRunner):
         return [(row["story_id"], row["distance"]) for row in rows]
 
     async def note_spending(self, spending: Spending) -> None:
-        """Record the usage of a call once."""
+        """Record the usage of a call once, unless its team is deleted."""
+        if not await self._is_kept(spending.team_id):
+            return
         await self._run(
             "note_spending",
             job_id=spending.job_id,

@@ -24,6 +24,7 @@ class PostgresBudgets(StatementRunner):
 
     async def reserve(self, reservation: Reservation, default: Decimal | None) -> bool:
         """Reserve the dollars of a call, in one statement, unless less is left of the budget."""
+        await self._require_teams(reservation.team_id)
         return bool(
             await self._run(
                 "reserve",
@@ -61,6 +62,7 @@ class PostgresBudgets(StatementRunner):
 
     async def set_budget(self, team_id: UUID | None, dollars: Decimal | None) -> None:
         """Set the budget of a team, or of calls without one."""
+        await self._require_teams(team_id)
         await self._run("set_budget", team_id=team_id, dollars=_plain(dollars))
 
     async def remove_budget(self, team_id: UUID | None) -> bool:

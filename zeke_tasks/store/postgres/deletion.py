@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from uuid import UUID
 
+_SUBSCRIPTIONS: Final = ("source_connections",)
 _OTHERS: Final = (
     "team_story_states",
     "team_highlight_states",
@@ -18,8 +19,8 @@ _OTHERS: Final = (
     "playbook_runs",
     "playbooks",
     "ai_budgets",
+    "ai_reservations",  # before the days: calls are settled in this order
     "ai_budget_days",
-    "ai_reservations",
     "ai_spending",
 )
 
@@ -54,8 +55,14 @@ class PostgresDeletions(StatementRunner):
 
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
         """Delete the rows of a team."""
-        # First, to wait for transactions that write rows for subscribers, which lock the stories afterwards.
-        counts = await self._counts_of_team(team_id, ["source_connections"])
+        # First, to wait for transactions that write rows for subscribers, which keep the team and lock the
+        # stories afterwards.
+        before = await self._counts_of_team(team_id, _SUBSCRIPTIONS)
+        await self._run("lock_team", id=team_id)
+        await self._run("note_deleted_team", id=team_id)
+        # Also those that transactions wrote that kept the team.
+        counts = await self._counts_of_team(team_id, _SUBSCRIPTIONS)
+        counts = {table: before[table] + count for table, count in counts.items()}
         await self._lock_stories([row["story_id"] for row in await self._run("stories_of_team", id=team_id)])
         return counts | await self._counts_of_team(team_id, _OTHERS)
 

@@ -22,6 +22,7 @@ class PostgresHighlights(StatementRunner):
 
     async def put_highlights(self, highlights: Sequence[NewHighlight]) -> list[UUID]:
         """Add highlights whose keys their stories don't have for the team or globally."""
+        await self._require_teams(*(highlight.team_id for highlight in highlights))
         await self._lock_stories({highlight.story_id for highlight in highlights})
         told = [{"position": at, **_columns(highlight)} for at, highlight in enumerate(highlights)]
         added = await self._run("add_highlights", highlights=jsonb.dumps(told))

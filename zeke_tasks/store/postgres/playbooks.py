@@ -31,6 +31,7 @@ class PostgresPlaybooks(StatementRunner):
 
     async def put_playbook(self, playbook: Playbook) -> None:
         """Store a playbook and its steps; replace an earlier version."""
+        await self._require_teams(playbook.team_id)
         about: dict[str, Any] = {
             "id": playbook.id,
             "team_id": playbook.team_id,
@@ -66,6 +67,7 @@ class PostgresPlaybooks(StatementRunner):
 
     async def ensure_run(self, run: NewRun) -> tuple[PlaybookRun, bool]:
         """Create a pending run, or return the one with this id."""
+        await self._require_teams(run.team_id)
         added = await self._run(
             "add_run",
             id=run.id,

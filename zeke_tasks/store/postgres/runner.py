@@ -11,6 +11,7 @@ from psycopg.rows import dict_row
 from zeke_queue.errors import SchemaVersionError
 from zeke_queue.storage.postgres.error_mapping import is_worth_repeating
 from zeke_tasks.store.conflicts import ConflictError
+from zeke_tasks.store.deletion import TeamDeletedError
 from zeke_tasks.store.model import MESSAGE_CHARACTERS, Kind, Story, StoryStatus, storable
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
@@ -77,6 +78,26 @@ class StatementRunner:
         """
         found = [story(row) for row in await self._run("lock_stories", ids=list(ids))]
         return {one.id: one for one in found}
+
+    async def _require_teams(self, *teams: UUID | None) -> None:
+        """Keep teams from being deleted until the transaction ends.
+
+        Raises:
+            TeamDeletedError: one is deleted.
+        """
+        if not (ids := sorted({team for team in teams if team is not None})):
+            return
+        await self._run("keep_teams", ids=ids)
+        # A statement that waited for a lock does not see what was written meanwhile.
+        for row in await self._run("deleted_teams", ids=ids):
+            raise TeamDeletedError.of(row["team_id"])
+
+    async def _is_kept(self, team: UUID | None) -> bool:
+        """Keep a team as ``_require_teams`` does, but without waiting; returns False if it is deleted."""
+        if team is None:
+            return True
+        (row,) = await self._run("try_keep_team", id=team)
+        return row["kept"] and not await self._run("deleted_teams", ids=[team])
 
 
 def message(text: str | None) -> str | None:

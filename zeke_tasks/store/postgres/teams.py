@@ -17,7 +17,9 @@ class PostgresTeams(StatementRunner):
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
         """Subscribe a team to a source."""
-        return bool(await self._run("connect", team_id=team_id, source_id=source_id))
+        added = await self._run("connect", team_id=team_id, source_id=source_id)
+        await self._require_teams(team_id)
+        return bool(added)
 
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
         """End a team's subscription to a source."""
@@ -32,6 +34,7 @@ class PostgresTeams(StatementRunner):
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
         """Set teams' reading state of a story."""
+        await self._require_teams(*team_ids)
         rows = await self._run(
             "set_reading_state", story_id=story_id, team_ids=sorted(set(team_ids)), state=state
         )
@@ -44,6 +47,7 @@ class PostgresTeams(StatementRunner):
 
     async def put_team_highlight(self, state: TeamHighlight) -> bool:
         """Store a team's state of a highlight unless it has one."""
+        await self._require_teams(state.team_id)
         added = await self._run(
             "put_team_highlight",
             team_id=state.team_id,
