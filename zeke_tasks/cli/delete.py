@@ -1,21 +1,22 @@
 """``zeke delete source | story | team``: deletions by request, with all rows that belong to them.
 
-Without ``--yes`` a deletion is rolled back after its rows were counted.
+Without ``--yes`` the rows are counted, without a lock.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
 import typer
 
 from zeke_queue.cli.render import echo, print_json
 from zeke_queue.cli.session import options_of
-from zeke_queue.errors import StorageUnavailableError, ZekeError
+from zeke_queue.errors import ZekeError
 from zeke_queue.system.install_hints import on_same
 from zeke_tasks.cli.ids import Abbreviation
 from zeke_tasks.cli.session import on_database, open_all
 from zeke_tasks.cli.teams import jobs_of, keys_of, schedules_of, team_id_of
+from zeke_tasks.store.conflicts import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     Deletion = Callable[[Rows], Awaitable[tuple[str, Deleted]]]
 
 T = TypeVar("T")
-
-TRIES: Final = 3
-"""Tries of a deletion that meets a deadlock."""
 
 ROUNDS_MAX: Final = 10
 """Rounds in which the jobs of a team are cancelled, since a running job may send others."""
@@ -68,7 +66,8 @@ def source(
     async def delete(rows: Rows) -> tuple[str, Deleted]:
         known = [(one.id, one.name) for one in await rows.every_source()] if not wanted.whole else []
         found = await rows.source(wanted.among(known))
-        deleted = None if found is None else await rows.delete_source(found.id)
+        act = rows.delete_source if yes else rows.count_source
+        deleted = None if found is None else await act(found.id)
         if found is None or deleted is None:
             raise wanted.missing()
         return found.name, deleted
@@ -97,7 +96,8 @@ def story(
         known = [] if wanted.whole else [(one.id, one.title) for one in await rows.newest_stories(LOOKED_AT)]
         among = f"of the newest {LOOKED_AT:,}" if len(known) == LOOKED_AT else ""
         found = await rows.story(wanted.among(known, among))
-        deleted = None if found is None else await rows.delete_story(found.id)
+        act = rows.delete_story if yes else rows.count_story
+        deleted = None if found is None else await act(found.id)
         if found is None or deleted is None:
             raise wanted.missing()
         return found.title, deleted
@@ -110,7 +110,7 @@ def _delete(context: typer.Context, what: str, delete: Deletion, *, yes: bool) -
         from zeke_tasks.cli.formatting import printable_words  # noqa: PLC0415 - see the package
 
         async with open_all(settings) as (queue, repository):
-            name, deleted = await _in_transaction(queue, repository, delete, keep=yes)
+            name, deleted = await _in_transaction(queue, repository, delete)
         if options.json:
             print_json({what: name, "deleted": yes, **deleted._asdict()})
             return 0
@@ -142,15 +142,15 @@ def team(
         if options.json:
             print_json({"teamId": wanted, "deleted": yes, "rows": counts})
             return 0
-        told = [
-            _number(count, name.replace("_", " "), name.replace("_", " "))
-            for name, count in counts.items()
-            if count
-        ]
-        _tell(f"team {wanted}", told or ["no rows"], yes=yes)
+        _tell(f"team {wanted}", told_counts(counts) or ["no rows"], yes=yes)
         return 0
 
     on_database(context, command)
+
+
+def told_counts(counts: Mapping[str, int]) -> list[str]:
+    """Return how many rows of each table were deleted, in words."""
+    return [f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count]
 
 
 async def delete_team(
@@ -168,17 +168,25 @@ async def delete_team(
         keep: whether to keep the changes; False only counts.
 
     Raises:
-        ZekeError: its jobs kept sending others.
+        ZekeError: it was deleted only in part; the message has the numbers. A repeated call continues.
     """
-    keys = await _revoke_keys(queue, team_id, keep=keep)
-    schedules = await _delete_schedules(queue, team_id, keep=keep)
-    jobs = await _cancel_jobs(queue, team_id, keep=keep)
 
-    async def delete(rows: Rows) -> Mapping[str, int]:
-        return await rows.delete_team(team_id)
+    async def rows_of_team(rows: Rows) -> Mapping[str, int]:
+        return await (rows.delete_team if keep else rows.count_team)(team_id)
 
-    rows = await _in_transaction(queue, repository, delete, keep=keep)
-    return {"keys": keys, "schedules": schedules, "jobs": jobs, **rows}
+    counts: dict[str, int] = {}
+    try:
+        for name, act in {"keys": _revoke_keys, "schedules": _delete_schedules, "jobs": _cancel_jobs}.items():
+            counts[name] = await act(queue, team_id, keep=keep)
+        return counts | await _in_transaction(queue, repository, rows_of_team)
+    except ZekeError as error:
+        if not keep:
+            raise
+        done = ", ".join(told_counts(counts)) or "nothing"
+        raise ZekeError(
+            f"The team is not deleted, or only in part (so far {done}): {error}. Repeat the command, which"
+            " deletes the rest"
+        ) from error
 
 
 async def _revoke_keys(queue: Queue, team_id: UUID, *, keep: bool) -> int:
@@ -209,48 +217,19 @@ async def _cancel_jobs(queue: Queue, team_id: UUID, *, keep: bool) -> int:
         for job in living:
             cancelled += await queue.cancel(job.id)
     raise ZekeError(
-        f"Jobs of team {team_id} are still being sent after {ROUNDS_MAX} rounds: its rows were not deleted;"
-        " stop what sends them, and repeat the command"
+        f"jobs are still being sent after {ROUNDS_MAX} rounds, in which {cancelled:,} were cancelled, so no"
+        " rows were deleted: stop what sends them"
     )
 
 
-class _RolledBack(Exception):
-    """Ends a transaction whose changes are not kept."""
+async def _in_transaction(queue: Queue, repository: Repository, act: Callable[[Rows], Awaitable[T]]) -> T:
+    """Run a function of the rows in a transaction, again after a conflict."""
 
-    def __init__(self, result: Any) -> None:
-        self.result = result
-        super().__init__()
-
-
-async def _in_transaction(
-    queue: Queue, repository: Repository, act: Callable[[Rows], Awaitable[T]], *, keep: bool
-) -> T:
-    """Run a deletion in a transaction, which is rolled back unless it is kept; again after a deadlock."""
-    for _ in range(TRIES - 1):
-        try:
-            return await _once(queue, repository, act, keep=keep)
-        except StorageUnavailableError:
-            continue
-    return await _once(queue, repository, act, keep=keep)
-
-
-async def _once(
-    queue: Queue, repository: Repository, act: Callable[[Rows], Awaitable[T]], *, keep: bool
-) -> T:
-    try:
+    async def once() -> T:
         async with queue.transaction() as transaction:
-            result = await act(repository.within(transaction))
-            _end(result, keep=keep)
-    except _RolledBack as end:
-        return end.result
-    else:
-        return result
+            return await act(repository.within(transaction))
 
-
-def _end(result: Any, *, keep: bool) -> None:
-    """Raise what rolls the transaction back, unless it is kept."""
-    if not keep:
-        raise _RolledBack(result)
+    return await repeated(once)
 
 
 def _number(count: int, one: str, many: str | None = None) -> str:

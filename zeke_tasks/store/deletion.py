@@ -49,6 +49,18 @@ class DeletionRows(Protocol):
         """
         ...
 
+    async def count_source(self, source_id: UUID) -> Deleted | None:
+        """Return what ``delete_source`` would delete now; reads only, and waits for no lock."""
+        ...
+
+    async def count_story(self, story_id: UUID) -> Deleted | None:
+        """Return what ``delete_story`` would delete now, likewise."""
+        ...
+
+    async def count_team(self, team_id: UUID) -> Mapping[str, int]:
+        """Return what ``delete_team`` would delete now, likewise."""
+        ...
+
     async def delete_story(self, story_id: UUID) -> Deleted | None:
         """Delete a story with its texts, analysis, briefs, embeddings and highlights, and teams' states.
 

@@ -45,8 +45,10 @@ async def test_deleted_source_leaves_only_what_others_have(domain: Domain) -> No
     await domain.verbs.link_source(linked.id, gone.id)
     await domain.verbs.connect(TEAM, gone.id)
 
+    assert await domain.verbs.count_source(gone.id) == Deleted(items=2, stories=1, moved=2)
     assert await domain.verbs.delete_source(gone.id) == Deleted(items=2, stories=1, moved=2)
 
+    assert await domain.verbs.count_source(gone.id) is None
     assert await domain.verbs.delete_source(gone.id) is None
     assert await domain.verbs.every_source() == [other]
     assert await domain.verbs.story(own.id) is None
@@ -65,8 +67,10 @@ async def test_items_of_deleted_story_are_known_and_empty(domain: Domain) -> Non
     await domain.verbs.put_highlights([_highlight(story.id), _highlight(story.id, TEAM)])
     await domain.verbs.set_reading_state(story.id, [TEAM], ReadingState.READ)
 
+    assert await domain.verbs.count_story(story.id) == Deleted(items=2, stories=1)
     assert await domain.verbs.delete_story(story.id) == Deleted(items=2, stories=1)
 
+    assert await domain.verbs.count_story(story.id) is None
     assert await domain.verbs.delete_story(story.id) is None
     (item,) = await domain.verbs.items_of(one.id)
     again = NewItem(external_id=item.external_id, title="Again", body="text")
@@ -98,7 +102,8 @@ async def test_deleted_team_leaves_other_teams_rows(domain: Domain) -> None:
             await rows.note_spending(replace(SPENDING, job_id=team, team_id=team))
     before = await domain.everything()
 
-    counts = await domain.verbs.delete_team(TEAM)
+    counts = await domain.verbs.count_team(TEAM)
+    assert await domain.verbs.delete_team(TEAM) == counts
 
     assert set(counts.values()) == {1}
     after = await domain.everything()
@@ -106,6 +111,7 @@ async def test_deleted_team_leaves_other_teams_rows(domain: Domain) -> None:
     assert {**lost, "ai_budget_days": 1} == counts
     assert set(await domain.verbs.used_on(START.date())) == {OTHERS}
     assert str(TEAM) not in str(after)
+    assert not any((await domain.verbs.count_team(TEAM)).values())
     assert not any((await domain.verbs.delete_team(TEAM)).values())
 
 
@@ -362,6 +368,16 @@ async def test_two_sources_with_each_others_texts_are_deleted_together(domain: D
     done = [await deletion for deletion in deletions]
     assert done == [Deleted(items=3, stories=1, moved=1), Deleted(items=2, stories=2)]
     assert not any((await domain.everything()).values())
+
+
+async def test_preview_waits_for_no_lock(domain: Domain) -> None:
+    known = await prepared(domain)
+    async with domain.rows() as rows:
+        for delete in (_delete_source, _delete_story, _delete_team):
+            await delete(rows, known)
+        counts = await domain.verbs.count_source(known.source), await domain.verbs.count_story(known.story)
+        assert counts == (Deleted(3, 1), Deleted(1, 1))
+        assert any((await domain.verbs.count_team(TEAM)).values())
 
 
 async def test_text_read_again_while_its_story_is_deleted_is_a_new_story(domain: Domain) -> None:

@@ -91,6 +91,22 @@ class MemoryDeletions(Scope):
             self._told.put(new.content_id, new.id)
         self._stories.put(new.id, new)
 
+    async def count_source(self, source_id: UUID) -> Deleted | None:
+        """Return what ``delete_source`` would delete."""
+        if self._sources.get(source_id) is None:
+            return None
+        moved = [self._moved(story, source_id) for story in self._stories_of_source(source_id)]
+        stays = [old for old, new in moved if old == new]
+        return Deleted(len(list(self._items.of(source_id))), len(stays), len(moved) - len(stays))
+
+    async def count_story(self, story_id: UUID) -> Deleted | None:
+        """Return what ``delete_story`` would delete."""
+        story = self._stories.get(story_id)
+        if story is None:
+            return None
+        items, gone = self._with_story([story])
+        return Deleted(len(items), len(gone))
+
     async def delete_story(self, story_id: UUID) -> Deleted | None:
         """Delete a story."""
         self._require_open()
@@ -102,6 +118,19 @@ class MemoryDeletions(Scope):
 
     async def _delete_stories(self, stories: Collection[Story]) -> Deleted:
         """Delete locked stories; those that were made of an earlier text of their items are deleted too."""
+        items, _ = self._with_story(stories)
+        await self._lock(f"item {key}" for key in items)
+        _, gone = self._with_story(stories)
+        for story in gone:
+            await self._drop_story(story)
+        for key in items:
+            self._contents.put(key, None)
+            if (item := self._items.get(key)) is not None:
+                self._empty(item)
+        return Deleted(len(items), len(gone))
+
+    def _with_story(self, stories: Collection[Story]) -> tuple[list[UUID], list[Story]]:
+        """Return the items that are emptied with stories, and the stories that are deleted with them."""
         hashes, made_of = {story.content_hash for story in stories}, {story.content_id for story in stories}
         known = {story.content_hash for story in self._stories.values()}
         items = sorted(
@@ -110,16 +139,8 @@ class MemoryDeletions(Scope):
             if content.content_hash in hashes
             or (content.raw_item_id in made_of and content.content_hash not in known)
         )
-        await self._lock(f"item {key}" for key in items)
         also = [story for story in self._stories.values() if story.content_id in items]
-        gone = {story.id: story for story in (*stories, *also)}
-        for story in gone.values():
-            await self._drop_story(story)
-        for key in items:
-            self._contents.put(key, None)
-            if (item := self._items.get(key)) is not None:
-                self._empty(item)
-        return Deleted(len(items), len(gone))
+        return items, list({story.id: story for story in (*stories, *also)}.values())
 
     def _empty(self, item: Item) -> None:
         row: RawItem = replace(
@@ -144,6 +165,22 @@ class MemoryDeletions(Scope):
             self._highlights.put(key, None)
         states = [one for one in self._team_highlights.values() if one.highlight_id in ids]
         _drop(self._team_highlights, [(one.team_id, one.highlight_id) for one in states])
+
+    async def count_team(self, team_id: UUID) -> Mapping[str, int]:
+        """Return what ``delete_team`` would delete."""
+        teams: dict[str, Iterable[UUID | None]] = {
+            "source_connections": (team for team, _ in self._connections.values()),
+            "team_story_states": (one.team_id for one in self._team_stories.values()),
+            "team_highlight_states": (one.team_id for one in self._team_highlights.values()),
+            "highlights": (one.team_id for one in self._highlights.values()),
+            "playbook_runs": (run.team_id for run in self._runs.values()),
+            "playbooks": (playbook.team_id for playbook in self._playbooks.values()),
+            "ai_budgets": (team for team, _ in self._budgets.items()),
+            "ai_reservations": (one.reservation.team_id for one in self._reservations.values()),
+            "ai_budget_days": (team for (team, _), _ in self._budget_days.items()),
+            "ai_spending": (one.team_id for one in self._spending.values()),
+        }
+        return {table: sum(team == team_id for team in found) for table, found in teams.items()}
 
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
         """Delete the rows of a team."""
@@ -204,8 +241,8 @@ class MemoryDeletions(Scope):
         self._drop_spending(spent)
         return {
             "ai_budgets": len(budgets),
-            "ai_budget_days": len(days),
             "ai_reservations": len(calls),
+            "ai_budget_days": len(days),
             "ai_spending": len(spent),
         }
 

@@ -41,6 +41,23 @@ class PostgresDeletions(StatementRunner):
         (gone,) = await self._run("delete_source", id=source_id)
         return Deleted(gone["items"], gone["stories"], len(moved))
 
+    async def count_source(self, source_id: UUID) -> Deleted | None:
+        """Return what ``delete_source`` would delete."""
+        return await self._count("count_source", source_id)
+
+    async def count_story(self, story_id: UUID) -> Deleted | None:
+        """Return what ``delete_story`` would delete."""
+        return await self._count("count_story", story_id)
+
+    async def _count(self, statement: str, key: UUID) -> Deleted | None:
+        rows = await self._run(statement, id=key)
+        return Deleted(**rows[0]) if rows else None
+
+    async def count_team(self, team_id: UUID) -> Mapping[str, int]:
+        """Return what ``delete_team`` would delete."""
+        (row,) = await self._run("count_team", id=team_id)
+        return row
+
     async def delete_story(self, story_id: UUID) -> Deleted | None:
         """Delete a story."""
         if not await self._run("lock_stories_to_delete", ids=[story_id]):
