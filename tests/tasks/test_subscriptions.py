@@ -21,6 +21,7 @@ from zeke_queue.task.catalog import Catalog
 from zeke_queue.web import WebSettings, create_app
 from zeke_queue.web.extension import installed_extensions
 from zeke_tasks.pages import subscriptions_extension
+from zeke_tasks.store import subscriptions
 from zeke_tasks.store.highlights import ReadingState
 from zeke_tasks.store.model import Source
 
@@ -142,6 +143,37 @@ async def test_key_without_a_team_must_name_one() -> None:
                 assert "teamId: must be a team's id, got none" in str(body)
             assert (await api.change("subscribe", source.id, THEIRS))[0] == 200
             assert await domain.verbs.teams_of(source.id) == [THEIRS]
+
+    await check_each_async(INTERFACES, check)
+
+
+async def test_changes_count_as_triggers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TRIGGER_LIMIT", "2")
+
+    async def check(kind: type[Interface]) -> None:
+        async with using(kind) as (api, domain, source):
+            done = [
+                await api.change(action, source.id) for action in ("subscribe", "unsubscribe", "subscribe")
+            ]
+            assert [status for status, _ in done] == [200, 200, 429]
+            assert "Too many requests" in str(done[-1][1])
+            assert (await api.listed())[0] == 200
+            assert await domain.verbs.teams_of(source.id) == []
+
+    await check_each_async(INTERFACES, check)
+
+
+async def test_number_of_subscriptions_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subscriptions, "SUBSCRIPTIONS_MAX", 1)
+
+    async def check(kind: type[Interface]) -> None:
+        async with using(kind) as (api, domain, source):
+            other = await domain.source("https://b.example/feed")
+            for _ in range(2):
+                assert (await api.change("subscribe", source.id))[0] == 200
+            status, body = await api.change("subscribe", other.id)
+            assert (status, await domain.verbs.teams_of(other.id)) == (422, [])
+            assert f"Team {OURS} subscribes to 1 sources, the limit" in str(body)
 
     await check_each_async(INTERFACES, check)
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import UUID
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Response
 
 from zeke_queue.api_client.model import Answer
 from zeke_queue.errors import SchemaVersionError
@@ -29,12 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from zeke_queue.client.queue import Queue
+    from zeke_queue.web.api import Api
     from zeke_tasks.store.repository import Repository, Rows
 
 TASK: Final = "update-story-status"
 """The task that reads the subscriptions."""
 
 _MISSING: Final = "No source has this id"
+_PROBLEMS: Final = problems(401, 403, 404, 422, 429, 503)
 
 TeamId = Annotated[
     UUID | None, Query(alias="teamId", description="The team; by default that of the caller's key.")
@@ -108,13 +110,14 @@ class _Store:
         )
         return Subscriptions(team_id=team_id, sources=sources)
 
-    async def change(self, queue: Queue, team_id: UUID, source_id: UUID, *, subscribe: bool) -> Subscription:
+    async def change(self, api: Api, team_id: UUID, source_id: UUID, *, subscribe: bool) -> Subscription:
         """Subscribe a team to a source, or end its subscription.
 
         Raises:
             ApiError: 404 if the source does not exist.
+            UsageError: the team has too many subscriptions, or was deleted.
         """
-        async with self._rows(queue) as rows:
+        async with self._rows(api.queue) as rows:
             verb = rows.connect if subscribe else rows.disconnect
             changed = await verb(team_id, source_id)
             if not changed and await rows.source(source_id) is None:
@@ -139,23 +142,23 @@ def _router(store: _Store) -> APIRouter:
         """Return the sources to which a team subscribes, by type, then name."""
         return await store.of_team(parts.queue, team_of(caller, team_id))
 
-    @router.put("/{source_id}", summary="Subscribe to a source", responses=problems(401, 403, 404, 422, 503))
+    @router.put("/{source_id}", summary="Subscribe to a source", responses=_PROBLEMS)
     async def subscribe(
-        source_id: str, parts: Parts, caller: Triggers, team_id: TeamId = None
+        source_id: str, parts: Parts, caller: Triggers, response: Response, team_id: TeamId = None
     ) -> Subscription:
-        """Subscribe a team to a source; a repeated request changes nothing."""
+        """Subscribe a team to a source; a repeated request changes nothing. It counts as a trigger."""
+        response.headers.update(await parts.jobs.acquire(caller))
         team, source = team_of(caller, team_id), parse_id(source_id, _MISSING)
-        return await store.change(parts.queue, team, source, subscribe=True)
+        return await store.change(parts, team, source, subscribe=True)
 
-    @router.delete(
-        "/{source_id}", summary="Unsubscribe from a source", responses=problems(401, 403, 404, 422, 503)
-    )
+    @router.delete("/{source_id}", summary="Unsubscribe from a source", responses=_PROBLEMS)
     async def unsubscribe(
-        source_id: str, parts: Parts, caller: Triggers, team_id: TeamId = None
+        source_id: str, parts: Parts, caller: Triggers, response: Response, team_id: TeamId = None
     ) -> Subscription:
-        """End a team's subscription; the states of the stories that it has read stay."""
+        """End a team's subscription; its states of stories stay. It counts as a trigger."""
+        response.headers.update(await parts.jobs.acquire(caller))
         team, source = team_of(caller, team_id), parse_id(source_id, _MISSING)
-        return await store.change(parts.queue, team, source, subscribe=False)
+        return await store.change(parts, team, source, subscribe=False)
 
     return router
 
@@ -167,8 +170,9 @@ def _procedures(store: _Store) -> dict[str, Procedure[TrpcContext]]:
 
     async def change(context: TrpcContext, value: Any, *, subscribe: bool) -> dict[str, Any]:
         caller, asked = await context.caller(Scope.TRIGGER), read_input(Which, value)
+        await context.api.jobs.acquire(caller)
         team = team_of(caller, asked.team_id)
-        return _plain(await store.change(context.api.queue, team, asked.source_id, subscribe=subscribe))
+        return _plain(await store.change(context.api, team, asked.source_id, subscribe=subscribe))
 
     return {
         "sources.subscribed": Procedure("query", subscribed, Scope.READ),

@@ -163,7 +163,11 @@ class TeamRows(Protocol):
     """Teams' subscriptions, and their states of stories and highlights."""
 
     async def connect(self, team_id: UUID, source_id: UUID) -> bool:
-        """Subscribe a team to a source; returns False if it is subscribed or the source does not exist."""
+        """Subscribe a team to a source; returns False if it is subscribed or the source does not exist.
+
+        Raises:
+            UsageError: the team has ``SUBSCRIPTIONS_MAX`` subscriptions, or was deleted.
+        """
         ...
 
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:

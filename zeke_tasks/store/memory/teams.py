@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from zeke_tasks.store.highlights import ReadingState, TeamStory
 from zeke_tasks.store.memory.scope import Scope
+from zeke_tasks.store.subscriptions import check_subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -26,6 +27,8 @@ class MemoryTeams(Scope):
         known = self._connections.get(pair) is not None
         self._connections.put(pair, pair)
         await self._require_teams(team_id)
+        if not known:
+            check_subscriptions(team_id, sum(team == team_id for team, _ in self._connections.values()))
         return not known
 
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from zeke_tasks.store.highlights import ReadingState, TeamHighlight, TeamStory
 from zeke_tasks.store.postgres.runner import StatementRunner
+from zeke_tasks.store.subscriptions import check_subscriptions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -19,6 +20,9 @@ class PostgresTeams(StatementRunner):
         """Subscribe a team to a source."""
         added = await self._run("connect", team_id=team_id, source_id=source_id)
         await self._require_teams(team_id)
+        if added:
+            (row,) = await self._run("count_subscriptions", team_id=team_id)
+            check_subscriptions(team_id, row["count"])
         return bool(added)
 
     async def disconnect(self, team_id: UUID, source_id: UUID) -> bool:
