@@ -45,7 +45,7 @@ def team(
 
 
 async def _everything(settings: Settings, team_id: UUID) -> AsyncGenerator[tuple[str, Any]]:
-    """Yield all that a team has, with its kind: a view, or ``jobs``, ``schedules`` or ``keys``."""
+    """Yield all that a team has, with its kind: a view or table, or ``jobs``, ``schedules`` or ``keys``."""
     from psycopg import AsyncConnection  # noqa: PLC0415 - see the package
 
     from zeke_tasks.store.postgres.export import export_team  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Export of a team's rows: those of the views for products that have a team, and what they refer to."""
+"""Export of a team's rows: those of views and tables that have a team, and what they refer to."""
 
 from __future__ import annotations
 
@@ -17,21 +17,25 @@ if TYPE_CHECKING:
 ROWS_AT_ONCE: Final = 500
 """Rows that are fetched from the server at once."""
 
-_OF_VIEW: Final = sql.SQL("select to_jsonb(one) from zeke.{} as one where one.team_id = %(team_id)s")
+_TABLES: Final = ("ai_budgets", "ai_budget_days", "ai_reservations", "ai_spending")
+"""Tables with a ``team_id`` whose rows are in no view, or only as sums."""
+
+_OF_TEAM: Final = sql.SQL("select to_jsonb(one) from zeke.{} as one where one.team_id = %(team_id)s")
 _REFERRED: Final = {
     "v1_sources": "export_sources_of_team",
     "v1_stories": "export_stories_of_team",
     "playbooks": "export_playbooks_of_team",
+    "playbook_run_events": "export_playbook_run_events_of_team",
 }
 
 
 async def export_team(
     connection: AsyncConnection[Any], team_id: UUID
 ) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
-    """Yield the rows of a team with the names of their views, all as of one instant.
+    """Yield the rows of a team with the names of their views or tables, all as of one instant.
 
-    Those are the rows of each view with a ``team_id``, the team's playbooks, the sources to which it
-    subscribes, and the stories of which it has states or highlights.
+    Those are the rows of each view with a ``team_id``, budgets and AI usage, the team's playbooks, the events
+    of its runs, the sources to which it subscribes, and the stories of which it has states or highlights.
 
     Args:
         connection: a connection without an open transaction; its next ones will be read only.
@@ -42,7 +46,8 @@ async def export_team(
     async with connection.transaction():
         found = await connection.execute(STATEMENTS["views_of_teams"])
         queries: dict[str, Any] = {
-            name: _OF_VIEW.format(sql.Identifier(name)) for (name,) in await found.fetchall()
+            name: _OF_TEAM.format(sql.Identifier(name))
+            for name in (*(view for (view,) in await found.fetchall()), *_TABLES)
         }
         queries |= {name: STATEMENTS[statement] for name, statement in _REFERRED.items()}
         for name, query in queries.items():
