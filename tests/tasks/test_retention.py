@@ -12,6 +12,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.tasks.domain import Domain
+from tests.tasks.jobs import Jobs
 from zeke_queue.errors import SettingsError
 from zeke_queue.storage.memory import MemoryStorage
 from zeke_queue.task.catalog import Catalog
@@ -26,6 +27,7 @@ from zeke_tasks.context import Context, inline
 from zeke_tasks.fetch.libraries import load_parsers
 from zeke_tasks.payloads import ApplyRetention
 from zeke_tasks.store.memory import MemoryRepository
+from zeke_tasks.store.playbooks import NewRun, Playbook, TriggerSource
 from zeke_tasks.store.retention import Retention
 from zeke_tasks.stories import retention
 from zeke_tasks.testing.ai import ScriptedAI
@@ -35,6 +37,7 @@ KEPT: Final = timedelta(minutes=30)
 LATE: Final = timedelta(minutes=11)
 """Longer than between two ticks."""
 
+TEAM: Final = UUID(int=21)
 PAUSE: Final = 300.0
 PHASE: Final = 3600.0
 
@@ -106,6 +109,18 @@ def test_old_stories_are_deleted_and_no_others() -> None:
         runs += sum(isinstance(event, Began) and event.attempt > 1 for event in outcome.events)
     assert kills > 4
     assert runs > 1
+
+
+async def test_run_that_cant_end_is_deleted_once_its_job_is_gone(jobs: Jobs) -> None:
+    domain, playbook = jobs.domain, Playbook(UUID(int=31), TEAM, "Daily", ())
+    await domain.verbs.put_playbook(playbook)
+    payload = {"playbookId": playbook.id, "teamId": TEAM, "triggerSource": "api"}
+    waiting = (await jobs.queue.send("playbook-run", payload)).id
+    for key in (waiting, UUID(int=41)):
+        await domain.verbs.ensure_run(NewRun(key, playbook.id, TEAM, TriggerSource.API))
+        await domain.verbs.begin_run(key)
+    assert (await jobs.run("apply-retention"))["runs"] == 1
+    assert [run.id for run in await domain.verbs.runs_of(playbook.id)] == [waiting]
 
 
 def test_age_that_may_be_meant_in_days_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -272,13 +272,13 @@ class JobContext(Sender, Generic[Res]):
         child: Run[Any] = await self.start_child(cast("str", task), payload, key=key, **options)
         return child.output_of(await self.wait_for(child))
 
-    async def stored(self) -> Job:
-        """Return the stored row of this job, with the history of its attempts.
+    async def stored(self, job_id: UUID | None = None) -> Job:
+        """Return the stored row of this job or of another, with the history of its attempts.
 
         Raises:
-            JobNotFoundError: it was deleted.
+            JobNotFoundError: it was deleted, or never existed.
         """
-        return await self._get(self.id)
+        return await self._get(job_id or self.id)
 
     @abstractmethod
     def transaction(

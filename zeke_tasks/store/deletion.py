@@ -8,7 +8,7 @@ from zeke_queue.errors import UsageError
 from zeke_queue.task.signals import Fail
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from uuid import UUID
 
 
@@ -98,6 +98,20 @@ class DeletionRows(Protocol):
 
         Runs that other transactions have locked are skipped.
         """
+        ...
+
+    async def open_runs(self, after: float, limit: int, behind: UUID | None) -> list[UUID]:
+        """Return up to ``limit`` runs that started ``after`` seconds ago and did not end, by id.
+
+        Args:
+            after: the seconds.
+            limit: how many at most.
+            behind: only runs with greater ids; None for all.
+        """
+        ...
+
+    async def delete_open_runs(self, ids: Collection[UUID]) -> int:
+        """Delete runs with their events, unless they have ended, or other transactions have locked them."""
         ...
 
     async def expire_spending(self, after: float, limit: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.errors import JobNotFoundError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.context import JobContext
 from zeke_tasks.context import context_of
@@ -12,6 +13,7 @@ from zeke_tasks.store.conflicts import repeated
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from uuid import UUID
 
     from zeke_tasks.store.repository import Rows
 
@@ -45,6 +47,7 @@ async def apply_retention(
         counts["items"] = await _in_batches(job, lambda rows: rows.expire_items(stories, BATCH))
     if runs is not None:
         counts["runs"] = await _in_batches(job, lambda rows: rows.expire_runs(runs, BATCH))
+        counts["runs"] += await _delete_runs_without_jobs(job, runs)
     if (spending := retention.zeke_delete_spending_after) is not None:
         counts["spending"] = await _in_batches(job, lambda rows: rows.expire_spending(spending, BATCH))
     job.logger.info("retention applied" if counts else "everything is kept forever", **counts)
@@ -63,3 +66,25 @@ async def _in_batches(job: JobContext, delete: Callable[[Rows], Awaitable[int]])
         last = await repeated(batch)
         deleted += last
     return deleted
+
+
+async def _delete_runs_without_jobs(job: JobContext, after: float) -> int:
+    """Delete runs that can't end, since their jobs were deleted; returns their number."""
+    repository, deleted, last = context_of(job).repository, 0, None
+    while True:
+        async with job.transaction() as transaction:
+            found = await repository.within(transaction).open_runs(after, BATCH, last)
+        if not found:
+            return deleted
+        forgotten = [key for key in found if not await _exists(job, key)]
+        async with job.transaction() as transaction:
+            deleted += await repository.within(transaction).delete_open_runs(forgotten)
+        last = found[-1]
+
+
+async def _exists(job: JobContext, job_id: UUID) -> bool:
+    try:
+        await job.stored(job_id)
+    except JobNotFoundError:
+        return False
+    return True

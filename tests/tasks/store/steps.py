@@ -312,6 +312,9 @@ DELETIONS: Final = [
     verb("expire_stories", after=seconds, limit=st.integers(1, 2)),
     verb("expire_items", after=seconds, limit=st.integers(1, 2)),
     verb("expire_runs", after=seconds, limit=st.integers(1, 2)),
+    verb("begin_run", run_id=runs),
+    verb("open_runs", after=seconds, limit=st.integers(1, 2), behind=st.none() | runs),
+    verb("delete_open_runs", ids=st.lists(runs, max_size=2)),
     verb("note_spending", spending=spendings),
     verb("expire_spending", after=seconds, limit=st.integers(1, 2)),
 ]

@@ -68,6 +68,7 @@ VALUES: Final[dict[str, dict[str, Any]]] = {
     "lock_expired_stories": {"after": 86400.0, "limit": 200},
     "expire_items": {"after": 86400.0, "limit": 200},
     "expire_runs": {"after": 86400.0, "limit": 200},
+    "open_runs": {"after": 86400.0, "limit": 200, "behind": None},
     "expire_spending": {"after": 86400.0, "limit": 200},
     "delete_highlights_of_team": {"id": TEAM},
     "delete_ai_spending_of_team": {"id": TEAM},

@@ -305,6 +305,30 @@ class MemoryDeletions(Scope):
         await self._drop_runs(chosen)
         return len(chosen)
 
+    async def open_runs(self, after: float, limit: int, behind: UUID | None) -> list[UUID]:
+        """Return runs that did not end, by id."""
+        self._require_open()
+        since = self._now() - timedelta(seconds=after)
+        found = sorted(
+            run.id
+            for run in self._runs.values()
+            if run.ended_at is None and run.started_at is not None and run.started_at < since
+        )
+        return [key for key in found if behind is None or key > behind][:limit]
+
+    async def delete_open_runs(self, ids: Collection[UUID]) -> int:
+        """Delete runs unless they have ended."""
+        self._require_open()
+        found = [
+            key
+            for key in sorted(set(ids))
+            if (run := self._runs.get(key)) is not None
+            and run.ended_at is None
+            and not self._locks.taken(f"run row {key}", self._owner)
+        ]
+        await self._drop_runs(found)
+        return len(found)
+
     async def expire_spending(self, after: float, limit: int) -> int:
         """Delete old records of AI usage."""
         self._require_open()

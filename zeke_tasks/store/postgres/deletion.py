@@ -102,6 +102,14 @@ class PostgresDeletions(StatementRunner):
         """Delete old runs of playbooks."""
         return len(await self._run("expire_runs", after=after, limit=limit))
 
+    async def open_runs(self, after: float, limit: int, behind: UUID | None) -> list[UUID]:
+        """Return runs that did not end, by id."""
+        return [row["id"] for row in await self._run("open_runs", after=after, limit=limit, behind=behind)]
+
+    async def delete_open_runs(self, ids: Collection[UUID]) -> int:
+        """Delete runs unless they have ended."""
+        return len(await self._run("delete_open_runs", ids=list(ids)))
+
     async def expire_spending(self, after: float, limit: int) -> int:
         """Delete old records of AI usage."""
         return len(await self._run("expire_spending", after=after, limit=limit))
