@@ -150,7 +150,12 @@ def team(
 
 def told_counts(counts: Mapping[str, int]) -> list[str]:
     """Return how many rows of each table were deleted, in words."""
-    return [f"{count:,} {name.replace('_', ' ')}" for name, count in counts.items() if count]
+    names = {name: name.replace("_", " ").replace("ai ", "AI ") for name in counts}
+    return [
+        f"{count:,} {names[name].removesuffix('s') if count == 1 else names[name]}"
+        for name, count in counts.items()
+        if count
+    ]
 
 
 async def delete_team(
@@ -178,7 +183,7 @@ async def delete_team(
     try:
         for name, act in {"keys": _revoke_keys, "schedules": _delete_schedules, "jobs": _cancel_jobs}.items():
             counts[name] = await act(queue, team_id, keep=keep)
-        return counts | await _in_transaction(queue, repository, rows_of_team)
+        return {**counts, **await _in_transaction(queue, repository, rows_of_team)}
     except ZekeError as error:
         if not keep:
             raise
