@@ -17,9 +17,9 @@ with told as (
     inner join zeke.raw_items as own on story.content_id = own.id
     where
         story.id in (
-            select theirs.id
+            select had.id
             from zeke.raw_items as item
-            inner join zeke.stories as theirs on item.id = theirs.content_id
+            inner join zeke.stories as had on item.id = had.content_id
             where item.source_id = %(id)s
             union
             select linked.id from zeke.stories as linked
