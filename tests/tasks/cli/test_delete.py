@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from tests.tasks.cli.conftest import Zeke, told
-from tests.tasks.domain import Domain, there
+from tests.tasks.domain import Domain, memory_domain, there
+from tests.tasks.fuse import Burning, Fuse, Killed
 from tests.tasks.jobs import Jobs
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -126,6 +129,48 @@ async def test_team_whose_jobs_send_others_keeps_its_rows(
         await delete_team(queue, on_postgres.repository, TEAM, keep=True)
     assert rounds == 1 + ROUNDS_MAX
     assert await on_postgres.verbs.teams_of(story.primary_source_id) == [TEAM]
+
+
+class _Verbs:
+    """A repository whose verbs a fuse can end."""
+
+    def __init__(self, domain: Domain, fuse: Fuse) -> None:
+        self._domain = domain
+        self._fuse = fuse
+
+    def within(self, transaction: Any) -> Any:
+        return Burning(self._domain.repository.within(transaction), self._fuse)
+
+
+async def _killed_at(point: int | None, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Kill the deletion of a team at a point, repeat it, and return how many points the first one passed."""
+    domain, fuse = memory_domain(), Fuse(point)
+    story = await domain.told_story()
+    await domain.verbs.connect(TEAM, story.primary_source_id)
+    queue = Jobs(domain).queue
+    await _add_key(queue, TEAM)
+    payload, name = {"storyId": story.id, "state": "read", "teamId": TEAM}, "update-story-status"
+    await queue.schedules.put("daily", "0 6 * * *", task=name, payload=payload)
+    job = (await queue.send(name, payload)).id
+    access = parts_of(queue).storage.access
+    verbs: Any = _Verbs(domain, fuse)
+    with monkeypatch.context() as patched, suppress(Killed):
+        for at, call in ((queue, "cancel"), (queue.schedules, "delete"), (access, "revoke_key")):
+            patched.setattr(at, call, fuse.around(getattr(at, call)))
+        await delete_team(queue, verbs, TEAM, keep=True)
+    await delete_team(queue, domain.repository, TEAM, keep=True)
+    assert there(await queue.get(job)).status is JobStatus.CANCELLED
+    assert await queue.schedules.list() == []
+    assert [key.revoked_on is None for key in await access.keys()] == [False]
+    assert str(TEAM) not in str(await domain.everything())
+    return fuse.passed
+
+
+async def test_deletion_of_a_team_that_was_killed_is_continued(monkeypatch: pytest.MonkeyPatch) -> None:
+    points = await _killed_at(None, monkeypatch)
+    assert points >= 8
+    for point in range(points):
+        await _killed_at(point, monkeypatch)
 
 
 async def _add_key(queue: Queue, team: UUID) -> None:
