@@ -184,10 +184,21 @@ class TeamRows(Protocol):
         """
         ...
 
+    async def keep_team(self, team_id: UUID) -> None:
+        """Keep a team from being deleted until the transaction ends.
+
+        Raises:
+            TeamDeletedError: it is deleted.
+        """
+        ...
+
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
         """Set teams' reading state of a story; a change to ``read`` sets the time of the last view.
+
+        The teams must be kept from being deleted: by ``teams_of`` with ``lock``, which takes no lock of each
+        team, or by ``keep_team``.
 
         Returns:
             The teams whose state changed, by id; none if the story does not exist.

@@ -19,9 +19,11 @@ async def update_story_status(payload: UpdateStoryStatus, job: JobContext) -> di
     async with job.transaction() as transaction:
         rows = context_of(job).repository.within(transaction)
         story = await require_story(rows, payload.story_id)
-        teams = (
-            [payload.team_id] if payload.team_id else await rows.teams_of(story.primary_source_id, lock=True)
-        )
+        if payload.team_id:
+            await rows.keep_team(payload.team_id)
+            teams = [payload.team_id]
+        else:
+            teams = await rows.teams_of(story.primary_source_id, lock=True)
         changed = await rows.set_reading_state(story.id, teams, payload.state)
     told = {"state": payload.state.value, "teams": len(teams), "changed": len(changed)}
     job.logger.info("story status updated", storyId=str(story.id), **told)

@@ -245,9 +245,14 @@ async def test_linked_source_that_is_deleted_meanwhile_is_not_linked(fresh: Call
     await check_each_async(["deletion", "link"], check)
 
 
+async def _archive(rows: Rows, known: Prepared) -> Any:
+    await rows.keep_team(TEAM)
+    return await rows.set_reading_state(known.story, [TEAM], ReadingState.ARCHIVED)
+
+
 WRITES_FOR_TEAM: dict[str, Act] = {
     "subscription": lambda rows, known: rows.connect(TEAM, known.other),
-    "reading state": lambda rows, known: rows.set_reading_state(known.story, [TEAM], ReadingState.READ),
+    "reading state": _archive,
     "highlight": lambda rows, known: rows.put_highlights([_highlight(known.linked, TEAM)]),
     "state of a highlight": lambda rows, known: rows.put_team_highlight(TeamHighlight(TEAM, known.highlight)),
     "playbook": lambda rows, known: rows.put_playbook(replace(PLAYBOOK, id=UUID(int=32))),

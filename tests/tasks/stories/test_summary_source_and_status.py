@@ -148,6 +148,14 @@ async def test_story_without_subscribers_has_no_states(jobs: Jobs) -> None:
     assert await states(jobs, story) == []
 
 
+async def test_deleted_team_gets_no_state(jobs: Jobs) -> None:
+    story = await subscribed(jobs, ONE, TWO)
+    await jobs.domain.verbs.delete_team(ONE)
+    with pytest.raises(Fail, match=f"Team {ONE} was deleted"):
+        await jobs.run("update-story-status", {"storyId": story.id, "state": "read", "teamId": ONE})
+    assert (await update(jobs, story, "read"))["teamIds"] == [TWO]
+
+
 async def test_unknown_state_is_refused(jobs: Jobs) -> None:
     with pytest.raises(PayloadValidationError, match="state"):
         await jobs.run("update-story-status", {"storyId": THREE, "state": "burnt"})

@@ -49,11 +49,14 @@ class MemoryTeams(Scope):
             await self._share(f"connection {(team, source_id)}")
         return [team for team in teams if self._connections.get((team, source_id)) is not None]
 
+    async def keep_team(self, team_id: UUID) -> None:
+        """Keep a team from being deleted until the transaction ends."""
+        await self._require_teams(team_id)
+
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
         """Set teams' reading state of a story."""
-        await self._require_teams(*team_ids)
         if story_id not in await self._lock_stories([story_id]):
             return []
         changed: list[UUID] = []

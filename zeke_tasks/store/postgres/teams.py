@@ -34,11 +34,14 @@ class PostgresTeams(StatementRunner):
         statement = "lock_teams_of" if lock else "teams_of"
         return [row["team_id"] for row in await self._run(statement, source_id=source_id)]
 
+    async def keep_team(self, team_id: UUID) -> None:
+        """Keep a team from being deleted until the transaction ends."""
+        await self._require_teams(team_id)
+
     async def set_reading_state(
         self, story_id: UUID, team_ids: Collection[UUID], state: ReadingState
     ) -> list[UUID]:
         """Set teams' reading state of a story."""
-        await self._require_teams(*team_ids)
         rows = await self._run(
             "set_reading_state", story_id=story_id, team_ids=sorted(set(team_ids)), state=state
         )
