@@ -151,14 +151,11 @@ async def _serve(begun: Beginning, web: WebSettings) -> None:
 
 
 async def _run_all(begun: Beginning, web: WebSettings) -> None:
-    from zeke_queue.client.parts import parts_of
-    from zeke_queue.maintenance import private_queues
     from zeke_queue.worker import Worker
     from zeke_queue.worker.process_signals import run_until_signalled
 
     await _check(begun)
     async with _queues(begun, web) as (queue, api_queue):
-        await private_queues.release(parts_of(queue).storage)
         server = _server(api_queue, begun, web, again=True)
         await run_until_signalled(Worker(queue), [server])
 

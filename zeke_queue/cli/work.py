@@ -212,11 +212,8 @@ def _check(
 
 
 async def _work(catalog: Catalog, settings: Settings, **options: Unpack[WorkerOptions]) -> None:
-    from zeke_queue.client.parts import parts_of
     from zeke_queue.client.queue import Queue
-    from zeke_queue.maintenance import private_queues
     from zeke_queue.worker.process_signals import run_worker
 
     async with Queue.connect(catalog, settings=settings) as queue:
-        await private_queues.release(parts_of(queue).storage)
         await run_worker(queue, **options)

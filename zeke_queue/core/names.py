@@ -9,19 +9,22 @@ from __future__ import annotations
 import difflib
 import re
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import InvalidNameError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from uuid import UUID
 
 QUEUE_NAME_MAX: Final = 200
 SCHEMA_NAME_MAX: Final = 50
 
 RESERVED_PREFIXES: Final = ("__pgboss__", "__state__")
 """Prefixes of pg-boss's own queues: its maintenance, its cron, its completion jobs."""
+
+PRIVATE_PREFIX: Final = "__private__:"
+"""Prefix of private queues; their names have no other place in an index than side by side."""
 
 RESERVED_WORDS: Final = frozenset(
     """
@@ -41,7 +44,7 @@ Source: ``pg_get_keywords()`` of PostgreSQL 17, codes R and T.
 """
 
 _QUEUE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@+-]*", re.ASCII)
-_PRIVATE: Final = re.compile(r"(.+)@([0-9a-f]{32})", re.ASCII)
+_PRIVATE: Final = re.compile(PRIVATE_PREFIX + r"([0-9a-f]{32}):(.+)", re.ASCII)
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]*", re.ASCII)
 
 
@@ -55,7 +58,7 @@ def queue_name(name: str, field: str = "name") -> str:
     Raises:
         InvalidNameError: it is not a string, empty, over 200 characters, has a character other than ASCII
             letters, digits and ``_ . : / @ + -``, begins with punctuation other than ``_``, or has a prefix
-            that pg-boss reserves.
+            that pg-boss reserves, or that of private queues.
 
     >>> queue_name("ingest-pull")
     'ingest-pull'
@@ -76,28 +79,33 @@ def queue_name(name: str, field: str = "name") -> str:
             raise InvalidNameError(
                 f"{field}: must not begin with {prefix!r}, which pg-boss reserves, got {shown(name)}"
             )
+    if name.startswith(PRIVATE_PREFIX):
+        raise InvalidNameError(
+            f"{field}: must not begin with {PRIVATE_PREFIX!r}, which is for the private queues of commands,"
+            f" got {shown(name)}; pass the name of the task"
+        )
     return name
 
 
 def private_queue(task: str, owner: UUID) -> str:
     """Return the name of a process's private queue for a task: other processes do not serve it."""
-    return f"{task}@{owner.hex}"
+    return f"{PRIVATE_PREFIX}{owner.hex}:{task}"
 
 
 def task_of(queue: str) -> str:
     """Return the name under which jobs of a queue are known: that of the task, if the queue is private.
 
-    >>> task_of("mail@0123456789abcdef0123456789abcdef"), task_of("mail@example")
+    >>> task_of("__private__:0123456789abcdef0123456789abcdef:mail"), task_of("mail@example")
     ('mail', 'mail@example')
     """
     private = _PRIVATE.fullmatch(queue)
-    return private[1] if private else queue
+    return private[2] if private else queue
 
 
-def owner_of(queue: str) -> str | None:
+def owner_of(queue: str) -> UUID | None:
     """Return what identifies the process of a private queue; None for other queues."""
     private = _PRIVATE.fullmatch(queue)
-    return private[2] if private else None
+    return UUID(private[1]) if private else None
 
 
 def schema_name(name: str) -> str:

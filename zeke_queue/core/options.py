@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypedDict
 
 from zeke_queue.core.failure import shown
-from zeke_queue.core.names import did_you_mean, queue_name
+from zeke_queue.core.names import did_you_mean, queue_name, task_of
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.model import NewJob
 
@@ -233,7 +233,7 @@ def new_job(
 
     Args:
         id: the job's id, chosen by the sender.
-        name: the queue.
+        name: the queue, which may be private.
         data: canonical JSON text, or None.
         options: the options, merged with ``DEFAULTS``.
         meta: canonical JSON text of an object, or None.
@@ -244,11 +244,12 @@ def new_job(
         InvalidNameError: the queue's name is invalid.
     """
     exclusive(options)
+    queue_name(task_of(name))
     start_at, throttle, debounce = options.start_at, options.throttle, options.debounce
     slot = throttle if throttle is not None else debounce
     return NewJob(
         id=id,
-        name=queue_name(name),
+        name=name,
         data=data,
         priority=_integer("priority", options.priority, INT4_MIN),
         delay=0.0 if options.delay is None else check_seconds("delay", options.delay, 0),

@@ -1,4 +1,4 @@
-"""Periodic maintenance: rescues expired and lost jobs, resumes waiting ones, archives and purges old rows.
+"""Periodic maintenance: rescues lost jobs, releases private queues, resumes, archives and purges jobs.
 
 Any number of them may run; each skips rows that another has locked. Duties are independent, and rows
 where possible: a row that can't be settled is reported and skipped, and the rest is processed.
@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol, TypeAlias
 
-from zeke_queue.core.names import task_of
 from zeke_queue.core.timeouts import DUTY_SECONDS
 from zeke_queue.errors import StatementTimeoutError, StorageUnavailableError
 from zeke_queue.maintenance import private_queues
@@ -29,9 +28,9 @@ if TYPE_CHECKING:
     from zeke_queue.system.settings import Settings
     from zeke_queue.task.prepare import JobFactory
 
-MaintenanceJob: TypeAlias = Literal["rescue", "resume", "archive", "purge"]
+MaintenanceJob: TypeAlias = Literal["rescue", "release", "resume", "archive", "purge"]
 
-DUTIES: Final[tuple[MaintenanceJob, ...]] = ("rescue", "resume", "archive", "purge")
+DUTIES: Final[tuple[MaintenanceJob, ...]] = ("rescue", "release", "resume", "archive", "purge")
 """The duties of a sweep, in order."""
 
 BATCHES: Final = 20
@@ -122,6 +121,7 @@ class Maintenance:
         self._storage = queue.storage
         self._rescuer = Rescuer(queue.storage, queue.entropy, queue.clock, monitor)
         self._clock = queue.clock
+        self._monitor = monitor
         self._timer = StoppableTimer(queue.clock)
         self._every = every
         self._archive_after = settings.jobs_archive_after if archive_after is None else archive_after
@@ -165,8 +165,9 @@ class Maintenance:
                 case "rescue":
                     more = await self._rescuer.rescue(self._batch, stuck, settled, until)
                     more = more and len(stuck) < STUCK_MAX
-                    if not more and any(task_of(job.name) != job.name for job in settled):
-                        await private_queues.release(self._storage)
+                case "release":
+                    await private_queues.release_abandoned(self._storage, self._clock, self._monitor)
+                    more = False
                 case "resume":
                     rows = await self._storage.resume_waiting(self._batch)
                     more = rows >= self._batch

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from zeke_queue.storage.inspect import Inspector
 from zeke_queue.storage.jobs import JobStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
+    from uuid import UUID
 
 PGBOSS_SILENCE: Final = 120.0
 """Seconds after its last round at which the cron of a pg-boss 9 counts as stopped; it runs once a minute."""
+
+
+class MovedJobs(NamedTuple):
+    """The number of jobs that were moved, and those that have not ended and stay."""
+
+    moved: int
+    kept: list[UUID]
 
 
 class MaintenanceStore(Protocol):
@@ -52,16 +61,23 @@ class MaintenanceStore(Protocol):
         """
         ...
 
-    async def move_jobs(self, queues: Mapping[str, str]) -> int:
-        """Move the jobs of some queues to others, in any state, and wake their workers; return how many.
+    async def private_queues(self) -> set[str]:
+        """Return the private queues with jobs that have not ended."""
+        ...
 
-        A job stays if another one has its key or its slot in the new queue.
+    async def move_jobs(self, queues: Mapping[str, str], ended_since: datetime) -> MovedJobs:
+        """Move the jobs of some queues to others, and wake the workers of these.
+
+        A job stays if another one has its key or its slot in the new queue. Of jobs that would exclude each
+        other there, the one in the highest state is moved, and of these the one with the lowest id.
 
         Args:
             queues: the new queue of each; none of these is a key.
+            ended_since: jobs that ended before are not moved.
 
         Raises:
             LockTimeoutError: another transaction keeps a job locked; nothing has changed.
+            StorageError: others took keys in the new queues each time; nothing has changed.
         """
         ...
 

@@ -190,7 +190,6 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
         catalog = build_catalog(resources, scheduled=False, private_to=Ids(SystemClock(), SystemEntropy())())
         async with Queue.connect(catalog, settings=kept) as queue:
             storage = parts_of(queue).storage
-            await private_queues.release(storage)
             # Paused tasks are not run here either; their jobs go to the paused queues when the command ends.
             paused = {settings.name for settings in await storage.queues() if settings.paused_on is not None}
             tasks = [name for name in catalog.tasks if name not in paused]
@@ -198,7 +197,7 @@ async def open_job_runner(settings: Settings, *, reach: Collection[str] = ()) ->
                 async with Worker(queue, tasks=tasks, schedules=False, shutdown_timeout=SHUTDOWN):
                     yield JobRunner(queue, context, web)
             finally:
-                await private_queues.release(storage, catalog.served)
+                await private_queues.leave(storage, catalog.served)
 
 
 def require_done(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:

@@ -14,6 +14,7 @@ import pytest
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.test_ingest_command import Site
 from zeke_queue.client.queue import Queue
+from zeke_queue.core.names import PRIVATE_PREFIX
 from zeke_queue.errors import JobFailedError
 from zeke_queue.model import JobStatus
 from zeke_queue.system.settings import Settings
@@ -70,7 +71,7 @@ async def test_jobs_of_a_command_run_in_it_beside_a_worker_with_other_settings(s
     assert came.is_complete
     assert hits == {"/feed": 1, "/bees": 1, "/birds": 1, "/trees": 1}
     rows = _rows(settings)
-    assert [name for name in rows if "@" in name] == []
+    assert [name for name in rows if name.startswith(PRIVATE_PREFIX)] == []
     assert rows["generate-brief"] == {"completed"}
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.tables import check_gives, check_refused
-from zeke_queue.core.names import queue_name, schema_name
+from zeke_queue.core.names import PRIVATE_PREFIX, private_queue, queue_name, schema_name
 from zeke_queue.errors import InvalidNameError
 
 
@@ -34,6 +36,11 @@ def test_queue_name_reserved_by_pg_boss_is_rejected() -> None:
         ["__pgboss__maintenance", "__pgboss__", "__state__completed__x"],
         "reserves",
     )
+
+
+def test_name_of_a_private_queue_is_rejected() -> None:
+    names = [private_queue("mail", UUID(int=7)), PRIVATE_PREFIX]
+    check_refused(queue_name, InvalidNameError, names, "for the private queues of commands.*name of the task")
 
 
 def test_valid_schema_name_is_folded_to_lower_case() -> None:

@@ -10,15 +10,16 @@ from collections import defaultdict
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.core import event_limits, jsonb
 from zeke_queue.core.event_limits import TRIMMED_AT_ONCE
+from zeke_queue.core.names import PRIVATE_PREFIX
 from zeke_queue.core.states import TRANSITIONS, Event
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LeaseLostError, UsageError
-from zeke_queue.model import ClaimedJobs, QueueCapacity, Settled
+from zeke_queue.model import FINAL, ClaimedJobs, QueueCapacity, Settled
+from zeke_queue.storage.maintenance import MovedJobs
 from zeke_queue.storage.memory import transitions
 from zeke_queue.storage.memory.access import MemoryAccess
 from zeke_queue.storage.memory.claims import Pool, choose
@@ -29,7 +30,7 @@ from zeke_queue.storage.memory.rows import as_claimed, as_job, fresh, planted
 from zeke_queue.storage.memory.schedules import MemoryAdmin
 from zeke_queue.storage.memory.tables import Tables
 from zeke_queue.storage.memory.transaction import transaction
-from zeke_queue.storage.memory.uniqueness import held_in, hold_of
+from zeke_queue.storage.memory.uniqueness import RANK, held_in, hold_of
 from zeke_queue.storage.memory.unit_of_work import AutoCommit
 from zeke_queue.storage.memory.verbs import MemoryVerbs, checked
 from zeke_queue.storage.notifier import Notifier
@@ -190,26 +191,34 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             self._direct.store(parent, now)
         return len(found)
 
-    async def move_jobs(self, queues: Mapping[str, str]) -> int:
+    async def private_queues(self) -> set[str]:
+        """Return the private queues with jobs that have not ended."""
+        counts = self._tables.counts.items()
+        return {name for name, states in counts if name.startswith(PRIVATE_PREFIX) and not {*states} <= FINAL}
+
+    async def move_jobs(self, queues: Mapping[str, str], ended_since: datetime) -> MovedJobs:
         """Move the jobs of some queues to others, except those whose key or slot another job has there."""
         now, moved = self._clock.now(), 0
+        kept: list[UUID] = []
 
         def chosen() -> list[Row]:
             rows = (row for row in self._tables.jobs.values() if row.name in queues)
-            return sorted(rows, key=attrgetter("id"))
+            return [row for row in rows if row.completed_on is None or row.completed_on >= ended_since]
 
         if self._locks.any:
             await self._locks.clear(lambda: [row.id for row in chosen()])
-        for row in chosen():
+        for row in sorted(chosen(), key=lambda row: (-RANK[row.state], row.id)):
             hold = hold_of(queues[row.name], row.singleton_key, row.singleton_on)
             if not (held_in(hold, row.state) and hold in self._tables.held):
                 moving = self._direct.change(row)
                 moving.name, moving.hold = queues[row.name], hold
                 self._direct.store(moving, now)
                 moved += 1
+            elif row.state not in FINAL:
+                kept.append(row.id)
         for name in queues:
             self._tables.line_up(name)
-        return moved
+        return MovedJobs(moved, kept)
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive, delete long dead ones; return the attempt of each job it holds."""

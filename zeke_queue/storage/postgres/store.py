@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
+from psycopg.errors import UniqueViolation
+
 from zeke_queue.core import event_limits
-from zeke_queue.core.names import schema_name
+from zeke_queue.core.names import PRIVATE_PREFIX, schema_name
 from zeke_queue.core.timeouts import READ_SECONDS
 from zeke_queue.core.validation import check_limit
 from zeke_queue.errors import LockTimeoutError
 from zeke_queue.model import Settled, Suspensions
+from zeke_queue.storage.maintenance import MovedJobs
 from zeke_queue.storage.postgres import rows
 from zeke_queue.storage.postgres.access import PostgresAccess
 from zeke_queue.storage.postgres.admin import PostgresAdmin
@@ -48,6 +51,9 @@ if TYPE_CHECKING:
     from zeke_queue.storage.postgres.transaction import PostgresTransaction
     from zeke_queue.system.clock import Clock
 
+
+MOVES_TRIED: Final = 3
+"""Times that jobs are moved while others take their keys in the new queue."""
 
 _BEFORE_ALL: Final = UUID(int=0)
 
@@ -215,10 +221,23 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             self._swept_to = reached or _BEFORE_ALL
         return resumed
 
-    async def move_jobs(self, queues: Mapping[str, str]) -> int:
+    async def private_queues(self) -> set[str]:
+        """Return the private queues with jobs that have not ended."""
+        beyond = PRIVATE_PREFIX[:-1] + chr(ord(PRIVATE_PREFIX[-1]) + 1)
+        found = await self._pool.run("private_queues", {"first": PRIVATE_PREFIX, "beyond": beyond})
+        return {row[0] for row in found}
+
+    async def move_jobs(self, queues: Mapping[str, str], ended_since: datetime) -> MovedJobs:
         """Move the jobs of some queues to others, except those whose key or slot another job has there."""
-        given = {"names": list(queues), "targets": list(queues.values()), **self._channel()}
-        return (await self._pool.run("move_jobs", given))[0][0]
+        given = {"names": list(queues), "targets": list(queues.values()), "ended_since": ended_since}
+        given |= self._channel()
+        found: list[tuple[Any, ...]] = []
+        for left in reversed(range(MOVES_TRIED)):
+            # Another job may have taken a key since the statement began.
+            with suppress(UniqueViolation) if left else no_driver_errors():
+                found = await self._pool.run("move_jobs", given)
+                break
+        return MovedJobs(found[0][1], [row[0] for row in found[1:]])
 
     async def heartbeat(self, worker: WorkerInfo) -> dict[UUID, int]:
         """Record that a worker is alive; return the attempt of each active job it holds."""
