@@ -3,7 +3,9 @@
 Some pages divide an article into several containers, of which the extractor takes the first for the article
 and the others for surroundings. So a second extraction looks for prose of the page that the text lacks, in
 elements with the same classes and ancestors as those that it has: comments, teasers and other articles have
-others.
+others, or are in another ``article``, or after another title. It is added only if nothing but paragraphs lies
+between: after a heading or a list, what follows may be about something else, and lists and code would be
+lost.
 """
 
 from __future__ import annotations
@@ -44,7 +46,7 @@ def completed(text: str, paragraphs: Sequence[Paragraph]) -> Found:
     """
     words = _WORD.findall(text)
     known = set(_runs(words))
-    last: dict[str, int] = {}
+    last: dict[tuple[str, tuple[int, int]], int] = {}
     lacking: list[tuple[int, int]] = []
     for number, paragraph in enumerate(paragraphs):
         its = _WORD.findall(paragraph.text)
@@ -52,15 +54,22 @@ def completed(text: str, paragraphs: Sequence[Paragraph]) -> Found:
         if len(its) < WORDS_MIN:
             continue
         if 2 * sum(run in known for run in runs) >= len(runs):
-            last[paragraph.place] = number
+            last[paragraph.place, paragraph.article] = number
         else:
             lacking.append((number, len(its)))
-    lacking = [(number, many) for number, many in lacking if paragraphs[number].place in last]
-    if not lacking or sum(many for _, many in lacking) < MISSING_SHARE * len(words):
+    missing = 0
+    rest: list[str] = []
+    follows = True
+    for number, many in lacking:
+        one = paragraphs[number]
+        before = last.get((one.place, one.article))
+        if before is not None:
+            missing += many
+            rest.append(one.text)
+            follows = follows and number > before and one.piece == paragraphs[before].piece
+    if not missing or missing < MISSING_SHARE * len(words):
         return Found(text, is_partial=False)
-    if all(number > last[paragraphs[number].place] for number, _ in lacking):
-        return Found("\n".join((text, *(paragraphs[number].text for number, _ in lacking))), is_partial=False)
-    return Found(text, is_partial=True)
+    return Found("\n".join((text, *rest)), is_partial=False) if follows else Found(text, is_partial=True)
 
 
 def _runs(words: Sequence[str]) -> Iterable[tuple[str, ...]]:

@@ -126,11 +126,30 @@ def absolute_links(html: str, base: str) -> str:
     return whole.removeprefix(f"<{_WRAPPER}>").removesuffix(f"</{_WRAPPER}>")
 
 
+_HEADINGS: Final = frozenset({"h1", "h2", "h3", "h4", "h5", "h6"})
+
+BOUNDARIES: Final = _HEADINGS | {
+    *("article", "section", "aside", "nav", "header", "footer", "form"),
+    *("ul", "ol", "dl", "table", "pre", "hr"),
+}
+"""Elements at which other prose than that of an article may begin, or text that is no prose."""
+
+
 class Paragraph(NamedTuple):
-    """A paragraph of a page: the tags and classes of its ancestors, and its text on one line."""
+    """A paragraph of a page.
+
+    Attributes:
+        place: the tags and classes of its ancestors.
+        text: on one line.
+        article: number of the element ``article`` around it, and of the titles before it: a title is an
+            ``h1``, or a heading with a link to a page.
+        piece: number of the boundaries before it.
+    """
 
     place: str
     text: str
+    article: tuple[int, int] = (0, 0)
+    piece: int = 0
 
 
 def prose_of(html: str, longer_than: int) -> list[Paragraph]:
@@ -147,16 +166,38 @@ def prose_of(html: str, longer_than: int) -> list[Paragraph]:
     # A string with an encoding declaration is refused, whatever it declares.
     parser = library.HTMLParser(encoding="utf-8")
     root = cast("_Element", library.document_fromstring(html.encode(), parser=parser))
-    found = [(element, " ".join(element.text_content().split())) for element in root.iter("p")]
-    if sum(len(text) for _, text in found) <= longer_than:
+    if sum(len(" ".join(element.text_content().split())) for element in root.iter("p")) <= longer_than:
         return []
     prose = dict[str, Paragraph]()
-    for element, text in found:
-        linked = sum(len(link.text_content()) for link in element.iter("a"))
-        if text not in prose and 2 * linked <= len(text):
-            ancestors = [element, *islice(element.iterancestors(), ANCESTORS_MAX)]
-            prose[text] = Paragraph(" < ".join(f"{one.tag}.{one.get('class')}" for one in ancestors), text)
+    around, articles, titles, pieces = [0], 0, 0, 0
+    walk = _library("lxml.etree").iterwalk(root, events=("start", "end"))
+    for event, element in cast("Iterator[tuple[str, _Element]]", walk):
+        if event == "end":
+            if element.tag == "article":
+                around.pop()
+            continue
+        if element.tag in BOUNDARIES:
+            pieces += 1
+            titles += _is_title(element)
+        if element.tag == "article":
+            articles += 1
+            around.append(articles)
+        if element.tag == "p":
+            text = " ".join(element.text_content().split())
+            linked = sum(len(link.text_content()) for link in element.iter("a"))
+            if text not in prose and 2 * linked <= len(text):
+                ancestors = [element, *islice(element.iterancestors(), ANCESTORS_MAX)]
+                place = " < ".join(f"{one.tag}.{one.get('class')}" for one in ancestors)
+                prose[text] = Paragraph(place, text, (around[-1], titles), pieces)
     return list(prose.values())
+
+
+def _is_title(element: _Element) -> bool:
+    """Return whether a boundary is the title of an article: links of sections lead to their own page."""
+    if element.tag == "h1":
+        return True
+    heading = element.tag in _HEADINGS
+    return heading and any(not (link.get("href") or "#").startswith("#") for link in element.iter("a"))
 
 
 def _fragment(html: str) -> _Element:

@@ -46,6 +46,30 @@ def test_other_prose_of_the_page_is_not_added(other: str) -> None:
     assert (len(found.text.splitlines()), found.is_partial) == (6, False)
 
 
+TITLES = ("<h1>Another article</h1>", "<h2><a href='/another'>Another article</a></h2>")
+
+
+@each(*TITLES)
+def test_another_article_of_the_page_is_neither_added_nor_missed(title: str) -> None:
+    for form in ("{}{}", "<article>{}</article><article>{}</article>"):
+        other = title + container(range(6, 12)) + title + container(range(12, 18))
+        found = article(form.format(container(range(6)), other))
+        assert (len(found.text.splitlines()), found.is_partial) == (6, False)
+
+
+@each(
+    "<h2>Related</h2>",
+    "<h3 id='a'><a href='#a'>The second part</a></h3>",
+    "<aside>Buy it</aside>",
+    "<ul><li><a href='/'>A link</a></li></ul>",
+    "<pre>x = 1</pre>",
+)
+def test_prose_after_something_else_is_not_added_but_missed(between: str) -> None:
+    ad = "<div class='ad'>Buy it</div>"
+    found = article(container(range(6)), ad, between, container(range(6, 12)))
+    assert (found.text.splitlines()[-1], found.is_partial) == (sentence(5), True)
+
+
 def paragraphs(*numbers: int, place: str = "p < div.article-body") -> list[Paragraph]:
     return [Paragraph(place, sentence(number)) for number in numbers]
 
