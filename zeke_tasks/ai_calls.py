@@ -6,11 +6,13 @@ rest of the reservation; if a call fails, the usage of the calls before it is wr
 written already. What a call costs whose worker is killed is not known, so its reservation stays.
 
 A malformed answer is requested again at once, up to the limit of calls that one attempt of a job makes for
-one result (`Context.ai_calls`); then the attempt fails, and `zeke_tasks.error_policy` decides.
+one result (`Context.ai_calls`); then the attempt fails, and `zeke_tasks.error_policy` decides. Calls before a
+wait for a rate limit or a budget count too, by their recorded usage, since such a wait uses up no retry.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -20,7 +22,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
-from zeke_tasks.ai.client import quote_of
+from zeke_tasks.ai.client import Usage, quote_of
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIOverBudget, AIRejected
 from zeke_tasks.context import context_of
 from zeke_tasks.error_policy import verdict
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from zeke_queue.task.context import JobContext
     from zeke_tasks.ai.budget import Day
-    from zeke_tasks.ai.client import Answer, Embedded, Prompt, Quote, Usage
+    from zeke_tasks.ai.client import Answer, Embedded, Prompt, Quote
     from zeke_tasks.store.budgets import BudgetUse
     from zeke_tasks.store.repository import Rows
 
@@ -48,6 +50,9 @@ BUDGET_WAIT: Final = 900.0
 
 CALLS_WAIT: Final = 30.0
 """Seconds until a job tries again if calls in progress may leave enough of the budget."""
+
+
+_NUMBER: Final = re.compile(r" \d+$")
 
 
 def unusable(purpose: str) -> str:
@@ -78,6 +83,8 @@ class Asking:
         self._ai = context_of(job).ai
         self._team_id = team_id
         self._calls: Counter[str] = Counter()
+        # Paid calls of earlier attempts.
+        self._earlier: Counter[str] = Counter()
         self._recorded: Counter[str] = Counter()
         self._spent: list[Spending] = []
         # What is reserved for calls in progress, and what calls that have ended cost, by purpose and day.
@@ -86,7 +93,8 @@ class Asking:
 
     def may_call(self, purpose: str) -> bool:
         """Return whether this attempt may call the AI once more for a purpose."""
-        return self._calls[purpose] < context_of(self._job).ai_calls
+        most, calls = context_of(self._job).ai_calls, self._calls[purpose]
+        return calls < most and self._earlier[purpose] + calls < most * (self._job.retry_count + 1)
 
     async def ask(self, purpose: str, prompt: Prompt, text: str, answer: type[M]) -> Answer[M]:
         """Ask, as ``AIClient.ask`` does, and again if the answer is malformed.
@@ -135,15 +143,18 @@ class Asking:
             call: calls the AI.
         """
         while True:
+            key = _numbered(purpose, self._calls[purpose] + 1)
+            await self._reserve(key, quote, (purpose, failed))
             self._calls[purpose] += 1
-            key = _numbered(purpose, self._calls[purpose])
-            await self._reserve(key, quote)
             try:
                 answered = await call()
             except AIError as error:
                 self._end(key, error.usage, may_cost=error.may_cost)
-                if error.usage is not None:
-                    self._count(failed, error.usage, stub=False)
+                usage = error.usage
+                if usage is None and isinstance(error, AIMalformed) and quote.dollars != 0:
+                    usage = Usage(quote.model, 0, 0, None)
+                if usage is not None:
+                    self._count(failed, usage, stub=False)
                 if not (isinstance(error, AIMalformed) and self.may_call(purpose)):
                     raise
                 self._job.logger.warning("AI answer malformed", purpose=purpose, reason=error.reason)
@@ -152,12 +163,18 @@ class Asking:
                 self._count(purpose, answered.usage, stub=answered.stub)
                 return answered
 
-    async def _reserve(self, purpose: str, quote: Quote) -> None:
-        """Reserve the most that a call can cost; a free call needs nothing.
+    async def _reserve(self, purpose: str, quote: Quote, recorded: tuple[str, str]) -> None:
+        """Record what earlier calls have cost, and reserve the most that one can; a free call needs nothing.
+
+        Args:
+            purpose: of this call.
+            quote: the most that it can cost.
+            recorded: its purpose without a number, and the one under which failed calls are recorded.
 
         Raises:
             AIOverBudget: the budget does not admit the call.
             AIRejected: there is a budget, and the price of the call is unknown.
+            AIMalformed: earlier attempts have made all calls that are permitted without a retry.
         """
         if quote.dollars == 0:
             return
@@ -165,6 +182,8 @@ class Asking:
         budget = context.budget
         async with job.transaction() as transaction:
             rows = context.repository.within(transaction)
+            await self.note(rows)
+            await self._require_calls_left(rows, recorded)
             now = await rows.time()
             day = budget.day(now)
             dollars = None if quote.dollars is None else dollars_of(quote.dollars)
@@ -183,6 +202,16 @@ class Asking:
                 f"the price of {quote.model} is unknown, so its calls can't be kept within the budget of"
                 f" {self._name()}: write it into the file of ZEKE_AI_PRICES, or remove the budget"
             )
+
+    async def _require_calls_left(self, rows: Rows, recorded: tuple[str, str]) -> None:
+        name, job = recorded[0], self._job
+        if name not in self._earlier:
+            spent = await rows.spending(job.id)
+            calls = [_NUMBER.sub("", one.purpose) for one in spent if one.attempt != job.attempt]
+            self._earlier[name] = sum(one in recorded for one in calls)
+        if not self.may_call(name):
+            most = context_of(job).ai_calls
+            raise AIMalformed(f"{self._earlier[name]} calls gave no usable answer; ZEKE_AI_CALLS is {most}")
 
     def _end(self, purpose: str, usage: Usage | None, *, may_cost: bool = True) -> None:
         """Note what a call has cost: its reservation if that is unknown."""

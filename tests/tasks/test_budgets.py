@@ -16,7 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tests.tasks.domain import Domain
+from tests.cases import each
+from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import CALM, Jobs, memory_jobs
 from tests.tasks.scripted import ANALYSIS, BRIEFS
 from zeke_queue import Job, Worker
@@ -28,8 +29,10 @@ from zeke_tasks.ai.budget import Budget, day_of
 from zeke_tasks.ai.client import Quote, load_prompt, quote_of
 from zeke_tasks.ai.openai import FRAME_TOKENS, OpenAIClient
 from zeke_tasks.ai.prices import Price
+from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.ai_calls import BUDGET_WAIT, CALLS_WAIT, TEAM
+from zeke_tasks.error_policy import AI_BAD_ANSWERS
 from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.testing.ai import ScriptedAI
 
@@ -161,6 +164,32 @@ async def test_failed_call_frees_its_reservation_unless_it_may_have_cost(domain:
         await analyse(jobs, text=f"text {number}")
         assert await used(jobs) - before == Decimal(cost), error
         assert await domain.verbs.reservations() == []
+
+
+async def test_cost_above_its_reservation_counts_before_the_next_call(domain: Domain) -> None:
+    jobs = jobs_with(domain, "0.05")
+    dear = AIMalformed("no JSON")
+    dear.usage = Usage("scripted", 1, 1, 0.045)
+    asked_of(jobs).put("embed", dear)
+    job = await analyse(jobs)
+    assert (await look(jobs, job)).row_state is RowState.CREATED
+    assert (len(asked_of(jobs).asked), await used(jobs)) == (1, Decimal("0.045"))
+
+
+@each(AIRateLimited(30.0), None)
+async def test_malformed_answers_before_a_wait_count(problem: AIError | None) -> None:
+    """A wait uses up no retry, so without the count a job would pay for answers as long as it waits."""
+    jobs = jobs_with(memory_domain(), "1" if problem else "0.01")
+    answers = [AIMalformed("no JSON"), problem] if problem else [AIMalformed("no JSON")]
+    asked_of(jobs).put("embed", *answers * 20)
+    job = await analyse(jobs)
+    for _ in range(20):
+        await work(jobs, 86_400)
+    calls = CALLS * (AI_BAD_ANSWERS + 1)
+    failed = await look(jobs, job)
+    assert (failed.row_state, failed.retry_count) == (RowState.FAILED, AI_BAD_ANSWERS)
+    assert await jobs.domain.verbs.reservations() == []
+    assert len(await jobs.domain.verbs.spending(job)) == calls
 
 
 async def test_calls_in_progress_are_waited_for_only_shortly(domain: Domain) -> None:

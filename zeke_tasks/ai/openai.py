@@ -15,19 +15,19 @@ import json
 from codecs import BOM_UTF8
 from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Annotated, Any, Final, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import httpx2
 import openai
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from zeke_queue.system.clock import Clock, SystemClock
 from zeke_tasks.ai.answers import read_answer
 from zeke_tasks.ai.client import AIOptions, Answer, Embedded, M, Prompt, Quote, Usage, to_ask, to_embed
 from zeke_tasks.ai.errors import AIError, AIMalformed, AIRateLimited, AIRefused, AIRejected, AIUnavailable
 from zeke_tasks.ai.prices import cost, most
-from zeke_tasks.ai.statuses import failure
+from zeke_tasks.ai.statuses import GATEWAY_STATUSES, failure
 
 T = TypeVar("T")
 
@@ -36,6 +36,9 @@ _KEY_CHARACTERS: Final = 8
 
 FRAME_TOKENS: Final = 1_000
 """Limit of the tokens that the API adds to instructions, form and material."""
+
+TOKENS_MAX: Final = 2**31 - 1
+"""Limit of the tokens that are counted for a call, whatever number a server gives."""
 
 _FAILED_BY: Final[dict[str, type[AIError]]] = {
     "rate_limit_exceeded": AIRateLimited,
@@ -50,6 +53,9 @@ class _Loose(BaseModel):
     """Base of the parts of a body that are read; servers may add fields and omit others."""
 
     model_config = ConfigDict(extra="ignore")
+
+
+_Count = Annotated[int, AfterValidator(lambda tokens: min(max(tokens, 0), TOKENS_MAX))]
 
 
 class _Part(_Loose):
@@ -68,8 +74,8 @@ class _Details(_Loose):
 
 
 class _Tokens(_Loose):
-    input_tokens: int
-    output_tokens: int
+    input_tokens: _Count
+    output_tokens: _Count
     input_tokens_details: _Details | None = None
 
 
@@ -95,7 +101,7 @@ class _Vector(_Loose):
 
 
 class _EmbeddedTokens(_Loose):
-    prompt_tokens: int
+    prompt_tokens: _Count
 
 
 class _Embeddings(_Loose):
@@ -230,7 +236,8 @@ class OpenAIClient:
                 model=model,
                 now=self._clock.now(),
             )
-            failed.may_cost = False  # only successful answers are billed
+            # Only successful answers are billed, but a gateway may have lost one.
+            failed.may_cost = error.status_code in GATEWAY_STATUSES
             raise failed from error
         except openai.APIConnectionError as error:
             why = str(error.__cause__ or error) or type(error.__cause__).__name__
@@ -254,6 +261,7 @@ class OpenAIClient:
         if (used := response.usage) is None:
             return Usage(answered, 0, 0, None)
         cached = (used.input_tokens_details.cached_tokens or 0) if used.input_tokens_details else 0
+        cached = min(max(cached, 0), used.input_tokens)
         dollars = cost(
             self._options.prices,
             (answered, asked),

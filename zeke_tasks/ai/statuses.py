@@ -16,6 +16,9 @@ WAIT_MAX: Final = 6 * 3600.0
 WAIT_FOR_CREDIT: Final = 15 * 60.0
 """Minimum seconds until the next request of an account without credit, which takes users time to top up."""
 
+GATEWAY_STATUSES: Final = frozenset({502, 504, 524})
+"""Answers of a gateway that lost or did not await the server's answer, which may have been billed."""
+
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _LATER: Final = frozenset({408, 409, 425})

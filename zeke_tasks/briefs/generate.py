@@ -81,7 +81,6 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
     asked = Asked(story.id, overlay.why_it_matters, f"{overlay.why_it_matters}\n\n{story.title}\n\n{text}")
     async with asking(job) as ai:
         written = await _write(job, ai, asked, _drafted(overlay, asked))
-    brief = _brief(written, text, job)
     async with job.transaction() as transaction:
         rows = repository.within(transaction)
         # From here on no other transaction can change the story's overlay.
@@ -90,6 +89,10 @@ async def generate_brief(payload: GenerateBrief, job: JobContext) -> dict[str, A
         await ai.note(rows)
         kept = _kept(now, job, anew=anew, stub=written.stub)
         outdated = kept is None and _is_outdated(now, asked)
+        if not written.stub:
+            # Another job may have stored valid variants meanwhile.
+            written = written._replace(variants={**_drafted(now, asked), **written.variants})
+        brief = _brief(written, text, job)
         stays = bool(brief.missing) and _is_whole(now)
         if not outdated and kept is None:
             if not written.stub:

@@ -169,6 +169,23 @@ async def test_answer_is_read_with_its_usage_and_cost(server: OpenAIServer) -> N
     assert uncounted == Usage("gpt-5-nano", 0, 0, None)
 
 
+@each(
+    ({"cached_tokens": 10**9}, 1200, 300, 0.000126),
+    ({"cached_tokens": -5}, 1200, 300, 0.00018),
+    ({}, -3, -4, 0.0),
+    ({}, 10**30, 0, (2**31 - 1) * 5e-8),
+)
+async def test_counts_of_a_server_are_kept_in_range(
+    details: dict[str, int], read: int, written: int, dollars: float
+) -> None:
+    body = response(ANALYSIS_TEXT).body
+    counts = {"input_tokens": read, "output_tokens": written, "input_tokens_details": details}
+    async with OpenAIServer() as server:
+        usage = (await ask(server, Said(body={**body, "usage": counts}))).usage
+    assert usage.cost_usd == pytest.approx(dollars)
+    assert (usage.input_tokens, usage.output_tokens) == (min(max(read, 0), 2**31 - 1), max(written, 0))
+
+
 async def test_vectors_come_in_the_order_of_the_texts(server: OpenAIServer) -> None:
     embedded = await embed(server, embeddings([0.6, 0.8], [1.0, 0.0]), "one", "two")
     assert embedded.vectors == ((0.6, 0.8), (1.0, 0.0))
@@ -281,6 +298,15 @@ async def test_failed_answers(server: OpenAIServer) -> None:
     await check_each_async(FAILURES, check)
     with pytest.raises(AIRejected, match="the model nomic or the API does not exist"):
         await embed(server, error(404, code="model_not_found"), TEXT, embedding_model="nomic")
+
+
+async def test_request_that_a_gateway_lost_may_have_cost(server: OpenAIServer) -> None:
+    costs: dict[int, bool] = {}
+    for status in (400, 429, 500, 502, 503, 504, 524):
+        with pytest.raises(AIError) as caught:
+            await ask(server, error(status))
+        costs[status] = caught.value.may_cost
+    assert [status for status, cost in costs.items() if cost] == [502, 504, 524]
 
 
 async def test_key_that_is_a_word_is_not_hidden_in_sentences(server: OpenAIServer) -> None:

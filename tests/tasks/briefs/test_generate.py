@@ -289,6 +289,24 @@ async def test_job_that_was_overtaken_by_an_analysis_asks_no_more() -> None:
     assert [one.purpose for one in await jobs.domain.verbs.spending(JOB)] == ["brief"]
 
 
+async def test_variants_that_another_job_has_stored_meanwhile_complete_the_brief() -> None:
+    """Of two jobs one is cut off by an outage after it has stored what the other one lacks."""
+    ai = RecordingAI({"two_liner": BRIEFS.two_liner})
+    jobs, story = await asked_of(ai)
+
+    async def other() -> None:
+        ai.before = None
+        cut = RecordingAI(SHORT, AIUnavailable())
+        with pytest.raises(Retry):
+            await brief(Jobs(jobs.domain, ai=cut), story, job_id=OTHER_JOB)
+
+    jobs.resources = replace(jobs.resources, ai_calls=1)
+    ai.before = other
+    told = await brief(jobs, story, job_id=JOB)
+    assert (told["missing"], await variants(jobs, story)) == ([], WHOLE)
+    assert (await jobs.domain.overlay(story)).brief_draft is None
+
+
 async def test_stub_does_not_complete_variants_of_a_model() -> None:
     jobs, story = await asked_of(RecordingAI(SHORT, AIUnavailable()))
     with pytest.raises(Retry):
