@@ -115,8 +115,9 @@ class DeletionRows(Protocol):
         ...
 
     async def expire_spending(self, after: float, limit: int) -> int:
-        """Delete up to ``limit`` records of AI usage from more than ``after`` seconds ago, oldest first.
+        """Delete records of AI usage from more than ``after`` seconds ago, oldest first; return how many.
 
-        The sums of days before then, and calls reserved before then that were not settled, are deleted too.
+        These are calls, sums of days, and calls that were reserved and not settled: up to ``limit`` of each.
+        Those that other transactions have locked are skipped.
         """
         ...

@@ -43,6 +43,41 @@ def _numbered(text: str) -> str:
     return re.sub(r"%\((\w+)\)s", lambda found: f"${names.index(found[1]) + 1}", text).replace("%%", "%")
 
 
+SPENT = """
+    with age as materialized (
+        select now() - case when n <= 30 then interval '90 days' else interval '1 hour' end as at
+        from generate_series(1, 5030) as n
+    ),
+    calls as (
+        insert into zeke.ai_spending
+        select gen_random_uuid(), 1, 'brief', 'a', 'm', 1, 1, 0.1, at, null from age
+    ),
+    days as (insert into zeke.ai_budget_days select gen_random_uuid(), at::date, 1 from age)
+    insert into zeke.ai_reservations
+    select gen_random_uuid(), 1, 'brief', 'a', 'm', null, at::date, 1, at from age
+"""
+LEFT = """
+    select
+        (select count(*) from zeke.ai_spending),
+        (select count(*) from zeke.ai_budget_days),
+        (select count(*) from zeke.ai_reservations)
+"""
+
+
+def test_retention_of_spending_reads_and_deletes_a_batch(dsn: str) -> None:
+    migrate.migrate(dsn)
+    with psycopg.connect(dsn) as connection:
+        connection.execute(SPENT)
+        for _ in range(2):
+            plan = connection.execute(
+                f"explain analyze {STATEMENTS['expire_spending']}".encode(),
+                {"now": None, "after": 30 * 86_400, "limit": 10},
+            ).fetchall()
+            assert "Seq Scan" not in "\n".join(line for (line,) in plan)
+            connection.execute("analyze")
+        assert connection.execute(LEFT).fetchone() == (5010, 5010, 5010)
+
+
 async def test_times_are_in_utc_in_any_timezone_of_the_connection(dsn: str) -> None:
     migrate.migrate(dsn)
     async with await psycopg.AsyncConnection.connect(dsn, options="-c timezone=Asia/Tokyo") as connection:

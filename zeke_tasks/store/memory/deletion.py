@@ -335,12 +335,21 @@ class MemoryDeletions(Scope):
         since = self._now() - timedelta(seconds=after)
         old = sorted((at, key) for key, at in self._spent_at.items() if at < since)[:limit]
         self._drop_spending([key for _, key in old])
-        _drop(
-            self._budget_days,
-            [key for key, _ in self._budget_days.items() if key[1] < since.date() - timedelta(days=1)],
-        )
-        _drop(self._reservations, [key for key, one in self._reservations.items() if one.at < since])
-        return len(old)
+        days = [
+            key
+            for key, _ in self._budget_days.items()
+            if key[1] < since.date() - timedelta(days=1)
+            and not self._locks.taken(f"budget day {key}", self._owner)
+        ]
+        days = sorted(days, key=lambda key: (key[1], str(key[0] or "")))[:limit]
+        held = sorted(
+            (one.at, key)
+            for key, one in self._reservations.items()
+            if one.at < since and not self._locks.taken(f"reservation {key}", self._owner)
+        )[:limit]
+        _drop(self._budget_days, days)
+        _drop(self._reservations, [key for _, key in held])
+        return len(old) + len(days) + len(held)
 
 
 def _drop(layer: Layer[K, V], keys: Iterable[K]) -> None:

@@ -112,4 +112,5 @@ class PostgresDeletions(StatementRunner):
 
     async def expire_spending(self, after: float, limit: int) -> int:
         """Delete old records of AI usage."""
-        return len(await self._run("expire_spending", after=after, limit=limit))
+        (row,) = await self._run("expire_spending", after=after, limit=limit)
+        return row["deleted"]
