@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from tests.cases import each
 from zeke_queue.cli.session import Options
 from zeke_queue.errors import UsageError
-from zeke_queue.model import RowState
+from zeke_queue.model import JobStatus, RowState
 from zeke_queue.system.logging import LEVELS
 from zeke_queue.system.settings import Settings
 from zeke_tasks.cli.intake import ingest as ingest_command
@@ -113,6 +113,18 @@ async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(setting
     assert [seen.overlay is not None and seen.overlay.brief_one_liner for seen in again.stories] == [
         seen.overlay is not None and seen.overlay.brief_one_liner for seen in first.stories
     ]
+
+
+async def test_story_without_an_analysis_is_reported(settings: Settings) -> None:
+    async with Site() as site:
+        await ingest([site.url("/trees")], settings, allow_private=True)
+        with psycopg.connect(settings.require_database()) as connection:
+            connection.execute("delete from zeke.story_overlays")
+        site.answers["/copy"] = site.answers["/trees"]
+        came = await ingest([site.url("/copy")], settings, allow_private=True)
+    assert {job.status for job in came.jobs} == {JobStatus.COMPLETED}
+    assert not came.is_complete
+    assert "its story has no analysis" in (came.outcomes[0].error or "")
 
 
 async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(settings: Settings) -> None:

@@ -102,6 +102,7 @@ def upload(
             files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
         )
         untold = [finding for finding in came.found if finding.story is None]
+        unanalysed = [seen for seen in came.stories if not seen.analysed]
         lost = [job for job in came.jobs if job.status in ENDED - {JobStatus.COMPLETED}]
         if options.json:
             about = {"id": came.source.id, "name": came.source.name}
@@ -110,7 +111,7 @@ def upload(
             _show(came.found, came.stories, came.spent)
             _show_tables(came.found, lost, embedded=options.embedded)
             _show_left(came.jobs, timeout, embedded=options.embedded)
-        return 1 if untold or lost else 0
+        return 1 if untold or unanalysed or lost else 0
 
     on_database(context, command)
 

@@ -99,7 +99,7 @@ class Ingested:
     @property
     def is_complete(self) -> bool:
         """Whether everything was read, analysed and summarized."""
-        return not (
+        return all(seen.analysed for seen in self.stories) and not (
             any(outcome.error for outcome in self.outcomes)
             or any(job.status is not JobStatus.COMPLETED for job in self.jobs)
             or any(finding.item.status is ItemStatus.FAILED for finding in self.found)
@@ -148,7 +148,8 @@ async def ingest(
         found = await _found(runner, taken, jobs)
         async with runner.rows() as rows:
             stories = await views(rows, (finding.story for finding in found if finding.story))
-        return Ingested(_outcomes(taken, jobs, found), found, stories, jobs, await runner.spending(jobs))
+        outcomes = _outcomes(taken, jobs, found, stories)
+        return Ingested(outcomes, found, stories, jobs, await runner.spending(jobs))
 
 
 def limits_of_pages(pages: Iterable[str], options: WebOptions, named: Collection[str]) -> list[str]:
@@ -335,8 +336,13 @@ def _item_ids(data: Any) -> list[str]:
     return cast("dict[str, Any]", data).get("rawItemIds", []) if isinstance(data, dict) else []
 
 
-def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Finding]) -> list[Outcome]:
+def _outcomes(
+    taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Finding], seen: Sequence[StoryView]
+) -> list[Outcome]:
     by_id = {job.id: job for job in jobs}
+    all_done = all(job.status is JobStatus.COMPLETED for job in jobs)
+    # Of the others a job says why.
+    lost = {one.story.id for one in seen if all_done and not one.analysed}
     outcomes: list[Outcome] = []
     for one in taken:
         mine = [finding for finding in found if finding.source.id == one.source_id]
@@ -350,7 +356,11 @@ def _outcomes(taken: Sequence[Taken], jobs: Sequence[Job], found: Sequence[Findi
                 one.what,
                 len(mine),
                 len(stories),
-                one.error or _job_error(job) or _reading_error(jobs, mine) or _page_error(one, job, mine),
+                one.error
+                or _job_error(job)
+                or _reading_error(jobs, mine)
+                or _page_error(one, job, mine)
+                or (_no_analysis(len(lost & stories)) if lost & stories else None),
             )
         )
     return outcomes
@@ -386,6 +396,12 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
         again = f"{job.start_after:%Y-%m-%d %H:%M} UTC"
         return f"not yet: the video or its captions are not available; retried from {again} on"
     return mine[0].outcome
+
+
+def _no_analysis(stories: int) -> str:
+    """Return the error of stories whose analysis was lost before: reading their text again sends none."""
+    whose = "its story has" if stories == 1 else f"{stories} of its stories have"
+    return f"{whose} no analysis; `zeke brief ID --regenerate` requests it"
 
 
 def _is_put_off(job: Job | None) -> TypeGuard[Job]:
