@@ -105,6 +105,12 @@ def ids_answered(call: Call) -> Sequence[UUID | None]:
     return (result,) if call.invoked.verb == "insert_child" else result or ()
 
 
+def is_moved(change: Change) -> bool:
+    """Return whether a job is moved to another queue, as those of private queues of ended processes are."""
+    before, after = change.before, change.after
+    return before is not None and after is not None and before.name != after.name
+
+
 def is_of_waiting(change: Change) -> bool:
     """Return whether a change only marks a job as awaited, or ends its wait for another."""
     before, after = change.before, change.after

@@ -38,6 +38,7 @@ from zeke_sim.history.rows import (
     WorkerActivity,
     ending,
     ids_answered,
+    is_moved,
     is_of_waiting,
     place_of,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "WorkerActivity",
     "ending",
     "ids_answered",
+    "is_moved",
     "is_of_waiting",
     "place_of",
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from zeke_queue.model import Released, RowState, Settled, Suspensions
 from zeke_sim.history.events import Answered, Change, Invoked
-from zeke_sim.history.state import Broken, is_of_waiting
+from zeke_sim.history.state import Broken, is_moved, is_of_waiting
 from zeke_sim.properties.definition import holds
 
 if TYPE_CHECKING:
@@ -48,8 +48,8 @@ def _verbs(event: Change) -> tuple[str, ...]:
         return ("cancel",) if after.state is RowState.CANCELLED else ("insert", "insert_child")
     if is_of_waiting(event):
         return _MARKS if before.awaited is not after.awaited else _WAKES
-    if after.state is RowState.CANCELLED:
-        return ("cancel",)
+    if is_moved(event) or after.state is RowState.CANCELLED:
+        return ("move_jobs" if is_moved(event) else "cancel",)
     if after.state is _ACTIVE:
         return ("extend" if before.state is _ACTIVE else "claim",)
     return _BACK.get(before.state, _SETTLE if after.state is _RETRY else (*_SETTLE, "suspend"))

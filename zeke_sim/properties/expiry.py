@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from zeke_queue.core.leases import outage_gap
 from zeke_queue.model import Failed, RowState
 from zeke_sim.history.events import Answered, Change, Ended
-from zeke_sim.history.state import MOMENT, Broken
+from zeke_sim.history.state import MOMENT, Broken, is_moved
 from zeke_sim.properties.definition import holds, is_end, is_extension
 from zeke_sim.properties.interruptions import deadline
 from zeke_sim.properties.settlements import error_of, outcomes, settled
@@ -161,6 +161,8 @@ def an_extension_counts_from_now(event: Change, state: RunState) -> None:
     if before is None or after is None or after.started_on is None:
         return
     if before.state is not RowState.ACTIVE or after.state is not RowState.ACTIVE:
+        return
+    if is_moved(event):
         return
     changed = [column for column in after._fields if getattr(before, column) != getattr(after, column)]
     others = [column for column in changed if column not in _MOVES]

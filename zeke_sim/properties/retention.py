@@ -131,7 +131,11 @@ def _late(row: Image, due: float, verb: str, state: RunState) -> None:
     if since is None:
         return
     kept = state.of("rows kept by purges", list[float]) if verb == "purge" else []
-    allowed = max(due, since, *kept) + state.rules.sweep * (1 + state.rules.drift) + state.rules.slack
+    # A statement that waited for a lock, or whose commit was late, wrote a time before the row was there.
+    stored = [change.at for change in state.lives[row.id].changes if change.after is not None][-1:]
+    allowed = (
+        max(due, since, *stored, *kept) + state.rules.sweep * (1 + state.rules.drift) + state.rules.slack
+    )
     if state.at > allowed:
         raise Broken(
             f"due to {verb} at {due:.3f} s, and {'still not done' if state.lives[row.id].row else 'done'} at"

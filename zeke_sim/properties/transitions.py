@@ -5,9 +5,10 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
+from zeke_queue.core.names import task_of
 from zeke_queue.model import FINAL, RowState
 from zeke_sim.history.events import Change, Image
-from zeke_sim.history.state import Broken, is_of_waiting
+from zeke_sim.history.state import Broken, is_moved, is_of_waiting
 from zeke_sim.properties.definition import holds, is_extension
 
 if TYPE_CHECKING:
@@ -62,14 +63,14 @@ def _one_commit(change: Change, state: RunState) -> bool:
 def only_legal_transitions(event: Change, state: RunState) -> None:
     """A job's state changes only by transitions of the state machine, and a completed job stays completed.
 
-    A transaction may insert a job and cancel it. Marking a job as awaited or ending its wait is not a
-    transition.
+    A transaction may insert a job and cancel it. Marking a job as awaited, ending its wait, and moving it to
+    another queue are no transitions.
     """
     before, after = event.before, event.after
     if after is None or event.table != "job":
         return
     was = None if before is None else before.state
-    if (was, after.state) in STEPS or is_of_waiting(event):
+    if (was, after.state) in STEPS or is_of_waiting(event) or (was is after.state and is_moved(event)):
         return
     if was is None and after.state is _CANCELLED and _one_commit(event, state):
         return
@@ -102,6 +103,8 @@ def no_two_leases_overlap(event: Change, state: RunState) -> None:
 def what_was_sent_never_changes(event: Change, state: RunState) -> None:
     """A job's queue, payload, keys, priority and policy never change after it is sent.
 
+    Only a private queue may become that of its task, when jobs of ended processes are moved.
+
     Of a row in the archive nothing changes but its archived_on. Exempt is a job that is archived again; that
     it was sent again, another property notices.
     """
@@ -112,6 +115,8 @@ def what_was_sent_never_changes(event: Change, state: RunState) -> None:
         if all(call.invoked.verb != "archive" for call in state.causes(event)):
             _unchanged_in_the_archive(before, after)
         return
+    if before.name != after.name and after.name == task_of(before.name):
+        before = before._replace(name=after.name)
     was, now = _identity(before), _identity(after)
     if was != now:
         told = next((old, new) for old, new in zip(was, now, strict=True) if old != new)

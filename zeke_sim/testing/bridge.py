@@ -33,7 +33,8 @@ __tracebackhide__ = True  # pytest then shows the test's own lines
 SCHEMA: Final = "pgboss"
 
 WORK: Final = frozenset({"cancel", "declare", "deregister", "insert", "insert_child", "pause_queue"}) | {
-    *("resume", "resume_waiting", "retry", "settle", "settle_unlocked", "suspend", "commit", "rollback")
+    *("resume", "resume_waiting", "retry", "settle", "settle_unlocked", "suspend", "commit", "rollback"),
+    "move_jobs",
 }
 """Storage methods after which more jobs may be claimable."""
 

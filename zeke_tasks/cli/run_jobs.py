@@ -2,8 +2,8 @@
 
 The jobs are the catalog's, and are stored like all others, but in private queues of the command. So they run
 with its settings, whatever workers there are, and it runs no jobs of others. When it ends, those that have
-not ended go to the queues of their tasks, where a worker continues them. A worker, or the next command, does
-the same for a command that was killed.
+not ended go to the queues of their tasks, where a worker continues them. Maintenance moves those of a command
+that was killed.
 """
 
 from __future__ import annotations
