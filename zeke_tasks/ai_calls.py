@@ -183,11 +183,12 @@ class Asking:
         async with job.transaction() as transaction:
             rows = context.repository.within(transaction)
             await self.note(rows)
-            await self._require_calls_left(rows, recorded)
+            await self._count_earlier(rows, recorded)
             now = await rows.time()
             day = budget.day(now)
             dollars = None if quote.dollars is None else dollars_of(quote.dollars)
-            if dollars is not None:
+            # Errors are raised after the commit, since it records what was spent.
+            if (may_call := self.may_call(recorded[0])) and dollars is not None:
                 call = Reservation(
                     job.id, job.attempt, purpose, job.task, quote.model, team, day.date, dollars
                 )
@@ -195,6 +196,9 @@ class Asking:
                     self._reserved[purpose] = call
                     return
             use = await rows.budget_use(team, day.date, budget.dollars)
+        if not may_call:
+            calls = self._earlier[recorded[0]]
+            raise AIMalformed(f"{calls} calls gave no usable answer; ZEKE_AI_CALLS is {context.ai_calls}")
         if dollars is not None:
             raise _over_budget(use, dollars, day, now, self._name())
         if use.dollars is not None:
@@ -203,15 +207,13 @@ class Asking:
                 f" {self._name()}: write it into the file of ZEKE_AI_PRICES, or remove the budget"
             )
 
-    async def _require_calls_left(self, rows: Rows, recorded: tuple[str, str]) -> None:
+    async def _count_earlier(self, rows: Rows, recorded: tuple[str, str]) -> None:
+        """Count the paid calls of earlier attempts, once."""
         name, job = recorded[0], self._job
         if name not in self._earlier:
             spent = await rows.spending(job.id)
             calls = [_NUMBER.sub("", one.purpose) for one in spent if one.attempt != job.attempt]
             self._earlier[name] = sum(one in recorded for one in calls)
-        if not self.may_call(name):
-            most = context_of(job).ai_calls
-            raise AIMalformed(f"{self._earlier[name]} calls gave no usable answer; ZEKE_AI_CALLS is {most}")
 
     def _end(self, purpose: str, usage: Usage | None, *, may_cost: bool = True) -> None:
         """Note what a call has cost: its reservation if that is unknown."""

@@ -23,6 +23,7 @@ from tests.tasks.scripted import ANALYSIS, BRIEFS
 from zeke_queue import Job, Worker
 from zeke_queue.errors import SettingsError
 from zeke_queue.model import RowState
+from zeke_queue.task.signals import Retry
 from zeke_tasks.ai import AIError, AIMalformed, AIOptions, AIRateLimited, AISettings, AIUnavailable, Usage
 from zeke_tasks.ai.answers import Analysis
 from zeke_tasks.ai.budget import Budget, day_of
@@ -33,6 +34,7 @@ from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.ai_calls import BUDGET_WAIT, CALLS_WAIT, TEAM
 from zeke_tasks.error_policy import AI_BAD_ANSWERS
+from zeke_tasks.store.analysis import Spending
 from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.testing.ai import ScriptedAI
 
@@ -190,6 +192,21 @@ async def test_malformed_answers_before_a_wait_count(problem: AIError | None) ->
     assert (failed.row_state, failed.retry_count) == (RowState.FAILED, AI_BAD_ANSWERS)
     assert await jobs.domain.verbs.reservations() == []
     assert len(await jobs.domain.verbs.spending(job)) == calls
+
+
+async def test_attempt_after_all_calls_of_a_retry_makes_none(domain: Domain) -> None:
+    jobs, job = jobs_with(domain, "1"), UUID(int=5)
+    story = await domain.told_story("Bees dance.")
+    for attempt in range(1, CALLS + 1):
+        paid = Spending(job, attempt, "analysis", "analyze-story", "scripted", 1, 1, 0.01, None)
+        await domain.verbs.note_spending(paid)
+    payload = {"storyId": story.id, "trigger": "auto"}
+    with pytest.raises(Retry, match=rf"{CALLS} calls gave no usable answer"):
+        await jobs.run("analyze-story", payload, job_id=job, attempt=CALLS + 1)
+    assert asked_of(jobs).calls("analyze-story") == []
+    assert "embedding" in {one.purpose for one in await domain.verbs.spending(job)}
+    await jobs.run("analyze-story", payload, job_id=job, attempt=CALLS + 2, retries=1)
+    assert len(asked_of(jobs).calls("analyze-story")) == 1
 
 
 async def test_calls_in_progress_are_waited_for_only_shortly(domain: Domain) -> None:
