@@ -23,6 +23,7 @@ import pytest
 
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.plan import Plan
+from zeke_sim.testing import private_apis
 from zeke_sim.testing.fixtures import wrong
 
 if TYPE_CHECKING:
@@ -39,12 +40,6 @@ FIXTURES: Final = frozenset({"zeke", "zeke_sync", "simulation"})
 HELD: Final = pytest.StashKey[tuple[str, ...]]()
 """The names of the fixtures that each example of a test sets up."""
 
-SETTINGS: Final = "_hypothesis_internal_use_settings"
-"""The attribute of a test in which Hypothesis keeps its settings."""
-
-REPRODUCED: Final = "_hypothesis_internal_use_reproduce_failure"
-"""The attribute in which it keeps the example that a test is to reproduce."""
-
 
 class Placeholder:
     """A placeholder for a fixture of an example, in the arguments with which Hypothesis is called."""
@@ -57,12 +52,21 @@ class Placeholder:
 
 
 class Example(pytest.Function):
-    """One example of a test: it has the test's name, markers and parameters, and fixtures of its own."""
+    """One example of a test: it has fixtures of its own; markers, the stash and properties are the test's."""
 
     def __init__(self, *, test: pytest.Function, **known: Any) -> None:
         super().__init__(**known)  # pyright: ignore[reportUnknownMemberType]
         self.test = test
         self.own_markers = test.own_markers
+        self.keywords = test.keywords
+        self.stash = test.stash
+        self.user_properties = test.user_properties
+
+    def __getattr__(self, name: str) -> Any:
+        """Return an attribute that a plugin has set on the test, as in ``request.node.rep_setup``."""
+        if name.startswith("__") or "test" not in self.__dict__:
+            raise AttributeError(name)
+        return getattr(self.test, name)
 
     @property
     def instance(self) -> Any:
@@ -84,7 +88,7 @@ def hold(item: pytest.Function) -> None:
     Raises:
         Failed: an ``autouse`` fixture uses one of ``FIXTURES``, so examples would share it.
     """
-    info: Any = getattr(item, "_fixtureinfo")  # noqa: B009
+    info = private_apis.fixture_info(item)
     definitions: Mapping[str, Any] = info.name2fixturedefs
     names = set(info.argnames)
     own = _closure(names, definitions)
@@ -104,9 +108,22 @@ def hold(item: pytest.Function) -> None:
     item.funcargs.update({name: Placeholder(name) for name in held})
 
 
+def check_is_own(node: pytest.Item, names: str) -> None:
+    """Check that a fixture is set up for one example.
+
+    Raises:
+        Failed: it is set up for the whole test.
+    """
+    if not isinstance(node, Example):
+        wrong(
+            f"{names}: must be an argument of a test with @given, got it by getfixturevalue, so all examples "
+            "would share it; add an argument to the test"
+        )
+
+
 def _is_made_anew(definition: Any) -> bool:
     """Return whether a fixture belongs to a function, and is not a value of ``parametrize``."""
-    return definition.scope == "function" and definition.func.__name__ != "get_direct_param_fixture_func"
+    return definition.scope == "function" and not private_apis.is_parameter(definition)
 
 
 def _closure(names: Iterable[str], definitions: Mapping[str, Any]) -> set[str]:
@@ -135,7 +152,7 @@ def without_held(item: pytest.Function) -> Generator[None]:
     @functools.wraps(test)
     def shell(*args: Any, **given: Any) -> None:
         __tracebackhide__ = True
-        with adjusted(test, item.config, item.nodeid, getattr(shell, SETTINGS, None)):
+        with adjusted(test, item.config, item.nodeid, getattr(shell, private_apis.SETTINGS, None)):
             test(*args, **given)
 
     left = [one for one in signature.parameters.values() if one.name not in held]
@@ -162,12 +179,12 @@ def adjusted(test: Any, config: pytest.Config, scenario: str, settings: Any = No
     from hypothesis.errors import DidNotReproduce  # noqa: PLC0415
 
     function = getattr(test, "__func__", test)
-    before = {name: getattr(function, name, None) for name in (SETTINGS, REPRODUCED)}
+    before = private_apis.attributes(function)
     default: Any = hypothesis.settings.default
-    chosen: Any = settings or before[SETTINGS] or default
+    chosen: Any = settings or before[private_apis.SETTINGS] or default
     phases = [phase for phase in chosen.phases if phase is not hypothesis.Phase.explain]
     changes: dict[str, Any] = {"report_multiple_bugs": False, "phases": phases}
-    if chosen.deadline == default.deadline:
+    if not private_apis.has_own_deadline(chosen, default):
         changes["deadline"] = None
     file = config.getoption("--zeke-plan")
     plan = None if file is None else _plan(file)
@@ -177,7 +194,7 @@ def adjusted(test: Any, config: pytest.Config, scenario: str, settings: Any = No
         hypothesis.reproduce_failure(of_version, failure.encode())(function)
     elif plan is not None and plan.scenario == scenario:
         changes["phases"] = (hypothesis.Phase.explicit,)
-    setattr(function, SETTINGS, hypothesis.settings(chosen, **changes))
+    setattr(function, private_apis.SETTINGS, hypothesis.settings(chosen, **changes))
     try:
         yield
     except DidNotReproduce:
@@ -203,23 +220,15 @@ def in_example() -> bool:
 
 def is_search() -> bool:
     """Return whether Hypothesis runs an example that it does not show."""
-    return in_example() and not _context().is_final
-
-
-def _context() -> Any:
-    from hypothesis.control import current_build_context  # noqa: PLC0415 - as above
-
-    return current_build_context()
+    return in_example() and not private_apis.build_context().is_final
 
 
 def with_example(outcome: Outcome) -> Outcome:
     """Return an outcome whose plan names the present example, if there is one that Hypothesis has drawn."""
-    choices = _context().data.choices if in_example() else ()
+    choices = private_apis.build_context().data.choices if in_example() else ()
     if not choices:
         return outcome
-    from hypothesis.core import encode_failure  # noqa: PLC0415 - as above
-
-    blob = f"{version('hypothesis')}:{encode_failure(choices).decode()}"
+    blob = f"{version('hypothesis')}:{private_apis.encoded(choices)}"
     return replace(outcome, plan=replace(outcome.plan, example=blob))
 
 
@@ -276,8 +285,9 @@ class Given:
         @functools.wraps(self.workload)
         def example(*args: Any, **known: Any) -> None:
             self._arguments, self._known = args, known
+            _refuse_draws(known)
             plans = [one for one in known.values() if isinstance(one, Plan)]
-            data = _context().data
+            data = private_apis.build_context().data
             # An explicit example has no further choices, so it has the first seed.
             runs.run_one(plans[0] if plans else 0 if data.max_choices == 0 else data.draw(numbers))
 
@@ -288,6 +298,18 @@ class Given:
                 self._test(*args, **known)
         finally:
             handle.inner_test = self.workload
+
+
+def _refuse_draws(known: Mapping[str, Any]) -> None:
+    """Refuse ``st.data()``: a run is repeated to shrink its faults, and would draw other values."""
+    from hypothesis.strategies import DataObject  # noqa: PLC0415 - as above
+
+    for name, value in known.items():
+        if isinstance(value, DataObject):
+            wrong(
+                f"{name}: must be drawn before a run, which is repeated to shrink its faults, got st.data(); "
+                "draw the values by strategies of @given, such as st.composite"
+            )
 
 
 def given_of(test: Any) -> Given | None:
@@ -331,21 +353,23 @@ def _fixtures(item: pytest.Function) -> Generator[dict[str, Any]]:
         name=item.name,
         callspec=getattr(item, "callspec", None),
         callobj=item.obj,
-        fixtureinfo=getattr(item, "_fixtureinfo"),  # noqa: B009
+        fixtureinfo=private_apis.fixture_info(item),
         originalname=item.originalname,
     )
     held = item.stash[HELD]
     example.funcargs.update({name: one for name, one in item.funcargs.items() if name not in held})
     if "request" in held:
-        example.funcargs["request"] = getattr(example, "_request")  # noqa: B009
-    state: Any = getattr(item.session, "_setupstate")  # noqa: B009
-    try:
-        state.setup(example)
-        yield example.funcargs
-    except BaseException as error:
+        example.funcargs["request"] = private_apis.request_of(example)
+    state = private_apis.setup_state(item.session)
+    with private_apis.restored_stash(item):
         try:
-            state.teardown_exact(item)
-        except BaseException as another:  # noqa: BLE001 - the first error is the one to report
-            error.add_note(f"tearing down its fixtures raised {type(another).__name__}: {another}")
-        raise
-    state.teardown_exact(item)
+            state.setup(example)
+            private_apis.clear_caplog(item)
+            yield example.funcargs
+        except BaseException as error:
+            try:
+                state.teardown_exact(item)
+            except BaseException as another:  # noqa: BLE001 - the first error is the one to report
+                error.add_note(f"tearing down its fixtures raised {type(another).__name__}: {another}")
+            raise
+        state.teardown_exact(item)

@@ -119,10 +119,22 @@ def _has_examples(item: pytest.Item) -> TypeGuard[pytest.Function]:
     """Return whether an item is a test of Hypothesis that uses a fixture of this plugin."""
     return (
         isinstance(item, pytest.Function)
-        and getattr(item.obj, "is_hypothesis_test", False)
-        and hasattr(item.obj, "hypothesis")
+        and _is_given(item)
         and not {"zeke", "zeke_sync", "simulation"}.isdisjoint(item.fixturenames)
     )
+
+
+def _is_given(item: pytest.Function) -> bool:
+    """Return whether an item is a test with ``@given``."""
+    return getattr(item.obj, "is_hypothesis_test", False) and hasattr(item.obj, "hypothesis")
+
+
+def _check_is_own(request: pytest.FixtureRequest, names: str) -> None:
+    """Fail a test with ``@given`` whose examples would share one of these fixtures."""
+    if _is_given(request.node):
+        from zeke_sim.testing import examples  # noqa: PLC0415 - as above
+
+        examples.check_is_own(request.node, names)
 
 
 @pytest.hookimpl(hookwrapper=True, tryfirst=True)  # around Hypothesis's own
@@ -203,6 +215,7 @@ def _zeke_environment(request: pytest.FixtureRequest, zeke_resources: Any) -> It
     """The environment of one test's ``zeke`` or ``zeke_sync``."""
     from zeke_sim.testing import fixtures  # noqa: PLC0415
 
+    _check_is_own(request, "zeke, zeke_sync")
     with fixtures.environment(request, zeke_resources) as environment:
         yield environment
 
@@ -221,6 +234,7 @@ def simulation(request: pytest.FixtureRequest) -> Iterator[Simulations]:
     """A factory of simulated worlds, as in ``simulation(catalog, workers=3, faults="storm")``."""
     from zeke_sim.testing.simulations import Simulations  # noqa: PLC0415
 
+    _check_is_own(request, "simulation")
     simulations = Simulations(request)
     yield simulations
     simulations.finish()
