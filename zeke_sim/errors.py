@@ -31,6 +31,20 @@ class Outside(SimulationError):
         self.kind = kind
 
 
+class SecondClock(Outside):
+    """Code in a world sets another time than the virtual one."""
+
+    def __init__(self, what: str) -> None:
+        SimulationError.__init__(
+            self,
+            f"{what}: must not set the time of code that runs in virtual time, since there would be two "
+            "clocks; remove it, begin at another time by start=…, and let time pass by zeke.advance(…), or "
+            "by asyncio.sleep in a handler or a workload",
+        )
+        self.what = what
+        self.kind = "second clock"
+
+
 class Stalled(SimulationError):
     """A deadlock: no callback is ready and no timer is pending, but coroutines are still waiting."""
 

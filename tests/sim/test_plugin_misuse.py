@@ -256,11 +256,48 @@ OTHER_CLOCKS = """
 from datetime import UTC, datetime
 
 import pytest
+import time_machine
 import zeke_sim
 from freezegun import freeze_time
-from shop import Order, charge
+from shop import Order, catalog, charge
 
 FROZEN = "2029-02-03T04:05:06+00:00"
+
+
+@catalog.task("freezes", retry_limit=0)
+async def freezes() -> str:
+    try:
+        with freeze_time(FROZEN):
+            return datetime.now(UTC).isoformat()
+    except Exception:
+        return "caught"
+
+@catalog.task("travels", retry_limit=0)
+def travels() -> None:
+    with time_machine.travel(FROZEN):
+        pass
+
+@pytest.mark.time_machine(FROZEN)  # first, since time-machine cannot start beside freezegun
+def test_travels_before(zeke_sync):
+    pass
+
+@pytest.mark.parametrize("task", ["freezes", "travels"])
+def test_within_a_handler(zeke_sync, task):
+    zeke_sync.send(task)
+    zeke_sync.drain()
+
+@pytest.mark.parametrize("task", ["freezes", "travels"])
+def test_within_a_handler_alone(zeke_sync, task):
+    zeke_sync.run_task(task)
+
+@zeke_sim.test(seeds=1, calm=True)
+async def test_within_a_workload(zeke):
+    with freeze_time(FROZEN):
+        await zeke.send(charge, Order(number=1))
+
+@time_machine.travel(FROZEN)
+def test_travels(zeke_sync):
+    pass
 
 
 @freeze_time(FROZEN)
@@ -311,8 +348,15 @@ def test_of_its_own_clock(zeke_sync):
 def test_second_clock_is_refused_with_instructions(pytester: pytest.Pytester) -> None:
     application(pytester, OTHER_CLOCKS)
     result = run(pytester, "-o", "asyncio_mode=auto")
-    result.assert_outcomes(failed=5, passed=2, errors=1)
+    result.assert_outcomes(failed=11, passed=2, errors=2)
     said = " ".join(" ".join(result.outlines).split())
+    assert "time-machine: must not set the time of a test whose time is virtual" in said
+    for call, where in (
+        ("freezegun.freeze_time()", "api.__enter__, at test_shop.py:15 (freezes)"),
+        ("time_machine.travel()", "time_machine.__enter__, at test_shop.py:22 (travels)"),
+    ):
+        assert said.count(f"{where}: must not set the time of code") >= 2, call
+    assert "remove it, begin at another time by start=…, and let time pass by zeke.advance(…)" in said
     assert said.count("freezegun: must not set the time of a test whose time is virtual") >= 6
     assert said.count("@pytest.mark.zeke_options(start='2029-02-03T04:05:06+00:00'), and move the time") >= 4
     assert said.count("give the world start='2029-02-03T04:05:06+00:00'") >= 2

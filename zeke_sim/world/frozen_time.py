@@ -3,13 +3,15 @@
 freezegun replaces the clocks in every module that uses them. This takes most of a second, so the first world
 that needs it does it once per process, permanently. Each call of a replacement decides here which time it
 returns: virtual time if the calling thread runs a world, otherwise the machine's, so that code after a
-simulation sees real clocks. A handler that freezes time itself sees its own frozen time: the latest freeze
-wins. A test that does so beside virtual time would have two clocks, so it is refused: see ``refuse_frozen``.
+simulation sees real clocks. There must be no second clock beside the virtual one: ``refuse_frozen`` refuses a
+time that freezegun or time-machine has set before, and code that runs in virtual time cannot start either.
+A test's own lines between its calls can: there, the latest freeze wins.
 """
 
 from __future__ import annotations
 
 import copyreg
+import functools
 import sys
 import threading
 from contextlib import contextmanager
@@ -21,6 +23,7 @@ from zeke_queue.system.install_hints import install
 from zeke_sim.errors import SimulationError
 from zeke_sim.loop.clock import VirtualClock
 from zeke_sim.loop.event_loop import RUN_QUEUE
+from zeke_sim.world import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -92,6 +95,7 @@ def showing(times: Times) -> Generator[None]:
         SimulationError: freezegun is not installed.
     """
     _install()
+    _guard_time_machine()
     before = _shown.times, _shown.thread
     _shown.times, _shown.thread = times, threading.get_ident()
     for stack, entry in _shown.stacks:
@@ -175,11 +179,32 @@ def _install() -> None:
         # An earlier freeze removes the topmost entry when it ends.
         del stack[-1]
         stack.insert(0, entry)
+    _guard(patched._freeze_time, "freezegun.freeze_time()", sandbox.is_inside)
     _keep_folds(patched)
     _let_through_functions(patched)
     _let_through_classes(patched)
     _let_pydantic_know(patched)
     _shown.installed = True
+
+
+def _guard(owner: Any, call: str, is_refused: Callable[[], bool]) -> None:
+    """Make a class's ``start`` refuse callers in virtual time."""
+    start = owner.start
+
+    @functools.wraps(start)
+    def guarded(self: Any) -> Any:
+        if _shown.virtual() is not None and is_refused():
+            raise sandbox.second_clock(call)
+        return start(self)
+
+    owner.start = guarded
+
+
+def _guard_time_machine() -> None:
+    """Refuse time-machine, which cannot start beside freezegun anyway, with instructions."""
+    travel = getattr(sys.modules.get("time_machine"), "travel", None)
+    if travel is not None and not hasattr(travel.start, "__wrapped__"):
+        _guard(travel, "time_machine.travel()", lambda: True)
 
 
 def _naive() -> datetime:

@@ -18,17 +18,19 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from types import BuiltinMethodType, MethodType
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import zeke_queue
 from zeke_sim import errors
-from zeke_sim.errors import Outside
+from zeke_sim.errors import Outside, SecondClock
 from zeke_sim.loop import event_loop
 from zeke_sim.loop.event_loop import VirtualLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Mapping
     from types import FrameType
+
+E = TypeVar("E", bound=Outside)
 
 _AUDITED: Final = {
     "socket.__new__": "socket",
@@ -63,7 +65,9 @@ _OURS: Final = tuple(
 )
 """Folders of the queue and the simulator, which are not the caller that reached outside."""
 
-_REFUSING: Final = frozenset({__file__, str(event_loop.__file__)})
+_REFUSING: Final = frozenset(
+    {__file__, str(event_loop.__file__), str(Path(__file__).with_name("frozen_time.py"))}
+)
 """Files that refuse calls."""
 
 _INSTALLED: Final = tuple(
@@ -122,9 +126,23 @@ def closed(
             random.setstate(chance)
 
 
+def is_inside() -> bool:
+    """Return whether the calling thread runs a world."""
+    return _state.inside
+
+
+def second_clock(call: str) -> SecondClock:
+    """Create the error of a call that would set another time than the virtual one, and report it."""
+    return _reported(SecondClock(f"{call}{whence() if _state.inside else ''}"))
+
+
 def _refused(what: str, kind: str) -> Outside:
-    """Create the error and report it to the world, since the code that catches it may suppress it."""
-    error = Outside(f"{what}{whence()}", kind)
+    """Create the error of an access to the outside, and report it."""
+    return _reported(Outside(f"{what}{whence()}", kind))
+
+
+def _reported(error: E) -> E:
+    """Report an error to the world, since the code that catches it may suppress it."""
     if _state.on_refused is not None:
         _state.on_refused(error)
     return error
