@@ -387,7 +387,7 @@ def downstream(session: nox.Session) -> None:
     example = ROOT / "examples" / "downstream"
     asked = nox.project.dependency_groups(nox.project.load_toml(example / "pyproject.toml"), "test")
     others = [one for one in asked if not one.startswith("zeke-queue")]
-    session.install("--constraint", "constraints.txt", ".[embedded,sim]", *others)
+    session.install("--constraint", "constraints.txt", ".[embedded,hypothesis,sim]", *others)
     # A copy elsewhere, with the working tree out of sight.
     with tempfile.TemporaryDirectory() as elsewhere:
         shutil.copytree(example, elsewhere, dirs_exist_ok=True)

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from hypothesis import given, settings
 from zeke_queue import JobConflictError, JobFailedError
+from zeke_sim.strategies import payloads
 
 from shop.orders import take, take_and_keep
 from shop.payments import Declined, Unavailable
@@ -92,6 +94,16 @@ class TestOnPostgres(Orders):
         async with await psycopg.AsyncConnection.connect(zeke.dsn or "") as connection:
             rows = await connection.execute("select customer from shop_order")
             assert await rows.fetchall() == [("Ada",)]
+
+
+@settings(max_examples=20)
+@given(order=payloads(charge))
+async def test_any_order_has_a_receipt(zeke: Zeke, payments: Scripted, order: Order) -> None:
+    payments.on("charge", order.customer, order.cents).answers("pay_1")
+    await zeke.send(charge, order)
+    await zeke.drain()
+    (receipt,) = zeke.jobs(write_receipt)  # of this example only
+    assert receipt.output == f"2026-03-02: order {order.number}, {order.cents / 100:.2f}, pay_1"
 
 
 def test_sync_test_uses_every_method(zeke_sync: BlockingZeke, payments: Scripted) -> None:

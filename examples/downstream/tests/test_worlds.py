@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import zeke_sim
+from hypothesis import given, settings
 from pydantic import BaseModel
 from zeke_queue import Catalog, JobContext
+from zeke_sim.strategies import payloads
 
 from shop.payments import Payments, Unavailable
 from shop.tasks import Order, catalog
+from shop.tasks import charge as charge_order
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +70,14 @@ async def test_every_order_is_charged_once(zeke: zeke_sim.Client) -> None:
 )
 async def test_reports_are_made_whatever_goes_wrong(zeke: zeke_sim.Client) -> None:
     await zeke.sleep(days=1)
+
+
+@zeke_sim.test(days=0.02, resources=Provider, calm=True)
+@settings(max_examples=10)
+@given(order=payloads(charge_order))
+async def test_any_order_is_charged(zeke: zeke_sim.Client, order: Order) -> None:
+    job = await zeke.wait(await zeke.trigger(charge_order, order))
+    assert zeke.resources.charged == {f"order-{order.number}": job.output}
 
 
 def test_queue_keeps_its_guarantees(simulation: Callable[..., Any]) -> None:
