@@ -7,7 +7,8 @@ errors into answers. ``api`` is what routes work with: ``triggers`` sends within
 and ``admin`` changes what several interfaces show, ``presenter`` turns jobs and schedules into answers
 without what their tasks hide. ``search_budget`` limits what they read at once. ``request_bodies`` and
 ``ids`` are what clients send. ``rest``, ``trpc``, ``sse`` and ``dashboard`` are the four interfaces;
-``document`` and ``metrics`` serve OpenAPI and figures, and ``extension`` is what other packages add.
+``document`` and ``metrics`` serve OpenAPI and figures, and ``extension`` is what other packages add,
+by ``entry_points``.
 """
 
 from __future__ import annotations

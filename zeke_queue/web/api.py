@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import Depends
 from starlette.requests import HTTPConnection, Request
@@ -75,6 +75,7 @@ def requires(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 Parts = Annotated[Api, Depends(api_of)]
-Reads = Annotated[Caller, Depends(requires(Scope.READ))]
+READS: Final = Depends(requires(Scope.READ))
+Reads = Annotated[Caller, READS]
 Triggers = Annotated[Caller, Depends(requires(Scope.TRIGGER))]
 Administers = Annotated[Caller, Depends(requires(Scope.ADMIN))]

@@ -19,6 +19,7 @@ from zeke_queue.web.api import Api
 from zeke_queue.web.dashboard import Dashboard
 from zeke_queue.web.document import describe
 from zeke_queue.web.errors import ApiError, answer, answer_disconnected, answer_http, answer_invalid
+from zeke_queue.web.extension import add_extensions
 from zeke_queue.web.metrics import Metrics
 from zeke_queue.web.middleware import BodyCap, Failures, Gate, SecurityHeaders
 from zeke_queue.web.presenter import Presenter
@@ -75,6 +76,9 @@ def create_app(
         pages: additional pages of the dashboard, such as those of ``installed_pages()``.
         extensions: additional routes and procedures, such as those of ``installed_extensions()``.
         make_key: the command to create a key, shown to users.
+
+    Raises:
+        UsageError: an extension has a path of another route or procedure, or a route without a caller.
     """
     settings = settings or WebSettings.load()
     presenter = Presenter(queue.catalog)
@@ -105,12 +109,16 @@ def create_app(
         searches=searches,
     )
     app.state.metrics = Metrics(app.state.zeke)
-    _add_routes(app, [one for one in extensions if one.needs is None or one.needs in queue.catalog.served])
+    app.state.procedures = PROCEDURES
+    for router in (*ROUTERS, trpc):
+        app.include_router(router)
     if settings.api_dashboard:
         _mount_dashboard(app, Dashboard(replace(app.state.zeke, searches=of_dashboard), pages))
     _handle_errors(app)
     _stand_before(app, settings)
     describe(app, queue.catalog)
+    served = [one for one in extensions if one.needs is None or one.needs in queue.catalog.served]
+    add_extensions(app, served, (route for router in (*ROUTERS, trpc) for route in router.routes))
     return app
 
 
@@ -122,15 +130,6 @@ async def close_app(app: FastAPI) -> None:
     await metrics.close()
     if (dashboard := getattr(app.state, "dashboard", None)) is not None:
         await dashboard.close()
-
-
-def _add_routes(app: FastAPI, extensions: Sequence[Extension]) -> None:
-    """Add the API's routes and procedures, and those of extensions, which replace none."""
-    app.state.procedures = dict(PROCEDURES)
-    for extension in extensions:
-        app.state.procedures = {**extension.procedures, **app.state.procedures}
-    for router in (*ROUTERS, trpc, *(router for one in extensions for router in one.routers)):
-        app.include_router(router)
 
 
 def _mount_dashboard(app: FastAPI, dashboard: Dashboard) -> None:

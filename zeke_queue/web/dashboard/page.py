@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final
 
 from zeke_queue.errors import InvalidOptionError
 from zeke_queue.storage.access import Scope
+from zeke_queue.web.entry_points import created_by
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -72,5 +72,9 @@ class Page:
 
 
 def installed_pages() -> list[Page]:
-    """Return the pages of installed packages: each entry point names a function that creates one."""
-    return [point.load()() for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)]
+    """Return the pages of installed packages: each entry point names a function that creates one.
+
+    Raises:
+        UsageError: see ``created_by``.
+    """
+    return created_by(GROUP, Page)
