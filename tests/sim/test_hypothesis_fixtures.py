@@ -150,6 +150,57 @@ def test_without_limit(zeke_sync, n):
     assert zeke_sync.jobs() == []
 """
 
+OF_RUNS = """
+import zeke_sim
+from hypothesis import given, settings, strategies as st
+from shop import Order, receipt
+from zeke_sim.strategies import plans
+
+few = settings(max_examples=5, derandomize=True, database=None)
+numbers = st.integers(0, 9)
+
+
+def ran(simulation, plan, number, *conditions, workers=1):
+    world = simulation(workers=workers, plan=plan, properties=conditions)
+    world.send(receipt, Order(number=number))
+    world.run()
+    world.check()
+
+
+@few
+@given(plan=plans(workers=1), number=numbers)
+def test_in_some_example(simulation, plan, number):
+    ran(simulation, plan, number, zeke_sim.sometimes("it is sent late", lambda state: number > 0))
+
+
+@few
+@given(plan=plans(workers=1), number=numbers)
+def test_in_no_example(simulation, plan, number):
+    ran(simulation, plan, number, zeke_sim.sometimes("it is eaten", lambda state: False))
+
+
+@few
+@given(plan=plans(workers=3, kinds=["kill"]), number=numbers)
+def test_of_other_workers(simulation, plan, number):
+    ran(simulation, plan, number)
+
+
+@zeke_sim.test(workers=1, days=0.001, calm=True)
+@few
+@given(plan=plans(workers=3, kinds=["refused"]))
+async def test_of_other_workers_in_a_workload(zeke, plan):
+    await zeke.send(receipt, Order(number=1))
+"""
+
+
+def test_sometimes_is_of_all_examples_and_plans_are_of_known_workers(pytester: pytest.Pytester) -> None:
+    application(pytester, OF_RUNS)
+    result = run(pytester, without=USED)
+    result.assert_outcomes(failed=3, passed=1)
+    said = " ".join(" ".join(result.outlines).split())
+    assert "did not happen in any of 5 runs: it is eaten" in said
+    assert said.count("plan: must have faults of the world's 1 workers only, got one of w") >= 2
+
 
 def test_shared_fixtures_and_repeated_draws_are_refused(pytester: pytest.Pytester) -> None:
     application(pytester, REFUSED)

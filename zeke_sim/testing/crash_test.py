@@ -11,8 +11,8 @@ from zeke_queue.errors import UsageError
 from zeke_queue.model import JobStatus
 from zeke_queue.task.task import Task
 from zeke_sim.properties.user import unique_effects
-from zeke_sim.testing.fixtures import wrong
-from zeke_sim.testing.seeded_test import ONCE, fail_if_never, made_test
+from zeke_sim.testing.fixtures import fail_if_never, wrong
+from zeke_sim.testing.seeded_test import ONCE, made_test
 from zeke_sim.testing.worlds import check_catalog, world_options
 
 if TYPE_CHECKING:

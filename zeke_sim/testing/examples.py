@@ -13,6 +13,7 @@ import copy
 import functools
 import inspect
 import sys
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import version
@@ -24,7 +25,7 @@ import pytest
 from zeke_sim.errors import SimulationError
 from zeke_sim.experiment.plan import Plan
 from zeke_sim.testing import private_apis
-from zeke_sim.testing.fixtures import wrong
+from zeke_sim.testing.fixtures import fail_if_never, wrong
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
@@ -39,6 +40,44 @@ FIXTURES: Final = frozenset({"zeke", "zeke_sync", "simulation"})
 
 HELD: Final = pytest.StashKey[tuple[str, ...]]()
 """The names of the fixtures that each example of a test sets up."""
+
+
+class Counts:
+    """The counts of what must happen in at least one run of a test.
+
+    Args:
+        is_shared: whether all examples of a test share them, so that they are checked at its end.
+
+    Attributes:
+        hits: for each such event, the number of runs in which it happened.
+    """
+
+    def __init__(self, *, is_shared: bool) -> None:
+        self.hits: Counter[str] = Counter()
+        self._is_shared = is_shared
+        self._runs = 0
+
+    def add(self, runs: int) -> None:
+        """Add to the number of runs."""
+        self._runs += runs
+        if not self._is_shared:
+            self.check()
+
+    def check(self) -> None:
+        """Fail the test if an event did not happen."""
+        if self._runs:
+            fail_if_never(self.hits, self._runs)
+
+
+COUNTS: Final = pytest.StashKey[Counts]()
+"""The counts of all examples of a test."""
+
+
+def counts_of(node: pytest.Item) -> Counts:
+    """Return the counts of a simulation: those of the whole test if it is an example's."""
+    if isinstance(node, Example):
+        return node.test.stash.setdefault(COUNTS, Counts(is_shared=True))
+    return Counts(is_shared=False)
 
 
 class Placeholder:
@@ -154,6 +193,9 @@ def without_held(item: pytest.Function) -> Generator[None]:
         __tracebackhide__ = True
         with adjusted(test, item.config, item.nodeid, getattr(shell, private_apis.SETTINGS, None)):
             test(*args, **given)
+        counts_of_all = item.stash.get(COUNTS, None)
+        if counts_of_all is not None and not item.config.getoption("--zeke-plan"):
+            counts_of_all.check()
 
     left = [one for one in signature.parameters.values() if one.name not in held]
     setattr(shell, "__signature__", signature.replace(parameters=left))  # noqa: B010

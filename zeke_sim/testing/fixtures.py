@@ -24,6 +24,7 @@ from zeke_sim.testing.environment import Options, TestEnvironment
 from zeke_sim.testing.facade import Zeke
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Generator
 
     from zeke_sim.testing.backends import Backend
@@ -62,6 +63,25 @@ def wrong(message: str) -> NoReturn:
     failure = Failed(message)
     failure.__suppress_context__ = True
     raise failure
+
+
+def fail_if_never(hits: Counter[str], runs: int) -> None:
+    """Fail the test if something that must happen in at least one of its runs never happened.
+
+    Args:
+        hits: for each such event, the number of runs in which it happened.
+        runs: the number of runs.
+
+    Raises:
+        Failed: something never happened.
+    """
+    never = [name for name, happened in hits.items() if not happened]
+    if never:
+        pytest.fail(
+            f"did not happen in any of {runs} runs: {', '.join(never)}; run more seeds, or extend the "
+            "workload",
+            pytrace=False,
+        )
 
 
 def marked_catalog(request: pytest.FixtureRequest) -> Catalog[Any]:

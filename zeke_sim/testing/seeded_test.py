@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
-import pytest
-
 from zeke_queue.core.failure import shown as value_shown
 from zeke_queue.errors import UsageError
 from zeke_sim.errors import SimulationError
@@ -36,13 +34,15 @@ from zeke_sim.testing.examples import (
     is_search,
     with_example,
 )
-from zeke_sim.testing.fixtures import Shown, catalog_of, wrong
+from zeke_sim.testing.fixtures import Shown, catalog_of, fail_if_never, wrong
 from zeke_sim.testing.worlds import check_catalog, checked_count, world_options
 from zeke_sim.world.frozen_time import refuse_frozen
 from zeke_sim.world.lines import left_out
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+
+    import pytest
 
     from zeke_queue.task.catalog import Catalog
     from zeke_sim.experiment.run import Outcome
@@ -238,25 +238,6 @@ def _checked_place(request: pytest.FixtureRequest | None, examples: Given | None
     return request
 
 
-def fail_if_never(hits: Counter[str], runs: int) -> None:
-    """Fail the test if something that must happen in at least one of its runs never happened.
-
-    Args:
-        hits: for each such event, the number of runs in which it happened.
-        runs: the number of runs.
-
-    Raises:
-        Failed: something never happened.
-    """
-    never = [name for name, happened in hits.items() if not happened]
-    if never:
-        pytest.fail(
-            f"did not happen in any of {runs} runs: {', '.join(never)}; run more seeds, or extend the "
-            "workload",
-            pytrace=False,
-        )
-
-
 class SeededRuns:
     """Runs of a test's scenario, and the report of a failed run."""
 
@@ -315,6 +296,8 @@ class SeededRuns:
             self._replay(self._plan)
             return
         name = self.scenario.name
+        if isinstance(which, Plan):
+            _check_workers(which, self._worlds.workers)
         plan = self.scenario.plan(which) if isinstance(which, int) else replace(which, scenario=name)
         outcome = run(self.scenario, plan)
         self.number += 1
@@ -419,6 +402,17 @@ class SeededRuns:
         if shrunk.unsteady is not None:
             lines.append(f"It does not replay identically: {shrunk.unsteady}")
         raise Shown("\n".join([*lines, *_trace(violation)]))
+
+
+def _check_workers(plan: Plan, workers: int) -> None:
+    """Fail the test if a plan has faults of a worker that the world does not have, which have no effect."""
+    for address in plan.decisions or {}:
+        process = address.removeprefix("node/").partition("/")[0]
+        if process.startswith("w") and process[1:].isdecimal() and int(process[1:]) > workers:
+            wrong(
+                f"plan: must have faults of the world's {workers} workers only, got one of {process}; pass "
+                f"the same number to both, as in plans(workers={workers})"
+            )
 
 
 def _check_known(may_lose: Sequence[str], done: Done) -> None:

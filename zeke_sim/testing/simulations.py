@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -16,8 +15,9 @@ from zeke_queue.model import FINAL
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
 from zeke_sim.properties.definition import holds
+from zeke_sim.testing.examples import counts_of
 from zeke_sim.testing.fixtures import catalog_of, checked_catalog, wrong
-from zeke_sim.testing.seeded_test import SeededRuns, fail_if_never
+from zeke_sim.testing.seeded_test import SeededRuns
 from zeke_sim.testing.worlds import DAY, checked_count, world_options
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class Simulation:
         self._request = request
         self._sends: list[tuple[str | Task[Any, Any], Any, int, dict[str, Any]]] = []
         self._called = self._ran = self._checked = False
-        self._hits: Counter[str] = Counter()
+        self._counts = counts_of(request.node)
         self._quiet = DAY
 
     def send(
@@ -185,8 +185,8 @@ class Simulation:
         if not self._ran:
             raise UsageError("check: nothing has run yet; call run() first")
         self._checked = True
-        if not self._run_all((*chosen, *self._worlds.checked(self._hits)[len(ALL) :])):
-            fail_if_never(self._hits, len(self._seeds))
+        if not self._run_all((*chosen, *self._worlds.checked(self._counts.hits)[len(ALL) :])):
+            self._counts.add(1 if self._plan is not None else len(self._seeds))
 
     def finish(self) -> None:
         """Check all properties if the test ran the world and checked none.
@@ -207,7 +207,9 @@ class Simulation:
         return False
 
     def _scenario(self, properties: Sequence[Property]) -> Scenario:
-        scenario = self._worlds.scenario(self._request.node.nodeid, self._catalog, self._work, self._hits)
+        scenario = self._worlds.scenario(
+            self._request.node.nodeid, self._catalog, self._work, self._counts.hits
+        )
         build = scenario.build
 
         def built(draws: RandomStream) -> Setup:
