@@ -5,17 +5,22 @@ Hypothesis is needed for this module only, and is not installed with the extra `
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+import json
+from collections.abc import Iterable
+from math import inf
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
 from hypothesis import assume
 from hypothesis import strategies as st
-from hypothesis.provisional import urls
+from pydantic import TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from zeke_queue.core.failure import shown
 from zeke_queue.errors import UsageError
 from zeke_queue.task.catalog import Catalog
 from zeke_queue.task.task import Send, Task
 from zeke_sim.experiment.plan import of_faults
+from zeke_sim.payload_schemas import Described, Schema
 from zeke_sim.world.faults import DATABASE, KINDS, NODE, STATEMENT
 
 if TYPE_CHECKING:
@@ -27,8 +32,8 @@ P = TypeVar("P")
 
 Strategy = st.SearchStrategy
 
-DEEPEST: Final = 3
-"""Levels of nested objects after which optional fields of a recursive payload are left out."""
+INVALID_MAX: Final = 25
+"""Number of drawn payloads after which a task of which none is valid is reported."""
 
 STATEMENTS: Final = ("claim", "settle", "heartbeat")
 """Methods of the storage whose statements a plan disturbs, on workers."""
@@ -45,20 +50,49 @@ def payloads(task: Task[P, Any]) -> Strategy[P]:
     """
     if not isinstance(cast("Any", task), Task):
         raise UsageError(f"payloads: must be a task, got {shown(task)}; pass catalog.get(name)")
-    schema = task.json_schema()
-    if schema is None:
+    if not task.takes_payload:
         return cast("Strategy[Any]", st.none())
+    try:
+        schema = TypeAdapter[Any](task.payload_type).json_schema(schema_generator=Described)
+    except PydanticInvalidForJsonSchema as error:
+        raise UsageError(
+            f"payloads: task {task.name!r} must have a payload that JSON can express, got {error.message}; "
+            "write a strategy yourself"
+        ) from None
+    checked = _Checked(task)
+    return Schema(schema).strategy(schema).map(json.dumps).map(checked.payload)
 
-    def valid(value: Any) -> P:
+
+class _Checked(Generic[P]):
+    """Validates what a strategy draws, as a worker does, and passes over what is invalid."""
+
+    def __init__(self, task: Task[P, Any]) -> None:
+        self._task = task
+        self._valid = self._invalid = 0
+        self._refused = False
+
+    def payload(self, text: str) -> P:
+        """Return a payload.
+
+        Raises:
+            UsageError: the first ``INVALID_MAX`` that were drawn are all invalid.
+        """
         try:
-            payload = task.validate(value)
-            task.dump(payload)
-        except UsageError:
+            payload = self._task.validate_json(text.encode())
+            self._task.dump(payload)
+        except UsageError as error:
+            self._invalid += 1
+            # Once refused, always refused: Hypothesis repeats an example that fails.
+            self._refused = self._refused or (not self._valid and self._invalid >= INVALID_MAX)
+            if self._refused:
+                raise UsageError(
+                    f"payloads: no payload that was drawn is valid: {error}; for types with checks of their "
+                    "own, write a strategy yourself, such as st.builds(Model, field=…)"
+                ) from None
             assume(condition=False)
             raise
+        self._valid += 1
         return payload
-
-    return _Schema(schema).strategy(schema).map(valid)
 
 
 def workloads(
@@ -72,11 +106,15 @@ def workloads(
         within: the longest delay of a job, in seconds.
 
     Raises:
-        UsageError: there is no task.
+        UsageError: an argument is invalid, or there is no task.
     """
+    if isinstance(cast("Any", tasks), Task | str) or not isinstance(cast("Any", tasks), Catalog | Iterable):
+        raise UsageError(f"tasks: must be a catalog or a list of tasks, got {shown(tasks)}; pass [task]")
     several = [tasks.get(name) for name in tasks.served] if isinstance(tasks, Catalog) else list(tasks)
     if not several:
         raise UsageError("workloads: must have at least one task, got none")
+    _check_count("max_size", max_size, 0)
+    _check_seconds("within", within)
     options = st.fixed_dictionaries(
         {},
         optional={
@@ -109,8 +147,14 @@ def plans(
         max_size: maximum number of faults.
 
     Raises:
-        UsageError: a kind is unknown, or affects neither a process, a statement nor the database.
+        UsageError: an argument is invalid: a kind is unknown, for example, or affects neither a process, a
+            statement nor the database.
     """
+    _check_count("workers", workers, 1)
+    _check_seconds("seconds", seconds)
+    _check_count("max_size", max_size, 0)
+    if isinstance(kinds, str):
+        raise UsageError(f"kinds: must be a list of kinds, got {kinds!r}; pass [{kinds!r}]")
     known = {**NODE, **STATEMENT, **DATABASE}
     chosen = [*known] if kinds is None else list(kinds)
     for kind in chosen:
@@ -130,6 +174,16 @@ def plans(
             faults.append(st.tuples(place, st.fixed_dictionaries({**fault, "at": times})))
     drawn = st.lists(st.one_of(faults), max_size=max_size) if faults else st.just([])
     return drawn.map(_numbered).map(of_faults)
+
+
+def _check_count(name: str, number: object, least: int) -> None:
+    if type(number) is not int or number < least:
+        raise UsageError(f"{name}: must be {least} or more, got {shown(number)}")
+
+
+def _check_seconds(name: str, seconds: object) -> None:
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool) or not 0 <= seconds < inf:
+        raise UsageError(f"{name}: must be 0 or more seconds, got {shown(seconds)}")
 
 
 def _address(place: tuple[str, str, int]) -> str:
@@ -162,114 +216,3 @@ def _numbered(faults: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, Mapp
         address = place if "at" not in fault else f"{place}/{len(numbered)}"
         numbered[address] = fault
     return numbered
-
-
-_CHARACTERS: Final = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
-"""Postgres stores neither NUL nor lone surrogates in JSON."""
-
-_KEYS: Final = st.text(_CHARACTERS, max_size=5)
-
-_ANY: Final = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**31), 2**31) | st.text(_CHARACTERS, max_size=10),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_KEYS, inner, max_size=3),
-    max_leaves=5,
-)
-
-_FORMATS: Final[Mapping[str, Strategy[str]]] = {
-    "date-time": st.datetimes(timezones=st.timezones()).map(lambda one: one.isoformat()),
-    "date": st.dates().map(str),
-    "time": st.times().map(str),
-    "duration": st.integers(0, 10**6).map("PT{}S".format),
-    "uuid": st.uuids().map(str),
-    "uuid4": st.uuids(version=4).map(str),
-    "uri": urls(),
-    "email": st.emails(),
-    "ipv4": st.ip_addresses(v=4).map(str),
-    "ipv6": st.ip_addresses(v=6).map(str),
-}
-
-
-class _Schema:
-    """The strategies of a JSON schema, as pydantic writes it."""
-
-    def __init__(self, schema: Mapping[str, Any]) -> None:
-        self._named: Mapping[str, Any] = schema.get("$defs", {})
-
-    def strategy(self, schema: Mapping[str, Any], level: int = 0) -> Strategy[Any]:
-        """Return a strategy of values that a schema allows."""
-        alternatives: Sequence[Any] | None = schema.get("anyOf", schema.get("oneOf", schema.get("allOf")))
-        if "$ref" in schema:
-            name = schema["$ref"].rpartition("/")[2]
-            found = st.deferred(lambda: self.strategy(self._named[name], level + 1))
-        elif "const" in schema or "enum" in schema:
-            found = st.sampled_from(schema.get("enum", [schema.get("const")]))
-        elif alternatives is not None:  # pydantic's allOf has one part
-            found = st.one_of([self.strategy(one, level) for one in alternatives])
-        else:
-            found = self._typed(schema, level)
-        return found
-
-    def _typed(self, schema: Mapping[str, Any], level: int) -> Strategy[Any]:
-        kind = schema.get("type")
-        if kind == "object":
-            return self._objects(schema, level)
-        if kind == "array":
-            return self._arrays(schema, level)
-        if kind == "string":
-            return _texts(schema)
-        if kind in {"integer", "number"}:
-            return _numbers(schema)
-        return {"boolean": st.booleans(), "null": st.none()}.get(str(kind), _ANY)
-
-    def _objects(self, schema: Mapping[str, Any], level: int) -> Strategy[Any]:
-        fields: Mapping[str, Any] = schema.get("properties", {})
-        required = {name: self.strategy(fields[name], level) for name in schema.get("required", ())}
-        left = {} if level > DEEPEST else {name: one for name, one in fields.items() if name not in required}
-        named = st.fixed_dictionaries(
-            required, optional={name: self.strategy(one, level) for name, one in left.items()}
-        )
-        others: Any = schema.get("additionalProperties", not fields)
-        if not others or fields:
-            return named
-        values = _ANY if others is True else self.strategy(others, level)
-        least, most = schema.get("minProperties", 0), schema.get("maxProperties", 3)
-        return st.dictionaries(_KEYS, values, min_size=least, max_size=max(least, most))
-
-    def _arrays(self, schema: Mapping[str, Any], level: int) -> Strategy[Any]:
-        if "prefixItems" in schema:
-            return st.tuples(*(self.strategy(one, level) for one in schema["prefixItems"])).map(list)
-        least = schema.get("minItems", 0)
-        most = 0 if level > DEEPEST and not least else schema.get("maxItems", least + 5)
-        unique: dict[str, Any] = {"unique_by": repr} if schema.get("uniqueItems") else {}
-        return st.lists(
-            self.strategy(schema.get("items", {}), level), min_size=least, max_size=most, **unique
-        )
-
-
-def _texts(schema: Mapping[str, Any]) -> Strategy[str]:
-    least, most = schema.get("minLength", 0), schema.get("maxLength")
-    if "pattern" in schema:
-        found: Strategy[str] = st.from_regex(str(schema["pattern"]))
-        return found.filter(lambda text: least <= len(text) and (most is None or len(text) <= most))
-    if (known := _FORMATS.get(schema.get("format", ""))) is not None:
-        return known
-    return st.text(_CHARACTERS, min_size=least, max_size=most)
-
-
-def _numbers(schema: Mapping[str, Any]) -> Strategy[Any]:
-    least, most = schema.get("minimum"), schema.get("maximum")
-    above, below = schema.get("exclusiveMinimum"), schema.get("exclusiveMaximum")
-    if schema["type"] == "number":
-        return st.floats(
-            above if least is None else least,
-            below if most is None else most,
-            exclude_min=least is None and above is not None,
-            exclude_max=most is None and below is not None,
-            allow_nan=False,
-            allow_infinity=False,
-        )
-    step = schema.get("multipleOf", 1)
-    lowest = least if above is None else above + 1
-    highest = most if below is None else below - 1
-    lowest, highest = -(2**53) if lowest is None else lowest, 2**53 if highest is None else highest
-    return st.integers(-(-lowest // step), highest // step).map(lambda number: number * step)

@@ -6,12 +6,13 @@ import asyncio
 import re
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from zeke_queue.core.failure import shown
 from zeke_queue.core.names import did_you_mean
 from zeke_queue.errors import UsageError
 from zeke_queue.model import FINAL
+from zeke_sim.experiment.plan import Plan
 from zeke_sim.history.state import Broken, End
 from zeke_sim.properties import ALL
 from zeke_sim.properties.definition import holds
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from zeke_queue.task.catalog import Catalog
     from zeke_queue.task.task import Task
-    from zeke_sim.experiment.plan import Plan
     from zeke_sim.experiment.scenario import Scenario
     from zeke_sim.history.state import RunState
     from zeke_sim.loop.decisions import RandomStream
@@ -89,6 +89,8 @@ class Simulations:
             UsageError: an argument is invalid.
         """
         checked_count("seeds", seeds)
+        if plan is not None and not isinstance(cast("Any", plan), Plan):
+            raise UsageError(f"plan: must be a plan of zeke_sim.strategies.plans, got {shown(plan)}")
         request = self._request
         checked = catalog_of(request) if catalog is None else checked_catalog(catalog)
         number = request.config.getoption("--zeke-seeds") or seeds
