@@ -71,8 +71,11 @@ async function followed(id) {
   const decoder = new TextDecoder();
   const told = [];
   let rest = "";
+  let tail = "";
   for await (const chunk of response.body) {
-    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    const text = decoder.decode(chunk, { stream: true });
+    tail = (tail + text).slice(-40);
+    const lines = (rest + text).split("\n");
     rest = lines.pop();
     for (const [at, line] of lines.entries()) {
       if (!line.startsWith("event: ") || at + 1 === lines.length) continue;
@@ -81,6 +84,7 @@ async function followed(id) {
       if (line === "event: status") told.push(JSON.parse(lines[at + 1].slice("data: ".length)));
     }
   }
+  assert.ok(tail.endsWith("event: close\ndata: complete\n\n"), "the stream ended without close");
   return told;
 }
 
@@ -94,7 +98,12 @@ test("a client of the earlier system follows a job, and is not troubled by what 
   const last = told.at(-1);
   assert.deepEqual(Object.keys(last).sort(), ["completedOn", "id", "output", "status", "taskId"]);
   assert.deepEqual([last.id, last.status, last.taskId, last.output], [id, "COMPLETED", "gated", { gate }]);
-  for (const before of told.slice(0, -1)) assert.deepEqual(Object.keys(before).sort(), ["id", "status", "taskId"]);
+  for (const { outputFollows, output, completedOn, ...before } of told.slice(0, -1)) {
+    assert.deepEqual(Object.keys(before).sort(), ["id", "status", "taskId"]);
+    // Only an announcement of the end has the outcome already.
+    const outcome = outputFollows ? [last.output, last.completedOn] : [undefined, undefined];
+    assert.deepEqual([output, completedOn], outcome);
+  }
 });
 
 test("a job that has ended is told at once", async () => {

@@ -204,8 +204,8 @@ class StatusChange(Answer):
     """A job's status in its stream; ``output`` and ``completed_on`` are set at its end.
 
     Attributes:
-        output_follows: whether the job has ended and another event with its output follows. ``JobsClient``
-            leaves these out.
+        output_follows: whether this announces the end of the job, and another event with its output follows
+            its lines. ``JobsClient`` leaves announcements out.
     """
 
     id: UUID

@@ -90,8 +90,7 @@ async def test_stream_of_an_ended_job_starts_with_its_status(tab: Open, jobs: Dr
     async with tab(claimed.id) as read:
         first, log, last, close = await read.rest()
         assert read.chunks[1].count(b"event: ") == 1  # alone, so that it arrives in one piece
-    status = {"id": str(claimed.id), "status": "COMPLETED", "taskId": "mail"}
-    assert (first.json, first.id) == (status | {"outputFollows": True}, None)
+    assert (first.json, first.id) == (last.json | {"outputFollows": True}, None)
     assert (log.name, last.json["output"], close.name) == ("log", {"sent": 3}, "close")
     assert "outputFollows" not in last.json
     async with tab(claimed.id, last_event_id=log.id) as resumed:
@@ -114,9 +113,23 @@ async def test_dashboard_of_the_earlier_system_shows_every_end(tab: Open, jobs: 
         assert read.earlier["status"] == "COMPLETED"
         assert len(read.events[-2].json["output"]["text"]) == size
         assert ("output" in read.earlier) is (size < 65_000)
-        assert len(read.named("status")) == live + (1 if size < 800 else 2)
+        assert len(read.named("status")) == live + (1 if size < 16_384 else 2)
+        assert all("output" not in event.json for event in read.named("status")[:-1])
 
-    await check_each_async(product((10, 60_000, 70_000, 900_000), ("live", "ended")), check)
+    await check_each_async(product((10, 16_000, 16_500, 70_000, 900_000), ("live", "ended")), check)
+
+
+async def test_announcement_has_an_output_that_arrives_in_one_piece(tab: Open, jobs: Driver) -> None:
+    async def check(size: int, *, inline: bool) -> None:
+        claimed = await jobs.running()
+        await jobs.storage.append_events([JobEvent(claimed.id, 1, "log", '{"level":"info","message":"m"}')])
+        await jobs.complete(claimed, f'"{"x" * size}"')
+        async with tab(claimed.id) as read:
+            first, _, last, _ = await read.rest()
+        assert first.json["outputFollows"]
+        assert (first.json.get("output"), last.json["output"]) == ("x" * size if inline else None, "x" * size)
+
+    await check_each_async([(16_000, True), (16_500, False)], lambda size, inline: check(size, inline=inline))
 
 
 @on_both_storages
@@ -140,6 +153,21 @@ async def test_reconnecting_after_the_end_is_answered_204_until_the_job_changes(
         assert [event.json["status"] for event in (await failed_again.rest())[:-1]] == ["FAILED"]
     async with tab(await jobs.ended(RowState.FAILED), last_event_id=close.id) as other:
         assert (await other.rest())[-1].name == "close"
+
+
+async def test_job_that_ends_again_in_its_attempt_has_a_new_end(
+    tab: Open, jobs: Driver, clock: FrozenClock
+) -> None:
+    job_id = await jobs.ended(RowState.CANCELLED)
+    async with tab(job_id) as first:
+        *_, status, close = await first.rest()
+    await jobs.storage.resume([job_id])
+    clock.advance(60)
+    await jobs.storage.cancel([job_id])
+    for seen in (status.id, close.id):
+        async with tab(job_id, last_event_id=seen) as again:
+            ended, _ = await again.rest()
+        assert ended.json == status.json | {"completedOn": written(clock)}
 
 
 async def test_deleted_job_ends_the_stream_with_an_error(

@@ -124,7 +124,7 @@ class EventStreams:
         if (job := await watcher.get(job_id)) is None:
             raise JobNotFoundError.of(job_id)
         seen = frames.decode_event_id(job_id, last_event_id)
-        if seen is not None and seen.closed and (seen.attempt, seen.status) == (job.attempt, job.status):
+        if seen is not None and seen.closed and seen.is_current(job):
             return Response(status_code=204)
         source = JobEvents(watcher, self._presenter, job, seen)
         # Ids end in random bits, so clients of many jobs reconnect at different times.

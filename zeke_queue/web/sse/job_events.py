@@ -2,8 +2,8 @@
 
 A stream begins with the job's status. The last status, which has the output, follows the lines of the
 attempt, and the dashboard of the earlier system loses an event of which a read returns only a part. So a
-final status is announced, by an event of its own without output, before the lines of a job that has ended,
-and before a large output.
+final status is announced, by an event of its own, before the lines of a job that has ended, and before a
+large output. The announcement has the output, too, unless it is large: some clients stop at it.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ if TYPE_CHECKING:
 EVENTS_AT_ONCE: Final = 100
 """Maximum number of unsent events that are kept for a stream."""
 
-WHOLE_BYTES: Final = 1024
-"""Bytes of an event that a client receives in one piece, over a network too; a larger one is announced."""
+WHOLE_BYTES: Final = 16 * 1024
+"""Bytes of events that a client receives in one piece: a record of TLS, or a frame of HTTP/2. A larger output
+follows its announcement."""
 
 
 class JobEvents:
@@ -102,32 +103,40 @@ class JobEvents:
         return self._told is None and not self._knows(self._job)
 
     def _knows(self, job: Job) -> bool:
-        seen, ended = self._seen, job.row_state in FINAL
-        known = seen is not None and (seen.status, ended and seen.attempt)
-        return known == (job.status, ended and job.attempt)
+        return self._seen is not None and self._seen.is_current(job)
 
     def _announcement(self) -> bytes:
-        """Return a status without output. It has no id, so a stream that is lost here announces it again."""
+        """Return a status that is sent again, and without an output that is large.
+
+        It has no id, so a stream that is lost here announces it again.
+        """
         job = self._job
         self._told = job.status
         follows = {"output_follows": True} if job.row_state in FINAL else {}
+        whole = frames.event("status", _json(_status_of(job, **self._outcome(job), **follows)))
+        if len(whole) <= WHOLE_BYTES:
+            return whole
         return frames.event("status", _json(_status_of(job, **follows)))
 
+    def _outcome(self, job: Job) -> dict[str, Any]:
+        """Return what only the status of an ended job has."""
+        if job.row_state not in FINAL:
+            return {}
+        return {"output": self._presenter.output(job), "completed_on": job.completed_on}
+
     def _end(self) -> bytes:
-        seen = (self._seen or frames.Seen(self._job.attempt, self._job.status, 0))._replace(closed=True)
+        seen = (self._seen or frames.Seen.of(self._job))._replace(closed=True)
         return frames.event("close", "complete", frames.encode_event_id(self._job.id, seen))
 
     def _status(self, job: Job) -> bytes:
         """Return the event of a status; ``b""`` if the client knows it."""
         is_known, self._job = self._knows(job), job
         seq = 0 if self._subscription is None else self._subscription.seq
-        self._seen = frames.Seen(job.attempt, job.status, seq)
+        self._seen = frames.Seen.of(job, seq)
         if is_known:
             return b""
         self._told = job.status
-        ended = job.row_state in FINAL
-        end = {"output": self._presenter.output(job), "completed_on": job.completed_on} if ended else {}
-        status = _json(_status_of(job, **end))
+        status = _json(_status_of(job, **self._outcome(job)))
         return frames.event("status", status, frames.encode_event_id(job.id, self._seen))
 
     def _line(self, event: JobEvent) -> bytes:
