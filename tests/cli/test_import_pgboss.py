@@ -70,9 +70,10 @@ def test_schedules_stay_while_the_cron_of_pgboss_runs(boss: Zeke) -> None:
 
 
 def test_active_jobs_are_refused_while_pgboss_is_connected(boss: Zeke) -> None:
-    with psycopg.connect(boss.dsn or "", application_name="pgboss"):
+    with psycopg.connect(boss.dsn or "", application_name="pgboss:0f3a9c1e"):
         said = boss.fails(*IMPORT, "--apply", "--active", code=2)
     assert "--active: must be used while pg-boss is stopped, got 1 of its connections" in said
+    assert boss.json(*IMPORT)["queues"][1]["counts"] == {"created": 1, "failed": 1}
 
 
 def test_other_schemas_are_refused(boss: Zeke) -> None:

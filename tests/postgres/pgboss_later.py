@@ -45,6 +45,7 @@ _OF_12: LiteralString = """
     source_created_on timestamptz, source_retry_count int, source_output jsonb, source_root_id uuid,
     trace_context jsonb, upsert_by_key bool
 """
+_INSTANCE: LiteralString = "heartbeat_seconds int not null, heartbeat_on timestamptz, stopped_on timestamptz"
 _INDEXES: tuple[LiteralString, ...] = (
     "job (name, coalesce(singleton_key, '')) where state = 'created' and policy = 'short'",
     "job (name, coalesce(singleton_key, '')) where state = 'active' and policy = 'singleton'",
@@ -80,6 +81,8 @@ def create(connection: Connection, major: int, schema: str = "boss") -> None:
     ]
     if major == 10:
         steps.append("create table archive (like job)")
+    if major > 11:
+        steps.append(f"create table instance ({_INSTANCE})")
     with connection.transaction():
         for step in steps:
             connection.execute(step.encode())

@@ -15,7 +15,7 @@ from tests.cases import check_each
 from tests.postgres import pgboss_later
 from tests.postgres.pgboss_later import add
 from tests.tidy import ROOT
-from zeke_queue.errors import LockTimeoutError, PermissionDeniedError
+from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, UsageError
 from zeke_queue.storage.postgres.pgboss_import import Importer
 from zeke_queue.storage.postgres.pgboss_source import Session, Source, connect
 from zeke_queue.system.clock import SystemClock
@@ -179,6 +179,42 @@ def test_jobs_that_stay_do_not_end_the_import_of_those_behind_them(dsn: str, her
         here.execute("update boss.job set output = '{\"zekeImport\": {}}' where id = %s", [UUID(int=4)])
     done = import_all(dsn).done
     assert (done.jobs, done.history) == ({"mail": 1}, {"mail": 2})
+
+
+def test_active_jobs_are_not_taken_from_an_instance_that_registers_meanwhile(
+    dsn: str, here: Connection
+) -> None:
+    pgboss_later.create(here, 12)
+    add(here, "mail", "active", started_on=LATER, retry_limit=1)
+    register = "insert into boss.instance values (60, now() - interval '{} seconds', {})"
+    with connect(dsn) as session:
+        importer = Importer(Source.find(session, "boss", writing=True), session, "pgboss")
+        here.execute(register.format(170, "null").encode())
+        with pytest.raises(UsageError, match="got 1 of its connections or instances"):
+            importer.waiting(None, active=True)
+        session.commit()
+        here.execute("truncate boss.instance")
+        here.execute(register.format(190, "null").encode())
+        here.execute(register.format(1, "now()").encode())
+        assert importer.waiting(None, active=True) == 1
+
+
+def test_claimed_job_has_no_heartbeat_that_pgboss_could_miss(
+    dsn: str, here: Connection, empty_dsn: str, there: Connection
+) -> None:
+    pgboss_later.create(there, 12)
+    beat = {"heartbeat_on": datetime(2026, 1, 1, tzinfo=UTC), "heartbeat_seconds": 10}
+    add(there, "mail", "active", started_on=LATER, retry_limit=1, **beat)
+    with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
+        for left in count():
+            with suppress(KilledError):
+                import_on(first, second, left, active=True)
+            if rows(there, "select from boss.job where output is not null"):
+                break
+    assert not rows(
+        there, "select from boss.job where heartbeat_on + interval '1s' * heartbeat_seconds < now()"
+    )
+    assert not rows(here, HERE)
 
 
 def test_claimed_jobs_break_no_index_of_a_policy(dsn: str, here: Connection) -> None:

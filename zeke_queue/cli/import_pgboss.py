@@ -117,11 +117,8 @@ def _apply(
 
     dsn, schema = target
     source, preview = _read(opened, origin[0] or dsn, origin[1], how, writing=True)
-    if how.active and preview.sessions:
-        raise UsageError(
-            f"--active: must be used while pg-boss is stopped, got {preview.sessions} of its connections;"
-            " stop it, since it may still run these jobs"
-        )
+    if how.active:
+        source.require_stopped()
     importer = Importer(source, opened.enter_context(connect(dsn)) if origin[0] else source.session, schema)
     try:
         _import(importer, preview, how)

@@ -16,7 +16,7 @@ import psycopg
 from zeke_queue.core import pgboss_import as core
 from zeke_queue.core.names import schema_name
 from zeke_queue.core.timeouts import LOCK_SECONDS, STATEMENT_SECONDS
-from zeke_queue.errors import PermissionDeniedError, SchemaVersionError
+from zeke_queue.errors import PermissionDeniedError, SchemaVersionError, UsageError
 from zeke_queue.storage.postgres.error_mapping import translated
 from zeke_queue.storage.postgres.statements import statement
 
@@ -32,8 +32,10 @@ BATCH: Final = 500
 _LIMITS: Final = "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
 _MILLISECONDS: Final = [str(round(seconds * 1000)) for seconds in (LOCK_SECONDS, STATEMENT_SECONDS)]
 _SESSIONS: Final = (
-    "select count(*) from pg_stat_activity where datname = current_database() and application_name = 'pgboss'"
+    "select count(*) from pg_stat_activity"
+    " where datname = current_database() and application_name like 'pgboss%'"
 )
+_HAS_COLUMN: Final = "select true from pg_attribute where attrelid = to_regclass(%s) and attname = %s"
 _VERSION: Final = (
     "select true from pg_attribute where attrelid = to_regclass(%s) and attname = 'version'"
     " and atttypid = 'int'::regtype"
@@ -85,7 +87,7 @@ class Preview:
 
     Attributes:
         cron_running: whether pg-boss has checked its schedules within two minutes.
-        sessions: how many connections to the database have pg-boss's name.
+        sessions: how many connections or registered instances of pg-boss there are.
     """
 
     version: int
@@ -173,16 +175,42 @@ class Source:
         )
 
     def sessions(self) -> int:
-        """Return how many connections to the database have pg-boss's name."""
-        return int(self.session.run(_SESSIONS)[0][0])
+        """Return how many connections or registered instances of pg-boss there are, whichever are more."""
+        connections = int(self.session.run(_SESSIONS)[0][0])
+        if not self._has("instance", "heartbeat_seconds"):
+            return connections
+        return max(connections, int(self._run("instances")[0][0]))
+
+    def require_stopped(self) -> None:
+        """Raise an error if a pg-boss is connected, which may still run the active jobs.
+
+        Raises:
+            UsageError: it is.
+        """
+        if sessions := self.sessions():
+            raise UsageError(
+                f"--active: must be used while pg-boss is stopped, got {sessions} of its connections or"
+                " instances; stop it, since it may still run these jobs. An instance that crashed counts"
+                " until it has missed three heartbeats"
+            )
 
     def names(self) -> list[str]:
         """Return the names of the queues."""
         return [row["name"] for (row,) in self._run("queues")]
 
     def claim(self, name: str, after: UUID, *, active: bool) -> list[ImportedJob]:
-        """Claim the next jobs of a queue that wait, or with ``active`` those that run too."""
-        variant = "claim" + "_active" * active + "_10" * (self.major == core.INTERVALS)
+        """Claim the next jobs of a queue that wait, or with ``active`` those that run too.
+
+        Raises:
+            UsageError: ``active``, and a pg-boss is connected, which may still run them.
+        """
+        if active:
+            self.require_stopped()
+        variant = "claim" + "_active" * active
+        if self.major == core.INTERVALS:
+            variant += "_10"
+        elif self._has("job", "heartbeat_on"):
+            variant += "_beating"
         return _jobs(self._run(variant, self.batch, name=name, after=after))
 
     def claimed(self) -> list[ImportedJob]:
@@ -206,6 +234,9 @@ class Source:
     @property
     def _has_archive(self) -> bool:
         return self.major == core.ARCHIVED
+
+    def _has(self, table: str, column: str) -> bool:
+        return bool(self.session.run(_HAS_COLUMN, [f"{self.schema}.{table}", column]))
 
     def _run(self, file: str, limit: int | None = None, /, **values: Any) -> list[Any]:
         return self.session.run(statement(f"pgboss/{file}", self.schema, limit), values)

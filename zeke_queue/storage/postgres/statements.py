@@ -25,6 +25,7 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 
 _ACTIVE_TOO: Final = {"job.state < 'active'": "job.state <= 'active'"}
 _OF_10: Final = {"expire_seconds = 2147483647": "expire_in = interval '876000 hours'"}
+_BEATING: Final = {"policy = null,": "policy = null, heartbeat_on = null,"}
 
 VARIANTS: Final = {
     "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
@@ -44,6 +45,8 @@ VARIANTS: Final = {
     "pgboss/claim_10": ("pgboss/claim", _OF_10),
     "pgboss/claim_active": ("pgboss/claim", _ACTIVE_TOO),
     "pgboss/claim_active_10": ("pgboss/claim", _ACTIVE_TOO | _OF_10),
+    "pgboss/claim_active_beating": ("pgboss/claim", _ACTIVE_TOO | _BEATING),
+    "pgboss/claim_beating": ("pgboss/claim", _BEATING),
     "pgboss/counts_archived": ("pgboss/counts", {".job where": ".archive where"}),
     "pgboss/ended_archived": ("pgboss/ended", {".job as job": ".archive as job"}),
 }

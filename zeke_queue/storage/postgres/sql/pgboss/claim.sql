@@ -1,7 +1,7 @@
 -- Claims waiting jobs of a queue of pg-boss, in the order of their ids, so each batch reads only its own.
--- They become active without a policy and expire in decades, so that no pg-boss runs, fails or deletes
--- them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was. Jobs of
--- a flow and those past their retention are left.
+-- They become active without a policy or a heartbeat and expire in decades, so that no pg-boss runs, fails or
+-- deletes them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was.
+-- Jobs of a flow and those past their retention are left.
 with taken as (
     select
         job.name,
