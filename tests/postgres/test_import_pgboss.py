@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 SLOT = datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None)
 LATER = datetime(2096, 1, 1, tzinfo=UTC)
 FETCHED_BY_PGBOSS = "select id from boss.job where state < 'active'"
+ACTIVE_IN_PGBOSS = "select id from boss.job where state = 'active'"
 HERE = "select id, name, state::text, retrycount, singletonkey, startafter, data from pgboss.job order by id"
 
 
@@ -144,6 +145,43 @@ def test_import_killed_anywhere_continues_and_no_job_is_in_both(
     assert rows(here, HERE) == before
     first.close()
     second.close()
+
+
+@pytest.mark.parametrize("fails", [False, True], ids=["purged here", "failed there"])
+def test_job_between_two_databases_runs_once_wherever_the_import_was_killed(
+    dsn: str, here: Connection, empty_dsn: str, there: Connection, *, fails: bool
+) -> None:
+    pgboss_later.create(there, 12)
+    with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
+        for left in count():
+            here.execute("truncate pgboss.job")
+            there.execute("truncate boss.job")
+            sent = fill(there, 12)
+            try:
+                import_on(first, second, left)
+            except KilledError:
+                run = started(here)
+                if fails:
+                    # A user has pg-boss fail what the import has claimed, and it runs all of it.
+                    run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
+                    there.execute(
+                        "update boss.job set state = 'completed', output = null where state = 'active'"
+                    )
+                import_on(first, second)
+                run += started(here)
+                run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
+                assert sorted(run) == sorted(sent), left
+            else:
+                break
+    assert left > 20
+
+
+def started(sql: Connection) -> list[UUID]:
+    """Return the ids of the waiting jobs that a worker could run, and delete them as a purge would."""
+    text = "delete from pgboss.job where state < 'active' and waitsfor is null returning id, startafter, meta"
+    gone = rows(sql, text)
+    assert all(start <= LATER and "zekeImport" not in (meta or {}) for _, start, meta in gone)
+    return [row[0] for row in gone]
 
 
 def test_job_that_moved_on_is_left_to_pgboss(dsn: str, here: Connection) -> None:
@@ -330,14 +368,18 @@ def test_documented_statement_returns_jobs_that_did_not_start(dsn: str, here: Co
     )
     text = text.replace("jobs.job", "HERE").replace("pgboss.", "boss.").replace("HERE", "pgboss.job")
     pgboss_later.create(here, 12)
-    add(here, "mail", "retry", retry_count=1, policy="short", expire_seconds=9, output={"message": "no"})
+    tried = {"retry_count": 1, "started_on": LATER, "output": {"message": "no"}}
+    add(here, "mail", "retry", policy="short", expire_seconds=9, **tried)
     add(here, "other")
     shown = "select id, state, retry_count, policy, expire_seconds, output from boss.job where name = 'mail'"
     before = rows(here, shown)
     import_all(dsn)
     here.execute(text.replace("NAME", "mail").encode())
     assert rows(here, shown) != before, "jobs that were not cancelled here return"
-    here.execute("update pgboss.job set state = 'cancelled'")
+    here.execute("update pgboss.job set state = 'cancelled', attempt = attempt + 1")
+    here.execute(text.replace("NAME", "mail").encode())
+    assert rows(here, shown) != before, "jobs that have started here return"
+    here.execute("update pgboss.job set attempt = attempt - 1")
     here.execute(text.replace("NAME", "mail").encode())
     assert rows(here, shown) == before
     assert [row[0] for row in rows(here, FETCHED_BY_PGBOSS)] == [before[0][0]]

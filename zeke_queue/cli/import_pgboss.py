@@ -256,6 +256,7 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             "jobs": dict(done.jobs),
             "history": dict(done.history),
             "unkeyed": done.unkeyed,
+            "takenBack": done.taken_back,
             "schedules": done.schedules,
             "known": done.known,
             "left": left,
@@ -276,6 +277,8 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
     echo(f"Imported {done.jobs.total()} jobs, and {done.history.total()} that had ended.")
     if done.unkeyed:
         echo(f"{done.unkeyed} without their key, which another job here has: their meta has it.")
+    if done.taken_back:
+        echo(f"{done.taken_back} stay in pg-boss, since they were changed there after the import took them.")
     for name in done.schedules:
         echo(f"schedule {name} is stored")
     for name in done.known:

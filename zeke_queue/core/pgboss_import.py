@@ -75,7 +75,10 @@ ENDED: Final = ("completed", "cancelled", "failed")
 
 
 class ImportedJob(NamedTuple):
-    """A row to insert here. ``key`` and ``slot`` may exclude other jobs; ``meta`` is JSON text."""
+    """A row to insert here.
+
+    ``key`` and ``slot`` may exclude other jobs; ``meta`` is JSON text; ``source_id`` is its id in pg-boss.
+    """
 
     id: UUID
     name: str
@@ -99,6 +102,7 @@ class ImportedJob(NamedTuple):
     attempt: int
     group_key: str | None
     meta: str | None
+    source_id: UUID
 
     def unkeyed(self) -> ImportedJob:
         """Return the job without what excludes it; its ``meta`` has the key."""
@@ -240,6 +244,7 @@ def job_of(row: Mapping[str, Any], data: str | None, output: str | None) -> Impo
         attempt=max(0, row["retry_count"]) + (row["started_on"] is not None),
         group_key=group,
         meta=_meta(None, kept),
+        source_id=UUID(row["id"]),
     )
 
 

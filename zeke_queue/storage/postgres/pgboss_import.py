@@ -1,7 +1,8 @@
 """Imports jobs and schedules of another pg-boss into the tables here, by batches, each whole.
 
-In one database, a batch is one transaction. Between two, it is three, each of which may be repeated: claim in
-pg-boss, insert here, confirm in pg-boss.
+In one database, a batch is one transaction. Between two, it is four, each of which may be repeated: claim in
+pg-boss; insert here, held; confirm in pg-boss; release here. The claimed rows are locked from the insert to
+the confirmation. If that is lost, a job is held until an import has read in pg-boss whether it is confirmed.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ class Imported:
         jobs: the unfinished jobs, by queue.
         history: the ended jobs, by queue.
         unkeyed: those of both that were stored without their key or slot, since another job has it.
+        taken_back: jobs that pg-boss, or a user of it, changed after they were claimed, so they stay there.
         schedules: the names of the schedules.
         known: schedules that were left, since one of their name exists here.
     """
@@ -42,6 +44,7 @@ class Imported:
     jobs: Counter[str] = field(default_factory=Counter[str])
     history: Counter[str] = field(default_factory=Counter[str])
     unkeyed: int = 0
+    taken_back: int = 0
     schedules: list[str] = field(default_factory=list[str])
     known: list[str] = field(default_factory=list[str])
 
@@ -63,22 +66,29 @@ class Importer:
         self._target = target
         self._schema = schema
         self._more = more
+        self._apart = target is not source.session
+        self._begun = False
         self.done = Imported()
 
     def waiting(self, chosen: Collection[str] | None, *, active: bool = False) -> int:
         """Import what waits in these queues, and with ``active`` what runs; return how many jobs."""
         before = self.done.jobs.total()
-        while batch := self.source.claimed():
-            self._store(batch)
+        if not self._begun:
+            while batch := self.source.claimed():
+                self._store(batch)
+            self._release()
+            self._begun = True
         for name in self.source.names():
             after = core.NO_ID if core.left_out(name, chosen) is None else None
             while after is not None and self._more():
-                batch = self.source.claim(name, after, active=active)
-                if self.source.session is not self._target:
+                batch = claimed = self.source.claim(name, after, active=active)
+                if self._apart and batch:
                     self.source.session.commit()
+                    batch = self.source.lock(batch)
+                    self.done.taken_back += len(claimed) - len(batch)
                 if batch:
                     self._store(batch)
-                after = max(job.id for job in batch) if len(batch) == self.source.batch else None
+                after = max(job.id for job in claimed) if len(claimed) == self.source.batch else None
             self.source.session.commit()
         return self.done.jobs.total() - before
 
@@ -114,15 +124,34 @@ class Importer:
         self._target.commit()
 
     def _store(self, batch: list[ImportedJob]) -> None:
-        stored = self._insert(batch)
-        if self.source.session is not self._target:
+        stored = self._insert(batch, held=self._apart)
+        if self._apart:
             self._target.commit()
         self.source.confirm((job.name, job.id) for job in batch)
         self.source.session.commit()
         self.done.jobs.update(job.name for job in stored)
+        if self._apart:
+            self._release()
 
-    def _insert(self, batch: list[ImportedJob]) -> list[ImportedJob]:
+    def _release(self) -> None:
+        """Release the held jobs that are confirmed in pg-boss, and delete those that it has back."""
+        held = self._run("import_held", {"origin": self.source.origin})
+        if held:
+            unsettled = self.source.taken_back((name, source_id) for _, name, source_id in held)
+            self.source.session.commit()
+            back = [job_id for job_id, *there in held if unsettled.get(tuple(there))]
+            values = {
+                "ids": [job_id for job_id, *there in held if tuple(there) not in unsettled],
+                "back": back,
+                "work_channel": work_channel(self._schema),
+            }
+            self._run("import_release", values)
+            self.done.taken_back += len(back)
+        self._target.commit()
+
+    def _insert(self, batch: list[ImportedJob], *, held: bool = False) -> list[ImportedJob]:
         """Insert jobs; return those that were not imported before."""
+        origin = self.source.origin if held else None
         stored: list[ImportedJob] = []
         pending = batch
         for _ in range(_TRIES):
@@ -130,7 +159,7 @@ class Importer:
                 break
             columns = zip(*pending, strict=True)
             values: dict[str, Any] = dict(zip(ImportedJob._fields, map(list, columns), strict=True))
-            values |= {"work_channel": work_channel(self._schema), "now": None}
+            values |= {"work_channel": work_channel(self._schema), "now": None, "origin": origin}
             inserted = {(row[0], row[1]) for row in self._run("import_jobs", values)}
             stored += (job for job in pending if (job.id, job.name) in inserted)
             refused = [job for job in pending if (job.id, job.name) not in inserted]

@@ -214,8 +214,24 @@ class Source:
         return _jobs(self._run(variant, self.batch, name=name, after=after))
 
     def claimed(self) -> list[ImportedJob]:
-        """Return some jobs that an interrupted import has claimed."""
+        """Lock some jobs that an interrupted import has claimed, and return them."""
         return _jobs(self._run("claimed", self.batch))
+
+    def lock(self, jobs: Iterable[ImportedJob]) -> list[ImportedJob]:
+        """Lock claimed jobs; return those that are still claimed."""
+        values = {"names": [job.name for job in jobs], "ids": [job.source_id for job in jobs]}
+        return _jobs(self._run("claimed_given", self.batch, **values))
+
+    @property
+    def origin(self) -> str:
+        """Return the name of the database and of the schema."""
+        return f"{self.session.connection.info.dbname}.{self.schema}"
+
+    def taken_back(self, jobs: Iterable[tuple[str, UUID]]) -> dict[tuple[str, UUID], bool]:
+        """Return which of these jobs are not confirmed, and whether pg-boss has them back."""
+        names, ids = zip(*jobs, strict=True)
+        rows = self._run("taken_back", names=list(names), ids=list(ids))
+        return {(name, job_id): back for name, job_id, back in rows}
 
     def confirm(self, jobs: Iterable[tuple[str, UUID]]) -> None:
         """Complete claimed jobs, given by queue and id, that are stored here."""

@@ -47,6 +47,13 @@ VARIANTS: Final = {
     "pgboss/claim_active_10": ("pgboss/claim", _ACTIVE_TOO | _OF_10),
     "pgboss/claim_active_beating": ("pgboss/claim", _ACTIVE_TOO | _BEATING),
     "pgboss/claim_beating": ("pgboss/claim", _BEATING),
+    "pgboss/claimed_given": (
+        "pgboss/claimed",
+        {
+            "as job where": "as job inner join unnest(%(names)s::text[], %(ids)s::uuid[]) as given (name, id)"
+            " on job.name = given.name and job.id = given.id where"
+        },
+    ),
     "pgboss/counts_archived": ("pgboss/counts", {".job where": ".archive where"}),
     "pgboss/ended_archived": ("pgboss/ended", {".job as job": ".archive as job"}),
 }

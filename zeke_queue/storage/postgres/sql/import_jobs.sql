@@ -1,5 +1,6 @@
 -- Inserts jobs of another pg-boss as they are, but those whose id is known; returns the inserted ones.
--- Times are brought into the years that clients can read; an ended job without an end ended now.
+-- Times are brought into the years that clients can read; an ended job without an end ended now. With an
+-- origin, waiting jobs are held: each waits for its own end, until it is released (import_release.sql).
 with given as (
     select *
     from unnest(
@@ -8,22 +9,41 @@ with given as (
         %(retry_delay_max)s::int[], %(start_after)s::timestamptz[], %(started_on)s::timestamptz[],
         %(key)s::text[], %(slot)s::timestamp[], %(expire_in)s::interval[], %(created_on)s::timestamptz[],
         %(completed_on)s::timestamptz[], %(keep_until)s::timestamptz[], %(output)s::text[],
-        %(attempt)s::int[], %(group_key)s::text[], %(meta)s::text[]
+        %(attempt)s::int[], %(group_key)s::text[], %(meta)s::text[], %(source_id)s::uuid[]
     ) as job (
         id, name, priority, data, state, retry_limit, retry_count, retry_delay, retry_backoff,
         retry_delay_max, start_after, started_on, key, slot, expire_in, created_on, completed_on, keep_until,
-        output, attempt, group_key, meta
+        output, attempt, group_key, meta, source_id
     )
+),
+
+held as (
+    select
+        given.id,
+        given.id as waits_for,
+        coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours' as start_after,
+        coalesce(given.meta::jsonb, '{}')
+        || jsonb_build_object(
+            'zekeImport',
+            jsonb_build_object(
+                'from', %(origin)s::text,
+                'id', given.source_id,
+                'start_after',
+                greatest(least(given.start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
+            )
+        ) as meta
+    from given
+    where %(origin)s::text is not null and given.state in ('created', 'retry')
 ),
 
 inserted as (
     insert into {schema}.job (
         id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, retrydelaymax,
         startafter, startedon, singletonkey, singletonon, expirein, createdon, completedon, keepuntil,
-        on_complete, output, attempt, groupkey, meta
+        on_complete, output, attempt, groupkey, meta, waitsfor
     )
     select
-        id,
+        given.id,
         name,
         priority,
         data::jsonb,
@@ -33,7 +53,10 @@ inserted as (
         retry_delay,
         retry_backoff,
         retry_delay_max,
-        greatest(least(start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00'),
+        coalesce(
+            held.start_after,
+            greatest(least(given.start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
+        ),
         case
             when started_on is not null
                 then greatest(least(started_on, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
@@ -57,17 +80,19 @@ inserted as (
         output::jsonb,
         attempt,
         group_key,
-        meta::jsonb
+        coalesce(held.meta, given.meta::jsonb),
+        held.waits_for
     from given
+    left join held on given.id = held.id
     where (select true from {schema}.archive where archive.id = given.id limit 1) is null -- noqa: AM09
-    order by name collate "C", coalesce(key, '') collate "C", id
+    order by given.name collate "C", coalesce(given.key, '') collate "C", given.id
     on conflict do nothing
     returning id, name, state
 ),
 
 woken as (
     select pg_notify(%(work_channel)s, due.name)
-    from (select distinct name from inserted where state < 'active') as due
+    from (select distinct name from inserted where state < 'active' and %(origin)s::text is null) as due
 )
 
 select

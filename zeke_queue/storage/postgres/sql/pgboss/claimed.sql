@@ -1,4 +1,4 @@
--- Lists jobs of pg-boss that an interrupted import has claimed, as they were.
+-- Locks jobs of pg-boss that an import has claimed; returns them as they were.
 select
     (job.output #> '{zekeImport,job}') - 'output' as was,
     job.data::text as payload,
@@ -6,3 +6,4 @@ select
 from {schema}.job as job
 where job.state = 'active' and job.output -> 'zekeImport' is not null
 limit {limit} -- noqa: AM09
+for update of job skip locked
