@@ -66,7 +66,27 @@ def test_follow_imports_what_pgboss_still_sends(boss: Zeke, monkeypatch: pytest.
 def test_schedules_stay_while_the_cron_of_pgboss_runs(boss: Zeke) -> None:
     boss.sql("update boss.version set cron_on = now()")
     assert "since pg-boss's cron ran within two minutes" in boss.good(*IMPORT)
-    assert boss.json(*IMPORT, "--apply")["schedules"] == []
+    assert "Schedules were left" in boss.fails(*IMPORT, "--apply", code=1)
+    assert boss.json("schedules") == []
+
+
+def test_ticks_without_a_job_are_listed(boss: Zeke) -> None:
+    boss.sql("update boss.version set cron_on = now() - interval '3 days'")
+    boss.sql(
+        "insert into boss.job (name, data) values"
+        """ ('__pgboss__send-it', '{"name": "mail"}'), ('__pgboss__send-it', '{"name": "elsewhere"}')"""
+    )
+    result = boss(*IMPORT, "--apply")
+    assert result.exit_code == 1
+    assert "schedule mail/early has no job for" in result.stdout
+    assert "queue mail has no job for a tick that waits in pg-boss's queue __pgboss__send-it" in result.stdout
+    assert "queue elsewhere has no job" not in result.stdout
+    assert "schedule mail/early is left, since one of its name exists" in boss.good(*IMPORT, "--apply")
+
+
+def test_schedule_that_cannot_be_carried_is_a_failure(boss: Zeke) -> None:
+    boss.sql("update boss.schedule set timezone = 'Mars/Base'")
+    assert "Schedules were left" in boss.fails(*IMPORT, "--apply", code=1)
 
 
 def test_active_jobs_are_refused_while_pgboss_is_connected(boss: Zeke) -> None:

@@ -106,7 +106,7 @@ def _imported(dsn: str, schema: str, target: str) -> list[str]:
                 importer = _importer(dsn, schema, target, stack)
                 importer.ended(None, history=True)
                 importer.waiting(None, active=True)
-                importer.schedules(importer.source.preview(None).schedules)
+                importer.schedules(None)
         after: Rows = set(there.execute(has.encode()).fetchall())
         waiting = sql.execute(
             f"select count(*) from {schema}.job where state <= 'active'".encode()  # noqa: S608 - as above

@@ -17,7 +17,7 @@ from tests.postgres.pgboss_later import add
 from tests.tidy import ROOT
 from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, UsageError
 from zeke_queue.storage.postgres.pgboss_import import Importer
-from zeke_queue.storage.postgres.pgboss_source import Session, Source, connect
+from zeke_queue.storage.postgres.pgboss_source import CronState, Session, Source, connect
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -318,6 +318,40 @@ def test_jobs_of_flows_and_past_retention_stay(dsn: str, here: Connection) -> No
     notes = " ".join(note for one in found.queues for note in one.notes)
     assert "2 of a flow" in notes
     assert "1 waiting past keep_until" in notes
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["one database", "two"])
+def test_schedules_start_where_the_cron_of_pgboss_ended_and_not_before_it_ends(
+    dsn: str, here: Connection, empty_dsn: str, there: Connection, *, apart: bool
+) -> None:
+    source, sql = (empty_dsn, there) if apart else (dsn, here)
+    pgboss_later.create(sql, 12)
+    sql.execute("update boss.version set cron_on = now() - interval '130 seconds'")
+    sql.execute("insert into boss.queue (name) values ('report')")
+    sql.execute("insert into boss.schedule (name, cron) values ('report', '0 3 * * *')")
+
+    class Busy(Source):
+        """A pg-boss whose cron runs once its schedules were read."""
+
+        def cron(self) -> CronState:
+            state = super().cron()
+            sql.execute("update boss.version set cron_on = now()")
+            return state
+
+    def imported(kind: type[Source]) -> Importer:
+        with connect(source) as session, connect(dsn) as target:
+            found = kind.find(session, "boss", writing=True)
+            importer = Importer(found, target if apart else session, "pgboss")
+            importer.schedules(None)
+            return importer
+
+    assert imported(Busy).done.cron_running
+    assert not rows(here, "select from pgboss.zeke_schedule")
+    sql.execute("update boss.version set cron_on = now() - interval '130 seconds'")
+    assert imported(Source).done.schedules == ["report"]
+    ((last, after),) = rows(here, "select last_tick, next_tick from pgboss.zeke_schedule")
+    assert (last,) == rows(sql, "select cron_on from boss.version")[0]
+    assert last < after <= last + timedelta(days=1)
 
 
 def test_values_out_of_range_become_readable(dsn: str, here: Connection) -> None:

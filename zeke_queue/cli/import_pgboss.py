@@ -12,7 +12,8 @@ import typer
 from rich.table import Column
 
 from zeke_queue.cli.render import NOTHING, echo, print_json, print_table
-from zeke_queue.cli.session import AppOption, Options, options_of
+from zeke_queue.cli.session import AppOption, Options, options_of, print_problem
+from zeke_queue.core.pgboss_import import FORWARDED
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
@@ -121,12 +122,17 @@ def _apply(
         source.require_stopped()
     importer = Importer(source, opened.enter_context(connect(dsn)) if origin[0] else source.session, schema)
     try:
-        _import(importer, preview, how)
+        _import(importer, how)
     except KeyboardInterrupt:
         echo("Interrupted: run it again to continue.", err=True)
         raise
     finally:
         _show_done(importer.done, preview, options)
+    if importer.done.incomplete:
+        print_problem(
+            "ScheduleNotImported", "Schedules were left, or ticks of them have no job: see above.", options
+        )
+        raise typer.Exit(1)
 
 
 def _chosen(app: str | None, queue: list[str] | None, *, all_queues: bool) -> frozenset[str] | None:
@@ -166,18 +172,18 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-def _import(importer: Importer, preview: Preview, how: _How) -> None:
+def _import(importer: Importer, how: _How) -> None:
     # Before the jobs that wait, so that slots are taken as they were.
     importer.ended(how.chosen, history=how.history)
     importer.waiting(how.chosen, active=how.active)
-    if not preview.cron_running:
-        importer.schedules(preview.schedules)
     quiet = 0
     for _ in range(round(how.follow / FOLLOW_PAUSE)):
         pause(FOLLOW_PAUSE)
         quiet = 0 if importer.waiting(how.chosen) else quiet + 1
         if quiet == FOLLOW_QUIET:
             break
+    # Last, since pg-boss's cron may have stopped meanwhile.
+    importer.schedules(how.chosen)
 
 
 def _show(preview: Preview, options: Options, how: _How) -> None:
@@ -250,7 +256,7 @@ def _schedule_line(one: ScheduleReport) -> str:
 def _show_done(done: Imported, preview: Preview, options: Options) -> None:
     """Print what was imported, and what was left."""
     left = {one.name: one.left for one in preview.queues if one.left and any(one.counts.values())}
-    schedules = [one for one in preview.schedules if one.schedule is None]
+    schedules = [one for one in done.reports if one.schedule is None]
     if options.json:
         value: dict[str, Any] = {
             "jobs": dict(done.jobs),
@@ -259,6 +265,9 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             "takenBack": done.taken_back,
             "schedules": done.schedules,
             "known": done.known,
+            "cronRunning": done.cron_running,
+            "lostTicks": {name: tick.isoformat() for name, tick in done.lost_ticks.items()},
+            "pendingTicks": done.pending_ticks,
             "left": left,
             "leftSchedules": [asdict(one) for one in schedules],
         }
@@ -279,13 +288,29 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
         echo(f"{done.unkeyed} without their key, which another job here has: their meta has it.")
     if done.taken_back:
         echo(f"{done.taken_back} stay in pg-boss, since they were changed there after the import took them.")
+    _show_schedules(done)
+    for name, reason in left.items():
+        echo(f"{name} is left in pg-boss: {reason}")
+
+
+def _show_schedules(done: Imported) -> None:
+    """Print what became of the schedules, and which of their ticks have no job."""
     for name in done.schedules:
         echo(f"schedule {name} is stored")
     for name in done.known:
         echo(f"schedule {name} is left, since one of its name exists")
-    for one in schedules:
-        echo(_schedule_line(one))
-    if preview.schedules and preview.cron_running:
+    for one in done.reports:
+        if one.schedule is None:
+            echo(_schedule_line(one))
+    if done.cron_running:
         echo(_CRON)
-    for name, reason in left.items():
-        echo(f"{name} is left in pg-boss: {reason}")
+    for name, tick in done.lost_ticks.items():
+        echo(
+            f"schedule {name} has no job for {tick.isoformat()} and since then, when no cron ran:"
+            " `zeke send` sends one"
+        )
+    for name in done.pending_ticks:
+        echo(
+            f"queue {name} has no job for a tick that waits in pg-boss's queue {FORWARDED}:"
+            f" `zeke send {name}` sends one"
+        )

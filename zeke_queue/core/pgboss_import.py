@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from uuid import UUID, uuid5
 
 from zeke_queue.core import stored_options
-from zeke_queue.core.cron import Cron
+from zeke_queue.core.cron import GRACE, Cron
 from zeke_queue.core.names import queue_name
 from zeke_queue.core.options import DEFAULTS, INT4_MAX, OptionLayer, merge, new_job, singleton_key
 from zeke_queue.errors import InvalidNameError, SchemaVersionError, UsageError
 from zeke_queue.model import FINAL, CatchUp, RowState, Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
+    from datetime import datetime
 
 VERSIONS: Final = {range(21, 25): 10, range(25, 27): 11, range(27, 47): 12}
 """The versions of tables by pg-boss's major version; 12.0 to 12.5 have 11's last one, 26."""
@@ -62,8 +63,16 @@ _POLICIES: Final = {
 }
 
 
+NOT_CHOSEN: Final = "not in the catalog"
+
+FORWARDED: Final = INTERNAL + "send-it"
+"""The queue of pg-boss whose jobs are the ticks that it has still to forward."""
+
 NO_ID: Final = UUID(int=0)
 """An id before all others."""
+
+SECONDS_FIRST: Final = 6
+"""Fields of an expression that begins with seconds."""
 
 INTERVALS: Final = 10
 """The major version that stores a job's expiry as an interval."""
@@ -136,6 +145,11 @@ class ScheduleReport:
     schedule: Schedule | None
     left: str | None = None
 
+    @property
+    def lost(self) -> bool:
+        """Whether it was chosen, but can't be carried."""
+        return self.left is not None and self.left != NOT_CHOSEN
+
 
 def major_version(version: int, schema: str) -> int:
     """Return pg-boss's major version for a version of its tables.
@@ -176,7 +190,7 @@ def left_out(name: str, chosen: Collection[str] | None) -> str | None:
         queue_name(name)
     except InvalidNameError as error:
         return f"not a name here ({error})"
-    return None if chosen is None or name in chosen else "not in the catalog"
+    return None if chosen is None or name in chosen else NOT_CHOSEN
 
 
 def report(
@@ -263,6 +277,50 @@ def next_try(job: ImportedJob, holder: str | None) -> ImportedJob | None:
     return job.unkeyed()
 
 
+def schedules_of(
+    rows: Iterable[tuple[Mapping[str, Any], str | None]], chosen: Collection[str] | None
+) -> list[ScheduleReport]:
+    """Return the schedules for rows of pg-boss and their payloads; of two with one name, only the first."""
+    reports: list[ScheduleReport] = []
+    holders: dict[str, ScheduleReport] = {}
+    for row, data in rows:
+        one = schedule_of(row, data, chosen)
+        if one.schedule is not None:
+            holder = holders.setdefault(one.schedule.name, one)
+            if holder is not one:
+                reason = f"the schedule of {holder.name} with key {holder.key or 'none'} has its name here"
+                one = ScheduleReport(one.name, one.key, one.cron, None, reason)
+        reports.append(one)
+    return reports
+
+
+def cron_of(expression: str) -> str:
+    """Return an expression of pg-boss as one of ours, whose seconds are last.
+
+    pg-boss sends a schedule once a minute at most, so several seconds in a minute become the full minute.
+    """
+    fields = expression.split()
+    if len(fields) != SECONDS_FIRST:
+        return expression
+    second, *others = fields
+    single = second.isascii() and second.isdigit() and int(second) > 0
+    return " ".join([*others, second] if single else others)
+
+
+def first_ticks(
+    schedule: Schedule, cron_on: datetime | None, now: datetime
+) -> tuple[datetime | None, datetime | None]:
+    """Return the first tick after pg-boss's last check of its schedules, and one that is lost, if it is.
+
+    A tick since then that is too old to be served is lost, unless the schedule catches up.
+    """
+    if cron_on is None:
+        return None, None
+    tick = Cron.parse(schedule.cron, schedule.zone).next_after(cron_on)
+    lost = tick is not None and schedule.catch_up is CatchUp.SKIP and tick < now - GRACE
+    return tick, tick if lost else None
+
+
 def schedule_of(row: Mapping[str, Any], data: str | None, chosen: Collection[str] | None) -> ScheduleReport:
     """Return the schedule for a row of pg-boss, whose queue may have several with a key each.
 
@@ -280,7 +338,7 @@ def schedule_of(row: Mapping[str, Any], data: str | None, chosen: Collection[str
         new_job(NO_ID, name, None, merge(OptionLayer(**options), DEFAULTS))
         schedule = Schedule(
             name=queue_name(f"{name}/{key}" if key else name),
-            cron=Cron.parse(reported.cron, str(row.get("timezone") or "UTC")).expr,
+            cron=Cron.parse(cron_of(reported.cron), str(row.get("timezone") or "UTC")).expr,
             task=name,
             zone=str(row.get("timezone") or "UTC"),
             data=data,

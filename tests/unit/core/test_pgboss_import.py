@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from tests.cases import check_each
 from zeke_queue.core import pgboss_import as core
 from zeke_queue.errors import SchemaVersionError
-from zeke_queue.model import CatchUp, RowState
+from zeke_queue.model import CatchUp, RowState, Schedule
 
 ID = "01938c5e-7a3b-7c4d-9e2f-0123456789ab"
 ROW: dict[str, Any] = {
@@ -163,6 +164,54 @@ def test_schedules_that_stay_have_a_reason() -> None:
         ({"options": {"retryLimit": -1}}, "retry_limit"),
     ]
     check_each(cases, check)
+
+
+def test_seconds_are_first_there_and_last_here() -> None:
+    def check(expression: str, ours: str) -> None:
+        found = schedule(cron=expression).schedule
+        assert found is not None
+        assert found.cron == ours
+
+    cases = [
+        ("30 0 3 * * *", "0 3 * * * 30"),
+        ("0 30 4 * * 1", "30 4 * * 1"),
+        ("*/10 * * * * *", "* * * * *"),
+        ("15,45 0 3 1 * *", "0 3 1 * *"),
+        ("5 4 * * *", "5 4 * * *"),
+    ]
+    check_each(cases, check)
+
+
+def test_second_schedule_with_the_same_name_here_is_left() -> None:
+    row = {"cron": "0 3 * * *", "timezone": "UTC", "options": None}
+    rows = [({**row, "name": "mail", "key": "early"}, None), ({**row, "name": "mail/early", "key": ""}, None)]
+    first, second = core.schedules_of(rows, None)
+    assert first.schedule is not None
+    assert second.schedule is None
+    assert second.left == "the schedule of mail with key early has its name here"
+
+
+def test_first_tick_is_the_one_after_the_last_check_of_pgboss() -> None:
+    checked = datetime(2026, 1, 1, 12, 0, 10, tzinfo=UTC)
+    minutely, daily = (schedule(cron=cron, timezone="UTC").schedule for cron in ("* * * * *", "0 3 * * *"))
+    caught = schedule(cron="* * * * *", options={"missed": "once"}).schedule
+    assert minutely is not None
+    assert daily is not None
+    assert caught is not None
+    first = datetime(2026, 1, 1, 12, 1, tzinfo=UTC)
+
+    def check(given: tuple[Schedule, int], found: tuple[datetime | None, datetime | None]) -> None:
+        one, later = given
+        assert core.first_ticks(one, checked, checked + timedelta(seconds=later)) == found
+
+    cases = [
+        ((minutely, 100), (first, None)),
+        ((minutely, 130), (first, first)),
+        ((caught, 130), (first, None)),
+        ((daily, 130), (datetime(2026, 1, 2, 3, 0, tzinfo=UTC), None)),
+    ]
+    check_each(cases, check)
+    assert core.first_ticks(minutely, None, checked) == (None, None)
 
 
 def test_policies_and_traits_are_explained() -> None:

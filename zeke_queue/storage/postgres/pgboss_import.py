@@ -20,9 +20,11 @@ from zeke_queue.storage.postgres.verbs import work_channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
 
     from zeke_queue.core.pgboss_import import ScheduleReport
-    from zeke_queue.storage.postgres.pgboss_source import Session, Source
+    from zeke_queue.model import Schedule
+    from zeke_queue.storage.postgres.pgboss_source import CronState, Session, Source
 
 _TRIES: Final = 4
 """Inserts of a job: as it is, under another id, without its key, and both."""
@@ -39,6 +41,10 @@ class Imported:
         taken_back: jobs that pg-boss, or a user of it, changed after they were claimed, so they stay there.
         schedules: the names of the schedules.
         known: schedules that were left, since one of their name exists here.
+        reports: what became of the schedules; none before they are imported.
+        cron_running: whether schedules were left because pg-boss's cron runs.
+        lost_ticks: by schedule, the first tick since then that nothing serves.
+        pending_ticks: the queues of the ticks that pg-boss has still to forward.
     """
 
     jobs: Counter[str] = field(default_factory=Counter[str])
@@ -47,6 +53,16 @@ class Imported:
     taken_back: int = 0
     schedules: list[str] = field(default_factory=list[str])
     known: list[str] = field(default_factory=list[str])
+    reports: list[ScheduleReport] = field(default_factory=list["ScheduleReport"])
+    cron_running: bool = False
+    lost_ticks: dict[str, datetime] = field(default_factory=dict[str, "datetime"])
+    pending_ticks: list[str] = field(default_factory=list[str])
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether a schedule that was chosen is not stored, or a tick is lost."""
+        lost = any(one.lost for one in self.reports)
+        return bool(lost or self.cron_running or self.lost_ticks or self.pending_ticks)
 
 
 class Importer:
@@ -104,24 +120,54 @@ class Importer:
                 if not self._more():
                     return
 
-    def schedules(self, reports: Sequence[ScheduleReport]) -> None:
-        """Store schedules, but those whose name exists here."""
-        for one in reports:
-            if one.schedule is None:
-                continue
+    def schedules(self, chosen: Collection[str] | None) -> None:
+        """Store the schedules of these queues, but those whose name exists here.
+
+        While pg-boss's cron runs, none is stored; whether it runs is read again before the commit.
+        """
+        self.done.reports = self.source.schedules(chosen)
+        ours = [one.schedule for one in self.done.reports if one.schedule is not None]
+        state = self.source.cron()
+        if ours and not state.running:
+            stored, known, lost = self._store_schedules(ours, state)
+            state = self.source.cron()
+            if not state.running:
+                self._target.commit()
+                self.done.schedules, self.done.known, self.done.lost_ticks = stored, known, lost
+                pending = [name for name in state.pending if core.left_out(name, chosen) is None]
+                self.done.pending_ticks = pending if stored else []
+        self.done.cron_running = bool(ours and state.running)
+        self._target.rollback()
+        self.source.session.rollback()
+
+    def _store_schedules(
+        self, schedules: Sequence[Schedule], state: CronState
+    ) -> tuple[list[str], list[str], dict[str, datetime]]:
+        """Store schedules; return the names of those stored and of those known, and lost ticks."""
+        stored: list[str] = []
+        known: list[str] = []
+        lost: dict[str, datetime] = {}
+        for one in schedules:
+            tick, gone = core.first_ticks(one, state.checked_on, state.now)
             values = {
-                "name": one.schedule.name,
-                "cron": one.schedule.cron,
-                "task": one.schedule.task,
-                "zone": one.schedule.zone,
-                "data": one.schedule.data,
-                "options": jsonb.dumps(dict(one.schedule.options)),
-                "catch_up": one.schedule.catch_up.value,
+                "name": one.name,
+                "cron": one.cron,
+                "task": one.task,
+                "zone": one.zone,
+                "data": one.data,
+                "options": jsonb.dumps(dict(one.options)),
+                "catch_up": one.catch_up.value,
+                "last_tick": state.checked_on,
+                "next_tick": tick,
                 "now": None,
             }
-            stored = self._run("import_schedule", values)
-            (self.done.schedules if stored else self.done.known).append(one.schedule.name)
-        self._target.commit()
+            if not self._run("import_schedule", values):
+                known.append(one.name)
+                continue
+            stored.append(one.name)
+            if gone is not None:
+                lost[one.name] = gone
+        return stored, known, lost
 
     def _store(self, batch: list[ImportedJob]) -> None:
         stored = self._insert(batch, held=self._apart)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 import psycopg
 
@@ -22,6 +22,7 @@ from zeke_queue.storage.postgres.statements import statement
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Generator, Iterable, Mapping
+    from datetime import datetime
     from uuid import UUID
 
     from zeke_queue.core.pgboss_import import ImportedJob, QueueReport, ScheduleReport
@@ -68,6 +69,11 @@ class Session:
         self.connection.commit()
         self._limited = False
 
+    def rollback(self) -> None:
+        """Undo the transaction, if one is open."""
+        self.connection.rollback()
+        self._limited = False
+
 
 @contextmanager
 def connect(dsn: str) -> Generator[Session]:
@@ -96,6 +102,21 @@ class Preview:
     schedules: tuple[ScheduleReport, ...]
     cron_running: bool
     sessions: int
+
+
+class CronState(NamedTuple):
+    """The state of pg-boss's cron.
+
+    Attributes:
+        checked_on: when it last checked its schedules.
+        running: whether that was within two minutes.
+        pending: the queues of the ticks that it has still to forward.
+    """
+
+    checked_on: datetime | None
+    running: bool
+    now: datetime
+    pending: list[str]
 
 
 class Source:
@@ -164,15 +185,22 @@ class Source:
             )
             for name in names
         ]
-        schedules = self._run("schedules")
         return Preview(
             self.version,
             self.major,
             tuple(reports),
-            tuple(core.schedule_of(row, data, chosen) for row, data, _ in schedules),
-            any(running for _, _, running in schedules),
+            tuple(self.schedules(chosen)),
+            self.cron().running,
             self.sessions(),
         )
+
+    def schedules(self, chosen: Collection[str] | None) -> list[ScheduleReport]:
+        """Return what becomes of the schedules."""
+        return core.schedules_of(self._run("schedules"), chosen)
+
+    def cron(self) -> CronState:
+        """Return the state of pg-boss's cron."""
+        return CronState(*self._run("cron", forwarded=core.FORWARDED)[0])
 
     def sessions(self) -> int:
         """Return how many connections or registered instances of pg-boss there are, whichever are more."""

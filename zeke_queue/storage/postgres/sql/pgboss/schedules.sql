@@ -1,7 +1,6 @@
--- Lists the schedules of pg-boss, with the columns of its version, and whether its cron has run recently.
+-- Lists the schedules of pg-boss, with the columns of its version.
 select
     to_jsonb(schedule) - 'data' as schedule,
-    schedule.data::text as payload,
-    coalesce(version.cron_on > statement_timestamp() - interval '2 minutes', false) as running
-from {schema}.schedule as schedule, {schema}.version as version
+    schedule.data::text as payload
+from {schema}.schedule as schedule
 order by to_jsonb(schedule) ->> 'name', to_jsonb(schedule) ->> 'key'
