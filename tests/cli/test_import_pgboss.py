@@ -32,7 +32,8 @@ def test_preview_lists_everything_and_changes_nothing(boss: Zeke) -> None:
     assert "elsewhere  standard        1" in said
     assert "left: not in the catalog" in said
     assert "schedule mail with key early: mail/early, 0 6 * * * in Europe/Berlin" in said
-    assert "--apply imports 1 waiting jobs; 1 that ended stay there without --history. Nothing" in said
+    stay = "1 that ended (--history copies them), 1 in queues that are left"
+    assert f"--apply imports 1 waiting jobs; in pg-boss stay {stay}. Nothing was changed." in said
     assert boss.good("jobs") == "No jobs yet.\n"
     assert boss.json(*IMPORT)["queues"][1]["counts"] == {"created": 1, "failed": 1}
 
@@ -52,15 +53,22 @@ def test_imported_jobs_and_schedules_run_here(boss: Zeke) -> None:
 
 
 def test_follow_imports_what_pgboss_still_sends(boss: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(import_pgboss, "FOLLOW_QUIET", 2)
-    waits = iter([True, False, False])
+    # Each pass takes four seconds, and a job comes in each of the first two.
+    passes = 0
 
     def pause(_: float) -> None:
-        if next(waits):
+        nonlocal passes
+        passes += 1
+        if passes % 10 <= 2:
             boss.sql("insert into boss.job (name) values ('mail')")
 
     monkeypatch.setattr(import_pgboss, "pause", pause)
-    assert boss.json(*IMPORT, "--apply", "--follow", "60")["jobs"] == {"mail": 2}
+    monkeypatch.setattr(import_pgboss, "seconds", lambda: passes * 4.0)
+    assert boss.json(*IMPORT, "--apply", "--follow", "60")["jobs"] == {"mail": 3}
+    assert passes == 5, "it has caught up ten seconds after the last job"
+    passes = 10
+    assert boss.json(*IMPORT, "--apply", "--follow", "7")["jobs"] == {"mail": 2}
+    assert passes == 12
 
 
 def test_schedules_stay_while_the_cron_of_pgboss_runs(boss: Zeke) -> None:

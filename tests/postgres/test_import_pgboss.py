@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -352,6 +353,48 @@ def test_schedules_start_where_the_cron_of_pgboss_ended_and_not_before_it_ends(
     ((last, after),) = rows(here, "select last_tick, next_tick from pgboss.zeke_schedule")
     assert (last,) == rows(sql, "select cron_on from boss.version")[0]
     assert last < after <= last + timedelta(days=1)
+
+
+def test_preview_counts_each_job_once(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    fill(here, 12)
+    add(here, "mail", "retry", blocked=True, keep_until=SLOT)
+    add(here, "mail", start_after=LATER, keep_until=SLOT)
+    mark = {"zekeImport": {"job": {}}}
+    add(here, "mail", "active", output=mark)
+    add(here, "mail", "completed", output=mark)
+    with connect(dsn) as session:
+        reports = Source.find(session, "boss", writing=False).preview(None).queues
+    counts = {one.name: dict(one.counts) for one in reports}
+    assert sum(sum(one.values()) for one in counts.values()) == len(rows(here, "select from boss.job"))
+    once = (
+        "scheduled",
+        "retry",
+        "active",
+        "completed",
+        "failed",
+        "cancelled",
+        "flow",
+        "past",
+        "claimed",
+        "taken",
+    )
+    assert counts["mail"] == {"created": 2, **dict.fromkeys(once, 1)}
+
+
+def test_batches_end_after_their_bytes(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 12)
+    large = {"text": "".join(hashlib.sha256(bytes([at])).hexdigest() for at in range(40))}
+    for at in range(1, 6):
+        add(here, "mail", id=UUID(int=at), data=large)
+        add(here, "mail", "failed", id=UUID(int=at + 5), data=large)
+    with connect(dsn) as session:
+        source = Source.find(session, "boss", writing=True)
+        source.batch_bytes = 1000
+        assert [len(batch) for batch in source.ended("mail", history=True)] == [1, 1, 1, 1, 1, 0]
+        importer = Importer(source, session, "pgboss")
+        importer.waiting(None)
+    assert importer.done.jobs == {"mail": 5}
 
 
 def test_values_out_of_range_become_readable(dsn: str, here: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -26,7 +27,7 @@ FOLLOW_PAUSE: Final = 1.0
 """Seconds between two passes of --follow."""
 
 FOLLOW_QUIET: Final = 10
-"""Passes without a new job after which --follow has caught up."""
+"""Seconds without a new job after which --follow has caught up."""
 
 
 def import_pgboss(
@@ -172,16 +173,25 @@ def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
+def seconds() -> float:
+    """Return the machine's monotonic clock."""
+    from zeke_queue.system.clock import SystemClock
+
+    return SystemClock().monotonic()
+
+
 def _import(importer: Importer, how: _How) -> None:
     # Before the jobs that wait, so that slots are taken as they were.
     importer.ended(how.chosen, history=how.history)
     importer.waiting(how.chosen, active=how.active)
-    quiet = 0
-    for _ in range(round(how.follow / FOLLOW_PAUSE)):
+    now = quiet_since = seconds()
+    end = now + how.follow
+    while now < end and now < quiet_since + FOLLOW_QUIET:
         pause(FOLLOW_PAUSE)
-        quiet = 0 if importer.waiting(how.chosen) else quiet + 1
-        if quiet == FOLLOW_QUIET:
-            break
+        found = importer.waiting(how.chosen)
+        now = seconds()
+        if found:
+            quiet_since = now
     # Last, since pg-boss's cron may have stopped meanwhile.
     importer.schedules(how.chosen)
 
@@ -200,19 +210,31 @@ def _show(preview: Preview, options: Options, how: _How) -> None:
         echo(_schedule_line(one))
     if preview.schedules and preview.cron_running:
         echo(_CRON)
-    counted = {state: sum(_count(one, state) for one in preview.queues) for state in STATES}
-    waiting = counted["created"] + counted["scheduled"] + counted["retry"]
-    ended = counted["completed"] + counted["failed"] + counted["cancelled"]
-    echo(
-        f"--apply imports {waiting} waiting jobs"
-        + (f", {counted['active']} active ones as retries" if how.active else "")
-        + (f", and {ended} that ended" if how.history else "")
-        + (
-            ""
-            if how.active or not counted["active"]
-            else f"; {counted['active']} active ones stay in pg-boss"
-        )
-        + ("" if how.history or not ended else f"; {ended} that ended stay there without --history")
+    echo(_totals(preview, how))
+
+
+def _totals(preview: Preview, how: _How) -> str:
+    """Return what becomes of all jobs; each is counted once."""
+    counted: Counter[str] = Counter()
+    for one in preview.queues:
+        counted.update({"left": sum(one.counts.values())} if one.left else one.counts)
+    waiting = sum(counted[state] for state in ("created", "scheduled", "retry", "claimed"))
+    ended = sum(counted[state] for state in ("completed", "failed", "cancelled"))
+    taken = [f"{waiting} waiting jobs"]
+    taken += [f"{counted['active']} active ones as retries"] * how.active
+    taken += [f"{ended} that ended"] * how.history
+    stays = {
+        "active ones (--active takes them)": 0 if how.active else counted["active"],
+        "that ended (--history copies them)": 0 if how.history else ended,
+        "of a flow": counted["flow"],
+        "past their retention": counted["past"],
+        "imported before": counted["taken"],
+        "in queues that are left": counted["left"],
+    }
+    rest = ", ".join(f"{jobs} {which}" for which, jobs in stays.items() if jobs)
+    return (
+        f"--apply imports {', '.join(taken)}"
+        + f"; in pg-boss stay {rest}" * bool(rest)
         + ". Nothing was changed."
     )
 
@@ -234,10 +256,6 @@ def _show_queues(queues: tuple[QueueReport, ...]) -> None:
         for one in queues
     ]
     print_table(columns, rows)
-
-
-def _count(one: QueueReport, state: str) -> int:
-    return 0 if one.left else one.counts.get(state, 0)
 
 
 _CRON: Final = (

@@ -3,8 +3,8 @@
 Rows are JSON objects with the columns of their table, so that columns that came with a later version are
 simply missing in an earlier one. Times and intervals stay text, which Postgres reads again.
 
-Source: pg-boss 10.4, 11.1 and 12.38. Their unique indexes enforce a queue's policy by the singleton key,
-where no key counts as the empty key; a key without a policy or a slot excludes nothing.
+Source: pg-boss 10.1, 10.4, 11.1, 12.5, 12.20 and 12.38. Their unique indexes enforce a queue's policy by the
+singleton key, where no key counts as the empty key; a key without a policy or a slot excludes nothing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 
 VERSIONS: Final = {range(21, 25): 10, range(25, 27): 11, range(27, 47): 12}
 """The versions of tables by pg-boss's major version; 12.0 to 12.5 have 11's last one, 26."""
+
+ADDING: Final = range(25, 27)
+"""Versions whose backoff is the retry delay plus a doubled second, instead of their product."""
+
+_QUEUE_OPTIONS: Final = {
+    "retry_limit": "retry_limit",
+    "retry_delay": "retry_delay",
+    "retry_backoff": "retry_backoff",
+    "retry_delay_max": "retry_delay_max",
+    "expire_seconds": "expire_in",
+}
+"""Columns of a queue, and the options of a task that they are."""
 
 MARK: Final = "zekeImport"
 """The key in the output of a row that an import has taken; its ``job`` is the row as it was."""
@@ -74,13 +86,8 @@ NO_ID: Final = UUID(int=0)
 SECONDS_FIRST: Final = 6
 """Fields of an expression that begins with seconds."""
 
-INTERVALS: Final = 10
-"""The major version that stores a job's expiry as an interval."""
-
 ARCHIVED: Final = 10
 """The major version that moves ended jobs to a table of their own."""
-
-ENDED: Final = ("completed", "cancelled", "failed")
 
 
 class ImportedJob(NamedTuple):
@@ -123,7 +130,8 @@ class QueueReport:
     """What an import does with a queue of pg-boss.
 
     Attributes:
-        counts: the jobs by state; those in a state ``scheduled`` are created ones with a start in the future.
+        counts: all jobs, each in one group: its state, or ``scheduled`` if it is created and starts in the
+            future; ``flow``, ``past`` (its retention), ``claimed`` or ``taken`` by an import.
         left: why its jobs stay in pg-boss; None if they are imported.
         notes: what of it can't be carried, and why.
     """
@@ -194,31 +202,55 @@ def left_out(name: str, chosen: Collection[str] | None) -> str | None:
 
 
 def report(
-    counts: Mapping[str, int], details: Mapping[str, Any], queue: Mapping[str, Any], left: str | None
+    counts: Mapping[str, int],
+    details: Mapping[str, Any],
+    queue: Mapping[str, Any],
+    left: str | None,
+    version: int | None = None,
 ) -> QueueReport:
-    """Return what happens with a queue, from its row and from counts of its jobs by state and by trait."""
+    """Return what happens with a queue, from its row and from counts of its jobs by state and by trait.
+
+    Args:
+        version: that of the tables.
+    """
     policy = str(queue.get("policy") or "standard")
     notes = [_POLICIES[policy]] if policy in _POLICIES else []
-    if details.get("past"):
-        notes.append(f"{details['past']} waiting past keep_until: left, since pg-boss no longer runs them")
-    if details.get("flow"):
+    if counts.get("past"):
+        notes.append(f"{counts['past']} waiting past keep_until: left, since pg-boss no longer runs them")
+    if counts.get("flow"):
         notes.append(
-            f"{details['flow']} of a flow (blocked or blocking): left; a job here waits for one other"
+            f"{counts['flow']} of a flow (blocked or blocking): left; a job here waits for one other"
         )
     if policy == "standard" and details.get("labels"):
         notes.append(f"{details['labels']} with a key that excludes nothing there: kept in their meta")
-    if details.get("claimed"):
-        notes.append(f"{details['claimed']} claimed by an interrupted import: the next one completes them")
+    if counts.get("claimed"):
+        notes.append(f"{counts['claimed']} claimed by an interrupted import: the next one completes them")
+    if counts.get("taken"):
+        notes.append(f"{counts['taken']} imported before; pg-boss has them as completed")
+    if version in ADDING and details.get("backoff"):
+        notes.append(
+            f"{details['backoff']} with a backoff and a delay: the delay is doubled with each retry here,"
+            " while pg-boss 11 to 12.5 adds it to the doubled second"
+        )
+    if left is None and (defaults := _defaults(queue)):
+        notes.append(f"its defaults, which jobs here have only if the task declares them: {defaults}")
     if letters := details.get("dead_letters"):
         notes.append(f"dead letter {', '.join(letters)}: kept in meta; failed jobs here stay in their queue")
     return QueueReport(str(queue["name"]), policy, counts, left, tuple(notes))
+
+
+def _defaults(queue: Mapping[str, Any]) -> str:
+    """Return the job options of a queue as those of a task; pg-boss stores them in each job as well."""
+    declared = ((option, queue.get(column)) for column, option in _QUEUE_OPTIONS.items())
+    return ", ".join(f"{option}={value}" for option, value in declared if value is not None)
 
 
 def job_of(row: Mapping[str, Any], data: str | None, output: str | None) -> ImportedJob:
     """Return the job for a row.
 
     An active job becomes a retry, as pg-boss makes one of it when it expires; without retries left it has
-    expired.
+    expired. A backoff begins with a second at least, as in pg-boss 10, 11 and 12.26, while 12.8 to 12.24
+    repeat a job without a delay at once.
 
     Args:
         row: the columns of the row but ``data`` and ``output``.
@@ -243,7 +275,7 @@ def job_of(row: Mapping[str, Any], data: str | None, output: str | None) -> Impo
         state=state,
         retry_limit=max(0, row["retry_limit"]),
         retry_count=max(0, row["retry_count"]),
-        retry_delay=max(0, row["retry_delay"]),
+        retry_delay=max(int(row["retry_backoff"]), row["retry_delay"]),
         retry_backoff=row["retry_backoff"],
         retry_delay_max=row.get("retry_delay_max"),
         start_after=row["start_after"],

@@ -67,6 +67,8 @@ def test_values_are_kept() -> None:
     assert (plain.data, plain.meta, plain.attempt) == ('{"a": 1.0}', None, 0)
     assert job(expire_in="00:15:00").expire_in == "00:15:00"
     assert job(retry_delay_max=60).retry_delay_max == 60
+    assert job(retry_delay=0).retry_delay == 1
+    assert job(retry_delay=0, retry_backoff=False).retry_delay == 0
     assert job(state="retry", retry_count=2, started_on="2026-01-01T00:00:00+00:00").attempt == 3
     kept = job(dead_letter="dead", group_id="g", group_tier="gold", policy="singleton", singleton_key="k")
     assert kept.group_key == "g"
@@ -215,12 +217,21 @@ def test_first_tick_is_the_one_after_the_last_check_of_pgboss() -> None:
 
 
 def test_policies_and_traits_are_explained() -> None:
-    details = {"past": 1, "flow": 2, "labels": 3, "claimed": 4, "dead_letters": ["dead"]}
-    notes = " ".join(core.report({}, details, {"name": "mail", "policy": "standard"}, None).notes)
-    check_each(
-        ["1 waiting past", "2 of a flow", "3 with a key", "4 claimed", "dead letter dead"],
-        lambda words: _contains(notes, words),
-    )
+    counts = {"past": 1, "flow": 2, "claimed": 4, "taken": 6}
+    details = {"labels": 3, "dead_letters": ["dead"], "backoff": 5}
+    queue = {
+        "name": "mail",
+        "policy": "standard",
+        "retry_limit": 4,
+        "expire_seconds": 90,
+        "retry_delay": None,
+    }
+    notes = " ".join(core.report(counts, details, queue, None, 26).notes)
+    words = ["1 waiting past", "2 of a flow", "3 with a key", "4 claimed", "dead letter dead"]
+    words += ["5 with a backoff and a delay", "6 imported before", "retry_limit=4, expire_in=90"]
+    check_each(words, lambda words: _contains(notes, words))
+    assert not core.report({}, {"backoff": 5}, {"name": "mail"}, None, 27).notes
+    assert not core.report({}, {}, {**queue, "name": "other"}, "not in the catalog").notes
     for policy in ("short", "singleton", "stately", "exclusive", "key_strict_fifo"):
         assert core.report({}, {}, {"name": "mail", "policy": policy}, None).notes[0].startswith(policy)
     assert core.report({}, {}, {"name": "mail", "policy": None}, None).policy == "standard"

@@ -104,7 +104,7 @@ class Importer:
                     self.done.taken_back += len(claimed) - len(batch)
                 if batch:
                     self._store(batch)
-                after = max(job.id for job in claimed) if len(claimed) == self.source.batch else None
+                after = max(job.source_id for job in claimed) if claimed else None
             self.source.session.commit()
         return self.done.jobs.total() - before
 

@@ -7,6 +7,7 @@ the same job, and an import that was killed between the two continues with the c
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
@@ -30,13 +31,27 @@ if TYPE_CHECKING:
 BATCH: Final = 500
 """Jobs of a transaction by default."""
 
+BATCH_BYTES: Final = 8 * 2**20
+"""Stored bytes of payloads and outputs after which a transaction ends before it has ``BATCH`` jobs."""
+
+PREVIEW_SECONDS: Final = 600
+"""Limit of each statement of a preview, one of which counts all jobs; it changes and locks nothing."""
+
 _LIMITS: Final = "select set_config('lock_timeout', %s, true), set_config('statement_timeout', %s, true)"
 _MILLISECONDS: Final = [str(round(seconds * 1000)) for seconds in (LOCK_SECONDS, STATEMENT_SECONDS)]
 _SESSIONS: Final = (
     "select count(*) from pg_stat_activity"
     " where datname = current_database() and application_name like 'pgboss%'"
 )
-_HAS_COLUMN: Final = "select true from pg_attribute where attrelid = to_regclass(%s) and attname = %s"
+_COLUMNS: Final = "select attname from pg_attribute where attrelid = to_regclass(%s)"
+_PREVIEWING: Final = "select set_config('statement_timeout', %s, true)"
+_WITHOUT: Final = {
+    "expire_seconds": ("expire_seconds = 2147483647", "expire_in = interval '876000 hours'"),
+    "heartbeat_on": ("heartbeat_on = null, ", ""),
+    "blocked": ("job.blocked or job.blocking", "false"),
+}
+"""What statements have instead of a text where a column is missing, in earlier versions."""
+
 _VERSION: Final = (
     "select true from pg_attribute where attrelid = to_regclass(%s) and attname = 'version'"
     " and atttypid = 'int'::regtype"
@@ -123,15 +138,18 @@ class Source:
     """The jobs of a pg-boss in a schema; made by ``find``.
 
     Attributes:
-        batch: jobs of a transaction.
+        batch: jobs of a transaction, and ``batch_bytes`` their stored bytes.
     """
 
     def __init__(self, session: Session, schema: str, version: int) -> None:
         self.session = session
         self.batch = BATCH
+        self.batch_bytes = BATCH_BYTES
         self.schema = schema
         self.version = version
         self.major = core.major_version(version, schema)
+        columns = self._columns("job")
+        self._adapted = [change for column, change in _WITHOUT.items() if column not in columns]
 
     @classmethod
     def find(cls, session: Session, schema: str, *, writing: bool) -> Source:
@@ -162,26 +180,24 @@ class Source:
 
     def preview(self, chosen: Collection[str] | None) -> Preview:
         """Return what an import of these queues does; None for all. Changes nothing."""
-        counts: dict[str, dict[str, int]] = {}
-        for name, state, jobs in self._run("counts"):
-            counts.setdefault(name, {})[state] = jobs
-        if self._has_archive:
-            for name, state, jobs in self._run("counts_archived"):
-                if state in core.ENDED:
-                    count = counts.setdefault(name, {})
-                    count[state] = count.get(state, 0) + jobs
-        columns = ("past", "flow", "labels", "claimed", "dead_letters")
-        details: dict[str, dict[str, Any]] = {
-            name: dict(zip(columns, row, strict=True)) for name, *row in self._run("details")
-        }
+        self.session.run(_PREVIEWING, [f"{PREVIEW_SECONDS}s"])
+        counts: dict[str, Counter[str]] = {}
+        traits: dict[str, Counter[str]] = {}
+        letters: dict[str, set[str]] = {}
+        for variant in ("counts", *["counts_archived"] * self._has_archive):
+            for name, becomes, jobs, labels, backoff, dead in self._run(variant):
+                counts.setdefault(name, Counter())[becomes] += jobs
+                traits.setdefault(name, Counter()).update(labels=labels, backoff=backoff)
+                letters.setdefault(name, set()).update(dead or ())
         queues = {row["name"]: row for (row,) in self._run("queues")}
         names = sorted(queues.keys() | counts.keys())
         reports = [
             core.report(
-                counts.get(name, {}),
-                details.get(name, {}),
+                dict(counts.get(name, {})),
+                {**traits.get(name, {}), "dead_letters": sorted(letters.get(name, ()))},
                 queues.get(name, {"name": name}),
                 core.left_out(name, chosen),
+                self.version,
             )
             for name in names
         ]
@@ -205,7 +221,7 @@ class Source:
     def sessions(self) -> int:
         """Return how many connections or registered instances of pg-boss there are, whichever are more."""
         connections = int(self.session.run(_SESSIONS)[0][0])
-        if not self._has("instance", "heartbeat_seconds"):
+        if "heartbeat_seconds" not in self._columns("instance"):
             return connections
         return max(connections, int(self._run("instances")[0][0]))
 
@@ -234,12 +250,8 @@ class Source:
         """
         if active:
             self.require_stopped()
-        variant = "claim" + "_active" * active
-        if self.major == core.INTERVALS:
-            variant += "_10"
-        elif self._has("job", "heartbeat_on"):
-            variant += "_beating"
-        return _jobs(self._run(variant, self.batch, name=name, after=after))
+        values = {"name": name, "after": after, "bytes": self.batch_bytes}
+        return _jobs(self._run("claim" + "_active" * active, self.batch, **values))
 
     def claimed(self) -> list[ImportedJob]:
         """Lock some jobs that an interrupted import has claimed, and return them."""
@@ -271,19 +283,23 @@ class Source:
         for variant in ("ended", *["ended_archived"] * (self._has_archive and history)):
             after: UUID | None = core.NO_ID
             while after is not None:
-                rows = self._run(variant, self.batch, name=name, after=after, history=history)
-                after = rows[-1][0] if len(rows) == self.batch else None
+                values = {"name": name, "after": after, "bytes": self.batch_bytes, "history": history}
+                rows = self._run(variant, self.batch, **values)
+                after = rows[-1][0] if rows else None
                 yield _jobs([row for _, wanted, *row in rows if wanted])
 
     @property
     def _has_archive(self) -> bool:
         return self.major == core.ARCHIVED
 
-    def _has(self, table: str, column: str) -> bool:
-        return bool(self.session.run(_HAS_COLUMN, [f"{self.schema}.{table}", column]))
+    def _columns(self, table: str) -> set[str]:
+        return {name for (name,) in self.session.run(_COLUMNS, [f"{self.schema}.{table}"])}
 
     def _run(self, file: str, limit: int | None = None, /, **values: Any) -> list[Any]:
-        return self.session.run(statement(f"pgboss/{file}", self.schema, limit), values)
+        text: str = statement(f"pgboss/{file}", self.schema, limit)
+        for present, instead in self._adapted:
+            text = text.replace(present, instead)
+        return self.session.run(text, values)
 
 
 def _jobs(rows: list[Any]) -> list[ImportedJob]:

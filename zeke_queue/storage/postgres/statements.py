@@ -23,9 +23,6 @@ PLAIN: Final[dict[str, bool | int | None]] = {
 }
 """The parameters of ``insert_one`` that ``insert_plain`` does not have, with their values in a plain job."""
 
-_ACTIVE_TOO: Final = {"job.state < 'active'": "job.state <= 'active'"}
-_OF_10: Final = {"expire_seconds = 2147483647": "expire_in = interval '876000 hours'"}
-_BEATING: Final = {"policy = null,": "policy = null, heartbeat_on = null,"}
 
 VARIANTS: Final = {
     "resume_parents_for_sure": ("resume_parents", {" skip locked": ""}),
@@ -42,11 +39,7 @@ VARIANTS: Final = {
         {f"%({name})s": {None: "null", 0: "0", True: "true"}[value] for name, value in PLAIN.items()}
         | {"%(always)s": "false", "on conflict do nothing": ""},
     ),
-    "pgboss/claim_10": ("pgboss/claim", _OF_10),
-    "pgboss/claim_active": ("pgboss/claim", _ACTIVE_TOO),
-    "pgboss/claim_active_10": ("pgboss/claim", _ACTIVE_TOO | _OF_10),
-    "pgboss/claim_active_beating": ("pgboss/claim", _ACTIVE_TOO | _BEATING),
-    "pgboss/claim_beating": ("pgboss/claim", _BEATING),
+    "pgboss/claim_active": ("pgboss/claim", {"job.state < 'active'": "job.state <= 'active'"}),
     "pgboss/claimed_given": (
         "pgboss/claimed",
         {
@@ -54,7 +47,7 @@ VARIANTS: Final = {
             " on job.name = given.name and job.id = given.id where"
         },
     ),
-    "pgboss/counts_archived": ("pgboss/counts", {".job where": ".archive where"}),
+    "pgboss/counts_archived": ("pgboss/counts", {".job as job": ".archive as job"}),
     "pgboss/ended_archived": ("pgboss/ended", {".job as job": ".archive as job"}),
 }
 """Statements derived from another one by leaving out what a case does not need, so that the server can

@@ -1,12 +1,12 @@
 -- Claims waiting jobs of a queue of pg-boss, in the order of their ids, so each batch reads only its own.
 -- They become active without a policy or a heartbeat and expire in decades, so that no pg-boss runs, fails or
 -- deletes them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was.
--- Jobs of a flow and those past their retention are left.
-with taken as (
+-- Jobs of a flow and those past their retention are left. A batch ends behind the job that exceeds its bytes.
+with locked as (
     select
         job.name,
         job.id,
-        to_jsonb(job) - 'data' as was
+        coalesce(pg_column_size(job.data), 0) + coalesce(pg_column_size(job.output), 0) as bytes
     from {schema}.job as job
     where
         job.name = %(name)s::text
@@ -14,22 +14,36 @@ with taken as (
         and job.state < 'active'
         and (job.state = 'active' or job.keep_until > statement_timestamp())
         and (job.state <> 'active' or job.output -> 'zekeImport' is null)
-        and not coalesce((to_jsonb(job) ->> 'blocked')::bool, false)
-        and not coalesce((to_jsonb(job) ->> 'blocking')::bool, false)
+        and not (job.blocked or job.blocking)
     order by job.id
     limit {limit}
     for update skip locked
+),
+
+taken as (
+    select
+        summed.name,
+        summed.id
+    from (
+        select
+            locked.name,
+            locked.id,
+            sum(locked.bytes) over (order by locked.id) - locked.bytes as before
+        from locked
+    ) as summed
+    where summed.before < %(bytes)s::bigint
 )
 
-update {schema}.job as job set
+update {schema}.job set
     state = 'active',
     started_on = statement_timestamp(),
     expire_seconds = 2147483647,
     policy = null,
-    output = jsonb_build_object('zekeImport', jsonb_build_object('job', taken.was))
+    heartbeat_on = null,
+    output = jsonb_build_object('zekeImport', jsonb_build_object('job', to_jsonb(job) - 'data'))
 from taken
 where job.name = taken.name and job.id = taken.id
 returning
-    taken.was - 'output' as was,
+    (job.output #> '{zekeImport,job}') - 'output' as was,
     job.data::text as payload,
-    (taken.was -> 'output')::text as result
+    (job.output #> '{zekeImport,job,output}')::text as result
