@@ -2,7 +2,8 @@
 
 ``python -m tests.interop.pgboss_import [JOBS]``, after ``npm ci`` in ``pgboss_later/``; 400 jobs by default.
 Each version fills two schemas; one is imported within the database, one from another. Exit code 1 if a job is
-missing, or ran in both systems, or if the columns differ from those on which ``tests/postgres`` imports.
+missing, or ran in both systems, or is not as it was; if a running pg-boss is not found; or if the columns
+differ from those on which ``tests/postgres`` imports.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.database import EMBEDDED, new_run, server
 from tests.postgres import pgboss_later
+from zeke_queue.core import pgboss_import as core
 from zeke_queue.storage.postgres.migrate import migrate
 from zeke_queue.storage.postgres.pgboss_import import Importer
 from zeke_queue.storage.postgres.pgboss_source import Source, connect
@@ -28,7 +30,18 @@ from zeke_queue.system import logging as log
 from zeke_queue.system.clock import SystemClock
 
 HERE = Path(__file__).parent / "pgboss_later"
-MAJORS = (10, 11, 12)
+VERSIONS = ("10.1", "10.4", "11.1", "12.5", "12.20", "12.38")
+AS_TESTED = {"10.4": 10, "11.1": 11, "12.38": 12}
+"""Versions whose tables those of ``tests/postgres`` imitate."""
+
+SCHEDULES = {
+    ("nightly", "nightly", "0 3 * * *", "Europe/Berlin", '{"a": 1.5}', '{"retry_limit": 5}'),
+    ("other", "other", "15 3 * * * 30", "UTC", '{"b": 2}', "{}"),
+}
+BY_KEY = {("nightly/second", "nightly", "30 4 * * 1", "Asia/Tokyo", "{}", "{}")}
+SAME = ("priority", "retry_limit", "retry_count", "retry_backoff", "retry_delay_max", "start_after")
+SAME += ("started_on", "singleton_on", "created_on", "completed_on", "keep_until", "data", "expires")
+"""Columns that are here what they were there; their names here have no underscores."""
 OTHER = "elsewhere"
 PASSES = 40
 
@@ -44,13 +57,15 @@ def main(jobs: int) -> int:
         elsewhere = make_conninfo(dsn, dbname=OTHER)
         migrate(dsn, "jobs")
         migrate(elsewhere, "jobs")
-        for major in MAJORS:
+        for version in VERSIONS:
+            package, name = f"pgboss{version}", version.replace(".", "_")
             for target in (dsn, elsewhere):
-                schema = f"boss{major}_{conninfo_to_dict(target)['dbname']}"
-                asyncio.run(_node(dsn, "fill", f"pgboss{major}", schema, str(jobs)))
-                faults += _columns(dsn, schema, major)
+                schema = f"boss{name}_{conninfo_to_dict(target)['dbname']}"
+                asyncio.run(_node(dsn, "fill", package, schema, str(jobs)))
+                if version in AS_TESTED:
+                    faults += _columns(dsn, schema, AS_TESTED[version])
                 faults += _imported(dsn, schema, target)
-            faults += asyncio.run(_beside(dsn, f"busy{major}", f"pgboss{major}"))
+            faults += asyncio.run(_beside(dsn, f"busy{name}", package))
     sys.stdout.writelines(f"{fault}\n" for fault in faults)
     sys.stdout.write(f"{len(faults)} faults\n")
     return int(bool(faults))
@@ -91,32 +106,71 @@ def _importer(dsn: str, schema: str, target: str, stack: ExitStack) -> Importer:
 
 def _imported(dsn: str, schema: str, target: str) -> list[str]:
     """Import everything twice, and compare it with what pg-boss had."""
+    expires = "expire_in" if schema.startswith("boss10") else "expire_seconds * interval '1 second'"
     had = (
-        "select id, name, case when state = 'active' then 'retry' else state::text end, priority, retry_limit"  # noqa: S608 - a name of this module
-        f", retry_count, retry_delay, retry_backoff, start_after, data::text from {schema}.job"
+        f"select id, to_jsonb(job) || jsonb_build_object('expires', extract(epoch from {expires}))"  # noqa: S608 - a name of this module
+        f" from {schema}.job"
     )
     has = (
-        "select id, name, state::text, priority, retrylimit, retrycount, retrydelay, retrybackoff,"
-        " startafter, data::text from jobs.job"
+        "select id, to_jsonb(job) || jsonb_build_object('expires', extract(epoch from expirein))"
+        " from jobs.job"
     )
     with psycopg.connect(dsn, autocommit=True) as sql, psycopg.connect(target, autocommit=True) as there:
-        before: Rows = set(sql.execute(had.encode()).fetchall())
+        before = dict(sql.execute(had.encode()).fetchall())
         for _ in range(2):
             with ExitStack() as stack:
                 importer = _importer(dsn, schema, target, stack)
                 importer.ended(None, history=True)
                 importer.waiting(None, active=True)
                 importer.schedules(None)
-        after: Rows = set(there.execute(has.encode()).fetchall())
+        after = dict(there.execute(has.encode()).fetchall())
         waiting = sql.execute(
             f"select count(*) from {schema}.job where state <= 'active'".encode()  # noqa: S608 - as above
         ).fetchone()
-        schedules = there.execute("select count(*) from jobs.zeke_schedule").fetchone()
+        schedules: Rows = set(
+            there.execute(
+                "select name, task, cron, timezone, data::text, options::text from jobs.zeke_schedule"
+            ).fetchall()
+        )
         there.execute("truncate jobs.job, jobs.zeke_schedule")
-    found = [f"{schema}: was not imported as it was: {row}" for row in sorted(before ^ after, key=str)[:5]]
+    found = [f"{schema}: {len(before.keys() ^ after.keys())} jobs lost or made up"] * (
+        before.keys() != after.keys()
+    )
+    differences = [
+        line for job in before.keys() & after.keys() for line in _differences(before[job], after[job])
+    ]
+    found += [f"{schema}: {line}" for line in differences[:5]]
     found += [f"{schema}: {waiting} still wait in pg-boss"] * (waiting != (0,))
-    found += [f"{schema}: {schedules} schedules"] * (schedules != (1 if "10" in schema else 2,))
+    expected = SCHEDULES if schema.startswith("boss10") else SCHEDULES | BY_KEY
+    found += [f"{schema}: schedule {row} differs" for row in sorted(schedules ^ expected)]
     return found
+
+
+def _differences(was: dict[str, Any], job: dict[str, Any]) -> list[str]:
+    """Return what of a job is not as it was in pg-boss."""
+    active, delay = was["state"] == "active", was["retry_delay"]
+    ended = was["state"] in ("completed", "failed", "cancelled")
+    kept: dict[str, Any] = (job["meta"] or {}).get("pgboss", {})
+    pairs = {column: (was.get(column), job[column.replace("_", "")]) for column in SAME}
+    pairs |= {
+        "state": ("retry" if active else was["state"], job["state"]),
+        "retry_delay": (max(1, delay) if was["retry_backoff"] else delay, job["retrydelay"]),
+        "attempt": (was["retry_count"] + (was["started_on"] is not None), job["attempt"]),
+        "output": (None if active else was["output"], job["output"]),
+        "group": (was.get("group_id"), job["groupkey"]),
+        "dead letter": (was["dead_letter"], kept.get("dead_letter")),
+        "policy": (was["policy"] or "standard", kept.get("policy", "standard")),
+        "held": (None, job["waitsfor"]),
+        "key": (was["singleton_key"], job["singletonkey"] or kept.get("singleton_key")),
+    }
+    # One of the jobs of a key that a policy of pg-boss allows has it here, the others have none.
+    if not ended and was["singleton_on"] is None and was["policy"] not in core.KEYED:
+        pairs["unkeyed"] = (None, job["singletonkey"])
+    return [
+        f"{was['name']} {was['id']}: {column} was {there}, and is {here}"
+        for column, (there, here) in pairs.items()
+        if there != here
+    ]
 
 
 async def _beside(dsn: str, schema: str, package: str) -> list[str]:
@@ -127,6 +181,7 @@ async def _beside(dsn: str, schema: str, package: str) -> list[str]:
     await node.stdout.readline()
     with ExitStack() as stack:
         importer = _importer(dsn, schema, make_conninfo(dsn, dbname=OTHER), stack)
+        connected = importer.source.sessions()
         for _ in range(PASSES):
             importer.waiting(None)
             await SystemClock().sleep(0.05)
@@ -134,6 +189,7 @@ async def _beside(dsn: str, schema: str, package: str) -> list[str]:
         said = json.loads((await node.stdout.readline()).decode())
         await node.wait()
         importer.waiting(None)
+        left = importer.source.sessions()
     with psycopg.connect(make_conninfo(dsn, dbname=OTHER), autocommit=True) as there:
         ours = {str(row[0]) for row in there.execute("select id from jobs.job").fetchall()}
         there.execute("truncate jobs.job")
@@ -141,6 +197,9 @@ async def _beside(dsn: str, schema: str, package: str) -> list[str]:
     sys.stdout.write(f"{schema}: {len(sent)} sent, {len(run)} run by pg-boss, {len(ours)} imported\n")
     found = [f"{schema}: {len(sent ^ (ours | set(run)))} jobs lost or made up"] * (sent != ours | set(run))
     found += [f"{schema}: jobs ran in both systems"] * bool(ours & set(run))
+    found += [f"{schema}: {connected} connections while it ran, {left} after it"] * (
+        not connected or left > 0
+    )
     found += [f"{schema}: only one of the two had jobs"] * (not ours or not run)
     return found
 

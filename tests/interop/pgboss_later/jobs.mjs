@@ -11,8 +11,9 @@ const [mode, name, schema, count] = process.argv.slice(2);
 const { host, user, dbname: database } = JSON.parse(process.env.ZEKE_DATABASE);
 const loaded = await import(name);
 const PgBoss = loaded.PgBoss ?? loaded.default;
-const [, major] = name.match(/(\d+)$/).map(Number);
+const [, major, minor] = name.match(/(\d+)\.(\d+)$/).map(Number);
 const old = major === 10;
+const beats = major === 12 && minor >= 20;
 const boss = new PgBoss({ host, user, database, schema, max: 4, supervise: mode === "work", schedule: false });
 boss.on("error", (error) => {
   console.error(error);
@@ -47,7 +48,7 @@ async function fill(number) {
   await boss.createQueue("mail", { name: "mail", deadLetter: "mail-dead", retryLimit: 4 });
   for (const queue of ["other", "nightly", "slots"]) await boss.createQueue(queue, { name: queue });
   const policies = ["short", "singleton", "stately", ...(old ? [] : ["exclusive"])];
-  if (major === 12) policies.push("key_strict_fifo");
+  if (beats) policies.push("key_strict_fifo");
   for (const policy of policies) await boss.createQueue(policy, { name: policy, policy });
 
   await settled("mail", made(share(20)), (ids) => boss.complete("mail", ids, { done: true }));
@@ -60,11 +61,12 @@ async function fill(number) {
   await settled("mail", made(share(10), { retryDelay: 3600, retryBackoff: true }), (ids) =>
     boss.fail("mail", ids, new Error("not yet")),
   );
-  await settled("mail", made(share(5)), async () => {});
+  await settled("mail", made(share(5), beats ? { heartbeatSeconds: 10 } : {}), async () => {});
   const later = new Date(Date.now() + 86_400_000).toISOString();
   await insert("mail", made(share(10), { startAfter: later, priority: -1 }));
   await insert("mail", made(share(35), { priority: 7, expireInSeconds: 90, retryLimit: 9 }));
-  await insert("other", made(share(5)));
+  await insert("other", made(share(5), { retryBackoff: true, ...(old ? {} : { retryDelayMax: 600 }) }));
+  await insert("other", made(2, major === 12 && minor >= 20 ? { groupId: "team" } : {}));
   for (const policy of policies) {
     for (let at = 0; at < share(1); at++) {
       const sent = await boss.send(policy, { at }, { singletonKey: `key ${at}` });
@@ -80,6 +82,7 @@ async function fill(number) {
   await boss.send("slots", {}, { singletonSeconds: 3600, singletonKey: "by key" });
   await boss.schedule("nightly", "0 3 * * *", { a: 1.5 }, { tz: "Europe/Berlin", retryLimit: 5 });
   if (!old) await boss.schedule("nightly", "30 4 * * 1", {}, { tz: "Asia/Tokyo", key: "second" });
+  await boss.schedule("other", "30 15 3 * * *", { b: 2 });
 }
 
 /** Send and run jobs until standard input ends; print the ids of both. */
