@@ -92,6 +92,12 @@ def test_ticks_without_a_job_are_listed(boss: Zeke) -> None:
     assert "schedule mail/early is left, since one of its name exists" in boss.good(*IMPORT, "--apply")
 
 
+def test_jobs_that_no_import_takes_are_listed(boss: Zeke) -> None:
+    boss.sql("insert into boss.job (name, keep_until) values ('mail', '2020-01-01')")
+    assert "mail: 1 past their retention and 0 of a flow stay in pg-boss" in boss.good(*IMPORT, "--apply")
+    assert boss.json(*IMPORT, "--apply")["stay"] == {"mail": {"past": 1}}
+
+
 def test_schedule_that_cannot_be_carried_is_a_failure(boss: Zeke) -> None:
     boss.sql("update boss.schedule set timezone = 'Mars/Base'")
     assert "Schedules were left" in boss.fails(*IMPORT, "--apply", code=1)

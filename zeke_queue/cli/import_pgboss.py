@@ -274,6 +274,7 @@ def _schedule_line(one: ScheduleReport) -> str:
 def _show_done(done: Imported, preview: Preview, options: Options) -> None:
     """Print what was imported, and what was left."""
     left = {one.name: one.left for one in preview.queues if one.left and any(one.counts.values())}
+    stay = {one.name: kept for one in preview.queues if not one.left and (kept := _stays(one))}
     schedules = [one for one in done.reports if one.schedule is None]
     if options.json:
         value: dict[str, Any] = {
@@ -287,6 +288,7 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             "lostTicks": {name: tick.isoformat() for name, tick in done.lost_ticks.items()},
             "pendingTicks": done.pending_ticks,
             "left": left,
+            "stay": stay,
             "leftSchedules": [asdict(one) for one in schedules],
         }
         print_json(value)
@@ -307,8 +309,16 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
     if done.taken_back:
         echo(f"{done.taken_back} stay in pg-boss, since they were changed there after the import took them.")
     _show_schedules(done)
+    for name, kept in stay.items():
+        past, flow = kept.get("past", 0), kept.get("flow", 0)
+        echo(f"{name}: {past} past their retention and {flow} of a flow stay in pg-boss")
     for name, reason in left.items():
         echo(f"{name} is left in pg-boss: {reason}")
+
+
+def _stays(one: QueueReport) -> dict[str, int]:
+    """Return the jobs of an imported queue that no import takes."""
+    return {which: jobs for which, jobs in one.counts.items() if which in ("past", "flow")}
 
 
 def _show_schedules(done: Imported) -> None:

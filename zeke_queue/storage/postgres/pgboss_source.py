@@ -168,6 +168,8 @@ class Source:
             )
         wanted = [("version", "select")] + [("job", "update")] * writing
         wanted += [(table, "select") for table in _TABLES]
+        if usage and session.run(_COLUMNS, [f"{schema}.instance"]):
+            wanted.append(("instance", "select"))
         for table, right in wanted:
             if not usage or not session.run(_RIGHT, [f"{schema}.{table}", right])[0][0]:
                 raise PermissionDeniedError(

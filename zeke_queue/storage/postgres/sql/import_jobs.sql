@@ -2,7 +2,10 @@
 -- Times are brought into the years that clients can read; an ended job without an end ended now. With an
 -- origin, waiting jobs are held: each waits for its own end, until it is released (import_release.sql).
 with given as (
-    select *
+    select
+        job.*,
+        %(origin)s::text is not null and job.state in ('created', 'retry') as held,
+        greatest(least(job.start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00') as due
     from unnest(
         %(id)s::uuid[], %(name)s::text[], %(priority)s::int[], %(data)s::text[], %(state)s::text[],
         %(retry_limit)s::int[], %(retry_count)s::int[], %(retry_delay)s::int[], %(retry_backoff)s::bool[],
@@ -17,25 +20,6 @@ with given as (
     )
 ),
 
-held as (
-    select
-        given.id,
-        given.id as waits_for,
-        coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours' as start_after,
-        coalesce(given.meta::jsonb, '{}')
-        || jsonb_build_object(
-            'zekeImport',
-            jsonb_build_object(
-                'from', %(origin)s::text,
-                'id', given.source_id,
-                'start_after',
-                greatest(least(given.start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
-            )
-        ) as meta
-    from given
-    where %(origin)s::text is not null and given.state in ('created', 'retry')
-),
-
 inserted as (
     insert into {schema}.job (
         id, name, priority, data, state, retrylimit, retrycount, retrydelay, retrybackoff, retrydelaymax,
@@ -43,7 +27,7 @@ inserted as (
         on_complete, output, attempt, groupkey, meta, waitsfor
     )
     select
-        given.id,
+        id,
         name,
         priority,
         data::jsonb,
@@ -53,10 +37,11 @@ inserted as (
         retry_delay,
         retry_backoff,
         retry_delay_max,
-        coalesce(
-            held.start_after,
-            greatest(least(given.start_after, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
-        ),
+        case
+            when held
+                then coalesce(%(now)s::timestamptz, statement_timestamp()) + interval '876000 hours'
+            else due
+        end,
         case
             when started_on is not null
                 then greatest(least(started_on, '9998-12-30 00:00:00+00'), '0002-01-02 00:00:00+00')
@@ -80,12 +65,19 @@ inserted as (
         output::jsonb,
         attempt,
         group_key,
-        coalesce(held.meta, given.meta::jsonb),
-        held.waits_for
+        case
+            when held
+                then
+                    coalesce(meta::jsonb, '{}') || jsonb_build_object(
+                        'zekeImport',
+                        jsonb_build_object('from', %(origin)s::text, 'id', source_id, 'start_after', due)
+                    )
+            else meta::jsonb
+        end,
+        case when held then id end
     from given
-    left join held on given.id = held.id
     where (select true from {schema}.archive where archive.id = given.id limit 1) is null -- noqa: AM09
-    order by given.name collate "C", coalesce(given.key, '') collate "C", given.id
+    order by name collate "C", coalesce(key, '') collate "C", id
     on conflict do nothing
     returning id, name, state
 ),
