@@ -30,6 +30,7 @@ SLOT = datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None)
 LATER = datetime(2096, 1, 1, tzinfo=UTC)
 FETCHED_BY_PGBOSS = "select id from boss.job where state < 'active'"
 ACTIVE_IN_PGBOSS = "select id from boss.job where state = 'active'"
+WAITS = ("created", "scheduled", "retry")
 HERE = "select id, name, state::text, retrycount, singletonkey, startafter, data from pgboss.job order by id"
 
 
@@ -162,13 +163,16 @@ def test_job_between_two_databases_runs_once_wherever_the_import_was_killed(
                 import_on(first, second, left)
             except KilledError:
                 run = started(here)
+                held = {row[0] for row in rows(here, "select id from pgboss.job where waitsfor = id")}
+                back = held & {row[0] for row in rows(there, ACTIVE_IN_PGBOSS)}
                 if fails:
                     # A user has pg-boss fail what the import has claimed, and it runs all of it.
                     run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
                     there.execute(
                         "update boss.job set state = 'completed', output = null where state = 'active'"
                     )
-                import_on(first, second)
+                done = import_on(first, second).done
+                assert done.taken_back == len(back) * fails
                 run += started(here)
                 run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
                 assert sorted(run) == sorted(sent), left
@@ -355,7 +359,7 @@ def test_schedules_start_where_the_cron_of_pgboss_ended_and_not_before_it_ends(
     assert last < after <= last + timedelta(days=1)
 
 
-def test_preview_counts_each_job_once(dsn: str, here: Connection) -> None:
+def test_preview_counts_each_job_once_and_those_of_an_import_are_taken(dsn: str, here: Connection) -> None:
     pgboss_later.create(here, 12)
     fill(here, 12)
     add(here, "mail", "retry", blocked=True, keep_until=SLOT)
@@ -380,6 +384,9 @@ def test_preview_counts_each_job_once(dsn: str, here: Connection) -> None:
         "taken",
     )
     assert counts["mail"] == {"created": 2, **dict.fromkeys(once, 1)}
+    here.execute("delete from boss.job where state = 'active'")
+    taken = {name: sum(one.get(state, 0) for state in WAITS) for name, one in counts.items()}
+    assert import_all(dsn).done.jobs == taken
 
 
 def test_batches_end_after_their_bytes(dsn: str, here: Connection) -> None:

@@ -40,9 +40,6 @@ _QUEUE_OPTIONS: Final = {
 }
 """Columns of a queue, and the options of a task that they are."""
 
-MARK: Final = "zekeImport"
-"""The key in the output of a row that an import has taken; its ``job`` is the row as it was."""
-
 INTERNAL: Final = "__pgboss__"
 """The prefix of pg-boss's own queues."""
 
