@@ -467,3 +467,4 @@ def test_documented_statement_returns_jobs_that_did_not_start(dsn: str, here: Co
     here.execute(text.replace("NAME", "mail").encode())
     assert rows(here, shown) == before
     assert [row[0] for row in rows(here, FETCHED_BY_PGBOSS)] == [before[0][0]]
+    assert import_all(dsn).done.jobs == {"mail": 1}
