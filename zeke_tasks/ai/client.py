@@ -123,7 +123,7 @@ class AIOptions:
     base_url: str = "https://api.openai.com/v1"
     timeout: float = 60.0
     max_output_tokens: int = 8_000
-    requests_per_minute: int = 300
+    requests_per_minute: int = 1000
     at_once: int = 8
     patience: float = 30.0
     prices: Mapping[str, Price] = field(default_factory=load_prices)

@@ -57,7 +57,7 @@ class AISettings(Variables):
     openai_model: str = Field(default="gpt-5-nano", min_length=1)
     openai_embedding_model: str = Field(default="text-embedding-3-small", min_length=1)
     zeke_ai_timeout: float = Field(default=60.0, gt=0, le=3600)
-    zeke_ai_per_minute: int = Field(default=300, ge=1, le=1_000_000)
+    zeke_ai_per_minute: int = Field(default=1000, ge=1, le=1_000_000)
     zeke_ai_at_once: int = Field(default=8, ge=1, le=1000)
     zeke_ai_budget: Decimal | None = Field(default=None, ge=0, le=DOLLARS_MAX, allow_inf_nan=False)
     zeke_ai_budget_tz: str = "UTC"
