@@ -31,6 +31,25 @@ async def test_ended_job_is_archived_after_its_retention_and_not_at_it(jobs: Dri
     await check_each_async(ENDS, check)
 
 
+async def test_jobs_that_have_ended_are_deleted_with_their_events(storage: Storage, jobs: Driver) -> None:
+    ended = [await jobs.ended(end) for end in ENDS]
+    parent, awaited = await jobs.running(), jobs.new_id()
+    await storage.insert_child(jobs.new(id=awaited, parent=parent.id), parent.attempt)
+    await storage.cancel([awaited])
+    running = (await jobs.running()).id
+    waiting = await jobs.send()
+    await storage.append_events([JobEvent(job, 1, "log", '{"n": 1}') for job in (*ended, running)])
+    for archived in (ended[:2], ended[2:]):
+        given = [*archived, awaited, waiting, running, parent.id, jobs.new_id()]
+        assert await storage.delete_jobs(given) == set(archived)
+        assert await storage.get(archived) == {}
+        jobs.clock.advance(1)
+        await storage.archive(0, 100)
+    assert {event.job_id for event in await storage.events(dict.fromkeys([*ended, running], 0))} == {running}
+    await jobs.complete(parent)
+    assert await storage.delete_jobs([awaited, awaited]) == {awaited}
+
+
 async def test_archived_job_differs_in_its_archive_date_only(storage: Storage, jobs: Driver) -> None:
     job = await jobs.running(
         data='{"n": 1}', meta='{"m": 1}', parent=jobs.new_id(), group_key="g", slot_seconds=60

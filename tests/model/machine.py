@@ -237,6 +237,10 @@ class StorageMachine(UpkeepMachine):
         self.pair.both("suspend", waiting, repeated=True)
         self.pair.both("resume_waiting", 100)
 
+    @rule(jobs=st.lists(ids, min_size=1, max_size=4))
+    def delete_jobs(self, jobs: list[UUID]) -> None:
+        self.pair.both("delete_jobs", jobs)
+
     @rule(worker=draw.workers, commit=st.booleans(), verb=st.sampled_from(["cancel", "settle"]))
     def children_end(self, worker: UUID, commit: bool, verb: str) -> None:  # noqa: FBT001 - drawn by name
         """End what others wait for, in a transaction."""

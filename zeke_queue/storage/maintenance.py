@@ -8,7 +8,7 @@ from zeke_queue.storage.inspect import Inspector
 from zeke_queue.storage.jobs import JobStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -58,6 +58,13 @@ class MaintenanceStore(Protocol):
 
         Raises:
             TimeLimitError: no job could be deleted in time.
+        """
+        ...
+
+    async def delete_jobs(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Delete those of these jobs that have ended, archived ones included, with events; return their ids.
+
+        A job that its parent has waited for is kept until that one has ended, as ``purge`` keeps it.
         """
         ...
 

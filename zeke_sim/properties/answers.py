@@ -43,7 +43,8 @@ def _verbs(event: Change) -> tuple[str, ...]:
     """Return the storage methods that make such a change."""
     before, after = event.before, event.after
     if event.table == "archive" or after is None:
-        return ("purge" if event.table == "archive" and before is not None else "archive",)
+        moved = "purge" if event.table == "archive" and before is not None else "archive"
+        return (moved, "delete_jobs") if after is None else (moved,)
     if before is None:
         return ("cancel",) if after.state is RowState.CANCELLED else ("insert", "insert_child")
     if is_of_waiting(event):

@@ -40,7 +40,7 @@ WORK: Final = frozenset({"cancel", "declare", "deregister", "insert", "insert_ch
 
 BLOCK: Final = frozenset({"begin", "commit", "rollback"})
 FEED: Final = frozenset({"add", "discard", "wait"})
-CHANGES: Final = frozenset({"claim", "append_events", "purge"})
+CHANGES: Final = frozenset({"claim", "append_events", "purge", "delete_jobs"})
 """Other storage methods after which a watched job may have changed."""
 
 _DUE: Final = sql.SQL(

@@ -35,6 +35,9 @@ T = TypeVar("T")
 ROUNDS_MAX: Final = 10
 """Rounds in which the jobs of a team are cancelled, since a running job may send others."""
 
+JOBS_AT_ONCE: Final = 200
+"""Jobs that are deleted by one statement at most."""
+
 LOOKED_AT: Final = 10_000
 """Number of newest stories that are searched for an abbreviated id."""
 
@@ -130,10 +133,7 @@ def team(
     *,
     yes: YesOption = False,
 ) -> None:
-    """Delete a team's rows and schedules, revoke its keys, and cancel its jobs.
-
-    Ended jobs, which may name the team in their payloads, are deleted by the retention of jobs.
-    """
+    """Delete a team's rows, schedules and jobs, and revoke its keys."""
     wanted = team_id_of(team_id, "UUID")
 
     async def command(options: Options, settings: Settings) -> int:
@@ -163,8 +163,8 @@ async def delete_team(
 ) -> Mapping[str, int]:
     """Delete the data of a team.
 
-    Its keys are revoked first, so that its callers send no more jobs. Then its jobs are cancelled: a
-    cancelled job commits no more transactions. A job that is sent after that finds the team deleted.
+    Its keys are revoked first, so that its callers send no more jobs. Then its jobs are cancelled, since a
+    cancelled job commits no more transactions, and deleted. A job that is sent later finds the team deleted.
 
     Args:
         queue: the queue, whose jobs name a team as ``teamId`` in their payloads.
@@ -181,7 +181,7 @@ async def delete_team(
 
     counts: dict[str, int] = {}
     try:
-        for name, act in {"keys": _revoke_keys, "schedules": _delete_schedules, "jobs": _cancel_jobs}.items():
+        for name, act in {"keys": _revoke_keys, "schedules": _delete_schedules, "jobs": _delete_jobs}.items():
             counts[name] = await act(queue, team_id, keep=keep)
         return {**counts, **await _in_transaction(queue, repository, rows_of_team)}
     except ZekeError as error:
@@ -212,13 +212,27 @@ async def _delete_schedules(queue: Queue, team_id: UUID, *, keep: bool) -> int:
     return len(schedules)
 
 
-async def _cancel_jobs(queue: Queue, team_id: UUID, *, keep: bool) -> int:
-    """Cancel the live jobs of a team, and those that they send meanwhile; returns their number."""
+async def _delete_jobs(queue: Queue, team_id: UUID, *, keep: bool) -> int:
+    """Cancel the jobs of a team, and those that they send meanwhile, and delete all; return their number."""
+    if not keep:
+        return len(await jobs_of(queue, team_id, living=False))
+    await _cancel_jobs(queue, team_id)
+    ids = [job.id for job in await jobs_of(queue, team_id, living=False)]
+    from zeke_queue.client.parts import parts_of  # noqa: PLC0415 - see the package
+
+    deleted = 0
+    for start in range(0, len(ids), JOBS_AT_ONCE):
+        deleted += len(await parts_of(queue).storage.delete_jobs(ids[start : start + JOBS_AT_ONCE]))
+    return deleted
+
+
+async def _cancel_jobs(queue: Queue, team_id: UUID) -> None:
+    """Cancel the live jobs of a team, and those that they send meanwhile."""
     cancelled = 0
     for _ in range(ROUNDS_MAX):
         living = await jobs_of(queue, team_id, living=True)
-        if not living or not keep:
-            return cancelled + len(living)
+        if not living:
+            return
         for job in living:
             cancelled += await queue.cancel(job.id)
     raise ZekeError(

@@ -95,15 +95,15 @@ async def test_team_is_deleted_with_its_keys_schedules_and_jobs(zeke: Zeke, on_p
         "source_connections": 1,
         "team_story_states": 1,
     }
-    states = [there(await queue.get(key)).status for key in (mine, step, all_teams, others)]
-    assert states == [JobStatus.CANCELLED] * 2 + [JobStatus.QUEUED] * 2
+    assert [await queue.get(key) for key in (mine, step)] == [None, None]
+    states = [there(await queue.get(key)).status for key in (all_teams, others)]
+    assert states == [JobStatus.QUEUED] * 2
     assert await queue.schedules.list() == []
     assert str(TEAM) not in str(await on_postgres.everything())
     again = await zeke.good("delete", "team", str(TEAM), "--yes")
     assert again == f"Deleted team {TEAM}: no rows.\n"
-    # The cancelled jobs are kept until the retention of jobs deletes them.
     kinds = [json.loads(line)["kind"] for line in (await zeke.good("export", "team", str(TEAM))).splitlines()]
-    assert kinds == ["keys", "jobs", "jobs", "end"]
+    assert kinds == ["keys", "end"]
 
 
 async def test_team_whose_jobs_send_others_keeps_its_rows(
@@ -152,14 +152,21 @@ async def _killed_at(point: int | None, monkeypatch: pytest.MonkeyPatch) -> int:
     payload, name = {"storyId": story.id, "state": "read", "teamId": TEAM}, "update-story-status"
     await queue.schedules.put("daily", "0 6 * * *", task=name, payload=payload)
     job = (await queue.send(name, payload)).id
-    access = parts_of(queue).storage.access
+    storage = parts_of(queue).storage
+    access = storage.access
     verbs: Any = _Verbs(domain, fuse)
     with monkeypatch.context() as patched, suppress(Killed):
-        for at, call in ((queue, "cancel"), (queue.schedules, "delete"), (access, "revoke_key")):
+        calls = (
+            (queue, "cancel"),
+            (storage, "delete_jobs"),
+            (queue.schedules, "delete"),
+            (access, "revoke_key"),
+        )
+        for at, call in calls:
             patched.setattr(at, call, fuse.around(getattr(at, call)))
         await delete_team(queue, verbs, TEAM, keep=True)
     await delete_team(queue, domain.repository, TEAM, keep=True)
-    assert there(await queue.get(job)).status is JobStatus.CANCELLED
+    assert await queue.get(job) is None
     assert await queue.schedules.list() == []
     assert [key.revoked_on is None for key in await access.keys()] == [False]
     assert str(TEAM) not in str(await domain.everything())

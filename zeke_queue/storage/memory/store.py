@@ -191,6 +191,29 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
             self._direct.store(parent, now)
         return len(found)
 
+    async def delete_jobs(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Delete those of these jobs that have ended, with their events."""
+        jobs, archive = self._tables.jobs, self._tables.archive
+
+        def chosen() -> list[Row]:
+            known = (jobs.get(job_id) or archive.get(job_id) for job_id in dict.fromkeys(ids))
+            ended = [row for row in known if row is not None and row.state in FINAL]
+            parents = {row.id: jobs.get(row.parent) for row in ended if row.awaited and row.parent}
+            waited = {job_id for job_id, one in parents.items() if one is not None and one.state not in FINAL}
+            return [row for row in ended if row.id not in waited]
+
+        if self._locks.any:
+            await self._locks.clear(lambda: [row.id for row in chosen() if row.id in jobs])
+        deleted = chosen()
+        for row in deleted:
+            if row.id in jobs:
+                self._tables.take_out(row)
+                del jobs[row.id]
+            else:
+                del archive[row.id]
+            self._tables.forget_events(row.id)
+        return {row.id for row in deleted}
+
     async def private_queues(self) -> set[str]:
         """Return the private queues with jobs that have not ended."""
         counts = self._tables.counts.items()

@@ -221,6 +221,11 @@ class PostgresStorage(PostgresVerbs, PostgresRetention, PostgresReader, Postgres
             self._swept_to = reached or _BEFORE_ALL
         return resumed
 
+    async def delete_jobs(self, ids: Sequence[UUID]) -> set[UUID]:
+        """Delete those of these jobs that have ended, with their events."""
+        with no_driver_errors():
+            return {row[0] for row in await self._pool.run("delete_jobs", {"ids": list(ids)})}
+
     async def private_queues(self) -> set[str]:
         """Return the private queues with jobs that have not ended."""
         beyond = PRIVATE_PREFIX[:-1] + chr(ord(PRIVATE_PREFIX[-1]) + 1)
