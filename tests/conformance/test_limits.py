@@ -33,6 +33,23 @@ async def test_queues_share_a_limit_in_claim_order(storage: Storage, jobs: Drive
     assert [job.priority for job in await jobs.claim("a", "b")] == [3]
 
 
+async def test_queues_of_one_limit_take_the_place_of_no_other_queue(storage: Storage, jobs: Driver) -> None:
+    await storage.declare([*shared(1, "a", "b", "e"), QueueSettings("c", 5)], [])
+    for name, priority in (("a", 5), ("b", 4), ("e", 4), ("c", 3), ("c", 3), ("d", 0), ("d", 0)):
+        await jobs.send(name, priority=priority)
+    assert [job.name for job in await jobs.claim("a", "b", "c", "d", "e", limit=3)] == ["a", "c", "c"]
+
+
+async def test_limit_that_an_earlier_version_divided_is_that_of_the_first_queue(
+    storage: Storage, jobs: Driver
+) -> None:
+    limits = {"a": 3, "b": 1}
+    await storage.declare([QueueSettings(name, n, limited_with=("a", "b")) for name, n in limits.items()], [])
+    await storage.insert([jobs.new(name) for name in "abbb"])
+    assert [job.name for job in await jobs.claim("a", limit=1)] == ["a"]
+    assert len(await jobs.claim("a", "b")) == 2
+
+
 async def test_any_of_the_queues_may_use_the_whole_shared_limit(storage: Storage, jobs: Driver) -> None:
     await storage.declare(shared(2, "a", "b"), [])
     await storage.insert([jobs.new("b") for _ in range(3)])

@@ -89,8 +89,8 @@ CLAIMS: Final = (
     Mutant(
         "jobs of a limited queue count against what a claim asks of it",
         "sql/claim.sql",
-        "else least(want.free, queue.concurrency_limit - (",
-        "else least(want.free, queue.concurrency_limit) - ((",
+        "else least(want.free, coalesce(first.concurrency_limit, queue.concurrency_limit) - (",
+        "else least(want.free, coalesce(first.concurrency_limit, queue.concurrency_limit)) - ((",
         DEFINITION,
     ),
     Mutant(
@@ -126,8 +126,8 @@ CLAIMS: Final = (
     Mutant(
         "claims lock every limited queue",
         "sql/ready.sql",
-        "limit %(limit)s::int\n",
-        "limit %(limit)s::int + 1000\n",
+        "limit %(limit)s::int + (",
+        "limit 1000 + (",
         ("tests/postgres/test_contended_queues.py",),
     ),
     Mutant(
@@ -177,8 +177,8 @@ CLAIMS: Final = (
     Mutant(
         "limit too high by one",
         "sql/claim.sql",
-        "queue.concurrency_limit - (",
-        "queue.concurrency_limit + 1 - (",
+        "queue.concurrency_limit) - (",
+        "queue.concurrency_limit) + 1 - (",
         (*LIMIT, MODEL),
     ),
     Mutant(

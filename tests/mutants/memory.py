@@ -197,8 +197,8 @@ MUTANTS = (
     Mutant(
         "limit-off-by-one",
         TABLES,
-        "        return settings.concurrency_limit - sum(\n",
-        "        return settings.concurrency_limit + 1 - sum(\n",
+        "        return (settings.concurrency_limit if first is None else first) - sum(\n",
+        "        return (settings.concurrency_limit if first is None else first) + 1 - sum(\n",
         "A queue has one active job more than its limit.",
     ),
     Mutant(

@@ -10,7 +10,7 @@ from zeke_sim.history.state import ENDS, LOST_FOR, Broken, Call, ending
 from zeke_sim.properties.definition import holds, is_claim
 
 if TYPE_CHECKING:
-    from zeke_sim.history.events import Image
+    from zeke_sim.history.events import Image, QueueRow
     from zeke_sim.history.state import RunState
 
 
@@ -43,12 +43,23 @@ def _limit(name: str, event: Change, state: RunState) -> int | None:
     queue = state.queues.get(name)
     if queue is None:
         return state.rules.limits.get(name)
-    changed, earlier = state.limited.get(name, (0.0, queue.concurrency_limit))
     call = state.calls.get(event.call) if event.call is not None else None
     began = event.at - state.rules.slack if call is None else call.invoked.at
-    if queue.concurrency_limit is None or changed <= began:
+    limits = [_limit_of(queue, state)]
+    for one in {name, *queue.limited_with[:1]}:
+        changed, earlier = state.limited.get(one, (0.0, None))
+        if changed > began:
+            limits.append(earlier)
+    known = [limit for limit in limits if limit is not None]
+    return max(known) if len(known) == len(limits) else None
+
+
+def _limit_of(queue: QueueRow, state: RunState) -> int | None:
+    """Return the limit that applies to a queue: that of the first queue with which it shares it."""
+    first = state.queues.get(queue.limited_with[0]) if queue.limited_with else None
+    if queue.concurrency_limit is None or first is None or first.concurrency_limit is None:
         return queue.concurrency_limit
-    return None if earlier is None else max(earlier, queue.concurrency_limit)
+    return first.concurrency_limit
 
 
 @holds("nothing starts before its time", Change, steps=is_claim)
@@ -120,7 +131,7 @@ def _has_room(name: str, but: int, state: RunState) -> bool:
     queue = state.queues.get(name)
     if queue is None:
         return True
-    limit = queue.concurrency_limit
+    limit = _limit_of(queue, state)
     return queue.paused_on is None and (limit is None or _active(name, state) - but < limit)
 
 

@@ -151,8 +151,9 @@ class Tables:
             return 0
         if settings.concurrency_limit is None:
             return None
+        first = self.queue(self.row_of_limit(name)).concurrency_limit
         counted = {name, *settings.limited_with}
-        return settings.concurrency_limit - sum(
+        return (settings.concurrency_limit if first is None else first) - sum(
             self.counts[one].get(RowState.ACTIVE, 0) for one in counted if one in self.counts
         )
 

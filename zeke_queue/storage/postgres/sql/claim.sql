@@ -20,7 +20,8 @@
 --
 -- A queue with a limit is left out unless an earlier statement of the transaction has locked its row and
 -- named it in a setting: only then does this one count with a snapshot to whose count no other claim can add.
--- Queues that share a limit form a pool, whose jobs are ranked together.
+-- Queues that share a limit form a pool, whose jobs are ranked together. The limit is that of the first one:
+-- a program of an earlier version may have stored parts of it for each.
 --
 -- Notifies watchers of a job that it began.
 --
@@ -36,7 +37,7 @@ with recursive open_queue as materialized (
         end as pool,
         case
             when queue.concurrency_limit is null then want.free
-            else least(want.free, queue.concurrency_limit - (
+            else least(want.free, coalesce(first.concurrency_limit, queue.concurrency_limit) - (
                 select count(*) from {schema}.job as running
                 where
                     running.name = any(array_append(queue.limited_with, want.name) collate "C")
@@ -45,6 +46,7 @@ with recursive open_queue as materialized (
         end as free
     from unnest(%(names)s::text[], %(frees)s::int[]) as want (name, free)
     left join {schema}.queue on want.name = queue.name
+    left join {schema}.queue as first on queue.limited_with[1] = first.name
     where
         queue.paused_on is null
         and (

@@ -1,16 +1,19 @@
 -- Returns which of these limited queues have room and a due job, so that only their rows need locking: in the
 -- order of their first due jobs, and at most as many as jobs are wanted, since the first n jobs are in the
--- queues of the first n heads. Heads are found as in the claim, with its marks: below them lie the dead
--- entries that marks spare. Running jobs, also those of queues that share the limit, are counted in this
--- order too, and only up to the last queue that is returned. The search for the first priority of a gap
+-- queues of the first n heads; and one more for each that shares another's limit, since n heads of queues
+-- that share one may stand for a single job. Heads are found as in the claim, with its marks: below them lie
+-- the dead entries that marks spare. Running jobs, also those of queues that share the limit, are counted in
+-- this order too, and only up to the last queue that is returned. The search for the first priority of a gap
 -- stands apart from that for the next ones: one step for both, beginning above the gap, takes a tenth longer.
 with recursive open_queue as materialized (
     select
-        name,
-        concurrency_limit,
-        array_append(limited_with, name) as counted
+        queue.name,
+        coalesce(first.concurrency_limit, queue.concurrency_limit) as concurrency_limit,
+        array_append(queue.limited_with, queue.name) as counted,
+        queue.limited_with[1] <> queue.name as shares
     from {schema}.queue
-    where name = any(%(names)s::text[]) and paused_on is null
+    left join {schema}.queue as first on queue.limited_with[1] = first.name
+    where queue.name = any(%(names)s::text[]) and queue.paused_on is null
 ),
 
 found (name, concurrency_limit, counted, low, priority, startafter, id) as (
@@ -154,4 +157,4 @@ where
         where running.name = any(ahead.counted collate "C") and running.state = 'active'
     )
 order by ahead.priority desc, ahead.startafter asc, ahead.id asc
-limit %(limit)s::int
+limit %(limit)s::int + (select count(*) from open_queue where open_queue.shares)
