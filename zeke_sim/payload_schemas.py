@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64encode
-from datetime import UTC, date, datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -212,15 +212,19 @@ def _bounds(checks: Mapping[str, Any], least: Any, most: Any, step: Any) -> tupl
     return max(lowest, default=fitted[0]), min(highest, default=fitted[1])
 
 
-_YEAR_2000: Final = datetime(2000, 1, 1)  # noqa: DTZ001 - Hypothesis adds the zone
-_YEAR_3000: Final = datetime(3000, 1, 1)  # noqa: DTZ001
+# Hypothesis wants bounds of one class. In virtual time all names of the classes stand for subclasses of them.
+_real: dict[str, Any] = {one.__name__: one for one in datetime.__mro__ if one.__module__ == "datetime"}
+_DATES: Final = _real["date"].min, _real["date"].max
+_DATETIMES: Final = _real["datetime"].min, _real["datetime"].max
+_YEAR_2000: Final = _real["datetime"](2000, 1, 1)
+_YEAR_3000: Final = _real["datetime"](3000, 1, 1)
 """Times that are past and future for tests in virtual and in real time."""
 
 _DAY: Final = timedelta(days=1)
 
 
 def _dates(checks: Mapping[str, Any]) -> Strategy[str]:
-    return st.dates(*_bounds(checks, date.min, date.max, _DAY)).map(str)
+    return st.dates(*_bounds(checks, *_DATES, _DAY)).map(str)
 
 
 def _datetimes(checks: Mapping[str, Any]) -> Strategy[str]:
@@ -239,8 +243,7 @@ def _datetimes(checks: Mapping[str, Any]) -> Strategy[str]:
         zones = st.just(timezone(timedelta(seconds=zone)))
     else:
         zones = {"naive": st.none(), "aware": st.timezones()}.get(str(zone), st.none() | st.timezones())
-    first, last = datetime.min, datetime.max  # noqa: DTZ901 - as above
-    least, most = _bounds(naive, first, last, timedelta(microseconds=1))
+    least, most = _bounds(naive, *_DATETIMES, timedelta(microseconds=1))
     return st.datetimes(least, most, timezones=zones).map(lambda one: one.isoformat())
 
 
