@@ -359,8 +359,8 @@ class WorkerInfo:
 class QueueSettings:
     """The stored settings of a queue.
 
-    ``concurrency_limit`` counts active jobs over all workers, also those of the queues ``limited_with``, of
-    which a task's own is the first; None for no limit.
+    ``concurrency_limit`` is the maximum number of active jobs over all workers, those of the queues
+    ``limited_with`` included; None for no limit. The first of these is the task's own queue.
     """
 
     name: str

@@ -33,7 +33,7 @@ def test_preview_lists_everything_and_changes_nothing(boss: Zeke) -> None:
     assert "left: not in the catalog" in said
     assert "schedule mail with key early: mail/early, 0 6 * * * in Europe/Berlin" in said
     stay = "1 that ended (--history copies them), 1 in queues that are left"
-    assert f"--apply imports 1 waiting jobs; in pg-boss stay {stay}. Nothing was changed." in said
+    assert f"--apply imports 1 waiting jobs; {stay} stay in pg-boss. Nothing was changed." in said
     assert boss.good("jobs") == "No jobs yet.\n"
     assert boss.json(*IMPORT)["queues"][1]["counts"] == {"created": 1, "failed": 1}
 

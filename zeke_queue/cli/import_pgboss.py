@@ -14,7 +14,6 @@ from rich.table import Column
 
 from zeke_queue.cli.render import NOTHING, echo, print_json, print_table
 from zeke_queue.cli.session import AppOption, Options, options_of, print_problem
-from zeke_queue.core.pgboss_import import FORWARDED
 from zeke_queue.errors import UsageError
 
 if TYPE_CHECKING:
@@ -131,7 +130,7 @@ def _apply(
         _show_done(importer.done, preview, options)
     if importer.done.incomplete:
         print_problem(
-            "ScheduleNotImported", "Schedules were left, or ticks of them have no job: see above.", options
+            "ScheduleNotImported", "Schedules were left, or some ticks have no job: see above.", options
         )
         raise typer.Exit(1)
 
@@ -234,7 +233,7 @@ def _totals(preview: Preview, how: _How) -> str:
     rest = ", ".join(f"{jobs} {which}" for which, jobs in stays.items() if jobs)
     return (
         f"--apply imports {', '.join(taken)}"
-        + f"; in pg-boss stay {rest}" * bool(rest)
+        + f"; {rest} stay in pg-boss" * bool(rest)
         + ". Nothing was changed."
     )
 
@@ -323,6 +322,8 @@ def _stays(one: QueueReport) -> dict[str, int]:
 
 def _show_schedules(done: Imported) -> None:
     """Print what became of the schedules, and which of their ticks have no job."""
+    from zeke_queue.core.pgboss_import import FORWARDED
+
     for name in done.schedules:
         echo(f"schedule {name} is stored")
     for name in done.known:

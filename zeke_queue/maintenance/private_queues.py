@@ -1,4 +1,4 @@
-"""Private queues: their jobs are run by one process alone, and by all once this process has ended.
+"""Private queues: only one process runs their jobs; once it has ended, all workers do.
 
 A command sends its jobs to private queues (``Catalog(private_to=…)``), so that no worker runs them with other
 settings. Its worker is registered before it sends, so the private queues of a living process are known.
@@ -50,8 +50,8 @@ async def leave(storage: PrivateStore, queues: Collection[str]) -> None:
 async def release(storage: PrivateStore, queues: Collection[str]) -> int:
     """Move the jobs of private queues to the queues of their tasks; return how many.
 
-    If another job has the singleton key of a job that has not ended, it does the same work, so the latter is
-    cancelled.
+    A job that has not ended is cancelled if another job there has its singleton key, since that one does the
+    same work.
     """
     targets = {queue: task_of(queue) for queue in queues}
     if not targets:

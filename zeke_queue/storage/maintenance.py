@@ -62,9 +62,10 @@ class MaintenanceStore(Protocol):
         ...
 
     async def delete_jobs(self, ids: Sequence[UUID]) -> set[UUID]:
-        """Delete those of these jobs that have ended, archived ones included, with events; return their ids.
+        """Delete ended jobs, live or archived, with their events; return the ids of those deleted.
 
-        A job that its parent has waited for is kept until that one has ended, as ``purge`` keeps it.
+        Jobs that have not ended are skipped. A job that its parent has waited for is kept until the parent
+        has ended, as ``purge`` keeps it.
         """
         ...
 
@@ -84,7 +85,7 @@ class MaintenanceStore(Protocol):
 
         Raises:
             LockTimeoutError: another transaction keeps a job locked; nothing has changed.
-            StorageError: others took keys in the new queues each time; nothing has changed.
+            StorageError: in each try another job took a key in the new queues; nothing has changed.
         """
         ...
 

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def created_by(group: str, kind: type[T]) -> list[T]:
-    """Return what the functions create that the entry points of a group name, by the points' names.
+    """Call the functions that the entry points of a group name; return their results by entry point.
 
     Raises:
         UsageError: an entry point cannot be loaded, or creates something else; the message names it.

@@ -36,7 +36,7 @@ ROUNDS_MAX: Final = 10
 """Rounds in which the jobs of a team are cancelled, since a running job may send others."""
 
 JOBS_AT_ONCE: Final = 200
-"""Jobs that are deleted by one statement at most."""
+"""Maximum number of jobs that one statement deletes."""
 
 LOOKED_AT: Final = 10_000
 """Number of newest stories that are searched for an abbreviated id."""
@@ -143,6 +143,7 @@ def team(
             print_json({"teamId": wanted, "deleted": yes, "rows": counts})
             return 0
         _tell(f"team {wanted}", told_counts(counts) or ["no rows"], yes=yes)
+        echo("Its id can't be used again." if yes else "After that its id can't be used again.")
         return 0
 
     on_database(context, command)

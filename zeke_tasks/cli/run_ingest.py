@@ -341,7 +341,7 @@ def _outcomes(
 ) -> list[Outcome]:
     by_id = {job.id: job for job in jobs}
     all_done = all(job.status is JobStatus.COMPLETED for job in jobs)
-    # Of the others a job says why.
+    # If a job did not complete, its own outcome explains the missing analysis.
     lost = {one.story.id for one in seen if all_done and not one.analysed}
     outcomes: list[Outcome] = []
     for one in taken:

@@ -26,7 +26,7 @@ class ConflictError(StorageUnavailableError):
 
 
 async def repeated(once: Callable[[], Awaitable[T]]) -> T:
-    """Run a function that opens a transaction and ends it; again, up to ``TRIES`` times, after a conflict.
+    """Run a function that opens and ends a transaction; try at most ``TRIES`` times after conflicts.
 
     Raises:
         StorageUnavailableError: each try met a conflict, or the database does not answer.

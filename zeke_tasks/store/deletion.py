@@ -75,7 +75,7 @@ class DeletionRows(Protocol):
     async def delete_team(self, team_id: UUID) -> Mapping[str, int]:
         """Delete a team's subscriptions, states, highlights, playbooks with runs, budgets and AI usage.
 
-        From then on what would write rows of the team raises ``TeamDeletedError``; only AI usage is dropped.
+        Later writes of rows of the team raise ``TeamDeletedError``; those of AI usage are ignored.
 
         Returns:
             The number of deleted rows by table, without what belongs to them (tags, steps, events).

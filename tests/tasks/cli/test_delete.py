@@ -101,7 +101,7 @@ async def test_team_is_deleted_with_its_keys_schedules_and_jobs(zeke: Zeke, on_p
     assert await queue.schedules.list() == []
     assert str(TEAM) not in str(await on_postgres.everything())
     again = await zeke.good("delete", "team", str(TEAM), "--yes")
-    assert again == f"Deleted team {TEAM}: no rows.\n"
+    assert again == f"Deleted team {TEAM}: no rows.\nIts id can't be used again.\n"
     kinds = [json.loads(line)["kind"] for line in (await zeke.good("export", "team", str(TEAM))).splitlines()]
     assert kinds == ["keys", "end"]
 

@@ -50,7 +50,7 @@ class Seen(NamedTuple):
         attempt: the attempt of the last status or line.
         status: the last status; None if the client has seen lines only.
         seq: the ``seq`` of the last line.
-        ended_at: when the job had ended, in microseconds; 0 if it had not. A job that is resumed and
+        ended_at: end of the job in microseconds since 1970; 0 if it had not ended. A job that is resumed and
             cancelled ends again in the same attempt and status.
         closed: whether the client has seen the end of a stream.
     """

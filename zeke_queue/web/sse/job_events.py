@@ -106,7 +106,7 @@ class JobEvents:
         return self._seen is not None and self._seen.is_current(job)
 
     def _announcement(self) -> bytes:
-        """Return a status that is sent again, and without an output that is large.
+        """Return the event of a status that is sent again later, without an output that is large.
 
         It has no id, so a stream that is lost here announces it again.
         """

@@ -187,7 +187,7 @@ class MemoryDeletions(Scope):
         connections = await self._drop_connections(team_id)
         await self._lock_to_delete(f"team {team_id}")
         self._deleted_teams.put(team_id, team_id)
-        # Also those that transactions wrote that kept the team.
+        # Transactions that kept the team may have written more rows before it was locked.
         connections += await self._drop_connections(team_id)
         await self._lock_stories(
             {one.story_id for one in self._team_stories.values() if one.team_id == team_id}

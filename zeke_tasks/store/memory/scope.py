@@ -96,7 +96,7 @@ class Scope:
     async def _keep_source(self, source_id: UUID) -> bool:
         """Keep a source from being deleted; returns whether it exists.
 
-        All that stores items, texts or a story's source does this before it locks those: one order for all.
+        Call it before locking items, texts or a story, so that all transactions lock in the same order.
         """
         self._require_open()
         if self._sources.get(source_id) is None:

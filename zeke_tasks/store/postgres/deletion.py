@@ -77,7 +77,7 @@ class PostgresDeletions(StatementRunner):
         before = await self._counts_of_team(team_id, _SUBSCRIPTIONS)
         await self._run("lock_team", id=team_id)
         await self._run("note_deleted_team", id=team_id)
-        # Also those that transactions wrote that kept the team.
+        # Transactions that kept the team may have written more rows before it was locked.
         counts = await self._counts_of_team(team_id, _SUBSCRIPTIONS)
         counts = {table: before[table] + count for table, count in counts.items()}
         await self._lock_stories([row["story_id"] for row in await self._run("stories_of_team", id=team_id)])

@@ -1,8 +1,8 @@
 -- Moves the jobs of some queues to others: those that have not ended, which indexes find by name, and those
--- that ended lately, by time. Returns the number of moved ones, and the ids of live ones that stay since
--- other jobs have their keys or slots there. Of jobs that would exclude each other, the one in the highest
--- state is moved, of these the lowest id. The four cases are the unique indexes of 0001, with their exact
--- conditions; each is a separate subquery, so that it can only be one index search.
+-- that ended since a given time, by time. Returns the number of moved ones, and the ids of live ones that
+-- stay since other jobs have their keys or slots there. Of jobs that would exclude each other, the one in the
+-- highest state is moved, of these the lowest id. The four cases are the unique indexes of 0001, with their
+-- exact conditions; each is a separate subquery, so that it can only be one index search.
 with moving as materialized (
     select
         given.name,

@@ -1,4 +1,5 @@
--- The source first, as all that stores items and texts does, so that its deletion waits and is waited for.
+-- Locks the source first, as all writers of items and texts do, so that they and its deletion wait for each
+-- other.
 with kept as (
     select item.id
     from zeke.raw_items as item
