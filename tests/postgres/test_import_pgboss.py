@@ -215,6 +215,35 @@ def test_claimed_job_that_a_user_cancels_is_not_imported(dsn: str, here: Connect
     assert rows(here, HERE) == []
 
 
+@pytest.mark.parametrize("major", [10, 12])
+def test_claimed_job_that_a_user_resumes_and_pgboss_fetches_is_its_own(
+    dsn: str, here: Connection, empty_dsn: str, there: Connection, major: int
+) -> None:
+    pgboss_later.create(there, major)
+    add(there, "mail")
+    with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
+        hold(first, second)
+        # Cancel, resume and fetch of pg-boss, which keep the output.
+        there.execute("update boss.job set state = 'cancelled', completed_on = now()")
+        there.execute("update boss.job set state = 'created', completed_on = null")
+        there.execute("update boss.job set state = 'active', started_on = now()")
+        done = import_on(first, second).done
+        assert (done.taken_back, rows(here, HERE)) == (1, [])
+        assert rows(there, "select state::text from boss.job") == [("active",)]
+        assert import_on(first, second, active=True).done.jobs == {"mail": 1}
+    assert len(started(here)) == 1
+
+
+def hold(first: Connection, second: Connection) -> None:
+    """Interrupt an import between the insert here and the confirmation."""
+    for left in count():
+        with suppress(KilledError):
+            import_on(first, second, left)
+        if rows(second, "select from pgboss.job where waitsfor = id"):
+            break
+    second.rollback()
+
+
 def test_jobs_that_stay_do_not_end_the_import_of_those_behind_them(dsn: str, here: Connection) -> None:
     pgboss_later.create(here, 12)
     for at in range(1, 7):
@@ -364,9 +393,9 @@ def test_preview_counts_each_job_once_and_those_of_an_import_are_taken(dsn: str,
     fill(here, 12)
     add(here, "mail", "retry", blocked=True, keep_until=SLOT)
     add(here, "mail", start_after=LATER, keep_until=SLOT)
-    mark = {"zekeImport": {"job": {}}}
-    add(here, "mail", "active", output=mark)
-    add(here, "mail", "completed", output=mark)
+    mark = {"zekeImport": {"at": LATER.timestamp(), "job": {}}}
+    add(here, "mail", "active", started_on=LATER, output=mark)
+    add(here, "mail", "completed", started_on=LATER, output=mark)
     with connect(dsn) as session:
         reports = Source.find(session, "boss", writing=False).preview(None).queues
     counts = {one.name: dict(one.counts) for one in reports}

@@ -1,8 +1,9 @@
 """The schema of a pg-boss 10, 11 or 12 whose jobs are imported: what is in it, and claims of its jobs.
 
 A job is claimed before it is stored here, and confirmed afterwards. A claimed one is active in pg-boss
-without an end, and ``zekeImport`` in its output has the row as it was; a confirmed one is completed. So both
-systems never run the same job, and an import that was killed between the two continues with the claimed ones.
+without an end; ``zekeImport`` in its output has the row as it was, and the claim's time, which is its start
+until pg-boss fetches it again. A confirmed one is completed. So both systems never run the same job, and an
+import that was killed between the two continues with the claimed ones.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 -- Claims waiting jobs of a queue of pg-boss, in the order of their ids, so each batch reads only its own.
 -- They become active without a policy or a heartbeat and expire in decades, so that no pg-boss runs, fails or
--- deletes them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was.
+-- deletes them, and no index of a policy is in the way; a slot stays taken. The output has the row as it was,
+-- and the claim's time, which is the job's start until pg-boss fetches it again.
 -- Jobs of a flow and those past their retention are left. A batch ends behind the job that exceeds its bytes.
 with locked as (
     select
@@ -13,7 +14,10 @@ with locked as (
         and job.id > %(after)s::uuid
         and job.state < 'active'
         and (job.state = 'active' or job.keep_until > statement_timestamp())
-        and (job.state <> 'active' or job.output -> 'zekeImport' is null)
+        and (
+            job.state <> 'active'
+            or (job.output #> '{zekeImport,at}' = to_jsonb(extract(epoch from job.started_on))) is not true
+        )
         and not (job.blocked or job.blocking)
     order by job.id
     limit {limit}
@@ -40,7 +44,10 @@ update {schema}.job set
     expire_seconds = 2147483647,
     policy = null,
     heartbeat_on = null,
-    output = jsonb_build_object('zekeImport', jsonb_build_object('job', to_jsonb(job) - 'data'))
+    output = jsonb_build_object(
+        'zekeImport',
+        jsonb_build_object('at', extract(epoch from statement_timestamp()), 'job', to_jsonb(job) - 'data')
+    )
 from taken
 where job.name = taken.name and job.id = taken.id
 returning

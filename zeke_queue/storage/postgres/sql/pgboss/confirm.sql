@@ -8,4 +8,4 @@ where
     job.name = given.name
     and job.id = given.id
     and job.state = 'active'
-    and job.output -> 'zekeImport' is not null
+    and job.output #> '{zekeImport,at}' = to_jsonb(extract(epoch from job.started_on))

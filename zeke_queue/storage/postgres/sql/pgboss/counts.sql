@@ -5,8 +5,14 @@
 select
     name,
     case
-        when state = 'active' and output -> 'zekeImport' is not null then 'claimed'
-        when state = 'completed' and output -> 'zekeImport' is not null then 'taken'
+        when
+            state = 'active'
+            and output #> '{zekeImport,at}' = to_jsonb(extract(epoch from started_on))
+            then 'claimed'
+        when
+            state = 'completed'
+            and output #> '{zekeImport,at}' = to_jsonb(extract(epoch from started_on))
+            then 'taken'
         when state <= 'active' and (job.blocked or job.blocking) then 'flow'
         when state < 'active' and keep_until <= statement_timestamp() then 'past'
         when state = 'created' and start_after > statement_timestamp() then 'scheduled'

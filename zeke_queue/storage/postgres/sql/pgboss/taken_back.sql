@@ -3,7 +3,10 @@
 select
     job.name,
     job.id,
-    job.output -> 'zekeImport' is null or job.state not in ('active', 'completed') as taken_back
+    claim.held is not true or job.state not in ('active', 'completed') as taken_back
 from unnest(%(names)s::text[], %(ids)s::uuid[]) as given (name, id)
 inner join {schema}.job as job on given.name = job.name and given.id = job.id
-where job.output -> 'zekeImport' is null or job.state <> 'completed'
+cross join lateral (
+    select job.output #> '{zekeImport,at}' = to_jsonb(extract(epoch from job.started_on)) as held
+) as claim
+where claim.held is not true or job.state <> 'completed'
