@@ -8,6 +8,7 @@ import pytest
 from tests.cli.conftest import SHOP, Zeke
 from tests.postgres import pgboss_later
 from zeke_queue.cli import import_pgboss
+from zeke_queue.storage.postgres.pgboss_source import Session, Source
 
 IMPORT = ("import-pgboss", "--from-schema", "boss", *SHOP)
 
@@ -96,6 +97,28 @@ def test_jobs_that_no_import_takes_are_listed(boss: Zeke) -> None:
     boss.sql("insert into boss.job (name, keep_until) values ('mail', '2020-01-01')")
     assert "mail: 1 past their retention and 0 of a flow stay in pg-boss" in boss.good(*IMPORT, "--apply")
     assert boss.json(*IMPORT, "--apply")["stay"] == {"mail": {"past": 1}}
+
+
+def test_held_job_whose_row_is_gone_is_a_failure_until_it_is_cancelled(boss: Zeke) -> None:
+    # As an import left it that was killed before it read whether pg-boss still has the job.
+    boss.good(*IMPORT, "--apply")
+    with psycopg.connect(boss.dsn or "") as session:
+        origin = Source.find(Session(session), "boss", writing=False).origin
+    boss.sql(
+        "update pgboss.job set waitsfor = id, startafter = '2100-01-01', meta = jsonb_build_object("
+        "'zekeImport', jsonb_build_object('from', %s::text, 'id', id, 'start_after', now()))",
+        origin,
+    )
+    boss.sql("delete from boss.job")
+    ((job),) = boss.json("jobs")
+    result = boss(*IMPORT, "--apply")
+    assert result.exit_code == 1
+    assert f"job {job['id']} of queue mail is held, since its row in pg-boss is gone" in result.stdout
+    boss.good("job", "cancel", job["id"])
+    assert boss.json(*IMPORT, "--apply")["held"] == {}
+    boss.good("job", "resume", job["id"])
+    boss.work()
+    assert [one["status"] for one in boss.json("jobs")] == ["COMPLETED"]
 
 
 def test_schedule_that_cannot_be_carried_is_a_failure(boss: Zeke) -> None:

@@ -31,3 +31,17 @@ async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
 @pytest.fixture
 def jobs(storage: PostgresStorage) -> Sender:
     return Sender(storage, SystemClock())
+
+
+@pytest.fixture
+def here(dsn: str) -> Iterator[Connection]:
+    """The database with the tables here."""
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def there(empty_dsn: str) -> Iterator[Connection]:
+    """Another database."""
+    with psycopg.connect(empty_dsn, autocommit=True) as connection:
+        yield connection

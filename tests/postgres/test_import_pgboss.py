@@ -14,106 +14,21 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres import pgboss_later
+from tests.postgres.importing import HERE, LATER, SLOT, KilledError, fill, import_all, import_on, rows
 from tests.postgres.pgboss_later import add
 from tests.tidy import ROOT
 from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, UsageError
 from zeke_queue.storage.postgres.pgboss_import import Importer
-from zeke_queue.storage.postgres.pgboss_source import CronState, Session, Source, connect
+from zeke_queue.storage.postgres.pgboss_source import CronState, Source, connect
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from tests.postgres.many_jobs import Connection
 
-SLOT = datetime(2026, 11, 1, tzinfo=UTC).replace(tzinfo=None)
-LATER = datetime(2096, 1, 1, tzinfo=UTC)
 FETCHED_BY_PGBOSS = "select id from boss.job where state < 'active'"
-ACTIVE_IN_PGBOSS = "select id from boss.job where state = 'active'"
 WAITS = ("created", "scheduled", "retry")
-HERE = "select id, name, state::text, retrycount, singletonkey, startafter, data from pgboss.job order by id"
-
-
-class KilledError(Exception):
-    """The process ended here."""
-
-
-class MortalSession(Session):
-    """A session of a process that is killed before one of its calls."""
-
-    def __init__(self, connection: psycopg.Connection[Any], left: list[int]) -> None:
-        super().__init__(connection)
-        self._left = left
-
-    def run(self, text: str, values: Any = None) -> list[Any]:
-        self._live()
-        return super().run(text, values)
-
-    def commit(self) -> None:
-        self._live()
-        super().commit()
-
-    def _live(self) -> None:
-        self._left[0] -= 1
-        if self._left[0] < 0:
-            raise KilledError
-
-
-@pytest.fixture
-def here(dsn: str) -> Iterator[Connection]:
-    """The database with the tables here."""
-    with psycopg.connect(dsn, autocommit=True) as connection:
-        yield connection
-
-
-@pytest.fixture
-def there(empty_dsn: str) -> Iterator[Connection]:
-    """Another database."""
-    with psycopg.connect(empty_dsn, autocommit=True) as connection:
-        yield connection
-
-
-def import_all(target: str, source: str | None = None) -> Importer:
-    """Import everything."""
-    with psycopg.connect(source or target) as first, psycopg.connect(target) as second:
-        return import_on(first, second if source else first)
-
-
-def import_on(first: Connection, second: Connection, left: int = 10**9, **how: Any) -> Importer:
-    """Import everything by small batches in a process that lives for so many statements and commits."""
-    calls = [left]
-    session = MortalSession(first, calls)
-    try:
-        found = Source.find(session, "boss", writing=True)
-        found.batch = 2
-        importer = Importer(found, session if second is first else MortalSession(second, calls), "pgboss")
-        importer.ended(None, history=True)
-        importer.waiting(None, **how)
-    except KilledError:
-        first.rollback()
-        second.rollback()
-        raise
-    return importer
-
-
-def fill(sql: Connection, major: int) -> set[UUID]:
-    """Add jobs in all states; return the ids of those to run."""
-    policy = {"policy": "exclusive"} if major > 10 else {"policy": "stately"}
-    run = {
-        add(sql, "mail", data={"at": 1.50}),
-        add(sql, "mail", "retry", retry_count=1, retry_limit=3, started_on=LATER, output={"message": "no"}),
-        add(sql, "mail", start_after=LATER, priority=5),
-        add(sql, "mail", singleton_on=SLOT, singleton_key="a"),
-        add(sql, "mail", "active", started_on=LATER, retry_limit=1),
-        add(sql, "one", singleton_key="k", **policy),
-    }
-    for state in ("completed", "failed", "cancelled"):
-        add(sql, "mail", state, completed_on=LATER)
-    return run
-
-
-def rows(sql: Connection, text: str) -> list[Any]:
-    return sql.execute(text.encode()).fetchall()
 
 
 @pytest.mark.parametrize("major", [10, 12])
@@ -149,46 +64,6 @@ def test_import_killed_anywhere_continues_and_no_job_is_in_both(
     second.close()
 
 
-@pytest.mark.parametrize("fails", [False, True], ids=["purged here", "failed there"])
-def test_job_between_two_databases_runs_once_wherever_the_import_was_killed(
-    dsn: str, here: Connection, empty_dsn: str, there: Connection, *, fails: bool
-) -> None:
-    pgboss_later.create(there, 12)
-    with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
-        for left in count():
-            here.execute("truncate pgboss.job")
-            there.execute("truncate boss.job")
-            sent = fill(there, 12)
-            try:
-                import_on(first, second, left)
-            except KilledError:
-                run = started(here)
-                held = {row[0] for row in rows(here, "select id from pgboss.job where waitsfor = id")}
-                back = held & {row[0] for row in rows(there, ACTIVE_IN_PGBOSS)}
-                if fails:
-                    # A user has pg-boss fail what the import has claimed, and it runs all of it.
-                    run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
-                    there.execute(
-                        "update boss.job set state = 'completed', output = null where state = 'active'"
-                    )
-                done = import_on(first, second).done
-                assert done.taken_back == len(back) * fails
-                run += started(here)
-                run += [row[0] for row in rows(there, ACTIVE_IN_PGBOSS)]
-                assert sorted(run) == sorted(sent), left
-            else:
-                break
-    assert left > 20
-
-
-def started(sql: Connection) -> list[UUID]:
-    """Return the ids of the waiting jobs that a worker could run, and delete them as a purge would."""
-    text = "delete from pgboss.job where state < 'active' and waitsfor is null returning id, startafter, meta"
-    gone = rows(sql, text)
-    assert all(start <= LATER and "zekeImport" not in (meta or {}) for _, start, meta in gone)
-    return [row[0] for row in gone]
-
-
 def test_job_that_moved_on_is_left_to_pgboss(dsn: str, here: Connection) -> None:
     pgboss_later.create(here, 12)
     fetched, waiting = add(here, "mail"), add(here, "mail")
@@ -198,50 +73,6 @@ def test_job_that_moved_on_is_left_to_pgboss(dsn: str, here: Connection) -> None
         worker.rollback()
     assert [row[0] for row in rows(here, HERE)] == [waiting]
     assert import_all(dsn).done.jobs == {"mail": 1}
-
-
-def test_claimed_job_that_a_user_cancels_is_not_imported(dsn: str, here: Connection, empty_dsn: str) -> None:
-    with psycopg.connect(empty_dsn, autocommit=True) as sql:
-        pgboss_later.create(sql, 11)
-        add(sql, "mail")
-        with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
-            for left in count():
-                with suppress(KilledError):
-                    import_on(first, second, left)
-                if rows(sql, "select from boss.job where state = 'active'"):
-                    break
-        sql.execute("update boss.job set state = 'cancelled'")
-        import_all(dsn, empty_dsn)
-    assert rows(here, HERE) == []
-
-
-@pytest.mark.parametrize("major", [10, 12])
-def test_claimed_job_that_a_user_resumes_and_pgboss_fetches_is_its_own(
-    dsn: str, here: Connection, empty_dsn: str, there: Connection, major: int
-) -> None:
-    pgboss_later.create(there, major)
-    add(there, "mail")
-    with psycopg.connect(empty_dsn) as first, psycopg.connect(dsn) as second:
-        hold(first, second)
-        # Cancel, resume and fetch of pg-boss, which keep the output.
-        there.execute("update boss.job set state = 'cancelled', completed_on = now()")
-        there.execute("update boss.job set state = 'created', completed_on = null")
-        there.execute("update boss.job set state = 'active', started_on = now()")
-        done = import_on(first, second).done
-        assert (done.taken_back, rows(here, HERE)) == (1, [])
-        assert rows(there, "select state::text from boss.job") == [("active",)]
-        assert import_on(first, second, active=True).done.jobs == {"mail": 1}
-    assert len(started(here)) == 1
-
-
-def hold(first: Connection, second: Connection) -> None:
-    """Interrupt an import between the insert here and the confirmation."""
-    for left in count():
-        with suppress(KilledError):
-            import_on(first, second, left)
-        if rows(second, "select from pgboss.job where waitsfor = id"):
-            break
-    second.rollback()
 
 
 def test_jobs_that_stay_do_not_end_the_import_of_those_behind_them(dsn: str, here: Connection) -> None:

@@ -128,10 +128,13 @@ def _apply(
         raise
     finally:
         _show_done(importer.done, preview, options)
+    if importer.done.held:
+        print_problem("JobsHeld", "Jobs are held, since their rows in pg-boss are gone: see above.", options)
     if importer.done.incomplete:
         print_problem(
             "ScheduleNotImported", "Schedules were left, or some ticks have no job: see above.", options
         )
+    if importer.done.held or importer.done.incomplete:
         raise typer.Exit(1)
 
 
@@ -281,6 +284,7 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             "history": dict(done.history),
             "unkeyed": done.unkeyed,
             "takenBack": done.taken_back,
+            "held": {str(job_id): name for job_id, name in done.held.items()},
             "schedules": done.schedules,
             "known": done.known,
             "cronRunning": done.cron_running,
@@ -307,6 +311,11 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
         echo(f"{done.unkeyed} without their key, which another job here has: their meta has it.")
     if done.taken_back:
         echo(f"{done.taken_back} stay in pg-boss, since they were changed there after the import took them.")
+    for job_id, name in done.held.items():
+        echo(
+            f"job {job_id} of queue {name} is held, since its row in pg-boss is gone, so it may have run"
+            f" there: `zeke job cancel {job_id}` ends it, and `zeke job resume {job_id}` runs it then"
+        )
     _show_schedules(done)
     for name, kept in stay.items():
         past, flow = kept.get("past", 0), kept.get("flow", 0)

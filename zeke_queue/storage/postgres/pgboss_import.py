@@ -2,7 +2,8 @@
 
 In one database, a batch is one transaction. Between two, it is four, each of which may be repeated: claim in
 pg-boss; insert here, held; confirm in pg-boss; release here. The claimed rows are locked from the insert to
-the confirmation. If that is lost, a job is held until an import has read in pg-boss whether it is confirmed.
+the confirmation. If the process ends before the release, a job is held until an import has read in pg-boss
+whether it is confirmed. Once its row there is gone, this can't be known, and it stays held.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from zeke_queue.storage.postgres.statements import statement
 from zeke_queue.storage.postgres.verbs import work_channel
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
+    from uuid import UUID
 
     from zeke_queue.core.pgboss_import import ScheduleReport
     from zeke_queue.model import Schedule
-    from zeke_queue.storage.postgres.pgboss_source import CronState, Session, Source
+    from zeke_queue.storage.postgres.pgboss_source import CronState, Fate, Session, Source
 
 _TRIES: Final = 4
 """Inserts of a job: as it is, under another id, without its key, and both."""
@@ -39,6 +41,7 @@ class Imported:
         history: the ended jobs, by queue.
         unkeyed: those of both that were stored without their key or slot, since another job has it.
         taken_back: jobs that pg-boss, or a user of it, changed after they were claimed, so they stay there.
+        held: jobs that stay held, since their rows in pg-boss are gone: by id, their queues.
         schedules: the names of the schedules.
         known: schedules that were left, since one of their name exists here.
         reports: what became of the schedules; none before they are imported.
@@ -51,6 +54,7 @@ class Imported:
     history: Counter[str] = field(default_factory=Counter[str])
     unkeyed: int = 0
     taken_back: int = 0
+    held: dict[UUID, str] = field(default_factory=dict["UUID", str])
     schedules: list[str] = field(default_factory=list[str])
     known: list[str] = field(default_factory=list[str])
     reports: list[ScheduleReport] = field(default_factory=list["ScheduleReport"])
@@ -92,7 +96,7 @@ class Importer:
         if not self._begun:
             while batch := self.source.claimed():
                 self._store(batch)
-            self._release()
+            self._release({})
             self._begun = True
         for name in self.source.names():
             after = core.NO_ID if core.left_out(name, chosen) is None else None
@@ -177,23 +181,30 @@ class Importer:
         self.source.session.commit()
         self.done.jobs.update(job.name for job in stored)
         if self._apart:
-            self._release()
+            self._release({(job.name, job.source_id): "confirmed" for job in batch})
 
-    def _release(self) -> None:
-        """Release the held jobs that are confirmed in pg-boss, and delete those that it has back."""
-        held = self._run("import_held", {"origin": self.source.origin})
-        if held:
-            unsettled = self.source.taken_back((name, source_id) for _, name, source_id in held)
+    def _release(self, known: Mapping[tuple[str, UUID], Fate]) -> None:
+        """Release the held jobs that are confirmed in pg-boss, and delete those that it has back.
+
+        Args:
+            known: what became of those that this process has confirmed, as pg-boss may delete them at once.
+        """
+        found = self._run("import_held", {"origin": self.source.origin})
+        held = {job_id: (name, source_id) for job_id, name, source_id in found}
+        fates = dict(known)
+        if asked := set(held.values()) - known.keys():
+            fates |= self.source.fates(asked)
             self.source.session.commit()
-            back = [job_id for job_id, *there in held if unsettled.get(tuple(there))]
-            values = {
-                "ids": [job_id for job_id, *there in held if tuple(there) not in unsettled],
-                "back": back,
-                "work_channel": work_channel(self._schema),
-            }
-            self._run("import_release", values)
-            self.done.taken_back += len(back)
+        back = [job_id for job_id, there in held.items() if fates.get(there) == "back"]
+        values = {
+            "ids": [job_id for job_id, there in held.items() if fates.get(there) == "confirmed"],
+            "back": back,
+            "work_channel": work_channel(self._schema),
+        }
+        self._run("import_release", values)
         self._target.commit()
+        self.done.taken_back += len(back)
+        self.done.held = {job_id: there[0] for job_id, there in held.items() if there not in fates}
 
     def _insert(self, batch: list[ImportedJob], *, held: bool = False) -> list[ImportedJob]:
         """Insert jobs; return those that were not imported before."""

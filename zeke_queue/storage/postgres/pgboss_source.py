@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias, cast
 
 import psycopg
 
@@ -118,6 +118,10 @@ class Preview:
     schedules: tuple[ScheduleReport, ...]
     cron_running: bool
     sessions: int
+
+
+Fate: TypeAlias = Literal["confirmed", "claimed", "back"]
+"""What became of a claimed job: an import has confirmed it or not yet, or pg-boss has it back."""
 
 
 class CronState(NamedTuple):
@@ -270,11 +274,14 @@ class Source:
         """Return the name of the database and of the schema."""
         return f"{self.session.connection.info.dbname}.{self.schema}"
 
-    def taken_back(self, jobs: Iterable[tuple[str, UUID]]) -> dict[tuple[str, UUID], bool]:
-        """Return which of these jobs are not confirmed, and whether pg-boss has them back."""
+    def fates(self, jobs: Iterable[tuple[str, UUID]]) -> dict[tuple[str, UUID], Fate]:
+        """Return what became of claimed jobs, given by queue and id, whose rows are not gone."""
         names, ids = zip(*jobs, strict=True)
-        rows = self._run("taken_back", names=list(names), ids=list(ids))
-        return {(name, job_id): back for name, job_id, back in rows}
+        rows: list[Any] = []
+        # In this order, since jobs move from the first to the second.
+        for variant in ("fates", *["fates_archived"] * self._has_archive):
+            rows += self._run(variant, names=list(names), ids=list(ids))
+        return {(name, job_id): fate for name, job_id, fate in rows}
 
     def confirm(self, jobs: Iterable[tuple[str, UUID]]) -> None:
         """Complete claimed jobs, given by queue and id, that are stored here."""

@@ -48,6 +48,7 @@ VARIANTS: Final = {
         },
     ),
     "pgboss/counts_archived": ("pgboss/counts", {".job as job": ".archive as job"}),
+    "pgboss/fates_archived": ("pgboss/fates", {".job as job": ".archive as job"}),
     "pgboss/ended_archived": ("pgboss/ended", {".job as job": ".archive as job"}),
 }
 """Statements derived from another one by leaving out what a case does not need, so that the server can
