@@ -302,6 +302,12 @@ def test_missing_rights_are_named_with_their_grants(dsn: str, here: Connection) 
     assert find(writing=False).major == 12
     with pytest.raises(PermissionDeniedError, match="lacks the right update on boss"):
         find(writing=True)
+    # Two servers may have databases of one name, so the origin of a job names the server too.
+    ((server,),) = rows(here, "select system_identifier from pg_control_system()")
+    assert find(writing=False).origin == f"{server}.{here.info.dbname}.boss"
+    here.execute("revoke execute on function pg_control_system() from public")
+    assert find(writing=False).origin == f"{here.info.host}:{here.info.port}.{here.info.dbname}.boss"
+    here.execute("grant execute on function pg_control_system() to public")
     here.execute("drop owned by importer_of_jobs")
     here.execute("drop role importer_of_jobs")
 

@@ -21,6 +21,7 @@ from tests.postgres.importing import (
     started,
 )
 from tests.postgres.pgboss_later import add
+from zeke_queue.storage.postgres.pgboss_source import Session, Source
 
 if TYPE_CHECKING:
     from tests.postgres.many_jobs import Connection
@@ -85,6 +86,8 @@ def test_claimed_job_that_a_user_resumes_and_pgboss_fetches_is_its_own(
         there.execute("update boss.job set state = 'cancelled', completed_on = now()")
         there.execute("update boss.job set state = 'created', completed_on = null")
         there.execute("update boss.job set state = 'active', started_on = now()")
+        (queue,) = Source.find(Session(first), "boss", writing=False).preview(None).queues
+        assert queue.counts == {"active": 1}
         done = import_on(first, second).done
         assert (done.taken_back, rows(here, HERE)) == (1, [])
         assert rows(there, "select state::text from boss.job") == [("active",)]

@@ -61,6 +61,8 @@ _USAGE: Final = (
     "select (select has_schema_privilege(oid, 'usage') from pg_namespace where nspname = %s),"
     " quote_ident(current_user)"
 )
+_MAY_IDENTIFY: Final = "select has_function_privilege('pg_control_system()', 'execute')"
+_IDENTIFY: Final = "select system_identifier from pg_control_system()"
 _RIGHT: Final = "select has_table_privilege(%s, %s)"
 _TABLES: Final = ("queue", "schedule", "job")
 
@@ -144,6 +146,7 @@ class Source:
 
     Attributes:
         batch: jobs of a transaction, and ``batch_bytes`` their stored bytes.
+        origin: the server, the database and the schema, which held jobs have.
     """
 
     def __init__(self, session: Session, schema: str, version: int) -> None:
@@ -155,6 +158,11 @@ class Source:
         self.major = core.major_version(version, schema)
         columns = self._columns("job")
         self._adapted = [change for column, change in _WITHOUT.items() if column not in columns]
+        info = session.connection.info
+        # An address may differ at the next import, so it is used only if the identifier may not be read.
+        permitted = session.run(_MAY_IDENTIFY)[0][0]
+        server = session.run(_IDENTIFY)[0][0] if permitted else f"{info.host}:{info.port}"
+        self.origin = f"{server}.{info.dbname}.{schema}"
 
     @classmethod
     def find(cls, session: Session, schema: str, *, writing: bool) -> Source:
@@ -268,11 +276,6 @@ class Source:
         """Lock claimed jobs; return those that are still claimed."""
         values = {"names": [job.name for job in jobs], "ids": [job.source_id for job in jobs]}
         return _jobs(self._run("claimed_given", self.batch, **values))
-
-    @property
-    def origin(self) -> str:
-        """Return the name of the database and of the schema."""
-        return f"{self.session.connection.info.dbname}.{self.schema}"
 
     def fates(self, jobs: Iterable[tuple[str, UUID]]) -> dict[tuple[str, UUID], Fate]:
         """Return what became of claimed jobs, given by queue and id, whose rows are not gone."""
