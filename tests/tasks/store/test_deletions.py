@@ -299,6 +299,29 @@ async def test_usage_for_a_deleted_team_is_dropped_without_waiting(domain: Domai
     assert await domain.verbs.spending() == []
 
 
+async def test_usage_is_recorded_if_the_deletion_of_its_team_fails(domain: Domain) -> None:
+    spent = replace(SPENDING, team_id=TEAM)
+    async with domain.rows() as rows:
+        await rows.keep_team(TEAM)
+        deletion = await _waiting(domain.verbs.delete_team(TEAM))
+        noted = asyncio.ensure_future(domain.verbs.note_spending(spent))
+        await asyncio.wait([noted], timeout=0.05)
+        deletion.cancel()
+        await asyncio.wait([deletion])
+        await noted
+    assert await domain.verbs.spending() == [spent]
+
+
+async def test_usage_noted_while_the_deletion_of_its_team_waits_is_deleted(domain: Domain) -> None:
+    async with domain.rows() as rows:
+        await rows.keep_team(TEAM)
+        deletion = await _waiting(domain.verbs.delete_team(TEAM))
+        noted = asyncio.ensure_future(domain.verbs.note_spending(replace(SPENDING, team_id=TEAM)))
+        await asyncio.wait([noted], timeout=0.05)
+    await asyncio.gather(deletion, noted)
+    assert await domain.verbs.spending() == []
+
+
 class Halves(NamedTuple):
     """A transaction of a job in two parts, between which its source is deleted."""
 

@@ -10,12 +10,14 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from uuid import UUID
 
+import psycopg
 import pytest
 
 from tests.cases import check_each_async
 from tests.clocks import START
 from tests.tasks.domain import Domain, content_of, story_of
 from tests.tasks.store.samples import DRAFT, EVENT, SPENDING, TEAM, VECTOR
+from zeke_queue.errors import StorageUnavailableError
 from zeke_queue.model import NewJob
 from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
 from zeke_tasks.store.budgets import Reservation
@@ -23,6 +25,7 @@ from zeke_tasks.store.conflicts import repeated
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, Score, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, Kind, NewItem, NewSource, SourceType, item_id
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
+from zeke_tasks.store.postgres.statements import STATEMENTS
 from zeke_tasks.store.repository import Rows
 
 T = TypeVar("T")
@@ -225,6 +228,36 @@ async def test_transactions_that_meet_in_a_deadlock_are_repeated(on_postgres: Do
 
     await asyncio.gather(*(repeated(lambda pair=pair: lock(*pair)) for pair in (stories, stories[::-1])))
     assert len(begun) == 3
+
+
+@pytest.mark.parametrize("times", [1, 9])
+async def test_source_that_is_deleted_before_it_is_found_is_added(
+    on_postgres: Domain, monkeypatch: pytest.MonkeyPatch, times: int
+) -> None:
+    left = times
+
+    class Interrupted(psycopg.AsyncCursor[Any]):
+        """Adds the source before the tries to add it, and deletes it before it is found."""
+
+        async def execute(self, query: Any, *args: Any, **options: Any) -> Any:
+            nonlocal left
+            if query == STATEMENTS["known_source"]:
+                for source in await on_postgres.verbs.every_source():
+                    await on_postgres.verbs.delete_source(source.id)
+            elif query == STATEMENTS["ensure_source"] and left:
+                left -= 1
+                await on_postgres.source()
+            return await super().execute(query, *args, **options)
+
+    new = NewSource(type=SourceType.RSS, name="A feed", url="https://a.example/feed")
+    async with on_postgres.transaction() as (transaction, rows):
+        monkeypatch.setattr(transaction.connection, "cursor_factory", Interrupted)
+        if times == 1:
+            assert (await rows.ensure_source(UUID(int=9), new)).id == UUID(int=9)
+        else:
+            with pytest.raises(StorageUnavailableError, match="was deleted 3 times"):
+                await rows.ensure_source(UUID(int=9), new)
+        monkeypatch.undo()
 
 
 async def test_uncommitted_story_is_not_found(domain: Domain) -> None:

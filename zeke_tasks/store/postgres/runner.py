@@ -93,11 +93,20 @@ class StatementRunner:
             raise TeamDeletedError.of(row["team_id"])
 
     async def _is_kept(self, team: UUID | None) -> bool:
-        """Keep a team as ``_require_teams`` does, but without waiting; returns False if it is deleted."""
+        """Keep a team as ``_require_teams`` does; returns False if it is deleted.
+
+        Returns False also while a transaction deletes it, without waiting, since that one may wait for rows
+        of this one. A deletion that still waits for its lock may end at a time limit, so it is waited for.
+        """
         if team is None:
             return True
         (row,) = await self._run("try_keep_team", id=team)
-        return row["kept"] and not await self._run("deleted_teams", ids=[team])
+        if not row["kept"]:
+            (row,) = await self._run("is_deleting_team", id=team)
+            if row["deleting"]:
+                return False
+            await self._run("keep_teams", ids=[team])
+        return not await self._run("deleted_teams", ids=[team])
 
 
 def message(text: str | None) -> str | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from psycopg import errors
 from psycopg.types.json import Jsonb
 
+from zeke_queue.errors import StorageUnavailableError
 from zeke_tasks.store.model import URL_CHARACTERS, Health, HealthStatus, Source, SourceType
 from zeke_tasks.store.postgres.runner import StatementRunner
 from zeke_tasks.store.postgres.runner import message as cut
@@ -17,28 +18,35 @@ if TYPE_CHECKING:
 
     from zeke_tasks.store.model import NewSource
 
+_TRIES: Final = 3
+"""Tries to add a source that other transactions delete."""
+
 
 class PostgresSources(StatementRunner):
     """The methods on sources."""
 
     async def ensure_source(self, id: UUID, source: NewSource) -> Source:  # noqa: A002 - the column's name
         """Add a source, or return the one with this type and url."""
-        added = await self._run(
-            "ensure_source",
-            id=id,
-            type=source.type,
-            name=source.name,
-            url=source.url,
-            authority_score=source.authority_score,
-            is_active=source.is_active,
-            check_frequency_hours=source.check_frequency_hours,
-            metadata=Jsonb(dict(source.metadata)),
-        )
-        if added:
-            found = await self._run("source", id=id)
-        else:
-            found = await self._run("known_source", id=id, type=source.type, url=source.url)
-        return _source(found[0])
+        for _ in range(_TRIES):
+            added = await self._run(
+                "ensure_source",
+                id=id,
+                type=source.type,
+                name=source.name,
+                url=source.url,
+                authority_score=source.authority_score,
+                is_active=source.is_active,
+                check_frequency_hours=source.check_frequency_hours,
+                metadata=Jsonb(dict(source.metadata)),
+            )
+            if added:
+                found = await self._run("source", id=id)
+            else:
+                found = await self._run("known_source", id=id, type=source.type, url=source.url)
+            # None if it was deleted between the two statements; then it is added.
+            if found:
+                return _source(found[0])
+        raise StorageUnavailableError(f"Source {source.url} was deleted {_TRIES} times meanwhile; try again")
 
     async def source(self, source_id: UUID) -> Source | None:
         """Return a source."""
