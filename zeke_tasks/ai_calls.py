@@ -198,7 +198,10 @@ class Asking:
             use = await rows.budget_use(team, day.date, budget.dollars)
         if not may_call:
             calls = self._earlier[recorded[0]]
-            raise AIMalformed(f"{calls} calls gave no usable answer; ZEKE_AI_CALLS is {context.ai_calls}")
+            raise AIMalformed(
+                f"earlier attempts paid for {calls} calls without a complete result; ZEKE_AI_CALLS permits"
+                f" {context.ai_calls}, and as many after each retry"
+            )
         if dollars is not None:
             raise _over_budget(use, dollars, day, now, self._name())
         if use.dollars is not None:

@@ -201,12 +201,41 @@ async def test_attempt_after_all_calls_of_a_retry_makes_none(domain: Domain) -> 
         paid = Spending(job, attempt, "analysis", "analyze-story", "scripted", 1, 1, 0.01, None)
         await domain.verbs.note_spending(paid)
     payload = {"storyId": story.id, "trigger": "auto"}
-    with pytest.raises(Retry, match=rf"{CALLS} calls gave no usable answer"):
+    with pytest.raises(Retry, match=rf"paid for {CALLS} calls without a complete result"):
         await jobs.run("analyze-story", payload, job_id=job, attempt=CALLS + 1)
     assert asked_of(jobs).calls("analyze-story") == []
     assert "embedding" in {one.purpose for one in await domain.verbs.spending(job)}
     await jobs.run("analyze-story", payload, job_id=job, attempt=CALLS + 2, retries=1)
     assert len(asked_of(jobs).calls("analyze-story")) == 1
+
+
+async def test_failed_job_that_is_retried_by_hand_calls_again() -> None:
+    jobs = jobs_with(memory_domain(), "1")
+    asked_of(jobs).put("embed", AIMalformed("no JSON"))
+    job = await analyse(jobs)
+    for _ in range(AI_BAD_ANSWERS):
+        await work(jobs, 86_400)
+    assert (await look(jobs, job)).row_state is RowState.FAILED
+    jobs.resources = replace(jobs.resources, ai=priced())
+    assert await jobs.queue.retry(job)
+    await work(jobs)
+    assert (await look(jobs, job)).row_state is RowState.COMPLETED
+
+
+async def test_cancelled_job_that_is_resumed_calls_again_after_a_retry() -> None:
+    jobs = jobs_with(memory_domain(), "1")
+    asked_of(jobs).put("embed", AIMalformed("no JSON"))
+    job = await analyse(jobs)
+    assert await jobs.queue.cancel(job)
+    assert await jobs.queue.resume(job)
+    jobs.resources = replace(jobs.resources, ai=priced())
+    await work(jobs)
+    waiting = await look(jobs, job)
+    assert waiting.row_state is RowState.RETRY
+    assert f"paid for {CALLS} calls without a complete result" in waiting.output["message"]
+    await work(jobs, 86_400)
+    done = await look(jobs, job)
+    assert (done.row_state, done.retry_count) == (RowState.COMPLETED, 1)
 
 
 async def test_calls_in_progress_are_waited_for_only_shortly(domain: Domain) -> None:
