@@ -9,7 +9,9 @@ import json
 from base64 import b64encode
 from datetime import UTC, datetime, time, timedelta, timezone
 from decimal import Decimal
+from fractions import Fraction
 from ipaddress import ip_network
+from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from hypothesis import strategies as st
@@ -189,12 +191,14 @@ def _numbers(schema: Mapping[str, Any]) -> Strategy[Any]:
 
 def _multiples(step: Any, least: Any, most: Any, above: Any, below: Any) -> Strategy[Any]:
     """Return a strategy of multiples of a number between bounds, of which the last two are excluded."""
-    lowest = [-(-one // step) for one in (least,) if one is not None]
-    lowest += [above // step + 1] if above is not None else []
-    highest = [one // step for one in (most,) if one is not None]
-    highest += [-(-below // step) - 1] if below is not None else []
-    low = int(max(lowest)) if lowest else min(-(2**53), *map(int, highest), 0)
-    high = int(min(highest)) if highest else max(2**53, low + 2**53)
+    # As fractions, since the integer division of decimals rounds towards zero.
+    unit = Fraction(step)
+    lowest = [ceil(Fraction(one) / unit) for one in (least,) if one is not None]
+    lowest += [floor(Fraction(above) / unit) + 1] if above is not None else []
+    highest = [floor(Fraction(one) / unit) for one in (most,) if one is not None]
+    highest += [ceil(Fraction(below) / unit) - 1] if below is not None else []
+    low = max(lowest) if lowest else min(-(2**53), *highest, 0)
+    high = min(highest) if highest else max(2**53, low + 2**53)
     return st.integers(low, high).map(lambda number: number * step)
 
 
@@ -209,7 +213,11 @@ def _bounds(checks: Mapping[str, Any], least: Any, most: Any, step: Any) -> tupl
     ends = (least, _YEAR_2000) if now == "past" else (_YEAR_3000, most) if now == "future" else (least, most)
     # A datetime is a date, too.
     fitted = [one if isinstance(least, datetime) == isinstance(one, datetime) else one.date() for one in ends]
-    return max(lowest, default=fitted[0]), min(highest, default=fitted[1])
+    low, high = max(lowest, default=None), min(highest, default=None)
+    # A bound may be beyond the other end, such as that of a past date after 2000.
+    if low is None:
+        low = fitted[0] if high is None else min(fitted[0], high)
+    return low, max(fitted[1], low) if high is None else high
 
 
 # Hypothesis wants bounds of one class. In virtual time all names of the classes stand for subclasses of them.
@@ -253,8 +261,8 @@ def _naive(value: datetime) -> datetime:
 
 def _times(checks: Mapping[str, Any]) -> Strategy[str]:
     least, most = checks.get("ge", checks.get("gt", time.min)), checks.get("le", checks.get("lt", time.max))
-    zones = st.just(UTC) if checks.get("tz_constraint") == "aware" else st.none()
-    drawn = st.times(least, most, timezones=zones)
+    zone = least.tzinfo or most.tzinfo or (UTC if checks.get("tz_constraint") == "aware" else None)
+    drawn = st.times(least.replace(tzinfo=None), most.replace(tzinfo=None), timezones=st.just(zone))
     return drawn.filter(lambda one: one not in (checks.get("gt"), checks.get("lt"))).map(str)
 
 

@@ -80,7 +80,7 @@ class _Checked(Generic[P]):
         try:
             payload = self._task.validate_json(text.encode())
             self._task.dump(payload)
-        except UsageError as error:
+        except (UsageError, OSError) as error:  # a check of a path may raise the latter
             self._invalid += 1
             # Once refused, always refused: Hypothesis repeats an example that fails.
             self._refused = self._refused or (not self._valid and self._invalid >= INVALID_MAX)

@@ -97,9 +97,15 @@ KINDS: dict[str, Any] = {
     "enums": tuple[Color, Level, Annotated[list[Color], Field(min_length=1)]],
     "strict model": Exact,
     "past and future": tuple[PastDate, FutureDate, PastDatetime, FutureDatetime],
+    "past and future with bounds": tuple[
+        Annotated[PastDate, Field(ge=date(2010, 1, 1))],
+        Annotated[FutureDate, Field(le=date(2100, 1, 1))],
+        bool,
+    ],
     "dates": Annotated[date, Field(ge=date(2026, 1, 1), lt=date(2026, 1, 3))],
     "datetimes": Annotated[datetime, Field(gt=NEW_YEAR, le=NEW_YEAR + timedelta(days=1))],
     "times": Annotated[time, Field(ge=time(9), lt=time(9, 1))],
+    "aware times": Annotated[time, Field(ge=time(9, tzinfo=UTC))],
     "spans": Annotated[timedelta, Field(gt=timedelta(days=-1), lt=timedelta(0))],
     "urls": tuple[HttpUrl, FileUrl, RedisDsn, PostgresDsn],
     "base64": tuple[Base64Bytes, Base64UrlStr],
@@ -108,6 +114,10 @@ KINDS: dict[str, Any] = {
         Annotated[int, Field(ge=2**60)],
         Annotated[float, Field(multiple_of=0.5, gt=1)],
         Annotated[int, Field(lt=-(2**60))],
+    ],
+    "multiples": tuple[
+        Annotated[Decimal, Field(multiple_of=2, gt=-3, lt=-1)],
+        Annotated[Decimal, Field(multiple_of=2, ge=5, le=8)],
     ],
     "others": tuple[Point, Path, ZoneInfo, complex, bytes, Sequence[int], re.Pattern[str]],
 }  # fmt: skip
