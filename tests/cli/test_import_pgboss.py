@@ -39,6 +39,11 @@ def test_preview_lists_everything_and_changes_nothing(boss: Zeke) -> None:
     assert boss.json(*IMPORT)["queues"][1]["counts"] == {"created": 1, "failed": 1}
 
 
+def test_queue_that_pgboss_does_not_have_is_an_error(boss: Zeke) -> None:
+    said = boss.fails(*IMPORT, "--queue", "elsewhere", "--queue", "mial", code=2)
+    assert "--queue: must be a queue of pg-boss, got 'mial'; schema 'boss' has elsewhere, mail" in said
+
+
 def test_imported_jobs_and_schedules_run_here(boss: Zeke) -> None:
     assert "elsewhere is left in pg-boss: not in the catalog" in boss.good(*IMPORT, "--apply")
     boss.work()

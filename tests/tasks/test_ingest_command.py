@@ -276,6 +276,11 @@ async def test_without_allow_private_this_machine_is_not_fetched(settings: Setti
     assert "--allow-private" in (outcomes[0].error or "")
 
 
+async def test_metadata_service_of_a_cloud_is_said_to_be_refused_always(settings: Settings) -> None:
+    (outcome,) = (await ingest(["http://169.254.169.254/latest"], settings, timeout=5)).outcomes
+    assert (outcome.error or "").endswith("which no setting allows")
+
+
 async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(settings: Settings) -> None:
     async with Site() as site, Site() as secret:
         listing = feed(("Bees", site.url("/bees")), ("Secret", secret.url("/birds")))

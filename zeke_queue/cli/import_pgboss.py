@@ -78,7 +78,8 @@ def import_pgboss(
     chosen = _chosen(app, queue, all_queues=all_queues)
     with ExitStack() as opened:
         target, schema = _target(options_of(context), from_dsn, from_schema, applied=apply)
-        how = _How(chosen=chosen, active=active, history=history, follow=follow)
+        named = frozenset(queue or ())
+        how = _How(chosen=chosen, named=named, active=active, history=history, follow=follow)
         if apply:
             _apply(opened, options_of(context), (from_dsn, from_schema), (target, schema), how)
         else:
@@ -91,6 +92,7 @@ class _How:
     """What to import, and how long to follow."""
 
     chosen: frozenset[str] | None
+    named: frozenset[str]
     active: bool
     history: bool
     follow: int
@@ -106,6 +108,12 @@ def _read(
     source = Source.find(session, schema, writing=writing)
     preview = source.preview(how.chosen)
     session.commit()
+    known = {one.name for one in (*preview.queues, *preview.schedules)}
+    if unknown := sorted(how.named - known):
+        raise UsageError(
+            f"--queue: must be a queue of pg-boss, got {', '.join(map(repr, unknown))}; schema {schema!r} has"
+            f" {', '.join(sorted(known)) or 'none'}"
+        )
     return source, preview
 
 

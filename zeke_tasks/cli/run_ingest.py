@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from dataclasses import dataclass
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from zeke_tasks.cli.report import Outcome, findings, why_it_failed
 from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
 from zeke_tasks.context import read
 from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
-from zeke_tasks.fetch.guard import Guard
+from zeke_tasks.fetch.guard import METADATA_SERVICES, Guard
 from zeke_tasks.fetch.settings import FetchSettings
 from zeke_tasks.fetch.urls import parse_http_url
 from zeke_tasks.ingest.checks import new_place
@@ -318,6 +319,8 @@ class Ingestion:
         told = error.reason if error.url == url else str(error)
         if not isinstance(error, AddressRefused) or self._allow_private:
             return told
+        if ip_address(error.address) in METADATA_SERVICES:
+            return f"{told}; it is the metadata service of a cloud, which no setting allows"
         if error.why == "loopback":
             return f"{told}; pass --allow-private to fetch from this machine"
         return f"{told}; if this server is yours, add its host to ZEKE_FETCH_ALLOW"

@@ -160,8 +160,11 @@ def _listed(entry: str) -> _Listed:
     Raises:
         ValueError: it is none; the message shows it.
     """
-    if "/" in entry or (entry.count(":") > 1 and "[" not in entry):
-        return _Listed(ip_network(entry), None)
+    if "://" not in entry and ("/" in entry or (entry.count(":") > 1 and "[" not in entry)):
+        network = ip_network(entry, strict=False)
+        if ip_address(entry.partition("/")[0]) != network.network_address:
+            raise ValueError(f"a network must begin with its first address, got {entry!r}; write {network}")
+        return _Listed(network, None)
     try:
         match = _HOST_AND_PORT.fullmatch(entry)
         parsed = parse_http_url(f"http://{match[1]}/") if match else None

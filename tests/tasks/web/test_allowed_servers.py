@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from ipaddress import ip_address
 
 import pytest
@@ -131,18 +132,18 @@ async def test_requests_to_listed_servers_are_not_spaced() -> None:
 
 
 @each(
-    "10.0.0.1/8",
-    "wiki.internal:25",
-    "wiki.internal:0",
-    "http://wiki.internal/",
-    "*.internal",
-    "a b",
-    "[::1",
-    ":80",
+    ("10.1.0.1/8", "write 10.0.0.0/8"),
+    ("wiki.internal:25", "a port must be 80"),
+    ("wiki.internal:0", "a port must be 80"),
+    ("http://wiki.internal/", "write one such as wiki.internal:8080"),
+    ("*.internal", "write one such as"),
+    ("a b", "write one such as"),
+    ("[::1", "write one such as"),
+    (":80", "write one such as"),
 )
-def test_invalid_entry_is_refused_by_the_setting_that_has_it(entry: str) -> None:
-    with pytest.raises(SettingsError, match="ZEKE_FETCH_ALLOW"):
-        FetchSettings.load(zeke_fetch_allow=f"10.1.0.0/16, {entry}")
+def test_invalid_entry_is_refused_by_the_setting_that_has_it(entry: str, told: str) -> None:
+    with pytest.raises(SettingsError, match=f"ZEKE_FETCH_ALLOW.*{re.escape(told)}"):
+        FetchSettings.load(zeke_fetch_allow=f"10.2.0.0/16, {entry}")
 
 
 def test_settings_are_the_options_of_fetching() -> None:
