@@ -345,4 +345,11 @@ ROWS: Final = (
         "            claims.idle = idle\n            await self._storage.set_idle",
         ("tests/runtime/test_claim_loop.py -k idle_flag",),
     ),
+    Mutant(
+        "awaited jobs deleted before their parents have ended",
+        "sql/delete_jobs.sql",
+        "where job.id = ended.parent and job.state <= 'active'",
+        "where job.id = ended.parent and job.state < 'active'",
+        ("tests/conformance/test_retention.py -k deleted_with",),
+    ),
 )

@@ -1,31 +1,38 @@
 -- Deletes those of these jobs that have ended, live or archived, with their events; returns their ids. A job
 -- that its parent has waited for is kept until that one has ended, whose next attempt asks for the outcome.
-with gone as (
-    delete from {schema}.job
+with ended (id, parent) as (
+    select
+        job.id,
+        case when job.awaited then job.parent end
+    from {schema}.job
+    where job.id = any(%(ids)s::uuid[]) and job.state > 'active'
+    union all
+    select
+        archive.id,
+        case when archive.awaited then archive.parent end
+    from {schema}.archive
+    where archive.id = any(%(ids)s::uuid[])
+),
+
+chosen as materialized (
+    select ended.id
+    from ended
     where
-        job.id = any(%(ids)s::uuid[])
-        and job.state > 'active'
-        and not (
-            job.awaited
-            and exists (
-                select from {schema}.job as parent
-                where parent.id = job.parent and parent.state <= 'active'
-            )
+        not exists (
+            select from {schema}.job
+            where job.id = ended.parent and job.state <= 'active'
         )
+),
+
+gone as (
+    delete from {schema}.job
+    where job.id = any(array(select chosen.id from chosen)) and job.state > 'active'
     returning job.id
 ),
 
 gone_from_archive as (
     delete from {schema}.archive
-    where
-        archive.id = any(%(ids)s::uuid[])
-        and not (
-            archive.awaited
-            and exists (
-                select from {schema}.job as parent
-                where parent.id = archive.parent and parent.state <= 'active'
-            )
-        )
+    where archive.id = any(array(select chosen.id from chosen))
     returning archive.id
 ),
 
