@@ -38,6 +38,11 @@ class Line:
         self._later: list[Later] = []
         self._now: datetime | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no job has been added that may still wait."""
+        return not self._due and not self._later
+
     def add(self, row: Row) -> None:
         """Add a waiting row."""
         entry = (-row.priority, row.start_after, row.id.int, row.id)

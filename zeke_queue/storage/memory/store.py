@@ -409,8 +409,11 @@ class MemoryStorage(MemoryVerbs, MemoryReader, MemoryOverview, MemoryAdmin):
         """Yield the lines that a claim may take from now, each with the number of jobs, and its pool."""
         pools: defaultdict[str, Pool] = defaultdict(Pool)
         for name, free in capacity:
-            line, room = self._tables.lines.get(name), self._tables.room(name)
-            if line is not None and (room is None or room > 0) and not self._left_out(name):
+            line = self._tables.lines.get(name)
+            if line is None or line.is_empty:
+                continue
+            room = self._tables.room(name)
+            if (room is None or room > 0) and not (self._locks.any and self._left_out(name)):
                 line.advance(now)
                 pool = name if room is None else next(iter(self._tables.queue(name).limited_with), name)
                 yield line, free if room is None else min(free, room), pools[pool]
