@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from llmock.chaos import ChaosSettings
 from llmock.scenarios import Reply
@@ -21,26 +21,18 @@ from llmock.testing import LLMockServer
 from llmock.verdict import judge
 
 from tests.tasks.ai.faulty import BRIEF
-from tests.tasks.domain import memory_domain
-from tests.tasks.jobs import CALM, Jobs
-from tests.tasks.store.samples import MODELS
-from zeke_queue.model import JobQuery, JobStatus
-from zeke_queue.worker import Worker
-from zeke_tasks.ai.client import AIOptions
-from zeke_tasks.ai.openai import OpenAIClient
-from zeke_tasks.store.analysis import VARIANTS
+from tests.tasks.briefs.rounds import NAMES, brief_all
+from zeke_queue.model import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-NAMES: Final = tuple(f"{kind}{letter}" for kind in ("Bees", "Wasps", "Ants") for letter in "ABCDEFGHIJ")
 WHOLE: Final = {name: text.format("They") for name, text in BRIEF.items()}
 ERRORS: Final = {429: 0.1, 500: 0.1, 502: 0.1, 503: 0.1}
 TIMED: Final = {"retry_after_ignored", "no_backoff"}
 """Findings about pauses, which pass in virtual time here."""
 
 TIMEOUT: Final = 5.0
-ROUNDS: Final = 20
 
 
 class Asked(NamedTuple):
@@ -86,29 +78,10 @@ def aimock(log: Log) -> Generator[str]:
 
 async def briefs(url: str) -> list[str]:
     """Generate a brief of each story by the AI at a URL; return what is wrong."""
-    domain = memory_domain()
-    stories = {name: await domain.told_story(f"{name} fly.", title=name) for name in NAMES}
-    async with OpenAIClient("a", AIOptions(base_url=url, timeout=TIMEOUT)) as client:
-        queue = Jobs(domain, ai=client).worked()
-        for story in stories.values():
-            await domain.verbs.put_analysis(story.id, MODELS)
-            await queue.send("generate-brief", {"storyId": story.id, "reason": "new_story"})
-        for _ in range(ROUNDS):
-            await Worker(queue, tasks=["generate-brief"], **CALM).drain()
-            domain.clock.advance(60)
-            # As an operator does: of 30 jobs with three retries, one may meet four errors in a row.
-            for job in (
-                await queue.find(JobQuery(names=("generate-brief",), status=(JobStatus.FAILED,)))
-            ).jobs:
-                await queue.retry(job.id)
-        jobs = (await queue.find(JobQuery(names=("generate-brief",), limit=1000))).jobs
+    # Of 30 jobs with three retries, one may meet four errors in a row.
+    jobs, stored = await brief_all(url, TIMEOUT, retries_failed=True)
     faults = [f"{job.id} is {job.status}: {job.output}" for job in jobs if job.status != JobStatus.COMPLETED]
-    for name, story in stories.items():
-        brief: Any = (await domain.overlay(story)).brief
-        stored = {one: getattr(brief, one, None) for one in VARIANTS}
-        if stored != WHOLE:
-            faults.append(f"the brief of {name} is {stored}")
-    return faults
+    return faults + [f"the brief of {name} is {brief}" for name, brief in stored.items() if brief != WHOLE]
 
 
 def main() -> int:
