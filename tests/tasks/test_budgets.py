@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo, available_timezones
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from tests.cases import each
 from tests.tasks.domain import Domain, memory_domain
@@ -33,10 +34,13 @@ from zeke_tasks.ai.prices import Price
 from zeke_tasks.ai.settings import CALLS
 from zeke_tasks.ai.stub import StubClient
 from zeke_tasks.ai_calls import BUDGET_WAIT, CALLS_WAIT, TEAM
+from zeke_tasks.cli.run_jobs import JobRunner
 from zeke_tasks.error_policy import AI_BAD_ANSWERS
+from zeke_tasks.ingest.recognise import ReplayingClient
 from zeke_tasks.store.analysis import Spending
 from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.testing.ai import ScriptedAI
+from zeke_tasks.testing.web import ScriptedWeb
 
 CENT: Final = Decimal("0.01")
 OURS: Final = UUID(int=21)
@@ -122,6 +126,19 @@ async def test_job_over_budget_waits_until_midnight_with_a_line_in_its_log(
     done = await look(jobs, job)
     assert (done.row_state, done.retry_count, len(asked_of(jobs).asked)) == (RowState.COMPLETED, 0, 2)
     assert done.attempt > 2
+
+
+async def test_command_that_ends_before_its_jobs_shows_what_they_wait_for(domain: Domain) -> None:
+    jobs = jobs_with(domain, "0.015")
+    several: list[UUID] = []
+    for text in ("Bees dance.", "Wasps fly."):
+        payload = {"storyId": (await domain.told_story(text)).id, "trigger": "auto"}
+        several.append((await jobs.queue.trigger("analyze-story", payload)).id)
+    await work(jobs)
+    out, runner = StringIO(), JobRunner(jobs.queue, jobs.resources, ReplayingClient(ScriptedWeb()))
+    await runner.run(several, timeout=0, console=Console(file=out, width=1000))
+    (told,) = [line for line in out.getvalue().splitlines() if "budget" in line]
+    assert told.startswith("2 jobs wait. AI call waits for the budget: the budget of calls without a team")
 
 
 async def test_jobs_continue_once_the_budget_is_raised(domain: Domain) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
 
 from rich import box
 from rich.console import Console
@@ -12,7 +12,7 @@ from rich.text import Text
 
 from zeke_queue.cli.render import SafeConsole
 from zeke_queue.core.status import output_of
-from zeke_queue.model import JobStatus
+from zeke_queue.model import JobStatus, RowState
 from zeke_queue.system.install_hints import on_same
 from zeke_queue.task.signals import Fail, Retry
 from zeke_tasks.cli.formatting import printable_words
@@ -150,6 +150,11 @@ def why_it_failed(job: Job) -> str:
     parts = ("message",) if output.get("type") in _VERDICTS else ("type", "message")
     told = ": ".join(str(output[part]) for part in parts if output.get(part))
     return told or f"its job ended {job.status.value}"
+
+
+def is_snoozed(job: Job | None) -> TypeGuard[Job]:
+    """Return whether a job has run and is snoozed without having failed."""
+    return job is not None and job.row_state is RowState.CREATED and job.attempt > 0
 
 
 def jobs_table(counts: Iterable[QueueStats]) -> Table:

@@ -6,15 +6,15 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import TYPE_CHECKING, Any, Final, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import UUID
 
 from zeke_queue.errors import JobConflictError, UsageError
-from zeke_queue.model import ENDED, JobStatus, RowState
+from zeke_queue.model import ENDED, JobStatus
 from zeke_queue.system.subprocess_pool import ChildEnded
 from zeke_queue.task.task import Send
 from zeke_tasks.ai.settings import AISettings
-from zeke_tasks.cli.report import Outcome, findings, why_it_failed
+from zeke_tasks.cli.report import Outcome, findings, is_snoozed, why_it_failed
 from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
 from zeke_tasks.context import read
 from zeke_tasks.fetch import AddressRefused, UrlRefused, WebError
@@ -395,7 +395,7 @@ def _page_error(one: Taken, job: Job | None, mine: Sequence[Finding]) -> str | N
         return None
     if not mine:
         return "it was not read"
-    if one.what == "video" and _is_put_off(job) and mine[0].item.status is ItemStatus.PENDING:
+    if one.what == "video" and is_snoozed(job) and mine[0].item.status is ItemStatus.PENDING:
         again = f"{job.start_after:%Y-%m-%d %H:%M} UTC"
         return f"not yet: the video or its captions are not available; retried from {again} on"
     return mine[0].outcome
@@ -405,8 +405,3 @@ def _no_analysis(stories: int) -> str:
     """Return the error of stories whose analysis was lost before: reading their text again sends none."""
     whose = "its story has" if stories == 1 else f"{stories} of its stories have"
     return f"{whose} no analysis; `zeke brief ID --regenerate` requests it"
-
-
-def _is_put_off(job: Job | None) -> TypeGuard[Job]:
-    """Return whether a job has run and is snoozed without having failed."""
-    return job is not None and job.row_state is RowState.CREATED and job.attempt > 0

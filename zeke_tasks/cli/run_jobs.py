@@ -8,6 +8,8 @@ that was killed.
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -28,7 +30,7 @@ from zeke_tasks.catalog import build_catalog
 from zeke_tasks.cli.follow import Family, counts_of, follow
 from zeke_tasks.cli.hints import see_job, worker_continues
 from zeke_tasks.cli.progress import display, standing
-from zeke_tasks.cli.report import why_it_failed
+from zeke_tasks.cli.report import is_snoozed, why_it_failed
 from zeke_tasks.context import open_context
 from zeke_tasks.ingest.named import reach_named
 from zeke_tasks.ingest.recognise import ReplayingClient
@@ -53,6 +55,9 @@ AI_QUEUES: Final = ("analyze-story", "generate-brief")
 
 ITEMS_EVERY: Final = 1.0
 """Seconds between two reads of the items while jobs run; each reads the items with all their content."""
+
+LOGS_AT_ONCE: Final = 20
+"""Number of jobs whose logs are read at once; up to 50 lines of each."""
 
 SHUTDOWN: Final = 2.0
 """Seconds that jobs may continue after the command's timeout."""
@@ -114,7 +119,30 @@ class JobRunner:
                 shown.show(standing(counts_of(jobs), found))
             if find is not None:
                 shown.show(standing(counts_of(jobs), await find(jobs)))
+        if console is not None:
+            for line in await self._waits(jobs):
+                console.print(line, markup=False, highlight=False)
         return jobs
+
+    async def _waits(self, jobs: Sequence[Job]) -> list[str]:
+        """Return what snoozed jobs wait for, such as a budget, by the last lines of their logs with a reason.
+
+        A snooze itself stores no reason. Reasons differ in amounts of dollars, so of several jobs that wait
+        for the same, one reason is shown.
+        """
+        snoozed = [job.id for job in jobs if is_snoozed(job)]
+        last: dict[UUID, tuple[str, str]] = {}
+        for start in range(0, len(snoozed), LOGS_AT_ONCE):
+            asked = dict.fromkeys(snoozed[start : start + LOGS_AT_ONCE], 0)
+            for event in await parts_of(self.queue).storage.events(asked):
+                line = json.loads(event.data)
+                if line.get("reason") is not None:
+                    last[event.job_id] = str(line["message"]), str(line["reason"])
+        counts, reasons = Counter(message for message, _ in last.values()), dict(last.values())
+        return [
+            f"{'1 job waits' if count == 1 else f'{count} jobs wait'}. {message}: {reasons[message]}"
+            for message, count in counts.items()
+        ]
 
     async def running_elsewhere(self, task: str) -> list[Job]:
         """Return the jobs of a task that workers run now, with their own settings."""
