@@ -109,6 +109,15 @@ def test_keys_are_listed_with_scopes_and_validity(zeke: Zeke) -> None:
     assert re.search(r"revoked \d+ s$", lines[2])
 
 
+def test_teams_of_keys_are_listed_if_any_key_has_one(zeke: Zeke) -> None:
+    team = "5a656b65-0000-4000-8000-000000000001"
+    zeke.good("keys", "create", "of-a-team", "--team", team)
+    zeke.good("keys", "create", "of-no-team")
+    heading, first, second = zeke.good("keys", "list").splitlines()
+    assert heading.split()[:4] == ["key", "name", "scopes", "team"]
+    assert (first.split()[3], second.split()[3]) == (team, "–")
+
+
 def test_empty_list_of_keys_is_reported(zeke: Zeke) -> None:
     assert "`zeke keys create NAME`" in zeke.good("keys", "list")
     assert zeke.json("keys", "list") == []

@@ -240,10 +240,13 @@ def _value(key: ApiKey) -> dict[str, Any]:
 
 
 def _print_keys(keys: Sequence[ApiKey], now: datetime) -> None:
+    # Most installations have no keys of teams.
+    have_team = any(key.team_id for key in keys)
     columns = (
         Column("key"),
         Column("name", min_width=12),
         Column("scopes"),
+        *([Column("team")] if have_team else []),
         Column("created", min_width=1),
         Column("last used", justify="right"),
         Column(""),
@@ -253,6 +256,7 @@ def _print_keys(keys: Sequence[ApiKey], now: datetime) -> None:
             key.prefix,
             key.name,
             ", ".join(_scopes(key)) or NOTHING,
+            *([str(key.team_id or NOTHING)] if have_team else []),
             moment(key.created_on),
             ago(key.last_used_on, now),
             _standing(key, now),

@@ -41,6 +41,23 @@ JOBS_AT_ONCE: Final = 200
 LOOKED_AT: Final = 10_000
 """Number of newest stories that are searched for an abbreviated id."""
 
+_WORDS: Final = {
+    "keys": ("API key",),
+    "schedules": ("schedule",),
+    "jobs": ("job",),
+    "source_connections": ("subscription",),
+    "team_story_states": ("state of a story", "states of stories"),
+    "team_highlight_states": ("state of a highlight", "states of highlights"),
+    "highlights": ("highlight",),
+    "playbook_runs": ("run of a playbook", "runs of playbooks"),
+    "playbooks": ("playbook",),
+    "ai_budgets": ("AI budget",),
+    "ai_reservations": ("reservation for an AI call", "reservations for AI calls"),
+    "ai_budget_days": ("sum of a day's AI calls", "sums of a day's AI calls"),
+    "ai_spending": ("AI call",),
+}
+"""What a team has, by table, in singular and plural."""
+
 delete_app = typer.Typer(
     help="Delete a source, a story or a team, with all that belongs to it.", no_args_is_help=True
 )
@@ -151,12 +168,7 @@ def team(
 
 def told_counts(counts: Mapping[str, int]) -> list[str]:
     """Return how many rows of each table were deleted, in words."""
-    names = {name: name.replace("_", " ").replace("ai ", "AI ") for name in counts}
-    return [
-        f"{count:,} {names[name].removesuffix('s') if count == 1 else names[name]}"
-        for name, count in counts.items()
-        if count
-    ]
+    return [_number(count, *_WORDS[name]) for name, count in counts.items() if count]
 
 
 async def delete_team(

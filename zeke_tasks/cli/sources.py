@@ -203,23 +203,23 @@ def list_sources(
 
     async def command(options: Options, settings: Settings) -> int:
         async with open_rows_read_only(settings) as rows:
-            found = await (rows.every_source() if team_id is None else rows.subscribed_sources(team_id))
+            every = await rows.every_source()
+            found = every if team_id is None else await rows.subscribed_sources(team_id)
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
             echo(_none_yet(options) if team_id is None else _no_subscription(options, team_id))
         else:
-            _print_sources(found)
+            _print_sources(found, _short(every))
         return 0
 
     on_database(context, command)
 
 
-def _print_sources(found: list[Source]) -> None:
+def _print_sources(found: list[Source], short: Mapping[UUID, str]) -> None:
     """Print a list; in a pipe, one line per source."""
     from zeke_tasks.cli.formatting import Entry, listed  # noqa: PLC0415 - see the package
 
-    short = _short(found)
     told = [
         ((short[source.id], source.type, *_pace_cells(source)), _words(source.name), source.url)
         for source in found

@@ -132,7 +132,11 @@ async def test_all_of_a_team_is_exported_and_deleted(zeke: Zeke, on_postgres: Do
     assert (kinds["playbook_run_events"], kinds["schedules"], kinds["jobs"]) == (1, 1, 2)
     assert str(OTHERS) not in str(lines)
 
-    await zeke.good("delete", "team", str(TEAM), "--yes")
+    done = await zeke.good("delete", "team", str(TEAM), "--yes")
+    assert done.startswith(
+        f"Deleted team {TEAM}: 1 API key, 1 schedule, 2 jobs, 1 subscription, 1 state of a story,"
+        " 1 state of a highlight, 1 highlight, 1 run of a playbook, 1 playbook, 1 AI budget,"
+    )
     assert {*found.of(TEAM)} == LEFT
     assert found.events() == 1
     assert found.of(OTHERS) == others

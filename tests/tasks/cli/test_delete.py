@@ -124,7 +124,7 @@ async def test_team_whose_jobs_send_others_keeps_its_rows(
     await cancel_and_send(UUID(int=1))
     monkeypatch.setattr(queue, "cancel", cancel_and_send)
     with pytest.raises(
-        ZekeError, match=r"only in part \(so far 1 key\): jobs are still being sent .* Repeat the command"
+        ZekeError, match=r"only in part \(so far 1 API key\): jobs are still being sent .* Repeat the command"
     ):
         await delete_team(queue, on_postgres.repository, TEAM, keep=True)
     assert rounds == 1 + ROUNDS_MAX
