@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.database import EMBEDDED, server
+from tests.mutants.changes import add_options, chosen
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from tests.mutants.changes import Changes
 
 ROOT: Final = Path(__file__).parents[2]
 STORE: Final = Path("zeke_queue/storage/postgres")
@@ -106,13 +109,20 @@ def main(mutants: Sequence[Mutant], description: str | None, arguments: Sequence
     parser.add_argument("--all", action="store_true", help="ask every test, not only the first that finds it")
     parser.add_argument("--whole", action="store_true", help="try all of a test's cases, not the likely ones")
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
+    add_options(parser)
     asked = parser.parse_args(arguments)
-    chosen = [m for m in mutants if not asked.names or any(part in m.name for part in asked.names)]
+    named = [m for m in mutants if not asked.names or any(part in m.name for part in asked.names)]
+    tried = chosen(named, asked, _touch)
     with server(EMBEDDED, f"mutants{os.getpid()}") as dsn, ThreadPoolExecutor(asked.jobs) as pool:
-        found = pool.map(lambda mutant: _report(mutant, dsn, every=asked.all, whole=asked.whole), chosen)
-        lost = [mutant.name for mutant, was_found in zip(chosen, found, strict=True) if not was_found]
-    sys.stdout.write(f"{len(chosen) - len(lost)} of {len(chosen)} were found\n")
+        found = pool.map(lambda mutant: _report(mutant, dsn, every=asked.all, whole=asked.whole), tried)
+        lost = [mutant.name for mutant, was_found in zip(tried, found, strict=True) if not was_found]
+    sys.stdout.write(f"{len(tried) - len(lost)} of {len(tried)} were found\n")
     return 1 if lost else 0
+
+
+def _touch(changes: Changes, mutant: Mutant) -> bool:
+    """Return whether a mutant, or the text that it replaces, has changed."""
+    return changes.touch_text(mutant.name, os.path.normpath(STORE / mutant.file), mutant.old)
 
 
 def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:

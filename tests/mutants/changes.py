@@ -1,20 +1,28 @@
-"""Which mutants a change may have affected: those whose function, whose tests or that themselves changed."""
+"""Which mutants a change may have affected: those whose function, whose tests or that themselves changed.
+
+Beside a part of the mutants, which is another one each time, a landing tries those.
+"""
 
 from __future__ import annotations
 
+import argparse
 import re
 import subprocess
 import tempfile
 from collections import defaultdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
-    from tests.mutants.patching import Tested
+    from tests.mutants.patching import Mutant, Tested
+
+T = TypeVar("T")
 
 ROOT: Final = Path(__file__).parents[2]
+PLANTED: Final = ("tests/mutants/", "tests/interleaving/mutants_")
+"""Where mutants are."""
 
 
 class Changes(NamedTuple):
@@ -25,11 +33,19 @@ class Changes(NamedTuple):
 
     def touch(self, one: Tested) -> bool:
         """Return whether a mutant, what it patches, or a test that finds it is among them."""
-        mutant = one.mutant
+        return self.touch_mutant(one.mutant) or self._touch_tests(one.tests)
+
+    def touch_mutant(self, mutant: Mutant) -> bool:
+        """Return whether a mutant, or what it patches, is among them."""
         place = mutant.module.replace(".", "/")
-        patched = self.functions.get(f"{place}.py", "") + self.functions.get(f"{place}/__init__.py", "")
-        planted = "".join(text for path, text in self.added.items() if path.startswith("tests/mutants/"))
-        return mutant.old.strip() in patched or f'"{mutant.name}"' in planted or self._touch_tests(one.tests)
+        return any(
+            self.touch_text(mutant.name, path, mutant.old) for path in (f"{place}.py", f"{place}/__init__.py")
+        )
+
+    def touch_text(self, name: str, path: str, text: str) -> bool:
+        """Return whether the mutant of a name, or the text in a file that it replaces, is among them."""
+        planted = "".join(added for file, added in self.added.items() if file.startswith(PLANTED))
+        return text.strip() in self.functions.get(path, "") or f'"{name}"' in planted
 
     def _touch_tests(self, tests: tuple[str, ...]) -> bool:
         at = tests.index("-k") if "-k" in tests else len(tests)
@@ -41,6 +57,37 @@ class Changes(NamedTuple):
             if any(not words or any(word in name for word in words) for name in chosen):
                 return True
         return False
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose among mutants."""
+    parser.add_argument("--part", type=_part, metavar="K/N", help="only every Nth, from the Kth on")
+    parser.add_argument(
+        "--since", metavar="COMMIT", help="beside a part, those whose text or tests changed since it"
+    )
+
+
+def chosen(every: Sequence[T], given: argparse.Namespace, touch: Callable[[Changes, T], bool]) -> Sequence[T]:
+    """Return the mutants that the options choose.
+
+    Args:
+        every: the mutants.
+        given: the options, as ``add_options`` parses them.
+        touch: returns whether changes affect a mutant.
+    """
+    if given.part is None:
+        return every
+    first, step = given.part
+    changes = changes_since(given.since) if given.since else Changes({}, {})
+    return [one for at, one in enumerate(every, 1) if at % step == first % step or touch(changes, one)]
+
+
+def _part(text: str) -> tuple[int, int]:
+    """Return which part of how many an option's text means, such as 2/5."""
+    first, _, step = text.partition("/")
+    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
+        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text!r}")
+    return int(first), int(step)
 
 
 def changes_since(commit: str) -> Changes:

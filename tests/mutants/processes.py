@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
 import os
 import signal
@@ -70,14 +69,6 @@ def _send(sending: Connection, work: Callable[..., object], arguments: tuple[obj
         sending.send((True, work(*arguments)))
     except BaseException as error:  # noqa: BLE001 - the other process tells it
         sending.send((False, f"{type(error).__name__}: {error}"))
-
-
-def part(text: str) -> tuple[int, int]:
-    """Return which part of how many an option's text means, such as 2/5."""
-    first, _, step = text.partition("/")
-    if not (first.isdecimal() and step.isdecimal() and 1 <= int(first) <= int(step)):
-        raise argparse.ArgumentTypeError(f"must be K/N with K from 1 to N, got {text!r}")
-    return int(first), int(step)
 
 
 def say(line: object) -> None:

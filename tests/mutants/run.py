@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.mutants import weights
 from tests.mutants.blind import hunt_blind
+from tests.mutants.changes import Changes, add_options, chosen
 from tests.mutants.patching import install
 from tests.mutants.planted import PLANTED
-from tests.mutants.processes import ForkedError, forked, part, say
+from tests.mutants.processes import ForkedError, forked, say
 from tests.mutants.simulator import SIMULATOR_MUTANTS
 from tests.mutants.table import TABLE
 
@@ -252,21 +253,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--under", help="the mutant of the simulator under which NAME has to go unfound")
     parser.add_argument("--simulator", action="store_true", help="make all of them, one at a time")
     parser.add_argument("--record", action="store_true", help="write down where each of the table is found")
-    parser.add_argument("--part", type=part, metavar="K/N", help="of them only every Nth, from the Kth on")
+    add_options(parser)
     given = parser.parse_args(arguments)
 
+    if given.record and given.part:
+        parser.error("--record: must be used for the whole table, got --part too")
     if given.name is not None:
         verdict = hunt_under(given.under) if given.under else hunt(given.name, given.runs)
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.shown else 1
     if given.simulator:
-        first, step = given.part or (1, 1)
-        verdicts = simulator_table(
-            [one.name for one in SIMULATOR_MUTANTS[first - 1 :: step]], given.jobs, told=say
-        )
+        some = chosen(SIMULATOR_MUTANTS, given, lambda changes, one: changes.touch_mutant(one.breaks))
+        verdicts = simulator_table([one.name for one in some], given.jobs, told=say)
         say(simulator_summary(verdicts))
         return 0 if all(one.shown for one in verdicts) else 1
-    verdicts = table(None, given.runs, given.jobs, told=say)
+    tried = [one.name for one in chosen(TABLE, given, Changes.touch_mutant)]
+    verdicts = table(tried, given.runs, given.jobs, told=say)
     say(summary(verdicts))
     if given.record:
         weights.record({one.name: (one.scenario, one.seed) for one in verdicts})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.mutants import patching
-from tests.mutants.changes import Changes, changes_in
+from tests.mutants.changes import Changes, add_options, changes_in, chosen
 from tests.mutants.table import TABLE
 from tests.mutants.tested import TESTED, are_found, main
 from zeke_sim.world import lines
@@ -120,6 +121,23 @@ def test_mutant_is_tried_if_it_or_its_function_or_its_test_changed() -> None:
         ),
     }
     check_each(cases, check)
+
+
+def test_statement_is_touched_if_a_change_has_the_text_that_its_mutant_replaces() -> None:
+    changes = changes_in(DIFF.replace("zeke_queue/a.py", "zeke_queue/sql/a.sql"))
+    assert changes.touch_text("m", "zeke_queue/sql/a.sql", "    b = 3\n")
+    assert not changes.touch_text("m", "zeke_queue/sql/a.sql", "    c = 3\n")
+
+
+def test_part_of_the_mutants_is_chosen_and_those_that_changed() -> None:
+    parser = ArgumentParser()
+    add_options(parser)
+
+    def check(options: list[str], expected: list[int]) -> None:
+        assert chosen(range(1, 8), parser.parse_args(options), lambda _, one: one == 3) == expected
+
+    assert list(chosen(range(1, 8), parser.parse_args([]), lambda *_: False)) == [*range(1, 8)]
+    check_each([(["--part", "1/3"], [1, 3, 4, 7]), (["--part", "3/3"], [3, 6])], check)
 
 
 class Replacing(SourceFileLoader):

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.mutants.catalog import CRASHES
-from tests.mutants.changes import Changes, changes_since
+from tests.mutants.changes import Changes, add_options, chosen
 from tests.mutants.doubles import DOUBLES
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
@@ -23,7 +23,7 @@ from tests.mutants.migration import MIGRATION
 from tests.mutants.outcomes import OUTCOMES
 from tests.mutants.patching import Tested, install, is_installed
 from tests.mutants.patching import tested as _tested
-from tests.mutants.processes import ForkedError, forked, part, say
+from tests.mutants.processes import ForkedError, forked, say
 from tests.mutants.requests import REQUESTS
 from tests.mutants.retention import RETENTION
 from tests.mutants.serving import SERVING
@@ -240,18 +240,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants.tested", description=__doc__)
     names = [one.mutant.name for one in TESTED]
     parser.add_argument("name", nargs="*", help="mutants to try; all by default")
-    parser.add_argument("--part", type=part, metavar="K/N", help="only every Nth, from the Kth on")
-    parser.add_argument(
-        "--since", metavar="COMMIT", help="beside a part, those whose function or tests changed since it"
-    )
+    add_options(parser)
     given = parser.parse_args(arguments)
     if unknown := [name for name in given.name if name not in names]:
         parser.error(f"name: must be that of a mutant, got {', '.join(unknown)}")
     wanted = [one for one in TESTED if not given.name or one.mutant.name in given.name]
-    if given.part is not None:
-        first, step = given.part
-        changed = changes_since(given.since) if given.since else Changes({}, {})
-        wanted = [one for at, one in enumerate(wanted) if at % step == first - 1 or changed.touch(one)]
+    wanted = chosen(wanted, given, Changes.touch)
     from tests.database import choose, new_run, server  # noqa: PLC0415 - a child has the runtime patched
 
     with server(choose(None), new_run()) as dsn:
