@@ -54,11 +54,11 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests that a landing takes; `-- -n 2` runs all, `-- --postgres 15` on another database."""
+    """Run the tests that a landing takes; `-- -n 3` runs all, `-- --postgres 15` on another database."""
     _install(session, "test")
     if not any(shutil.which("pgbouncer", path=path) for path in (None, "/usr/sbin:/usr/local/sbin")):
         _left_out("what Zeke does behind PgBouncer, which is not here")
-    session.run("pytest", *(session.posargs or ["-n", "2", *_landing()]))
+    session.run("pytest", *(session.posargs or ["-n", "3", *_landing()]))
 
 
 class Part(NamedTuple):
@@ -68,6 +68,10 @@ class Part(NamedTuple):
     sample: int
     changes: tuple[str, ...]
     keep: tuple[str, ...] = ()
+
+
+PAGES = ("tests/sim/test_pages.py", "tests/sim/test_plugin_page.py")
+"""Projects of the documentation, whose simulations take minutes."""
 
 
 def _landing() -> list[str]:
@@ -86,10 +90,14 @@ def _landing() -> list[str]:
         Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
         Part("tests/interleaving", 0, ("tests/interleaving/", "zeke_queue/storage/postgres/")),
         Part("tests/torture", 0, ("tests/torture/",)),
+        *(
+            Part(file, 0, ("docs/", "tests/sim/", "zeke_sim/testing/", "zeke_tasks/testing/"))
+            for file in PAGES
+        ),
         Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
     )
-    # Each landing kills the tasks at different points.
-    options = ["--crash-turn", _git("rev-list", "--count", "HEAD") or "0"]
+    # Each landing kills the tasks at different points. Lint checks what is tidy.
+    options = ["--crash-turn", _git("rev-list", "--count", "HEAD") or "0", "--ignore=tests/test_tidy.py"]
     for part in parts:
         if _changed(*part.changes):
             continue
@@ -205,23 +213,30 @@ def _other_seeds() -> int:
     return 1 + 1000 * int(_git("rev-list", "--count", "HEAD") or 0)
 
 
+def _part(of: int) -> list[str]:
+    """Return the options for the mutants of a landing: a part, another one each time, and what changed."""
+    turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
+    before = _before()
+    return ["--part", f"{turn % of + 1}/{of}", *(["--since", before] if before else [])]
+
+
 def _mutants(session: nox.Session) -> None:
-    with _stage("share 0: every planted bug is found"):
-        session.run("python", "-m", "tests.mutants", "--jobs", "2")
-    part, since = "1/1", []
-    if _is_landing(session) and _due() != 0:
-        # Beside the share whose turn it is there is no time for all, which run when this one is due.
-        part = f"{int(_git('rev-list', '--count', 'HEAD') or 0) // len(SHARES) % 5 + 1}/5"
-        since = ["--since", before] if (before := _before()) else []
-    with _stage(f"share 0: mutants of the simulator are found, part {part}"):
-        session.run("python", "-m", "tests.mutants", "--simulator", "--part", part)
-    with _stage(f"share 0: mutants that named tests find are found, part {part} and what changed"):
-        session.run("python", "-m", "tests.mutants.tested", "--part", part, *since)
+    # Beside the share whose turn it is there is no time for all, which run when this one is due.
+    part = _part(5) if _is_landing(session) and _due() != 0 else []
+    which = f"part {part[1]} and what changed" if part else "all"
+    with _stage(f"share 0: planted bugs are found, {which}"):
+        session.run("python", "-m", "tests.mutants", "--jobs", "2", *part)
+    with _stage(f"share 0: mutants of the simulator are found, {which}"):
+        session.run("python", "-m", "tests.mutants", "--simulator", *part)
+    with _stage(f"share 0: mutants that named tests find are found, {which}"):
+        session.run("python", "-m", "tests.mutants.tested", *part)
 
 
 def _postgres_mutants(session: nox.Session) -> None:
-    with _stage("share 1: mutants of the Postgres storage are found"):
-        session.run("python", "-m", "tests.interleaving.mutants_postgres", "--jobs", "2")
+    part = _part(3) if _is_landing(session) else []
+    which = f"part {part[1]} and what changed" if part else "all"
+    with _stage(f"share 1: mutants of the Postgres storage are found, {which}"):
+        session.run("python", "-m", "tests.interleaving.mutants_postgres", "--jobs", "2", *part)
     many = INTERLEAVINGS if _is_landing(session) else NIGHTLY_INTERLEAVINGS
     # Each run draws other scripts, so a second run that passes would say nothing of the first.
     drawn = ("pytest", "-n", "2", "--flaky", "0")
@@ -258,6 +273,8 @@ def _long_sim(session: nox.Session) -> None:
         session.run("python", "-m", "tests.model.replays", *other, *limits, *jobs)
     with _stage("share 3: a history that Postgres wrote, replayed with faults"):
         session.run("python", "-m", "tests.model.history", "--seed", str(_other_seeds()))
+    with _stage("share 3: the projects of the documentation"):
+        session.run("pytest", "-n", "2", *PAGES)
     with _stage("share 3: two weeks of the whole catalog"):
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
 
@@ -327,8 +344,8 @@ def nightly(session: nox.Session) -> None:
     storages do alike, 2 other versions of Postgres, 3 the long simulations, others and a recorded history
     replayed, 4 torture, chaos, all tests of the catalog and its tasks killed at each statement, 5 other
     Pythons. At night more is drawn than in a landing. Which share a landing takes is the number of commits
-    modulo 6; one that touches the worker or the storage takes share 0 too, and of its mutants of the
-    simulator a fifth, as of those that named tests find, unless they changed.
+    modulo 6; one that touches the worker or the storage takes share 0 too, a fifth of its mutants and those
+    that changed. Of the mutants of the Postgres storage a landing tries a third, and those that changed.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]
@@ -429,7 +446,7 @@ def interop(session: nox.Session) -> None:
 def browser(session: nox.Session) -> None:
     """Use the dashboard in the system's Chromium, on a real server and database; `-- -k dark` for a part."""
     _install(session, "test", "browser")
-    session.run("pytest", "tests/browser", *session.posargs)
+    session.run("pytest", "-n", "2", "tests/browser", *session.posargs)
 
 
 @nox.session

@@ -17,8 +17,8 @@ from tests.interleaving.arena import Arena
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-IN_CI = 300
-IN_A_PART = 150
+IN_CI = 120
+IN_A_PART = 60
 PLANS = 25
 """The number of a classic script's interleavings that are run in order, and of others that are drawn in
 which statements stop inside, too."""

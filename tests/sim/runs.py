@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     from zeke_sim.history.events import Event, Image
 
 
-SEEDS = {"catalog": 8, "waiting": 130}
-"""Number of seeds of scenarios whose number is not 40."""
+SEEDS = {"cancel": 40, "catalog": 4, "limits": 40, "waiting": 130}
+"""Number of seeds of scenarios whose number is not 20."""
 
 
 @functools.lru_cache(maxsize=2)
 def outcomes(name: str) -> list[Outcome]:
     """Return the runs of a scenario's first seeds."""
     scenario = load(name)
-    return [run(scenario, scenario.plan(seed)) for seed in range(SEEDS.get(name, 40))]
+    return [run(scenario, scenario.plan(seed)) for seed in range(SEEDS.get(name, 20))]
 
 
 def of(events: Iterable[Event], kind: type, **fields: Any) -> list[Any]:
