@@ -90,10 +90,7 @@ def _landing() -> list[str]:
         Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
         Part("tests/interleaving", 0, ("tests/interleaving/", "zeke_queue/storage/postgres/")),
         Part("tests/torture", 0, ("tests/torture/",)),
-        *(
-            Part(file, 0, ("docs/", "tests/sim/", "zeke_sim/testing/", "zeke_tasks/testing/"))
-            for file in PAGES
-        ),
+        *(Part(file, 0, ("docs/", "tests/sim/", "zeke_sim/", "zeke_tasks/testing/")) for file in PAGES),
         Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
     )
     # Each landing kills the tasks at different points. Lint checks what is tidy.
@@ -342,10 +339,11 @@ def nightly(session: nox.Session) -> None:
 
     0 planted bugs, 1 mutants of the Postgres storage, interleavings and, at night, examples of what both
     storages do alike, 2 other versions of Postgres, 3 the long simulations, others and a recorded history
-    replayed, 4 torture, chaos, all tests of the catalog and its tasks killed at each statement, 5 other
-    Pythons. At night more is drawn than in a landing. Which share a landing takes is the number of commits
-    modulo 6; one that touches the worker or the storage takes share 0 too, a fifth of its mutants and those
-    that changed. Of the mutants of the Postgres storage a landing tries a third, and those that changed.
+    replayed, and the projects of the documentation, 4 torture, chaos, all tests of the catalog, its tasks
+    killed at each statement and all of interop, 5 other Pythons. At night more is drawn than in a landing.
+    Which share a landing takes is the number of commits modulo 6; one that touches the worker or the storage
+    takes share 0 too, a fifth of its mutants and those that changed. Of the mutants of the Postgres storage a
+    landing tries a third, and those that changed.
     """
     _install(session, "test", extras="client,embedded,sim,tasks,web")
     asked = session.posargs or [str(number) for number in range(len(SHARES))]

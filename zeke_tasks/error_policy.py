@@ -26,6 +26,12 @@ AI_WAIT: Final = 60.0
 AI_WAIT_MIN: Final = 1.0
 """Minimum seconds that a job waits for a rate limit: a snooze uses up no retry, so nothing else slows it."""
 
+RATE_LIMITED: Final = "AI call postponed"
+"""The message of the log line of a job that waits for a rate limit; its ``reason`` says how long."""
+
+OVER_BUDGET: Final = "AI call waits for the budget"
+"""The message of the log line of a job that waits for a budget; its ``reason`` says until when."""
+
 AI_BAD_ANSWERS: Final = 2
 """Retries after which a job that gets an unusable answer fails, since calls cost money.
 
@@ -65,12 +71,12 @@ def verdict(error: Exception, job: Job | None = None) -> Signal | None:
         case AIRateLimited():
             seconds = AI_WAIT if error.retry_after is None else max(error.retry_after, AI_WAIT_MIN)
             if job is not None:
-                job.logger.warning("AI call postponed", reason=error.reason, seconds=round(seconds, 3))
+                job.logger.warning(RATE_LIMITED, reason=error.reason, seconds=round(seconds, 3))
             return Snooze(seconds)
         case AIOverBudget():
             if job is not None:
                 job.logger.warning(
-                    "AI call waits for the budget",
+                    OVER_BUDGET,
                     reason=error.reason,
                     spentUsd=float(error.spent),
                     budgetUsd=float(error.budget),

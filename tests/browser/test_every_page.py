@@ -1,4 +1,4 @@
-"""Every page, light and dark, on a desktop and on a phone: findings of axe, width, console output."""
+"""Every page, light and dark, on a desktop and on a phone: width, console output, and findings of axe."""
 
 from __future__ import annotations
 

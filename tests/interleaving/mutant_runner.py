@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tests.database import EMBEDDED, server
-from tests.mutants.changes import add_options, chosen
+from tests.mutants.changes import add_options, select
 from zeke_queue.system.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def main(mutants: Sequence[Mutant], description: str | None, arguments: Sequence
     add_options(parser)
     asked = parser.parse_args(arguments)
     named = [m for m in mutants if not asked.names or any(part in m.name for part in asked.names)]
-    tried = chosen(named, asked, _touch)
+    tried = select(named, asked, _touch)
     with server(EMBEDDED, f"mutants{os.getpid()}") as dsn, ThreadPoolExecutor(asked.jobs) as pool:
         found = pool.map(lambda mutant: _report(mutant, dsn, every=asked.all, whole=asked.whole), tried)
         lost = [mutant.name for mutant, was_found in zip(tried, found, strict=True) if not was_found]
@@ -121,8 +121,11 @@ def main(mutants: Sequence[Mutant], description: str | None, arguments: Sequence
 
 
 def _touch(changes: Changes, mutant: Mutant) -> bool:
-    """Return whether a mutant, or the text that it replaces, has changed."""
-    return changes.touch_text(mutant.name, os.path.normpath(STORE / mutant.file), mutant.old)
+    """Return whether a mutant is new, or the text that it replaces or one of its tests has changed."""
+    path = os.path.normpath(STORE / mutant.file)
+    return changes.touch_text(mutant.name, path, mutant.old) or any(
+        changes.touch_tests(test.split()) for test in mutant.tests
+    )
 
 
 def _report(mutant: Mutant, dsn: str, *, every: bool, whole: bool) -> bool:

@@ -33,7 +33,7 @@ class Changes(NamedTuple):
 
     def touch(self, one: Tested) -> bool:
         """Return whether a mutant, what it patches, or a test that finds it is among them."""
-        return self.touch_mutant(one.mutant) or self._touch_tests(one.tests)
+        return self.touch_mutant(one.mutant) or self.touch_tests(one.tests)
 
     def touch_mutant(self, mutant: Mutant) -> bool:
         """Return whether a mutant, or what it patches, is among them."""
@@ -47,7 +47,8 @@ class Changes(NamedTuple):
         planted = "".join(added for file, added in self.added.items() if file.startswith(PLANTED))
         return text.strip() in self.functions.get(path, "") or f'"{name}"' in planted
 
-    def _touch_tests(self, tests: tuple[str, ...]) -> bool:
+    def touch_tests(self, tests: Sequence[str]) -> bool:
+        """Return whether one of these tests, given as arguments of pytest, is among them."""
         at = tests.index("-k") if "-k" in tests else len(tests)
         words = {*re.findall(r"\w+", " ".join(tests[at + 1 :]))} - {"and", "or", "not"}
         for path in tests[:at]:
@@ -63,12 +64,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose among mutants."""
     parser.add_argument("--part", type=_part, metavar="K/N", help="only every Nth, from the Kth on")
     parser.add_argument(
-        "--since", metavar="COMMIT", help="beside a part, those whose text or tests changed since it"
+        "--since", metavar="COMMIT", help="beside a part, new mutants, and those whose text or tests changed"
     )
 
 
-def chosen(every: Sequence[T], given: argparse.Namespace, touch: Callable[[Changes, T], bool]) -> Sequence[T]:
-    """Return the mutants that the options choose.
+def select(every: Sequence[T], given: argparse.Namespace, touch: Callable[[Changes, T], bool]) -> Sequence[T]:
+    """Select mutants by the options.
 
     Args:
         every: the mutants.
@@ -76,6 +77,8 @@ def chosen(every: Sequence[T], given: argparse.Namespace, touch: Callable[[Chang
         touch: returns whether changes affect a mutant.
     """
     if given.part is None:
+        if given.since:
+            raise SystemExit("--since: must be used with --part, which alone leaves mutants out")
         return every
     first, step = given.part
     changes = changes_since(given.since) if given.since else Changes({}, {})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.mutants import weights
 from tests.mutants.blind import hunt_blind
-from tests.mutants.changes import Changes, add_options, chosen
+from tests.mutants.changes import Changes, add_options, select
 from tests.mutants.patching import install
 from tests.mutants.planted import PLANTED
 from tests.mutants.processes import ForkedError, forked, say
@@ -263,11 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(json.dumps(verdict.as_json()))
         return 0 if verdict.shown else 1
     if given.simulator:
-        some = chosen(SIMULATOR_MUTANTS, given, lambda changes, one: changes.touch_mutant(one.breaks))
+        some = select(SIMULATOR_MUTANTS, given, lambda changes, one: changes.touch_mutant(one.breaks))
         verdicts = simulator_table([one.name for one in some], given.jobs, told=say)
         say(simulator_summary(verdicts))
         return 0 if all(one.shown for one in verdicts) else 1
-    tried = [one.name for one in chosen(TABLE, given, Changes.touch_mutant)]
+    tried = [one.name for one in select(TABLE, given, Changes.touch_mutant)]
     verdicts = table(tried, given.runs, given.jobs, told=say)
     say(summary(verdicts))
     if given.record:

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cases import check_each
 from tests.mutants import patching
-from tests.mutants.changes import Changes, add_options, changes_in, chosen
+from tests.mutants.changes import Changes, add_options, changes_in, select
 from tests.mutants.table import TABLE
 from tests.mutants.tested import TESTED, are_found, main
 from zeke_sim.world import lines
@@ -134,9 +134,9 @@ def test_part_of_the_mutants_is_chosen_and_those_that_changed() -> None:
     add_options(parser)
 
     def check(options: list[str], expected: list[int]) -> None:
-        assert chosen(range(1, 8), parser.parse_args(options), lambda _, one: one == 3) == expected
+        assert select(range(1, 8), parser.parse_args(options), lambda _, one: one == 3) == expected
 
-    assert list(chosen(range(1, 8), parser.parse_args([]), lambda *_: False)) == [*range(1, 8)]
+    assert list(select(range(1, 8), parser.parse_args([]), lambda *_: False)) == [*range(1, 8)]
     check_each([(["--part", "1/3"], [1, 3, 4, 7]), (["--part", "3/3"], [3, 6])], check)
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tests.mutants.catalog import CRASHES
-from tests.mutants.changes import Changes, add_options, chosen
+from tests.mutants.changes import Changes, add_options, select
 from tests.mutants.doubles import DOUBLES
 from tests.mutants.edges import EDGES
 from tests.mutants.heartbeat import HEARTBEAT
@@ -245,7 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := [name for name in given.name if name not in names]:
         parser.error(f"name: must be that of a mutant, got {', '.join(unknown)}")
     wanted = [one for one in TESTED if not given.name or one.mutant.name in given.name]
-    wanted = chosen(wanted, given, Changes.touch)
+    wanted = select(wanted, given, Changes.touch)
     from tests.database import choose, new_run, server  # noqa: PLC0415 - a child has the runtime patched
 
     with server(choose(None), new_run()) as dsn:

@@ -74,7 +74,7 @@ def test_other_seeds_give_other_histories() -> None:
 
 def _digests(hash_seed: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    command = [sys.executable, "-m", "tests.sim.histories_of", ",".join(names()), *str(SEEDS[0])]
+    command = [sys.executable, "-m", "tests.sim.histories_of", ",".join(names()), str(SEEDS[0])]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 

@@ -139,6 +139,14 @@ async def test_command_that_ends_before_its_jobs_shows_what_they_wait_for(domain
     await runner.run(several, timeout=0, console=Console(file=out, width=1000))
     (told,) = [line for line in out.getvalue().splitlines() if "budget" in line]
     assert told.startswith("2 jobs wait. AI call waits for the budget: the budget of calls without a team")
+    # The reason of an earlier attempt is not shown.
+    await domain.verbs.set_budget(None, Decimal(1))
+    asked_of(jobs).put("analyze-story", AIRateLimited(3600, "slow down"))
+    await work(jobs, BUDGET_WAIT)
+    out.truncate(0)
+    await runner.run(several, timeout=0, console=Console(file=out, width=40))
+    assert "2 jobs wait. AI call postponed: slow down" in out.getvalue()
+    assert "budget" not in out.getvalue()
 
 
 async def test_jobs_continue_once_the_budget_is_raised(domain: Domain) -> None:

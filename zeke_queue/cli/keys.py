@@ -246,7 +246,7 @@ def _print_keys(keys: Sequence[ApiKey], now: datetime) -> None:
         Column("key"),
         Column("name", min_width=12),
         Column("scopes"),
-        *([Column("team")] if have_team else []),
+        *([Column("team", min_width=8)] if have_team else []),
         Column("created", min_width=1),
         Column("last used", justify="right"),
         Column(""),

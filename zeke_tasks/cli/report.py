@@ -153,8 +153,8 @@ def why_it_failed(job: Job) -> str:
 
 
 def is_snoozed(job: Job | None) -> TypeGuard[Job]:
-    """Return whether a job has run and is snoozed without having failed."""
-    return job is not None and job.row_state is RowState.CREATED and job.attempt > 0
+    """Return whether a job has run and is snoozed, without having failed, and not to wait for another one."""
+    return job is not None and job.row_state is RowState.CREATED and job.attempt > 0 and job.waits_for is None
 
 
 def jobs_table(counts: Iterable[QueueStats]) -> Table:

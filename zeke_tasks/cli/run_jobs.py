@@ -8,17 +8,18 @@ that was killed.
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from rich.console import Console
+from rich.text import Text
 
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
-from zeke_queue.errors import JobConflictError, ResultTimeoutError, ZekeError
+from zeke_queue.core import jsonb
+from zeke_queue.errors import JobConflictError, ResultTimeoutError, StorageError, ZekeError
 from zeke_queue.maintenance import private_queues
 from zeke_queue.model import ENDED, JobQuery, JobStatus
 from zeke_queue.system.clock import SystemClock
@@ -28,10 +29,12 @@ from zeke_queue.worker import Worker
 from zeke_tasks.ai.settings import AISettings
 from zeke_tasks.catalog import build_catalog
 from zeke_tasks.cli.follow import Family, counts_of, follow
+from zeke_tasks.cli.formatting import printable_words
 from zeke_tasks.cli.hints import see_job, worker_continues
 from zeke_tasks.cli.progress import display, standing
 from zeke_tasks.cli.report import is_snoozed, why_it_failed
 from zeke_tasks.context import open_context
+from zeke_tasks.error_policy import OVER_BUDGET, RATE_LIMITED
 from zeke_tasks.ingest.named import reach_named
 from zeke_tasks.ingest.recognise import ReplayingClient
 from zeke_tasks.payloads import AnalyzeStory, GenerateBrief
@@ -56,8 +59,8 @@ AI_QUEUES: Final = ("analyze-story", "generate-brief")
 ITEMS_EVERY: Final = 1.0
 """Seconds between two reads of the items while jobs run; each reads the items with all their content."""
 
-LOGS_AT_ONCE: Final = 20
-"""Number of jobs whose logs are read at once; up to 50 lines of each."""
+LOGS_MAX: Final = 20
+"""Number of jobs whose logs are read for the reasons to wait, 50 lines of each."""
 
 SHUTDOWN: Final = 2.0
 """Seconds that jobs may continue after the command's timeout."""
@@ -120,29 +123,27 @@ class JobRunner:
             if find is not None:
                 shown.show(standing(counts_of(jobs), await find(jobs)))
         if console is not None:
-            for line in await self._waits(jobs):
-                console.print(line, markup=False, highlight=False)
+            for line in await self._reasons_to_wait(jobs):
+                console.print(Text(printable_words(line)), soft_wrap=True)
         return jobs
 
-    async def _waits(self, jobs: Sequence[Job]) -> list[str]:
-        """Return what snoozed jobs wait for, such as a budget, by the last lines of their logs with a reason.
+    async def _reasons_to_wait(self, jobs: Sequence[Job]) -> list[str]:
+        """Return why snoozed jobs wait for the AI: a rate limit, a budget, or both.
 
-        A snooze itself stores no reason. Reasons differ in amounts of dollars, so of several jobs that wait
-        for the same, one reason is shown.
+        A snooze itself stores no reason, but the job logs it. Reasons of several jobs differ in amounts of
+        dollars, so one of each kind is shown.
         """
-        snoozed = [job.id for job in jobs if is_snoozed(job)]
-        last: dict[UUID, tuple[str, str]] = {}
-        for start in range(0, len(snoozed), LOGS_AT_ONCE):
-            asked = dict.fromkeys(snoozed[start : start + LOGS_AT_ONCE], 0)
+        snoozed = {job.id: job.attempt for job in jobs if is_snoozed(job)}
+        reasons: dict[str, str] = {}
+        with suppress(StorageError):  # the results of the jobs are shown without them
+            asked = dict.fromkeys(islice(snoozed, LOGS_MAX), 0)
             for event in await parts_of(self.queue).storage.events(asked):
-                line = json.loads(event.data)
-                if line.get("reason") is not None:
-                    last[event.job_id] = str(line["message"]), str(line["reason"])
-        counts, reasons = Counter(message for message, _ in last.values()), dict(last.values())
-        return [
-            f"{'1 job waits' if count == 1 else f'{count} jobs wait'}. {message}: {reasons[message]}"
-            for message, count in counts.items()
-        ]
+                line = jsonb.loads(event.data)
+                message = line.get("message")
+                if event.attempt == snoozed[event.job_id] and message in (RATE_LIMITED, OVER_BUDGET):
+                    reasons[message] = f"{message}: {line['reason']}"
+        which = "1 job waits" if len(snoozed) == 1 else f"{len(snoozed)} jobs wait"
+        return [f"{which}. {reason}" for reason in reasons.values()]
 
     async def running_elsewhere(self, task: str) -> list[Job]:
         """Return the jobs of a task that workers run now, with their own settings."""

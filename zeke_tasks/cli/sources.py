@@ -203,8 +203,10 @@ def list_sources(
 
     async def command(options: Options, settings: Settings) -> int:
         async with open_rows_read_only(settings) as rows:
+            # In this order, so that those of the team are among all.
+            of_team = None if team_id is None else await rows.subscribed_sources(team_id)
             every = await rows.every_source()
-            found = every if team_id is None else await rows.subscribed_sources(team_id)
+        found = every if of_team is None else of_team
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
