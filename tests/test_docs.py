@@ -308,7 +308,8 @@ def test_pages_name_existing_options_only() -> None:
     options = {
         name for one in commands for option in one.params for name in (*option.opts, *option.secondary_opts)
     }
-    for page in ("cli", "guide", "http", "settings", "troubleshooting"):
+    pages = ("adopt-pgboss", "catalog", "cli", "data", "guide", "http", "migrate-from-pgboss", "settings")
+    for page in (*pages, "troubleshooting"):
         named = set(
             re.findall(r"(?<![-\w])--[a-z][a-z-]+", (ROOT / f"docs/{page}.md").read_text(encoding="utf-8"))
         )

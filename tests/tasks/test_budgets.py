@@ -17,7 +17,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from tests.cases import each
+from tests.cases import check_each_async, each
 from tests.tasks.domain import Domain, memory_domain
 from tests.tasks.jobs import CALM, Jobs, memory_jobs
 from tests.tasks.scripted import ANALYSIS, BRIEFS
@@ -128,25 +128,26 @@ async def test_job_over_budget_waits_until_midnight_with_a_line_in_its_log(
     assert done.attempt > 2
 
 
-async def test_command_that_ends_before_its_jobs_shows_what_they_wait_for(domain: Domain) -> None:
-    jobs = jobs_with(domain, "0.015")
-    several: list[UUID] = []
-    for text in ("Bees dance.", "Wasps fly."):
-        payload = {"storyId": (await domain.told_story(text)).id, "trigger": "auto"}
-        several.append((await jobs.queue.trigger("analyze-story", payload)).id)
-    await work(jobs)
-    out, runner = StringIO(), JobRunner(jobs.queue, jobs.resources, ReplayingClient(ScriptedWeb()))
-    await runner.run(several, timeout=0, console=Console(file=out, width=1000))
-    (told,) = [line for line in out.getvalue().splitlines() if "budget" in line]
-    assert told.startswith("2 jobs wait. AI call waits for the budget: the budget of calls without a team")
-    # The reason of an earlier attempt is not shown.
-    await domain.verbs.set_budget(None, Decimal(1))
-    asked_of(jobs).put("analyze-story", AIRateLimited(3600, "slow down"))
-    await work(jobs, BUDGET_WAIT)
-    out.truncate(0)
-    await runner.run(several, timeout=0, console=Console(file=out, width=40))
-    assert "2 jobs wait. AI call postponed: slow down" in out.getvalue()
-    assert "budget" not in out.getvalue()
+async def test_command_that_ends_before_its_jobs_shows_what_they_wait_for() -> None:
+    async def check(dollars: str | None, shown: str) -> None:
+        domain, ai = memory_domain(), priced()
+        if dollars is None:
+            ai.put("analyze-story", AIRateLimited(3600, "slow [down]"))
+        jobs, several = jobs_with(domain, dollars, ai), list[UUID]()
+        for text in ("Bees dance.", "Wasps fly."):
+            payload = {"storyId": (await domain.told_story(text)).id, "trigger": "auto"}
+            several.append((await jobs.queue.trigger("analyze-story", payload)).id)
+        await work(jobs)
+        out, runner = StringIO(), JobRunner(jobs.queue, jobs.resources, ReplayingClient(ScriptedWeb()))
+        await runner.run(several, timeout=0, console=Console(file=out, width=40))
+        (told,) = [line for line in out.getvalue().splitlines() if "wait. " in line]
+        assert told.startswith(f"2 jobs wait. {shown}")
+
+    cases = {
+        "a budget": ("0.015", "AI call waits for the budget: the budget of calls without a team for "),
+        "a rate limit": (None, "AI call postponed: slow [down]"),
+    }
+    await check_each_async(cases, check)
 
 
 async def test_jobs_continue_once_the_budget_is_raised(domain: Domain) -> None:

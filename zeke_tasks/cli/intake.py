@@ -44,7 +44,6 @@ def ingest(
     """Ingest feeds, articles and videos, and show a summary of each story found."""
     with extras():
         from zeke_tasks.cli import run_ingest as ingestion  # noqa: PLC0415 - see the package
-        from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415
     ingestion.check_urls(urls)
 
     async def command(options: Options, settings: Settings) -> int:
@@ -53,11 +52,8 @@ def ingest(
         )
         if options.json:
             outcomes = [asdict(outcome) for outcome in came.outcomes]
-            failed = [
-                {"id": job.id, "task": job.name, "error": why_it_failed(job)} for job in came.failed_jobs
-            ]
             items = _items_value(came.found, came.stories)
-            print_json({"urls": outcomes, "items": items, "failedJobs": failed})
+            print_json({"urls": outcomes, "items": items, "failedJobs": _failed_value(came.jobs)})
         else:
             _show(came.found, came.stories, came.spent)
             # The outcome of an article is shown with its URL.
@@ -101,17 +97,15 @@ def upload(
         came = await take_in(
             files, settings, source_name=source.strip(), timeout=timeout, console=progress_console()
         )
-        untold = [finding for finding in came.found if finding.story is None]
-        unanalysed = [seen for seen in came.stories if not seen.analysed]
-        lost = [job for job in came.jobs if job.status in ENDED - {JobStatus.COMPLETED}]
         if options.json:
             about = {"id": came.source.id, "name": came.source.name}
-            print_json({"source": about, "items": _items_value(came.found, came.stories)})
+            items = _items_value(came.found, came.stories)
+            print_json({"source": about, "items": items, "failedJobs": _failed_value(came.jobs)})
         else:
             _show(came.found, came.stories, came.spent)
-            _show_tables(came.found, lost, embedded=options.embedded)
+            _show_tables(came.found, came.jobs, embedded=options.embedded)
             _show_left(came.jobs, timeout, embedded=options.embedded)
-        return 1 if untold or unanalysed or lost else 0
+        return 0 if came.is_complete else 1
 
     on_database(context, command)
 
@@ -153,6 +147,14 @@ def _show_left(jobs: Sequence[Job], timeout: float, *, embedded: bool) -> None:
         which = "1 job" if left == 1 else f"{left} jobs"
         goes_on = worker_continues(embedded=embedded)
         echo(f"{which} did not end within {timeout:g} s. {goes_on}; or set a longer --timeout.")
+
+
+def _failed_value(jobs: Sequence[Job]) -> list[dict[str, Any]]:
+    """Return the jobs that failed or were cancelled for JSON output, each with its error."""
+    from zeke_tasks.cli.report import why_it_failed  # noqa: PLC0415 - see the package
+
+    failed = [job for job in jobs if job.status in ENDED - {JobStatus.COMPLETED}]
+    return [{"id": job.id, "task": job.name, "error": why_it_failed(job)} for job in failed]
 
 
 def _items_value(found: Sequence[Finding], stories: Sequence[StoryView]) -> list[dict[str, Any]]:

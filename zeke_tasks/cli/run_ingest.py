@@ -93,11 +93,6 @@ class Ingested:
     spent: list[Spending]
 
     @property
-    def failed_jobs(self) -> list[Job]:
-        """The jobs that failed or were cancelled."""
-        return [job for job in self.jobs if job.status in ENDED - {JobStatus.COMPLETED}]
-
-    @property
     def is_complete(self) -> bool:
         """Whether everything was read, analysed and summarized."""
         return all(seen.analysed for seen in self.stories) and not (
@@ -131,11 +126,6 @@ async def ingest(
     async with open_job_runner(settings, reach=urls if allow_private else ()) as runner:
         ingestion = Ingestion(runner, allow_private=allow_private)
         taken = await asyncio.gather(*(ingestion.take(url) for url in dict.fromkeys(urls)))
-        if ingestion.elsewhere and console is not None:
-            jobs_of = "1 job" if len(ingestion.elsewhere) == 1 else f"{len(ingestion.elsewhere)} jobs"
-            console.print(
-                f"{jobs_of} of these URLs run in a worker already, with its settings", highlight=False
-            )
         if console is not None:
             for hint in ingestion.limits(urls if allow_private else ()):
                 console.print(hint, highlight=False)
@@ -210,8 +200,6 @@ class Ingestion:
         self._allow_private = allow_private
         self.pages: list[str] = []
         """The pages of the feeds."""
-        self.elsewhere: set[UUID] = set()
-        """The jobs of these URLs that workers run."""
         self._queue = runner.queue
         self._repository = runner.context.repository
         self._web = runner.web
@@ -284,7 +272,7 @@ class Ingestion:
                 for job in await self._runner.running_elsewhere("fetch-content"):
                     if pending.intersection(of_job := _item_ids(job.data)):
                         jobs.append(job.id)
-                        self.elsewhere.add(job.id)
+                        self._runner.elsewhere.add(job.id)
                         pending.difference_update(of_job)
             failed = [item.id for item in items if item.status is ItemStatus.FAILED]
             unread = [*await rows.reopen_items(failed), *sorted(map(UUID, pending))]

@@ -8,6 +8,7 @@ that was killed.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from itertools import islice
@@ -75,6 +76,7 @@ class JobRunner:
         web: fetches, and passes on the answer of a recognised URL to the job that reads it.
         asks_ai: whether a real AI is used, not the stub.
         new_id: generates ids of rows.
+        elsewhere: jobs for which this command waits although workers run them, with their own settings.
     """
 
     def __init__(self, queue: Queue, context: Context, web: ReplayingClient) -> None:
@@ -83,6 +85,7 @@ class JobRunner:
         self.web = web
         self.asks_ai = AISettings.load().asks != "stub"
         self.new_id = Ids(queue.clock, SystemEntropy())
+        self.elsewhere: set[UUID] = set()
 
     @asynccontextmanager
     async def rows(self) -> AsyncGenerator[Rows]:
@@ -111,6 +114,10 @@ class JobRunner:
         """
         jobs: list[Job] = []
         found: list[Finding] = []
+        if console is not None and self.elsewhere:
+            one = len(self.elsewhere) == 1
+            which = "1 of these jobs runs" if one else f"{len(self.elsewhere)} of these jobs run"
+            console.print(f"{which} in a worker already, with its settings", highlight=False)
         # Without a visible display the items are not read.
         find = items if console is not None and not console.quiet else None
         with display(console or Console(quiet=True)) as shown:
@@ -133,7 +140,8 @@ class JobRunner:
         A snooze itself stores no reason, but the job logs it. Reasons of several jobs differ in amounts of
         dollars, so one of each kind is shown.
         """
-        snoozed = {job.id: job.attempt for job in jobs if is_snoozed(job)}
+        snoozed = {job.id: job.attempt for job in jobs if job.name in AI_QUEUES and is_snoozed(job)}
+        kinds: dict[UUID, str] = {}
         reasons: dict[str, str] = {}
         with suppress(StorageError):  # the results of the jobs are shown without them
             asked = dict.fromkeys(islice(snoozed, LOGS_MAX), 0)
@@ -141,9 +149,14 @@ class JobRunner:
                 line = jsonb.loads(event.data)
                 message = line.get("message")
                 if event.attempt == snoozed[event.job_id] and message in (RATE_LIMITED, OVER_BUDGET):
-                    reasons[message] = f"{message}: {line['reason']}"
-        which = "1 job waits" if len(snoozed) == 1 else f"{len(snoozed)} jobs wait"
-        return [f"{which}. {reason}" for reason in reasons.values()]
+                    kinds[event.job_id], reasons[message] = message, line["reason"]
+        counts = Counter(kinds.values())
+        if len(counts) == 1 and len(snoozed) > LOGS_MAX:  # the others wait for the same
+            counts = Counter(dict.fromkeys(counts, len(snoozed)))
+        return [
+            f"{'1 job waits' if count == 1 else f'{count} jobs wait'}. {message}: {reasons[message]}"
+            for message, count in counts.items()
+        ]
 
     async def running_elsewhere(self, task: str) -> list[Job]:
         """Return the jobs of a task that workers run now, with their own settings."""
@@ -167,6 +180,7 @@ class JobRunner:
         if overlay is None or not overlay.why_it_matters or outdated:
             for job in await self.running_elsewhere("analyze-story"):
                 if job.data.get("storyId") == str(story_id):
+                    self.elsewhere.add(job.id)
                     return job.id
             analysis = AnalyzeStory(story_id=story_id, trigger="auto")
             try:

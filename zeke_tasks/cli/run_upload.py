@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID, uuid5
 
 from zeke_queue.errors import UsageError
+from zeke_queue.model import JobStatus
 from zeke_queue.task.task import Send
 from zeke_tasks.cli.report import findings
 from zeke_tasks.cli.run_jobs import JobRunner, open_job_runner
@@ -51,6 +52,15 @@ class Uploaded:
     stories: list[StoryView]
     jobs: list[Job]
     spent: list[Spending]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether everything was read, analysed and summarized."""
+        return (
+            all(job.status is JobStatus.COMPLETED for job in self.jobs)
+            and all(finding.story is not None for finding in self.found)
+            and all(seen.analysed for seen in self.stories)
+        )
 
 
 async def upload(

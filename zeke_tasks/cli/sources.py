@@ -203,16 +203,15 @@ def list_sources(
 
     async def command(options: Options, settings: Settings) -> int:
         async with open_rows_read_only(settings) as rows:
-            # In this order, so that those of the team are among all.
-            of_team = None if team_id is None else await rows.subscribed_sources(team_id)
             every = await rows.every_source()
-        found = every if of_team is None else of_team
+            found = every if team_id is None else await rows.subscribed_sources(team_id)
         if options.json:
             print_json([_value(source) for source in found])
         elif not found:
             echo(_none_yet(options) if team_id is None else _no_subscription(options, team_id))
         else:
-            _print_sources(found, _short(every))
+            # A source may have been added or deleted between the two reads.
+            _print_sources(found, _short({one.id: one for one in (*every, *found)}.values()))
         return 0
 
     on_database(context, command)

@@ -6,17 +6,20 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.test_ingest_command import Site
+from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
 from zeke_queue.core.names import PRIVATE_PREFIX
 from zeke_queue.errors import JobFailedError
-from zeke_queue.model import JobStatus
+from zeke_queue.model import JobStatus, QueueCapacity, WorkerInfo
 from zeke_queue.system.settings import Settings
 from zeke_queue.worker import Worker
 from zeke_tasks.ai.stub import StubClient
@@ -91,7 +94,24 @@ async def test_command_runs_no_jobs_of_others(settings: Settings) -> None:
         assert await theirs.status() is JobStatus.QUEUED
 
 
-async def test_exit_code_and_json_report_a_failed_brief(zeke: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_job_that_a_worker_runs_already_is_announced(zeke: Zeke, settings: Settings) -> None:
+    async with Site() as site:
+        came = await ingest([site.url("/trees")], settings, allow_private=True)
+        with psycopg.connect(settings.require_database()) as connection:
+            connection.execute("delete from zeke.story_overlays")
+        async with Queue.connect(build_catalog(), settings=settings) as queue:
+            await queue.send("analyze-story", {"storyId": came.stories[0].story.id, "trigger": "manual"})
+            storage, worker = parts_of(queue).storage, UUID(int=1)
+            await storage.heartbeat(WorkerInfo(worker, "host", 1, ("analyze-story",), 600.0))
+            assert len(await storage.claim(worker, [QueueCapacity("analyze-story", 1)], 1)) == 1
+        result = await zeke("ingest", "--allow-private", site.url("/trees"), "--timeout", "1")
+    assert result.exit_code == 1
+    assert "1 of these jobs runs in a worker already, with its settings" in result.stderr
+
+
+async def test_exit_code_and_json_report_a_failed_brief(
+    zeke: Zeke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     ask = StubClient.ask
 
     async def fails(self: StubClient, prompt: Any, *args: Any) -> Any:
@@ -103,9 +123,12 @@ async def test_exit_code_and_json_report_a_failed_brief(zeke: Zeke, monkeypatch:
     monkeypatch.setattr(generate_brief, "layer", replace(generate_brief.layer, retry_limit=0))
     async with Site() as site:
         result = await zeke("ingest", "--allow-private", site.url("/trees"), "--json")
-    assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert told["urls"][0]["error"] is None
-    assert [(job["task"], job["error"]) for job in told["failedJobs"]] == [
-        ("generate-brief", "RuntimeError: no brief today")
-    ]
+    (tmp_path / "bees.txt").write_text("Bees dance.", encoding="utf-8")
+    uploaded = await zeke("upload", str(tmp_path / "bees.txt"), "--json")
+    for one in (result, uploaded):
+        assert one.exit_code == 1
+        told = json.loads(one.stdout)
+        assert [(job["task"], job["error"]) for job in told["failedJobs"]] == [
+            ("generate-brief", "RuntimeError: no brief today")
+        ]
+    assert json.loads(result.stdout)["urls"][0]["error"] is None
