@@ -11,8 +11,8 @@ from tests.tasks.ai.faulty import BRIEF, FAULTS, FaultyAI, over_streams, over_th
 from tests.tasks.briefs.rounds import NAMES, brief_all
 from zeke_queue.model import JobStatus
 
-TIMEOUT: Final = 1.0
-"""Seconds after which a silent server is given up; its other answers take some milliseconds."""
+TIMEOUT: Final = 5.0
+"""Seconds after which a silent server is given up; its others take up to a second on a busy machine."""
 
 
 async def test_faulty_answers_lose_no_brief_and_no_paid_variant() -> None:
