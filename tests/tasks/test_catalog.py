@@ -1,18 +1,25 @@
-"""The catalog, that docs/catalog.md describes it, and what the extra ``tasks`` brings along."""
+"""The catalog, its resources, its page docs/catalog.md, and what the extra ``tasks`` brings along."""
 
 from __future__ import annotations
 
 import re
 import tomllib
+from decimal import Decimal
 from importlib.metadata import distribution
+from zoneinfo import ZoneInfo
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.cases import each
 from tests.tidy import ROOT
 from zeke_tasks import payloads
+from zeke_tasks.ai.budget import Budget
 from zeke_tasks.catalog import build_catalog
+from zeke_tasks.context import open_context
+from zeke_tasks.demo.site import Answer, LoopbackServer, Request
+from zeke_tasks.fetch import AddressRefused
 from zeke_tasks.insights.relevance import KEYWORDS_ENOUGH, KIND, WEIGHTS, score
 from zeke_tasks.insights.rules import CONFIDENCE, kind_of
 from zeke_tasks.keywords import DEFAULT_KEYWORDS
@@ -37,6 +44,31 @@ def test_migrations_are_numbered_consecutively(folder: str) -> None:
 
 def test_each_task_has_a_description() -> None:
     assert all(task.description for task in build_catalog().tasks.values())
+
+
+async def test_resources_of_workers_follow_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def answer(_: Request) -> Answer:
+        return Answer(body=b"ok")
+
+    deleted = {"stories": 1e5, "runs": 2e5, "spending": 3e5}
+    ages = {f"ZEKE_DELETE_{kind.upper()}_AFTER": age for kind, age in deleted.items()}
+    async with LoopbackServer(answer) as listed, LoopbackServer(answer) as other:
+        for name, value in {
+            "ZEKE_AI": "stub",
+            "ZEKE_AI_BUDGET": "2.50",
+            "ZEKE_AI_BUDGET_TZ": "Europe/Berlin",
+            "ZEKE_FETCH_ALLOW": f"127.0.0.1:{listed.port}",
+            **{name: str(age) for name, age in ages.items()},
+        }.items():
+            monkeypatch.setenv(name, value)
+        async with open_context() as context:
+            assert context.budget == Budget(Decimal("2.5"), ZoneInfo("Europe/Berlin"))
+            assert {name.upper(): age for name, age in context.retention.model_dump().items()} == ages
+            await context.web.fetch(f"{listed.base_url}/", kind="page")
+            with pytest.raises(AddressRefused):
+                await context.web.fetch(f"{other.base_url}/", kind="page")
+    assert listed.hits.total() == 1
+    assert not other.hits
 
 
 PAGE = (ROOT / "docs" / "catalog.md").read_text(encoding="utf-8")
