@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, Final
 from uuid import UUID
 
@@ -13,7 +14,8 @@ from tests.tasks.ingest.videos import FEED as CHANNELS_FEED
 from tests.tasks.jobs import Jobs
 from tests.tasks.scripted import FOUND
 from tests.tasks.youtube.pages import watch_page
-from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief
+from zeke_tasks.store.analysis import Analysis, AnalysisState, Brief, Spending
+from zeke_tasks.store.budgets import Reservation
 from zeke_tasks.store.highlights import HighlightKind, NewHighlight, ReadingState, TeamHighlight
 from zeke_tasks.store.model import ItemStatus, SourceType, Story
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, TriggerSource
@@ -247,7 +249,7 @@ async def begin_upload(domain: Domain) -> Start:
 
 
 async def begin_retention(domain: Domain) -> Start:
-    """A story of two items, one with a highlight of a team, an item that failed, and an ended run."""
+    """A story of two items, one with a highlight of a team, a failed item, an ended run, and two AI calls."""
     story, other = await _highlighted(domain), await domain.told_story("other")
     await domain.told_story(TEXT, await domain.source("https://b.example/feed"))
     (highlight,) = await domain.verbs.put_highlights(
@@ -261,4 +263,9 @@ async def begin_retention(domain: Domain) -> Start:
         await rows.put_playbook(Playbook(USER, TEAM, "Daily", ()))
         await rows.ensure_run(NewRun(USER, USER, TEAM, TriggerSource.API))
         await rows.end_run(USER, RunStatus.SUCCEEDED)
+        await rows.note_spending(Spending(USER, 1, "analysis", "analyze-story", "m", 1, 2, 0.1, TEAM))
+        day = (START - timedelta(days=2)).date()  # so that its sum is old too
+        await rows.reserve(
+            Reservation(USER, 1, "brief", "generate-brief", "m", TEAM, day, Decimal("0.1")), None
+        )
     return "apply-retention", {}
