@@ -238,9 +238,9 @@ def test_documented_change_of_a_table_keeps_its_view(connection: psycopg.Connect
     assert connection.execute(rows).fetchall() == before
 
 
-def test_migrations_drop_no_view() -> None:
+def test_migrations_drop_and_alter_no_view() -> None:
     def check(text: str) -> None:
-        assert not re.search(r"drop\s+view|drop\s[^;]*\bcascade\b", re.sub(r"--.*", "", text).lower())
+        assert not re.search(r"(drop|alter)\s+view|drop\s[^;]*\bcascade\b", re.sub(r"--.*", "", text).lower())
 
     check_each({step.name: (step.text,) for step in migrate.migrations()}, check)
 
