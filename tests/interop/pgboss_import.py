@@ -2,8 +2,8 @@
 
 ``python -m tests.interop.pgboss_import [JOBS]``, after ``npm ci`` in ``pgboss_later/``; 400 jobs by default.
 Each version fills two schemas; one is imported within the database, one from another. Exit code 1 if a job is
-missing, or ran in both systems, or is not as it was; if a running pg-boss is not found; or if the columns
-differ from those on which ``tests/postgres`` imports.
+missing, or ran in both systems, or is not as it was; if ``zeke import-pgboss`` does not list each job; if a
+running pg-boss is not found; or if the columns differ from those on which ``tests/postgres`` imports.
 """
 
 from __future__ import annotations
@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 import sys
 from asyncio.subprocess import PIPE
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ BY_KEY = {("nightly/second", "nightly", "30 4 * * 1", "Asia/Tokyo", "{}", "{}")}
 SAME = ("priority", "retry_limit", "retry_count", "retry_backoff", "retry_delay_max", "start_after")
 SAME += ("started_on", "singleton_on", "created_on", "completed_on", "keep_until", "data", "expires")
 """Columns that are here what they were there; their names here have no underscores."""
+TAKEN = dict.fromkeys(("created", "retry", "active"), "taken")
+"""As what a preview counts the jobs of a state once they are imported."""
 OTHER = "elsewhere"
 PASSES = 40
 
@@ -106,17 +110,26 @@ def _importer(dsn: str, schema: str, target: str, stack: ExitStack) -> Importer:
 
 def _imported(dsn: str, schema: str, target: str) -> list[str]:
     """Import everything twice, and compare it with what pg-boss had."""
-    expires = "expire_in" if schema.startswith("boss10") else "expire_seconds * interval '1 second'"
-    had = (
+    archiving = schema.startswith("boss10")
+    expires = "expire_in" if archiving else "expire_seconds * interval '1 second'"
+    had = " union all ".join(
         f"select id, to_jsonb(job) || jsonb_build_object('expires', extract(epoch from {expires}))"  # noqa: S608 - a name of this module
-        f" from {schema}.job"
+        f" from {schema}.{table} as job"
+        for table in ("job", *["archive"] * archiving)
     )
     has = (
         "select id, to_jsonb(job) || jsonb_build_object('expires', extract(epoch from expirein))"
         " from jobs.job"
     )
     with psycopg.connect(dsn, autocommit=True) as sql, psycopg.connect(target, autocommit=True) as there:
+        if archiving:
+            sql.execute(
+                f"with gone as (delete from {schema}.job where state = 'cancelled' returning *)"  # noqa: S608 - as above
+                f" insert into {schema}.archive select * from gone".encode()
+            )
         before = dict(sql.execute(had.encode()).fetchall())
+        counts = Counter((str(row["name"]), str(row["state"])) for row in before.values())
+        found = _preview_differs(dsn, schema, target, counts)
         for _ in range(2):
             with ExitStack() as stack:
                 importer = _importer(dsn, schema, target, stack)
@@ -133,7 +146,9 @@ def _imported(dsn: str, schema: str, target: str) -> list[str]:
             ).fetchall()
         )
         there.execute("truncate jobs.job, jobs.zeke_schedule")
-    found = [f"{schema}: {len(before.keys() ^ after.keys())} jobs lost or made up"] * (
+    taken = [(str(row["name"]), str(TAKEN.get(row["state"], row["state"]))) for row in before.values()]
+    found += _preview_differs(dsn, schema, target, Counter(taken))
+    found += [f"{schema}: {len(before.keys() ^ after.keys())} jobs lost or made up"] * (
         before.keys() != after.keys()
     )
     differences = [
@@ -141,9 +156,24 @@ def _imported(dsn: str, schema: str, target: str) -> list[str]:
     ]
     found += [f"{schema}: {line}" for line in differences[:5]]
     found += [f"{schema}: {waiting} still wait in pg-boss"] * (waiting != (0,))
-    expected = SCHEDULES if schema.startswith("boss10") else SCHEDULES | BY_KEY
+    expected = SCHEDULES if archiving else SCHEDULES | BY_KEY
     found += [f"{schema}: schedule {row} differs" for row in sorted(schedules ^ expected)]
     return found
+
+
+def _preview_differs(dsn: str, schema: str, target: str, counts: Counter[tuple[str, str]]) -> list[str]:
+    """Compare what ``zeke import-pgboss`` lists with these jobs by queue and state."""
+    command = [sys.executable, "-m", "zeke_queue.cli", "--database", target, "--schema", "jobs", "--json"]
+    command += ["import-pgboss", "--from-schema", schema, "--all", *["--from", dsn] * (target != dsn)]
+    listed: Counter[tuple[str, str]] = Counter()
+    for queue in json.loads(subprocess.run(command, check=True, stdout=PIPE).stdout)["queues"]:
+        for state, jobs in queue["counts"].items():
+            listed[queue["name"], "created" if state == "scheduled" else state] += jobs
+    return [
+        f"{schema}: preview lists {listed[one]} jobs of {one}, not {counts[one]}"
+        for one in sorted(listed.keys() | counts.keys())
+        if listed[one] != counts[one]
+    ]
 
 
 def _differences(was: dict[str, Any], job: dict[str, Any]) -> list[str]:
