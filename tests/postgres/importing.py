@@ -86,6 +86,14 @@ def fill(sql: Connection, major: int) -> set[UUID]:
     return run
 
 
+def archive(sql: Connection) -> None:
+    """Move the cancelled jobs to the archive, as pg-boss 10 does."""
+    sql.execute(
+        "with gone as (delete from boss.job where state = 'cancelled' returning *)"
+        " insert into boss.archive select * from gone"
+    )
+
+
 def rows(sql: Connection, text: str) -> list[Any]:
     return sql.execute(text.encode()).fetchall()
 

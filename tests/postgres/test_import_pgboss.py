@@ -14,7 +14,17 @@ import pytest
 
 from tests.cases import check_each
 from tests.postgres import pgboss_later
-from tests.postgres.importing import HERE, LATER, SLOT, KilledError, fill, import_all, import_on, rows
+from tests.postgres.importing import (
+    HERE,
+    LATER,
+    SLOT,
+    KilledError,
+    archive,
+    fill,
+    import_all,
+    import_on,
+    rows,
+)
 from tests.postgres.pgboss_later import add
 from tests.tidy import ROOT
 from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, UsageError
@@ -44,6 +54,9 @@ def test_import_killed_anywhere_continues_and_no_job_is_in_both(
         here.execute("truncate pgboss.job")
         sql.execute("truncate boss.job")
         run = fill(sql, major)
+        if major == 10:
+            sql.execute("truncate boss.archive")
+            archive(sql)
         try:
             import_on(first, second, left, active=True)
         except KilledError:
@@ -247,6 +260,18 @@ def test_preview_counts_each_job_once_and_those_of_an_import_are_taken(dsn: str,
     here.execute("delete from boss.job where state = 'active'")
     taken = {name: sum(one.get(state, 0) for state in WAITS) for name, one in counts.items()}
     assert import_all(dsn).done.jobs == taken
+
+
+def test_preview_counts_the_archive_too(dsn: str, here: Connection) -> None:
+    pgboss_later.create(here, 10)
+    fill(here, 10)
+    archive(here)
+    add(here, "mail", "cancelled")
+    with connect(dsn) as session:
+        reports = Source.find(session, "boss", writing=False).preview(None).queues
+    counts = {one.name: dict(one.counts) for one in reports}
+    once = ("scheduled", "retry", "active", "completed", "failed")
+    assert counts["mail"] == {"created": 2, "cancelled": 2, **dict.fromkeys(once, 1)}
 
 
 def test_batches_end_after_their_bytes(dsn: str, here: Connection) -> None:
