@@ -70,11 +70,19 @@ def test_follow_imports_what_pgboss_still_sends(boss: Zeke, monkeypatch: pytest.
 
     monkeypatch.setattr(import_pgboss, "pause", pause)
     monkeypatch.setattr(import_pgboss, "seconds", lambda: passes * 4.0)
-    assert boss.json(*IMPORT, "--apply", "--follow", "60")["jobs"] == {"mail": 3}
+    done = boss.json(*IMPORT, "--apply", "--follow", "60")
+    assert (done["jobs"], done["caughtUp"]) == ({"mail": 3}, True)
     assert passes == 5, "it has caught up ten seconds after the last job"
     passes = 10
-    assert boss.json(*IMPORT, "--apply", "--follow", "7")["jobs"] == {"mail": 2}
+    done = boss.json(*IMPORT, "--apply", "--follow", "7")
+    assert (done["jobs"], done["caughtUp"]) == ({"mail": 2}, False)
     assert passes == 12
+    passes = 20
+    assert "Not caught up: the time of --follow ended" in boss.good(*IMPORT, "--apply", "--follow", "7")
+    passes = 30
+    assert "\nCaught up: no new job came for 10" in boss.good(*IMPORT, "--apply", "--follow", "60")
+    done = boss.json(*IMPORT, "--apply")
+    assert (done["jobs"], done["caughtUp"]) == ({}, None)
 
 
 def test_schedules_stay_while_the_cron_of_pgboss_runs(boss: Zeke) -> None:

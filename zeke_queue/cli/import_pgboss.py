@@ -202,6 +202,8 @@ def _import(importer: Importer, how: _How) -> None:
         now = seconds()
         if found:
             quiet_since = now
+    if how.follow:
+        importer.done.caught_up = now >= quiet_since + FOLLOW_QUIET
     # Last, since pg-boss's cron may have stopped meanwhile.
     importer.schedules(how.chosen)
 
@@ -273,6 +275,12 @@ _CRON: Final = (
     " start it with schedule: false, and import again."
 )
 
+_CAUGHT_UP: Final = f"Caught up: no new job came for {FOLLOW_QUIET} seconds."
+_NOT_CAUGHT_UP: Final = (
+    f"Not caught up: the time of --follow ended before {FOLLOW_QUIET} seconds without a new job; run it"
+    " again."
+)
+
 
 def _schedule_line(one: ScheduleReport) -> str:
     known = f"schedule {one.name}" + f" with key {one.key}" * bool(one.key)
@@ -292,6 +300,7 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             "history": dict(done.history),
             "unkeyed": done.unkeyed,
             "takenBack": done.taken_back,
+            "caughtUp": done.caught_up,
             "held": {str(job_id): name for job_id, name in done.held.items()},
             "schedules": done.schedules,
             "known": done.known,
@@ -315,6 +324,8 @@ def _show_done(done: Imported, preview: Preview, options: Options) -> None:
             columns, [(name, done.jobs[name] or NOTHING, done.history[name] or NOTHING) for name in names]
         )
     echo(f"Imported {done.jobs.total()} jobs, and {done.history.total()} that had ended.")
+    if done.caught_up is not None:
+        echo(_CAUGHT_UP if done.caught_up else _NOT_CAUGHT_UP)
     if done.unkeyed:
         echo(f"{done.unkeyed} without their key, which another job here has: their meta has it.")
     if done.taken_back:

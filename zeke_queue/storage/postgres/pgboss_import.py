@@ -41,6 +41,7 @@ class Imported:
         history: the ended jobs, by queue.
         unkeyed: those of both that were stored without their key or slot, since another job has it.
         taken_back: jobs that pg-boss, or a user of it, changed after they were claimed, so they stay there.
+        caught_up: whether ``--follow`` ended because no new job came; None without it.
         held: jobs that stay held, since their rows in pg-boss are gone: by id, their queues.
         schedules: the names of the schedules.
         known: schedules that were left, since one of their name exists here.
@@ -54,6 +55,7 @@ class Imported:
     history: Counter[str] = field(default_factory=Counter[str])
     unkeyed: int = 0
     taken_back: int = 0
+    caught_up: bool | None = None
     held: dict[UUID, str] = field(default_factory=dict["UUID", str])
     schedules: list[str] = field(default_factory=list[str])
     known: list[str] = field(default_factory=list[str])
