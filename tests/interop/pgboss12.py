@@ -58,7 +58,7 @@ async def run_suite(checkout: Path, arguments: Sequence[str], dsn: str) -> None:
     try:
         await asyncio.wait_for(node.wait(), SECONDS)
     except TimeoutError:
-        node.terminate()
+        node.kill()
         await node.wait()
 
 

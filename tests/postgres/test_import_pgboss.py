@@ -27,6 +27,7 @@ from tests.postgres.importing import (
 )
 from tests.postgres.pgboss_later import add
 from tests.tidy import ROOT
+from zeke_queue.core.pgboss_import import NO_QUEUE
 from zeke_queue.errors import LockTimeoutError, PermissionDeniedError, UsageError
 from zeke_queue.storage.postgres.pgboss_import import Importer
 from zeke_queue.storage.postgres.pgboss_source import CronState, Source, connect
@@ -267,23 +268,29 @@ def test_preview_counts_the_archive_too(dsn: str, here: Connection) -> None:
     fill(here, 10)
     archive(here)
     add(here, "mail", "cancelled")
+    here.execute("update boss.archive set name = 'gone' where id = (select id from boss.archive limit 1)")
+    add(here, "mail", "cancelled")
     with connect(dsn) as session:
         reports = Source.find(session, "boss", writing=False).preview(None).queues
     counts = {one.name: dict(one.counts) for one in reports}
+    assert {one.name for one in reports if one.left == NO_QUEUE} == {"gone"}
+    assert counts["gone"] == {"cancelled": 1}
     once = ("scheduled", "retry", "active", "completed", "failed")
     assert counts["mail"] == {"created": 2, "cancelled": 2, **dict.fromkeys(once, 1)}
 
 
-def test_batches_end_after_their_bytes(dsn: str, here: Connection) -> None:
+def test_batches_end_after_their_bytes_from_the_first_possible_id_to_the_last(
+    dsn: str, here: Connection
+) -> None:
     pgboss_later.create(here, 12)
     large = {"text": "".join(hashlib.sha256(bytes([at])).hexdigest() for at in range(40))}
-    for at in range(1, 6):
+    for at in range(5):
         add(here, "mail", id=UUID(int=at), data=large)
-        add(here, "mail", "failed", id=UUID(int=at + 5), data=large)
+        add(here, "mail", "failed", id=UUID(int=2**128 - 1 - at), data=large)
     with connect(dsn) as session:
         source = Source.find(session, "boss", writing=True)
         source.batch_bytes = 1000
-        assert [len(batch) for batch in source.ended("mail", history=True)] == [1, 1, 1, 1, 1, 0]
+        assert [len(batch) for batch in source.ended("mail", history=True)] == [1, 1, 1, 1, 1]
         importer = Importer(source, session, "pgboss")
         importer.waiting(None)
     assert importer.done.jobs == {"mail": 5}

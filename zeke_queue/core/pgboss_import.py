@@ -73,12 +73,13 @@ _POLICIES: Final = {
 
 
 NOT_CHOSEN: Final = "not in the catalog"
+NO_QUEUE: Final = "pg-boss has no queue of this name any more"
 
 FORWARDED: Final = INTERNAL + "send-it"
 """The queue of pg-boss whose jobs are the ticks that it has still to forward."""
 
-NO_ID: Final = UUID(int=0)
-"""An id before all others."""
+FIRST_ID: Final = UUID(int=0)
+"""The id before all others, which a job may have."""
 
 SECONDS_FIRST: Final = 6
 """Fields of an expression that begins with seconds."""
@@ -181,6 +182,15 @@ def major_version(version: int, schema: str) -> int:
             else "start pg-boss 9.0.3 on it once, and run `zeke migrate` then"
         )
     )
+
+
+def next_id(last: UUID) -> UUID | None:
+    """Return the id after another one, where the next page of jobs begins; None behind the last one.
+
+    >>> next_id(FIRST_ID), next_id(UUID(int=2**128 - 1))
+    (UUID('00000000-0000-0000-0000-000000000001'), None)
+    """
+    return UUID(int=last.int + 1) if last.int < 2**128 - 1 else None
 
 
 def left_out(name: str, chosen: Collection[str] | None) -> str | None:
@@ -364,7 +374,7 @@ def schedule_of(row: Mapping[str, Any], data: str | None, chosen: Collection[str
     theirs = cast("Mapping[str, Any]", row.get("options") or {})
     try:
         options = stored_options.write(stored_options.read(theirs).given())
-        new_job(NO_ID, name, None, merge(OptionLayer(**options), DEFAULTS))
+        new_job(FIRST_ID, name, None, merge(OptionLayer(**options), DEFAULTS))
         schedule = Schedule(
             name=queue_name(f"{name}/{key}" if key else name),
             cron=Cron.parse(cron_of(reported.cron), str(row.get("timezone") or "UTC")).expr,

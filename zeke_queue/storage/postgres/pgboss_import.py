@@ -101,16 +101,16 @@ class Importer:
             self._release({})
             self._begun = True
         for name in self.source.names():
-            after = core.NO_ID if core.left_out(name, chosen) is None else None
-            while after is not None and self._more():
-                batch = claimed = self.source.claim(name, after, active=active)
+            first = core.FIRST_ID if core.left_out(name, chosen) is None else None
+            while first is not None and self._more():
+                batch = claimed = self.source.claim(name, first, active=active)
                 if self._apart and batch:
                     self.source.session.commit()
                     batch = self.source.lock(batch)
                     self.done.taken_back += len(claimed) - len(batch)
                 if batch:
                     self._store(batch)
-                after = max(job.source_id for job in claimed) if claimed else None
+                first = core.next_id(max(job.source_id for job in claimed)) if claimed else None
             self.source.session.commit()
         return self.done.jobs.total() - before
 

@@ -211,7 +211,7 @@ class Source:
                 dict(counts.get(name, {})),
                 {**traits.get(name, {}), "dead_letters": sorted(letters.get(name, ()))},
                 queues.get(name, {"name": name}),
-                core.left_out(name, chosen),
+                core.left_out(name, chosen) if name in queues else core.NO_QUEUE,
                 self.version,
             )
             for name in names
@@ -257,7 +257,7 @@ class Source:
         """Return the names of the queues."""
         return [row["name"] for (row,) in self._run("queues")]
 
-    def claim(self, name: str, after: UUID, *, active: bool) -> list[ImportedJob]:
+    def claim(self, name: str, first: UUID, *, active: bool) -> list[ImportedJob]:
         """Claim the next jobs of a queue that wait, or with ``active`` those that run too.
 
         Raises:
@@ -265,7 +265,7 @@ class Source:
         """
         if active:
             self.require_stopped()
-        values = {"name": name, "after": after, "bytes": self.batch_bytes}
+        values = {"name": name, "first": first, "bytes": self.batch_bytes}
         return _jobs(self._run("claim" + "_active" * active, self.batch, **values))
 
     def claimed(self) -> list[ImportedJob]:
@@ -294,11 +294,11 @@ class Source:
     def ended(self, name: str, *, history: bool) -> Generator[list[ImportedJob]]:
         """Yield the ended jobs of a queue by batches: all, or those whose slot may still exclude others."""
         for variant in ("ended", *["ended_archived"] * (self._has_archive and history)):
-            after: UUID | None = core.NO_ID
-            while after is not None:
-                values = {"name": name, "after": after, "bytes": self.batch_bytes, "history": history}
+            first: UUID | None = core.FIRST_ID
+            while first is not None:
+                values = {"name": name, "first": first, "bytes": self.batch_bytes, "history": history}
                 rows = self._run(variant, self.batch, **values)
-                after = rows[-1][0] if rows else None
+                first = core.next_id(rows[-1][0]) if rows else None
                 yield _jobs([row for _, wanted, *row in rows if wanted])
 
     @property

@@ -11,7 +11,7 @@ with locked as (
     from {schema}.job as job
     where
         job.name = %(name)s::text
-        and job.id > %(after)s::uuid
+        and job.id >= %(first)s::uuid
         and job.state < 'active'
         and (job.state = 'active' or job.keep_until > statement_timestamp())
         and (

@@ -16,7 +16,7 @@ with page as materialized (
     from {schema}.job as job
     where
         job.name = %(name)s::text
-        and job.id > %(after)s::uuid
+        and job.id >= %(first)s::uuid
         and job.state > 'active'
     order by job.id
     limit {limit}
