@@ -7,20 +7,21 @@ Every session installs within constraints.txt.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import nox
+from nox.command import CommandFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
 if sys.version_info < (3, 11):
     raise SystemExit("Zeke needs Python 3.11 or newer; run nox with one, for instance: python3.13 -m nox")
@@ -54,91 +55,62 @@ def demo(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Run the tests that a landing takes; `-- -n 3` runs all, `-- --postgres 15` on another database."""
+    """Run the fixed selection of tests, those that are not marked nightly; arguments go to pytest instead."""
     _install(session, "test")
-    if not any(shutil.which("pgbouncer", path=path) for path in (None, "/usr/sbin:/usr/local/sbin")):
-        _left_out("what Zeke does behind PgBouncer, which is not here")
-    session.run("pytest", *(session.posargs or ["-n", "3", *_landing()]))
+    session.run("pytest", *(session.posargs or ["-n", "2", "-m", "not nightly", "--bar", "-r", "N"]))
 
 
-class Part(NamedTuple):
-    """Tests of which a landing runs a sample, unless it changes one of the paths; a share runs all."""
+class Night:
+    """Runs commands, all of them although some fail, and keeps their results and times for the table.
 
-    tests: str
-    sample: int
-    changes: tuple[str, ...]
-    keep: tuple[str, ...] = ()
+    Attributes:
+        session: runs them, in its environment.
+        allowed: the names of programs that may be missing.
+    """
 
+    def __init__(self, session: nox.Session, allowed: Sequence[str]) -> None:
+        self.session = session
+        self.allowed = allowed
+        self.rows: list[tuple[str, float, str]] = []
 
-PAGES = ("tests/sim/test_pages.py", "tests/sim/test_plugin_page.py")
-"""Projects of the documentation, whose simulations take minutes."""
+    def run(self, name: str, *command: str, outside: bool = False) -> None:
+        """Run a command of the environment, or one from ``outside``, and note how it ended."""
+        print(f"\n===== {name}", flush=True)
+        begun, result = time.monotonic(), "green"
+        try:
+            self.session.run(*command, external=outside)
+        except CommandFailed:
+            result = "RED"
+        self.rows.append((result, time.monotonic() - begun, name))
 
+    def pytest(self, name: str, *arguments: str) -> None:
+        """Run tests, of which none may be skipped but for a program that may be missing."""
+        self.run(name, "pytest", "-n", "2", "-q", "--no-skips", *self.allow(), *arguments)
 
-def _landing() -> list[str]:
-    """Return pytest's options that leave out what `nox -s nightly` runs by turns."""
-    keep = (
-        "tests/postgres/test_plans.py",
-        "tests/postgres/test_plans_of_lists.py",
-        "tests/postgres/test_plans_of_overviews.py",
-        "tests/postgres/test_plans_of_places.py",
-        "tests/postgres/test_plans_of_priorities.py",
-        "tests/postgres/test_migrate.py",
-    )
-    tasks = ("zeke_tasks/", "zeke_queue/task", "zeke_queue/storage/", "tests/tasks/")
-    parts = (
-        Part("tests/tasks", 250, tasks, ("tests/tasks/test_crashes.py",)),
-        Part("tests/postgres", 60, ("zeke_queue/storage/", "tests/postgres/"), keep),
-        Part("tests/interleaving", 0, ("tests/interleaving/", "zeke_queue/storage/postgres/")),
-        Part("tests/torture", 0, ("tests/torture/",)),
-        *(Part(file, 0, ("docs/", "tests/sim/", "zeke_sim/", "zeke_tasks/testing/")) for file in PAGES),
-        Part("tests/web/test_openapi.py", 0, ("zeke_queue/web/", "tests/web/test_openapi.py")),
-    )
-    # Each landing kills the tasks at different points. Lint checks what is tidy.
-    options = ["--crash-turn", _git("rev-list", "--count", "HEAD") or "0", "--ignore=tests/test_tidy.py"]
-    for part in parts:
-        if _changed(*part.changes):
-            continue
-        if part.sample:
-            options += ["--sample", f"{part.tests}={part.sample}"]
-            options += [word for file in part.keep for word in ("--keep", file)]
-        else:
-            options.append(f"--ignore={part.tests}")
-    return options
+    def nox(self, name: str, *arguments: str) -> None:
+        """Run another session, in its own environment."""
+        self.run(name, sys.executable, "-m", "nox", *arguments, outside=True)
 
+    def allow(self) -> list[str]:
+        """Return the options that name what may be missing."""
+        return [f"--allow-missing={program}" for program in self.allowed]
 
-def _git(*arguments: str) -> str:
-    """Return what git says; nothing where there is no repository."""
-    try:
-        done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=True)  # noqa: S603, S607
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    def has(self, name: str, program: str | None = None) -> bool:
+        """Return whether a program answers, by default the one of this name; note in the table if not."""
+        path = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin"
+        found = shutil.which(program or name, path=path)
+        if found and not subprocess.run([found, "--version"], capture_output=True, check=False).returncode:  # noqa: S603
+            return True
+        self.miss(name, f"{name} is not here")
+        return False
+
+    def miss(self, name: str, why: str) -> None:
+        """Note that a part was left out, which is red unless this may be missing."""
+        self.rows.append(("left out" if name in self.allowed else "RED", 0.0, why))
 
 
-def _before() -> str:
-    """Return the commit of six hours before the last one, or an older one; empty if git fails."""
-    until = int(_git("log", "-1", "--format=%ct") or 0) - 6 * 3600
-    return _git("rev-list", "-1", f"--before=@{until}", "HEAD") or _git("rev-parse", "--verify", "HEAD~1")
-
-
-def _changes() -> list[str] | None:
-    """Return the files that changed since six hours before the last commit; None if git fails."""
-    if not (before := _before()):
-        return None
-    others = _git("ls-files", "--others", "--exclude-standard")
-    return sorted({*_git("diff", "--name-only", before).splitlines(), *others.splitlines()})
-
-
-def _changed(*paths: str) -> bool:
-    """Return whether a file with one of these prefixes is among the changes; True if git fails."""
-    files = _changes()
-    return files is None or any(file.startswith(paths) for file in files)
-
-
-# The shares of nightly
-
-
-STAGES: list[tuple[str, float]] = []
+RANDOM = "--hypothesis-profile=random"
+HISTORIES = ("retries,unique,storm,cron,slice,waiting,catalog", "1", "2", "3", "5", "8", "13")
 
 SMOKES = (
     "tests/unit",
@@ -150,214 +122,132 @@ SMOKES = (
 )
 """Run on other Pythons: what depends on the interpreter, and one file of each layer."""
 
-REPLAY_SECONDS = 90
-"""Seconds for which a landing's share 3 replays the calls of simulated runs on Postgres."""
 
-REPLAY_RUNS = 100_000
-REPLAY_HOURS = 8
-"""Replayed runs of a night, and the hours after which it replays no more of them."""
-
-CLEAN_SEEDS = 1_500
-NIGHTLY_SEEDS = 25_000
-"""Runs over all scenarios in which no property may be violated, in a landing and in a night."""
-
-INTERLEAVINGS = 100
-NIGHTLY_INTERLEAVINGS = 5_000
-"""Drawn scripts whose interleavings are played, in a landing and in a night."""
-
-NIGHTLY_EXAMPLES = 2_500
-"""Drawn examples of the differential test of both storages, in a night."""
-
-HISTORIES = ("retries,unique,storm,cron,slice,waiting,catalog", "1", "2", "3", "5", "8", "13")
+def _mutants(night: Night) -> None:
+    # Plants each bug of the list, which its test or its scenario has to find.
+    night.run("planted bugs", "python", "-m", "tests.mutants", "--jobs", "2", *night.allow())
 
 
-@contextmanager
-def _stage(name: str) -> Iterator[None]:
-    """Time a stage, for the table at the end and for the file that ZEKE_STAGES names."""
-    print(f"\n===== {name}", flush=True)
-    begun = time.monotonic()
-    try:
-        yield
-    finally:
-        seconds = time.monotonic() - begun
-        STAGES.append((name, seconds))
-        print(f"===== {name}: {seconds:.0f} s", flush=True)
-        if path := os.environ.get("ZEKE_STAGES"):
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(f"{seconds:.0f}\t  {name}\n")
+def _slow(night: Night) -> None:
+    night.pytest("tests marked nightly", "-m", "nightly", RANDOM)
 
 
-def _left_out(what: str) -> None:
-    """Report what cannot run here, for the list at the end of .ci/run too."""
-    print(f"LEFT OUT: {what}", flush=True)
-    if path := os.environ.get("ZEKE_LEFT_OUT"):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(f"{what}\n")
+def _random(night: Night) -> None:
+    folders = ("tests/unit", "tests/conformance", "tests/sim")
+    night.pytest("other examples", RANDOM, "-m", "not nightly", *folders)
+    night.pytest("interleavings", RANDOM, "tests/interleaving", "--interleavings", "2000", "--plans", "25")
+    night.pytest("model", RANDOM, "tests/model", "--model-examples", "1000")
 
 
-def _due() -> int:
-    """Return the share whose turn it is."""
-    return int(_git("rev-list", "--count", "HEAD") or 0) % len(SHARES)
+def _crashes(night: Night) -> None:
+    crashes = ("tests/tasks/test_crashes.py", "--crash-points")
+    night.pytest("tasks killed at every statement, in memory", *crashes, "0", "-k", "memory")
+    night.pytest("tasks killed at a hundred points, on Postgres", *crashes, "100", "-k", "postgres")
 
 
-def _is_landing(session: nox.Session) -> bool:
-    """Return whether a landing waits for the share, for which a night has hours."""
-    return session.posargs == ["landing"]
+def _simulations(night: Night) -> None:
+    other = ("--jobs", "2", "--from", str(int(time.time())))
+    night.run("20,000 runs", "zeke", "sim", "run", "--seeds", "20000", "--complete", *other)
+    night.run("replays on Postgres", "python", "-m", "tests.model.replays", "--seconds", "600", *other)
+    night.run("a recorded history", "python", "-m", "tests.model.history", "--seed", other[-1])
 
 
-def _other_seeds() -> int:
-    """Return the first of seeds that the last runs did not have."""
-    return 1 + 1000 * int(_git("rev-list", "--count", "HEAD") or 0)
+def _torture(night: Night) -> None:
+    night.run("torture", "python", "-m", "tests.torture", "--seed", str(int(time.time())))
+    if night.has("pgbouncer"):
+        night.run("torture, through PgBouncer", "python", "-m", "tests.torture", "--pooler")
+    night.run("chaos, 12,000 jobs a fault", "python", "-m", "tests.chaos", "--jobs", "12000")
 
 
-def _part(of: int) -> list[str]:
-    """Return the options for the mutants of a landing: a part, another one each time, and what changed."""
-    turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
-    before = _before()
-    return ["--part", f"{turn % of + 1}/{of}", *(["--since", before] if before else [])]
+def _postgres(night: Night) -> None:
+    brought = nox.project.dependency_groups(PROJECT, "postgres")
+    night.session.install("--constraint", "constraints.txt", *brought)
+    wheel = Path(night.session.virtualenv.location).glob("lib/python*/site-packages/*/pginstall/bin/initdb")
+    programs = {"15": "/usr/lib/postgresql/15/bin/initdb", "16": str(next(wheel))}
+    programs["17"] = "/usr/lib/postgresql/17/bin/initdb"
+    for version, program in programs.items():
+        if night.has(f"postgresql-{version}", program):
+            folder = str(Path(program).parent)
+            night.pytest(f"PostgreSQL {version}", "--postgres", folder, "tests/conformance", "tests/postgres")
 
 
-def _mutants(session: nox.Session) -> None:
-    # Beside the share whose turn it is there is no time for all, which run when this one is due.
-    part = _part(5) if _is_landing(session) and _due() != 0 else []
-    which = f"part {part[1]} and what changed" if part else "all"
-    with _stage(f"share 0: planted bugs are found, {which}"):
-        session.run("python", "-m", "tests.mutants", "--jobs", "2", *part)
-    with _stage(f"share 0: mutants of the simulator are found, {which}"):
-        session.run("python", "-m", "tests.mutants", "--simulator", *part)
-    with _stage(f"share 0: mutants that named tests find are found, {which}"):
-        session.run("python", "-m", "tests.mutants.tested", *part)
-
-
-def _postgres_mutants(session: nox.Session) -> None:
-    part = _part(3) if _is_landing(session) else []
-    which = f"part {part[1]} and what changed" if part else "all"
-    with _stage(f"share 1: mutants of the Postgres storage are found, {which}"):
-        session.run("python", "-m", "tests.interleaving.mutants_postgres", "--jobs", "2", *part)
-    many = INTERLEAVINGS if _is_landing(session) else NIGHTLY_INTERLEAVINGS
-    # Each run draws other scripts, so a second run that passes would say nothing of the first.
-    drawn = ("pytest", "-n", "2", "--flaky", "0")
-    with _stage(f"share 1: {many} drawn interleavings"):
-        session.run(*drawn, "tests/interleaving", "--interleavings", str(many))
-    if not _is_landing(session):
-        with _stage(f"share 1: {NIGHTLY_EXAMPLES} examples of what both storages do alike"):
-            session.run(*drawn, "tests/model/test_model.py", "--model-examples", str(NIGHTLY_EXAMPLES))
-
-
-def _postgres_versions(session: nox.Session) -> None:
-    for version in ("17", "15"):
-        if not Path(f"/usr/lib/postgresql/{version}/bin/initdb").exists():
-            _left_out(f"PostgreSQL {version} is not here")
-            continue
-        with _stage(f"share 2: PostgreSQL {version}"):
-            session.run("pytest", "-n", "2", "--postgres", version, "tests/conformance", "tests/postgres")
-    with _stage("share 2: PostgreSQL 18, what a landing leaves out"):
-        session.run("pytest", "-n", "2", "--postgres", "embedded", "tests/postgres")
-
-
-def _long_sim(session: nox.Session) -> None:
-    landing = _is_landing(session)
-    seeds = CLEAN_SEEDS if landing else NIGHTLY_SEEDS
-    jobs = ("--jobs", "2" if landing else str(os.cpu_count() or 2))
-    other = ("--from", str(_other_seeds()))
-    # A landing's runs are the same each time, so that its change is to blame for what they find.
-    first = () if landing else other
-    with _stage(f"share 3: {seeds} runs in which everything happens"):
-        session.run("zeke", "sim", "run", "--seeds", str(seeds), "--complete", *jobs, *first)
-    with _stage("share 3: the calls of other simulated runs each time, replayed on Postgres"):
-        seconds = REPLAY_SECONDS if landing else REPLAY_HOURS * 3600
-        limits = ("--runs", str(REPLAY_RUNS), "--seconds", str(seconds))
-        session.run("python", "-m", "tests.model.replays", *other, *limits, *jobs)
-    with _stage("share 3: a history that Postgres wrote, replayed with faults"):
-        session.run("python", "-m", "tests.model.history", "--seed", str(_other_seeds()))
-    with _stage("share 3: the projects of the documentation"):
-        session.run("pytest", "-n", "2", *PAGES)
-    with _stage("share 3: two weeks of the whole catalog"):
-        session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
-
-
-def _torture(session: nox.Session) -> None:
-    turn = int(_git("rev-list", "--count", "HEAD") or 0) // len(SHARES)
-    pooler = ["--pooler"] if turn % 2 else []
-    if (
-        pooler
-        and shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") is None
-    ):
-        _left_out("torture through PgBouncer, which is not here")
-        pooler = []
-    with _stage(" ".join(["share 4: torture", *pooler])):
-        session.run("python", "-m", "tests.torture", *pooler)
-    with _stage("share 4: chaos, one or two faults by turns"):
-        session.run("python", "-m", "tests.chaos", "--short", "--seed", str(turn))
-    with _stage("share 4: all tests of the catalog"):
-        session.run("pytest", "-n", "2", "tests/torture", "tests/tasks")
-    crashes = ("tests/tasks/test_crashes.py", "--crash-turn", str(turn), "--crash-points")
-    with _stage("share 4: each task killed at every statement, in memory"):
-        session.run("pytest", "-n", "2", *crashes, "0", "-k", "memory")
-    with _stage("share 4: each task killed at a hundred points by turns, on Postgres"):
-        session.run("pytest", "-n", "2", *crashes, "100", "-k", "postgres")
-    # Afterwards, in its own environment, with what landings leave out.
-    session.notify("interop", posargs=())
-
-
-def _pythons(session: nox.Session) -> None:
-    with _stage("share 5: schemathesis"):
-        session.run("pytest", "tests/web/test_openapi.py")
-    told = session.run("python", "-m", "tests.sim.histories_of", *HISTORIES, silent=True)
-    own = session.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", silent=True)
+def _pythons(night: Night) -> None:
+    own = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    told = night.session.run("python", "-m", "tests.sim.histories_of", *HISTORIES, silent=True)
     for version in ("3.11", "3.12", "3.13", "3.14"):
-        if version == str(own).strip():
+        if version == own or not night.has(f"python{version}"):
             continue
-        if not _runs(f"python{version}"):
-            _left_out(f"Python {version} is not here")
-            continue
-        with _stage(f"share 5: Python {version}"):
-            # An environment of its own, which only nox makes; nothing inherited from this one.
-            another = [sys.executable, "-m", "nox", "-s", "tests", "-P", version, "--", "-n", "2", *SMOKES]
-            session.run(*another, external=True)
-        with _stage(f"share 5: equal histories on Python {version}"):
-            python = ROOT / ".nox" / f"tests-{version.replace('.', '-')}" / "bin" / "python"
-            command = [str(python), "-m", "tests.sim.histories_of", *HISTORIES]
-            other = session.run(*command, external=True, silent=True)
-            if other != told:
-                session.error(f"histories differ:\n{told}\nand on Python {version}:\n{other}")
+        # An environment of its own, which only nox makes; nothing inherited from this one.
+        night.nox(f"Python {version}", "-s", "tests", "-P", version, "--", "-n", "2", *SMOKES)
+        python = ROOT / ".nox" / f"tests-{version.replace('.', '-')}" / "bin" / "python"
+        command = [str(python), "-m", "tests.sim.histories_of", *HISTORIES]
+        other = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout  # noqa: S603
+        result = "green" if other == told else "RED"
+        night.rows.append((result, 0.0, f"equal histories on Python {version}"))
 
 
-def _runs(python: str) -> bool:
-    """Return whether there is such an interpreter, and more than a wrapper's name for it."""
-    if (found := shutil.which(python)) is None:
-        return False
-    return subprocess.run([found, "-c", ""], capture_output=True, check=False).returncode == 0  # noqa: S603
+def _interop(night: Night) -> None:
+    if night.has("node") and night.has("npm"):
+        night.nox("clients in Node, imports from pg-boss, faulty AI servers", "-s", "interop")
 
 
-SHARES = (_mutants, _postgres_mutants, _postgres_versions, _long_sim, _torture, _pythons)
+def _browser(night: Night) -> None:
+    if any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))) or night.has("chromium"):
+        night.nox("the dashboard in Chromium", "-s", "browser")
+
+
+def _docker(night: Night) -> None:
+    if not night.has("docker"):
+        return
+    if subprocess.run(["docker", "info"], capture_output=True, check=False).returncode:  # noqa: S607
+        night.miss("docker", "no Docker engine answers")
+        return
+    night.pytest("tests in a container", "--postgres", "testcontainers", "tests/conformance")
+    night.nox("the example project beside a Docker engine", "-s", "downstream")
+
+
+PARTS = {
+    "mutants": _mutants,
+    "slow": _slow,
+    "random": _random,
+    "crashes": _crashes,
+    "simulations": _simulations,
+    "torture": _torture,
+    "postgres": _postgres,
+    "pythons": _pythons,
+    "interop": _interop,
+    "browser": _browser,
+    "docker": _docker,
+}
 
 
 @nox.session
 def nightly(session: nox.Session) -> None:
-    """Run what landings take by turns: all of it, or `-- 3` a share; `-- landing` the one that is due.
+    """Run everything heavy, each part to its end, and print a table; `-- mutants slow` for some parts.
 
-    0 planted bugs, 1 mutants of the Postgres storage, interleavings and, at night, examples of what both
-    storages do alike, 2 other versions of Postgres, 3 the long simulations, others and a recorded history
-    replayed, and the projects of the documentation, 4 torture, chaos, all tests of the catalog, its tasks
-    killed at each statement and all of interop, 5 other Pythons. At night more is drawn than in a landing.
-    Which share a landing takes is the number of commits modulo 6; one that touches the worker or the storage
-    takes share 0 too, a fifth of its mutants and those that changed. Of the mutants of the Postgres storage a
-    landing tries a third, and those that changed.
+    mutants: planted bugs are found. slow: tests marked nightly. random: examples, interleavings and model
+    steps drawn anew. crashes: tasks killed at each statement. simulations: 20,000 seeds, replays on Postgres.
+    torture: real processes killed, and each fault injected. postgres: 15 to 17. pythons: 3.11 to 3.14.
+    interop, browser, docker: as their names say. `--allow-missing pgbouncer` leaves out what needs a program
+    that is not here; without it a missing program is red.
     """
+    parser = argparse.ArgumentParser(prog="nox -s nightly --")
+    parser.add_argument("--allow-missing", action="append", default=[], metavar="PROGRAM")
+    asked, parts = parser.parse_known_args(session.posargs)
+    if unknown := [part for part in parts if part not in PARTS]:
+        session.error(f"parts: must be among {', '.join(PARTS)}, got {', '.join(unknown)}")
     _install(session, "test", extras="client,embedded,sim,tasks,web")
-    asked = session.posargs or [str(number) for number in range(len(SHARES))]
-    if asked == ["landing"]:
-        critical = _changed("zeke_queue/worker", "zeke_queue/storage/")
-        asked = [str(number) for number in sorted({_due(), 0} if critical else {_due()})]
-    if not all(one.isdecimal() and int(one) < len(SHARES) for one in asked):
-        session.error(f"shares: must be 0 to {len(SHARES) - 1} or landing, got {' '.join(asked)}")
+    night = Night(session, asked.allow_missing)
     try:
-        for number in asked:
-            SHARES[int(number)](session)
+        for part in parts or PARTS:
+            begun = time.monotonic()
+            PARTS[part](night)
+            print(f"===== {part}: {time.monotonic() - begun:.0f} s", flush=True)
     finally:
-        for name, seconds in STAGES:
-            print(f"{seconds:6.0f} s  {name}", flush=True)
+        for result, seconds, name in night.rows:
+            print(f"{result:>8} {seconds:6.0f} s  {name}", flush=True)
+    if any(result == "RED" for result, _, _ in night.rows):
+        session.error("something is red")
 
 
 @nox.session
@@ -378,19 +268,14 @@ def lint(session: nox.Session) -> None:
 def sim(session: nox.Session) -> None:
     """Search simulated worlds for a broken property; `-- --seeds 2000 --budget 120s` for a longer search.
 
-    By default 1500 runs over all scenarios, in which everything that can happen must have happened, and two
-    weeks of the whole catalog with fifty sources. Scenarios that have found bugs which few runs show get more
-    runs, and most those that have found bugs in the files that changed. Arguments after `--` are passed to
-    `zeke sim run`, or to another of its commands: `nox -s sim -- replay PLAN`.
+    By default the first 1500 runs over all scenarios, the same ones each time, in which everything that can
+    happen must have happened, and two weeks of the whole catalog with fifty sources. Arguments after `--` are
+    passed to `zeke sim run`, or to another of its commands: `nox -s sim -- replay PLAN`.
     """
     _install(session, extras="embedded,tasks,sim")
     arguments = list(session.posargs)
     if not arguments or arguments[0].startswith("-"):
-        chosen = session.run("python", "-m", "tests.mutants.weights", *(_changes() or []), silent=True)
-        names, _, reasons = str(chosen).partition("\n")
-        session.log(reasons)
-        options = arguments or ["--seeds", "1500", "--complete"]
-        arguments = ["run", "--jobs", "2", *options, *names.split()]
+        arguments = ["run", "--jobs", "2", *(arguments or ["--seeds", "1500", "--complete"])]
     session.run("zeke", "sim", *arguments)
     if not session.posargs:
         session.run("zeke", "sim", "run", "tests.scenarios.catalog:WHOLE", "--seeds", "2", "--jobs", "2")
@@ -418,13 +303,13 @@ def interop(session: nox.Session) -> None:
     It needs Node 20 and npm. Arguments after `--` are passed to `node --test`, as in
     `nox -s interop -- --test-name-pattern=curl`. Without any it also imports jobs of later versions, gets
     briefs from two faulty AI servers, migrates a million rows of a pg-boss 9 in use, and follows
-    docs/adopt-pgboss.md; `-- landing` leaves out the last two, which take minutes.
+    docs/adopt-pgboss.md, which takes minutes; `-- smoke` is for the clients alone.
     """
-    landing = _is_landing(session)
-    posargs = [] if landing else session.posargs
+    posargs = [one for one in session.posargs if one != "smoke"]
     _install(session, "test", "interop", extras="embedded,tasks,web")
     client, clients = ROOT / "clients" / "js", ROOT / "tests" / "interop"
-    for project in (client, clients, clients / "trpc10", clients / "pgboss_later", clients / "pgboss9"):
+    imported = () if session.posargs else (clients / "pgboss_later", clients / "pgboss9")
+    for project in (client, clients, clients / "trpc10", *imported):
         with session.chdir(project):
             # Exactly what the lock file names, and no script of a package's own.
             session.run("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", external=True)
@@ -432,19 +317,16 @@ def interop(session: nox.Session) -> None:
         for script in ("types", "test"):
             session.run("npm", "run", script, external=True)
     session.run("python", "-m", "tests.interop", *posargs)
-    if not posargs:
-        session.run("python", "-m", "tests.interop.pgboss_import")
-        session.run("python", "-m", "tests.interop.foreign_ai")
     if not session.posargs:
-        session.run("python", "-m", "tests.interop.adopt")
-        session.run("python", "-m", "tests.interop.guide")
+        for program in ("pgboss_import", "foreign_ai", "adopt", "guide"):
+            session.run("python", "-m", f"tests.interop.{program}")
 
 
 @nox.session
 def browser(session: nox.Session) -> None:
-    """Use the dashboard in the system's Chromium, on a real server and database; `-- -k dark` for a part."""
+    """Use the dashboard in the system's Chromium, on a real server and database; `-- FILE` for a part."""
     _install(session, "test", "browser")
-    session.run("pytest", "-n", "2", "tests/browser", *session.posargs)
+    session.run("pytest", "-n", "2", *(session.posargs or ["tests/browser"]))
 
 
 @nox.session

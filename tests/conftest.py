@@ -19,23 +19,26 @@ from tests.database import CONTAINER, EITHER, Databases, choose, new_run, server
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytest_plugins = ["tests.flaky", "tests.sampling"]
+pytest_plugins = ["tests.progress", "tests.selecting"]
 
-# No test depends on how fast a machine is.
-# Examples are drawn again each time, in CI too; a failed one is kept, so that a second run repeats it.
+# No test depends on how fast a machine is, or on chance: examples are the same each time. With
+# --hypothesis-profile=random they are drawn anew, and a failed one is kept, so that a second run repeats it.
 settings.register_profile(
-    "any machine",
-    deadline=None,
+    "fixed", deadline=None, derandomize=True, database=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.register_profile(
+    "random",
+    settings.get_profile("fixed"),
     derandomize=False,
     database=DirectoryBasedExampleDatabase(Path(__file__).parents[1] / ".hypothesis" / "examples"),
-    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
 )
 settings.register_profile(
     "unshrunk",
-    settings.get_profile("any machine"),
+    settings.get_profile("fixed"),
     phases=[phase for phase in Phase if phase not in {Phase.shrink, Phase.explain}],
 )
-settings.load_profile("any machine")
+settings.load_profile("fixed")
 
 # A run in the background of a script ignores SIGINT, and so would all that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -57,7 +60,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=4,
         help="at how many points, about, tests/tasks/test_crashes.py kills each task; 0 for all",
     )
-    parser.addoption("--crash-turn", type=int, default=0, help="which points those are")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

@@ -9,6 +9,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests import language
 from tests.cases import check_each
 from tests.tidy import (
@@ -42,6 +44,8 @@ from tests.tidy import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+pytestmark = pytest.mark.nightly
 
 PACKAGES = sorted(path.name for path in ROOT.glob("zeke_*") if path.is_dir())
 FOLDERS = [*PACKAGES, "tests", "benchmarks", "clients", "docs", "changelog.d", ".ci"]

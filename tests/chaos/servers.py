@@ -17,6 +17,7 @@ import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from tests.postgres.pooler import Pooler
+from tests.selecting import found
 from zeke_queue.storage.embedded.server import EmbeddedPostgres
 from zeke_queue.storage.embedded.system_user import owner_of
 from zeke_queue.storage.postgres import migrate
@@ -212,7 +213,7 @@ class Pooled(Database):
 
     @staticmethod
     def is_possible() -> bool:
-        return Pooler.binary() is not None
+        return found("pgbouncer") is not None
 
     @property
     def dsn(self) -> str:

@@ -97,6 +97,7 @@ def left(text: str) -> list[str]:
     return [char for char in text if not char.isprintable() and char != "\n"]
 
 
+@pytest.mark.nightly
 def test_no_command_prints_control_characters_of_others(zeke: Zeke) -> None:
     def check(*command: str) -> None:
         for more in ((), ("--json",)):

@@ -8,10 +8,13 @@ import signal
 from pathlib import Path
 
 import psycopg
+import pytest
 
 from tests.cases import check_each
 from tests.cli.conftest import SHOP, Zeke
 from tests.cli.starting import PATIENCE, Start, heard
+
+pytestmark = pytest.mark.nightly
 
 LETTER = '{"to": "ann"}'
 

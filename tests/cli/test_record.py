@@ -176,6 +176,7 @@ def test_unusable_options_are_refused(shop: Zeke, tmp_path: Path) -> None:
         assert (refused.exit_code, told in refused.output) == (2, True), refused.output
 
 
+@pytest.mark.nightly
 def test_replay_runs_the_handlers_of_a_catalog(shop: Zeke, tmp_path: Path) -> None:
     file, folder = tmp_path / "day.gz", tmp_path / "plans"
     good(shop, "record", str(file), "--payloads", "full")

@@ -101,6 +101,7 @@ def test_api_serves_until_sigterm(zeke: Zeke, start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
+@pytest.mark.nightly
 def test_open_stream_ends_with_its_server(start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = served(api)
@@ -113,6 +114,7 @@ def test_open_stream_ends_with_its_server(start: Start) -> None:
         assert api.wait(PATIENCE) == 0
 
 
+@pytest.mark.nightly
 def test_first_key_is_created_and_once_it_is_used_only_up_prints_a_link(zeke: Zeke, start: Start) -> None:
     with start("api", *SHOP, "--port", "0") as api:
         url = served(api)
@@ -241,6 +243,7 @@ async def leave_work(queue: Queue) -> None:
     await storage.claim(UUID(int=7), [QueueCapacity("refuse", 1)], 1)
 
 
+@pytest.mark.nightly
 def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Start) -> None:
     zeke.on_queue(leave_work)
     with start("up", *SHOP, "--port", "0") as everything:
@@ -256,6 +259,7 @@ def test_up_runs_a_worker_with_its_duties_beside_the_api(zeke: Zeke, start: Star
         assert everything.wait(PATIENCE) == 0
 
 
+@pytest.mark.nightly
 def test_up_answers_while_running_jobs_have_their_grace_and_a_second_signal_ends_it(start: Start) -> None:
     with start("up", *SHOP, "--port", "0") as everything:
         url = served(everything)
@@ -283,6 +287,7 @@ def private(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Start, Path]]:
         yield start, Path(folder, "postgres")
 
 
+@pytest.mark.nightly
 def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     private: tuple[Start, Path],
 ) -> None:
@@ -315,6 +320,7 @@ def test_up_alone_runs_all_there_is_and_keeps_its_jobs_in_a_database_of_its_own(
     assert not pid.exists()
 
 
+@pytest.mark.nightly
 def test_port_in_use_is_reported_and_nothing_starts(zeke: Zeke) -> None:
     def check(command: str) -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:

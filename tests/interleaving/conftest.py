@@ -1,7 +1,7 @@
-"""How many interleavings are tried: a fixed number in CI; more, and other ones, by an option.
+"""How many interleavings are tried, the same each time, except with ``--hypothesis-profile=random``.
 
-``pytest tests/interleaving --interleavings 50000`` tries as many drawn scripts, from a seed that the time
-gives; ``--interleaving-seed 65`` runs that one again, and prints its history in any case.
+``pytest tests/interleaving --interleavings 50000 --plans 25`` plays as many drawn scripts, and each of the
+others in 25 orders twice; ``--interleaving-seed 65`` runs that one again, and prints its history in any case.
 """
 
 from __future__ import annotations
@@ -11,37 +11,39 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
+from hypothesis import settings
 
 from tests.interleaving.arena import Arena
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-IN_CI = 120
+FEW = 40
+"""Drawn scripts of ``nox -s tests``."""
+
 IN_A_PART = 60
-PLANS = 25
-"""The number of a classic script's interleavings that are run in order, and of others that are drawn in
-which statements stop inside, too."""
+FEW_PLANS = 4
+"""The number of a classic script's interleavings that ``nox -s tests`` runs in order, and of others that are
+drawn in which statements stop inside, too."""
 
 
 class Asked(NamedTuple):
     """What a run is asked for.
 
     Attributes:
-        many: how many drawn scripts, None for those of CI.
+        many: how many drawn scripts.
         first: the seed of the first of them.
         only: the only seed.
     """
 
-    many: int | None
+    many: int
     first: int
     only: int | None
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption(
-        "--interleavings", type=int, help=f"how many drawn scripts to play; {IN_CI} fixed ones otherwise"
-    )
+    parser.addoption("--interleavings", type=int, help=f"how many drawn scripts to play; {FEW} otherwise")
+    parser.addoption("--plans", type=int, help=f"orders of each other script; {FEW_PLANS} otherwise")
     parser.addoption(
         "--interleaving-seed", type=int, help="play the script of this seed alone, and tell of it"
     )
@@ -50,14 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def asked(config: pytest.Config) -> Asked:
     many: int | None = config.getoption("interleavings", default=None)
     only: int | None = config.getoption("interleaving_seed", default=None)
-    return Asked(many, 0 if many is None else time.time_ns() // 1_000_000, only)
+    first = 0 if settings.default.derandomize else time.time_ns() // 1_000_000
+    return Asked(many or FEW, first, only)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Divide the drawn scripts into parts, which fit in the time that a test may take."""
     if "part" in metafunc.fixturenames:
         wanted = asked(metafunc.config)
-        parts = 1 if wanted.only is not None else math.ceil((wanted.many or IN_CI) / IN_A_PART)
+        parts = 1 if wanted.only is not None else math.ceil(wanted.many / IN_A_PART)
         metafunc.parametrize("part", range(parts))
 
 
@@ -73,7 +76,13 @@ def seeds(request: pytest.FixtureRequest, part: int) -> range:
     if wanted.only is not None:
         return range(wanted.only, wanted.only + 1)
     first = wanted.first + part * IN_A_PART
-    return range(first, first + min(IN_A_PART, (wanted.many or IN_CI) - part * IN_A_PART))
+    return range(first, first + min(IN_A_PART, wanted.many - part * IN_A_PART))
+
+
+@pytest.fixture
+def plans(request: pytest.FixtureRequest) -> int:
+    """Return in how many orders a script is played."""
+    return request.config.getoption("plans", default=None) or FEW_PLANS
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.interleaving.arena import failure
-from tests.interleaving.conftest import PLANS
 from tests.interleaving.families import FAMILIES
 from tests.interleaving.lines import OF_LINES
 from tests.interleaving.scheduler import Drawn, Planned
@@ -27,12 +26,12 @@ UNDONE = 0.03
 
 
 @pytest.mark.parametrize("script", [*CLASSICS, *FAMILIES], ids=lambda script: script.name.replace(" ", "-"))
-async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script) -> None:
-    for seed in range(PLANS):
+async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script, plans: int) -> None:
+    for seed in range(plans):
         played = await arena.play(script, Drawn(seed, braked=OFTEN))
         assert played.wrong is None, failure(script, played, f"again: Drawn({seed}, braked={OFTEN})")
     plan: list[int] | None = []
-    for _ in range(PLANS):
+    for _ in range(plans):
         choose = Planned(plan)
         played = await arena.play(script, choose)
         plan = [place for place, _ in choose.made]

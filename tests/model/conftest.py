@@ -1,10 +1,18 @@
-"""How many examples the machine tries, in parts that are tests of their own."""
+"""How many examples the machine tries, in parts that are tests of their own.
+
+They are the same each time, except with ``--hypothesis-profile=random``.
+"""
 
 from __future__ import annotations
 
 import pytest
 
-IN_CI = 200
+FEW = 40
+"""Examples of ``nox -s tests``."""
+
+PARTS = 4
+"""Parts at least, since they differ in what they try."""
+
 IN_A_PART = 50
 
 
@@ -13,18 +21,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--model-examples",
         type=int,
-        help=f"how many examples the model test tries, others each time; {IN_CI} fixed ones otherwise",
+        help=f"how many examples the model test tries; {FEW} otherwise",
     )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Divide the examples: a part fits in the time that a test may take, and parts run side by side."""
     if "part" in metafunc.fixturenames:
-        wanted: int = metafunc.config.getoption("model_examples", default=None) or IN_CI
-        metafunc.parametrize("part", range(max(1, wanted // IN_A_PART)))
+        metafunc.parametrize("part", range(max(PARTS, _wanted(metafunc.config) // IN_A_PART)))
 
 
 @pytest.fixture
-def fixed(request: pytest.FixtureRequest) -> bool:
-    """Tell whether the examples are those of CI, the same each time."""
-    return request.config.getoption("model_examples", default=None) is None
+def examples(request: pytest.FixtureRequest) -> int:
+    """Return how many examples a part tries."""
+    wanted = _wanted(request.config)
+    return -(-wanted // max(PARTS, wanted // IN_A_PART))
+
+
+def _wanted(config: pytest.Config) -> int:
+    wanted: int = config.getoption("model_examples", default=None) or FEW
+    return wanted

@@ -1,6 +1,6 @@
 """The two storages are one: whatever is done to both, they answer alike and hold the same rows.
 
-``pytest tests/model --model-examples 5000`` tries more, and other ones each time.
+``pytest tests/model --model-examples 5000`` tries more, and with ``--hypothesis-profile=random`` other ones.
 """
 
 from __future__ import annotations
@@ -14,14 +14,12 @@ from hypothesis import HealthCheck, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.clocks import FrozenClock
-from tests.model.conftest import IN_A_PART
 from tests.model.machine import StorageMachine
 from tests.model.pair import Pair
 from tests.model.strategies import ZONE
 from zeke_queue.storage.postgres import PostgresStorage, retention, session
 
 SETTINGS = settings(
-    max_examples=IN_A_PART,
     stateful_step_count=30,
     database=None,
     print_blob=True,
@@ -38,7 +36,7 @@ class _OfOneRow(retention.BatchSize):
 
 
 def test_both_storages_answer_alike_and_hold_the_same_rows(
-    dsn: str, part: int, monkeypatch: pytest.MonkeyPatch, *, fixed: bool
+    dsn: str, part: int, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if part % 2:
         # No statement depends on the session's time zone, also where a pooler drops the settings of sessions.
@@ -57,7 +55,10 @@ def test_both_storages_answer_alike_and_hold_the_same_rows(
             pair = Pair(runner.run, postgres, connection, clock, dsn)
 
         try:
-            run_state_machine_as_test(seed(part)(Machine) if fixed else Machine, settings=SETTINGS)
+            run_state_machine_as_test(
+                seed(part)(Machine) if settings.default.derandomize else Machine,
+                settings=settings(SETTINGS, max_examples=examples, derandomize=False),
+            )
         finally:
             runner.run(connection.close())
             runner.run(opening.__aexit__(None, None, None))

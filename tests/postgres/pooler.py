@@ -1,10 +1,9 @@
-"""PgBouncer in transaction mode in front of a test's database, where the machine has it."""
+"""PgBouncer in transaction mode in front of a test's database."""
 
 from __future__ import annotations
 
 import os
 import pwd
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from tests.selecting import found
 from zeke_queue.storage.embedded.system_user import SYSTEM_USER
 
 if TYPE_CHECKING:
@@ -77,11 +77,6 @@ class Pooler:
         self._folder = Path(self._temporary.name)
         self._process: subprocess.Popen[bytes] | None = None
 
-    @staticmethod
-    def binary() -> str | None:
-        """Return where it is installed; None on a machine without it."""
-        return shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin:/usr/local/sbin")
-
     @property
     def dsn(self) -> str:
         """The database by way of the pooler."""
@@ -122,7 +117,7 @@ class Pooler:
             for path in (self._folder, config):
                 os.chown(path, user.pw_uid, user.pw_gid)
         self._process = subprocess.Popen(
-            [str(self.binary()), "--quiet", str(config)],
+            [found("pgbouncer") or "pgbouncer", "--quiet", str(config)],
             user=user.pw_uid if user else None,
             stderr=subprocess.PIPE,
         )
@@ -143,7 +138,7 @@ class Pooler:
 
 @contextmanager
 def pooled(dsn: str, *, ignored: str = "") -> Iterator[str]:
-    """Yield the DSN of a pooler before this database; or this DSN, if the machine has no pooler.
+    """Yield the DSN of a pooler before this database.
 
     The pooler has two connections to the server and gives each transaction the next one, so a setting, a lock
     or a prepared statement that should outlive its transaction is missing in the next one.
@@ -151,9 +146,6 @@ def pooled(dsn: str, *, ignored: str = "") -> Iterator[str]:
     Args:
         ignored: parameters of a connection that it drops; it refuses others that it does not know.
     """
-    if Pooler.binary() is None:
-        yield dsn
-        return
     with Pooler(dsn, ignored=ignored) as pooler:
         yield pooler.dsn
 

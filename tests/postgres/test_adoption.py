@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 ROWS: Final = 20_000
 FILL: Final = """
     insert into boss9.job (name, state, singletonkey, completedon)

@@ -18,6 +18,8 @@ from zeke_queue.system.entropy import SeededEntropy
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+pytestmark = pytest.mark.nightly
+
 LANES = 8
 CONNECTIONS = 3
 STEPS = 60

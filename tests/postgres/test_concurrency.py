@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 
 ERROR = '{"type": "Boom", "message": "planned", "traceback": null}'
 new_id = Ids(SystemClock(), SeededEntropy(7))

@@ -153,6 +153,7 @@ async def test_application_error_in_a_transaction_is_unchanged(storage: Postgres
             await transaction.connection.execute("select * from page")
 
 
+@pytest.mark.nightly
 async def test_deadlocked_statement_is_retried_silently(
     dsn: str, storage: PostgresStorage, jobs: Sender
 ) -> None:

@@ -92,6 +92,7 @@ async def suspend(storage: PostgresStorage, ids: Sequence[UUID], child: UUID) ->
     return await storage.suspend([Waiting(job_id, 1, child) for job_id in ids], skip_locked=True)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("settle", [release, suspend])
 async def test_settlement_that_gives_up_locks_waits_for_others_in_its_commit(
     dsn: str,

@@ -82,6 +82,7 @@ def test_persistent_server_keeps_its_data_and_address(directory: Path) -> None:
         assert ask(again.dsn, "select number from kept") == 7
 
 
+@pytest.mark.nightly
 def test_last_user_stops_the_server(directory: Path) -> None:
     first = EmbeddedPostgres.start(directory, fsync=False)
     second = EmbeddedPostgres.start(directory)
@@ -92,6 +93,7 @@ def test_last_user_stops_the_server(directory: Path) -> None:
     second.stop()
 
 
+@pytest.mark.nightly
 def test_concurrent_starts_share_one_server(directory: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         servers = list(pool.map(lambda _: EmbeddedPostgres.start(directory, fsync=False), range(6)))
@@ -101,6 +103,7 @@ def test_concurrent_starts_share_one_server(directory: Path) -> None:
     assert not runs(servers[0].dsn)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("mode", ["fast", "immediate"])
 def test_restart_keeps_the_address_and_committed_rows(directory: Path, mode: str) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
@@ -112,6 +115,7 @@ def test_restart_keeps_the_address_and_committed_rows(directory: Path, mode: str
         assert ask(server.dsn, "select pg_postmaster_start_time()::text") != started
 
 
+@pytest.mark.nightly
 def test_killed_server_is_started_again(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False) as server:
         os.kill(postmaster(directory), signal.SIGKILL)
@@ -120,6 +124,7 @@ def test_killed_server_is_started_again(directory: Path) -> None:
         assert runs(server.dsn)
 
 
+@pytest.mark.nightly
 def test_server_that_ends_during_a_join_is_started_again(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,6 +155,7 @@ def refuse_to_connect(monkeypatch: pytest.MonkeyPatch, why: str, *, times: int |
     monkeypatch.setattr(psycopg, "connect", refuse)
 
 
+@pytest.mark.nightly
 def test_recovering_server_is_awaited(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with EmbeddedPostgres.start(directory, ephemeral=True, fsync=False):
         refuse_to_connect(monkeypatch, "FATAL:  the database system is starting up", times=8)
@@ -157,6 +163,7 @@ def test_recovering_server_is_awaited(directory: Path, monkeypatch: pytest.Monke
             assert runs(again.dsn)
 
 
+@pytest.mark.nightly
 def test_server_that_rejects_connections_is_reported_with_its_log(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,6 +173,7 @@ def test_server_that_rejects_connections_is_reported_with_its_log(
             EmbeddedPostgres.start(directory, fsync=False)
 
 
+@pytest.mark.nightly
 def test_reused_process_id_does_not_prevent_a_start(directory: Path) -> None:
     with EmbeddedPostgres.start(directory, fsync=False):
         pass
@@ -175,6 +183,7 @@ def test_reused_process_id_does_not_prevent_a_start(directory: Path) -> None:
         assert runs(server.dsn)
 
 
+@pytest.mark.nightly
 def test_server_of_a_killed_process_is_adopted_and_stopped(directory: Path) -> None:
     program = (
         "import os, sys; from zeke_queue.storage.embedded.server import EmbeddedPostgres;"
@@ -187,6 +196,7 @@ def test_server_of_a_killed_process_is_adopted_and_stopped(directory: Path) -> N
     assert not runs(server.dsn)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("named", [False, True])
 def test_abandoned_ephemeral_server_is_removed_by_the_next_one(directory: Path, *, named: bool) -> None:
     one, next_one = (directory / f"zeke-postgres-{place}" if named else None for place in "ab")
@@ -206,6 +216,7 @@ def test_abandoned_ephemeral_server_is_removed_by_the_next_one(directory: Path, 
         assert not left.exists()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("begun", [[False], [True, False], [False, True]])
 def test_unused_persistent_server_is_not_removed(directory: Path, begun: list[bool]) -> None:
     lasting = directory / "zeke-postgres-main"
@@ -216,6 +227,7 @@ def test_unused_persistent_server_is_not_removed(directory: Path, begun: list[bo
         assert (lasting / "data" / "PG_VERSION").exists()
 
 
+@pytest.mark.nightly
 def test_long_path_gets_a_short_socket(directory: Path) -> None:
     deep = directory / ("d" * 60) / ("e" * 60)
     directory.mkdir()
@@ -246,6 +258,7 @@ def test_folder_that_cannot_be_created_or_has_no_binaries_is_named(directory: Pa
         EmbeddedPostgres.start(directory.parent / "file" / "below")
 
 
+@pytest.mark.nightly
 def test_failed_start_is_reported_with_its_reason(directory: Path) -> None:
     with pytest.raises(StorageUnavailableError, match="shared_buffers"):
         EmbeddedPostgres.start(directory, fsync=False, settings={"shared_buffers": "much"})

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 FETCHED_BY_PGBOSS = "select id from boss.job where state < 'active'"
 WAITS = ("created", "scheduled", "retry")
 

@@ -26,6 +26,8 @@ from zeke_queue.storage.postgres.pgboss_source import Session, Source
 if TYPE_CHECKING:
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.mark.parametrize("fails", [False, True], ids=["purged here", "failed there"])
 def test_job_between_two_databases_runs_once_wherever_the_import_was_killed(

@@ -160,6 +160,7 @@ def test_interrupted_index_build_is_continued(empty_dsn: str, sql: Connection) -
     ).fetchone() == (True,)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("before", ["nothing", "pgboss"])
 def test_ten_concurrent_migrations_succeed(empty_dsn: str, sql: Connection, before: str) -> None:
     if before == "pgboss":
@@ -362,6 +363,7 @@ async def test_newer_schema_is_used(empty_dsn: str, sql: Connection) -> None:
     await migrate.check(empty_dsn)
 
 
+@pytest.mark.nightly
 async def test_checks_wait_for_locked_tables_only_for_so_long(empty_dsn: str, sql: Connection) -> None:
     """A worker that starts beside a session which has locked the tables says so."""
     migrate.migrate(empty_dsn)

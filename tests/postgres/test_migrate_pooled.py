@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.needs("pgbouncer")
+
 SET_BY_SESSIONS = "select name from pg_settings where source = 'session' order by name"
 LOCKS = (
     "select count(*) from pg_locks where locktype = 'advisory'"
@@ -68,11 +70,9 @@ def test_concurrent_migrations_through_a_pooler_succeed(behind: str, sql: Connec
 
 
 def test_index_build_that_a_time_limit_may_cut_is_refused_behind_a_pooler(
-    empty_dsn: str, sql: Connection, monkeypatch: pytest.MonkeyPatch
+    empty_dsn: str, sql: Connection
 ) -> None:
     pgboss9.create(sql)
-    if Pooler.binary() is None:
-        monkeypatch.setattr(migrate, "_is_pooled", lambda _: True)
     database = composing.Identifier(database_name(empty_dsn))
     sql.execute(composing.SQL("alter database {} set statement_timeout = '5min'").format(database))
     with (
@@ -80,13 +80,10 @@ def test_index_build_that_a_time_limit_may_cut_is_refused_behind_a_pooler(
         pytest.raises(SettingsError, match=r"Postgres itself .* \(statement_timeout = 5min\) .*--database"),
     ):
         migrate.migrate(behind, "boss9")
-    monkeypatch.undo()
     assert migrate.migrate(empty_dsn, "boss9")
 
 
 def test_pooler_with_a_single_connection_is_refused_with_a_remedy(empty_dsn: str) -> None:
-    if Pooler.binary() is None:
-        return
     with (
         Pooler(empty_dsn, size=1, patience=1) as pooler,
         pytest.raises(StorageUnavailableError, match=r"two connections .* default_pool_size, .*--database"),
@@ -96,9 +93,6 @@ def test_pooler_with_a_single_connection_is_refused_with_a_remedy(empty_dsn: str
 
 
 def test_migration_refuses_options_that_its_pooler_refuses(behind: str) -> None:
-    if Pooler.binary() is not None:
-        options = make_conninfo(behind, options="-c role=owner")
-        with pytest.raises(
-            SettingsError, match=r"a pooler refuses: unsupported startup parameter.*; change it"
-        ):
-            migrate.migrate(options)
+    options = make_conninfo(behind, options="-c role=owner")
+    with pytest.raises(SettingsError, match=r"a pooler refuses: unsupported startup parameter.*; change it"):
+        migrate.migrate(options)

@@ -152,6 +152,7 @@ WORKERS: Final[dict[str, LiteralString]] = {
 }
 
 
+@pytest.mark.nightly
 async def test_odd_job_affects_no_other_job(storage: PostgresStorage, sql: Connection) -> None:
     async def check(
         statement: LiteralString, columns: LiteralString, values: LiteralString, end: str | None

@@ -23,6 +23,8 @@ from zeke_queue.storage.postgres.claims import Mark, Wanted, claim_parameters, r
 from zeke_queue.storage.postgres.rows import Outcomes
 from zeke_queue.storage.postgres.statements import names
 
+pytestmark = pytest.mark.nightly
+
 WAITING = 20_000
 DEFERRED = 50_000
 ROUNDED = 10  # up to PostgreSQL 17 the rows of a repeated scan are a rounded mean

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 
 MANY = 20_000
 PARENT = UUID(int=1)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 
 ENDED = """
     insert into pgboss.job (name, state, startafter, startedon, completedon, createdon)

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 
 QUEUE_KEY = "__pgboss__singleton_queue"
 MINE, OTHER, NEW = UUID(int=1), UUID(int=2), UUID(int=3)

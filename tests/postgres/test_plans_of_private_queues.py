@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from tests.postgres.many_jobs import Connection
 
+pytestmark = pytest.mark.nightly
+
 SEARCH = {"first": PRIVATE_PREFIX, "beyond": "__private__;"}
 QUEUES = [private_queue(task, UUID(int=owner)) for task in ("mail", "post") for owner in range(1, 6)]
 MOVE = {"names": QUEUES, "targets": ["mail"] * 5 + ["post"] * 5}

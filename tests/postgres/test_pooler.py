@@ -26,6 +26,8 @@ from zeke_queue.storage.postgres.listener import Listener
 from zeke_queue.storage.postgres.session import find_session
 from zeke_queue.system.clock import SystemClock
 
+pytestmark = pytest.mark.needs("pgbouncer")
+
 
 @pytest.fixture
 async def storage(dsn: str) -> AsyncIterator[PostgresStorage]:
@@ -99,15 +101,14 @@ async def test_statements_are_prepared_only_where_a_pooler_keeps_them(dsn: str) 
                 await asyncio.gather(*(one_life(storage, f"{name}-{number}") for number in range(3)))
 
     assert (await find_session(dsn, keep=True)).prepares
-    if Pooler.binary() is not None:
-        await check_each_async(
-            [
-                partial(check, "transaction", 0, prepares=False),
-                partial(check, "transaction", 50, prepares=True),
-                partial(check, "session", 0, prepares=True),
-            ],
-            lambda one: one(),
-        )
+    await check_each_async(
+        [
+            partial(check, "transaction", 0, prepares=False),
+            partial(check, "transaction", 50, prepares=True),
+            partial(check, "session", 0, prepares=True),
+        ],
+        lambda one: one(),
+    )
 
 
 LISTENING = (
@@ -130,30 +131,28 @@ async def test_listener_detects_a_pooler_of_transactions(dsn: str, sql: Connecti
             await check(pooler.dsn, heard=mode == "session")
 
     await check(dsn, heard=True)
-    if Pooler.binary() is not None:
-        await check_each_async(
-            [
-                partial(check_behind, "session", 8, in_turn=False),
-                partial(check_behind, "transaction", 4, in_turn=False),
-                partial(check_behind, "transaction", 4, in_turn=True),
-                partial(check_behind, "transaction", 1, in_turn=False),
-            ],
-            lambda one: one(),
-        )
+    await check_each_async(
+        [
+            partial(check_behind, "session", 8, in_turn=False),
+            partial(check_behind, "transaction", 4, in_turn=False),
+            partial(check_behind, "transaction", 4, in_turn=True),
+            partial(check_behind, "transaction", 1, in_turn=False),
+        ],
+        lambda one: one(),
+    )
 
 
 async def test_listener_needs_no_second_connection_of_a_pooler_of_sessions(dsn: str, sql: Connection) -> None:
-    if Pooler.binary() is not None:
-        with Pooler(dsn, mode="session", size=1) as pooler:
-            listener = Listener(pooler.dsn, "pgboss", SystemClock(), enabled=True)
-            listener.start()
-            try:
-                async with asyncio.timeout(20):
-                    await listener._ready.wait()
-                assert sql.execute(LISTENING.encode()).fetchone() == (1,)
-                assert listener.enabled
-            finally:
-                await listener.stop()
+    with Pooler(dsn, mode="session", size=1) as pooler:
+        listener = Listener(pooler.dsn, "pgboss", SystemClock(), enabled=True)
+        listener.start()
+        try:
+            async with asyncio.timeout(20):
+                await listener._ready.wait()
+            assert sql.execute(LISTENING.encode()).fetchone() == (1,)
+            assert listener.enabled
+        finally:
+            await listener.stop()
 
 
 async def test_worker_of_the_same_process_is_woken_without_notifications(dsn: str) -> None:

@@ -15,7 +15,7 @@ from tests.cases import check_each_async
 from tests.database import database_name
 from tests.postgres.many_jobs import ANNA, Sender
 from tests.postgres.opening import until_one_waits
-from tests.postgres.pooler import Pooler, pooled
+from tests.postgres.pooler import pooled
 from zeke_queue.core.timeouts import IDLE_SECONDS, LOCK_SECONDS, SILENCE_SECONDS, STATEMENT_SECONDS
 from zeke_queue.errors import (
     LockTimeoutError,
@@ -154,6 +154,7 @@ class Mode(NamedTuple):
     ignored: str = ""
 
 
+@pytest.mark.needs("pgbouncer")
 async def test_settings_are_those_relied_on_in_every_mode(plain: str, dsn: str, sql: Connection) -> None:
     async def check(mode: Mode) -> None:
         with defaults(sql, dsn, ODD, mode.whose), pooled(plain, ignored=mode.ignored) as pooler:
@@ -184,6 +185,7 @@ GIVEN = (
 """Options of a connection string, spelt in each way."""
 
 
+@pytest.mark.needs("pgbouncer")
 @pytest.mark.parametrize("ignored", [None, "", "options"])
 @pytest.mark.parametrize("prepare", [True, False])
 async def test_options_of_the_connection_string_hold_behind_a_pooler(
@@ -209,6 +211,7 @@ async def test_options_of_the_connection_string_hold_behind_a_pooler(
     assert application["search_path"] == "a, b"
 
 
+@pytest.mark.needs("pgbouncer")
 async def test_options_of_the_environment_hold_behind_a_pooler(
     plain: str, dsn: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +226,7 @@ async def test_options_of_the_environment_hold_behind_a_pooler(
     await check_each_async([(None,), ("",), ("options",)], check)
 
 
+@pytest.mark.needs("pgbouncer")
 async def test_options_hold_behind_a_pooler_that_shows_the_process_of_the_server(
     plain: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -236,6 +240,7 @@ async def test_options_hold_behind_a_pooler_that_shows_the_process_of_the_server
             assert (await settings_within(storage, own=True))["lock_timeout"] == "5000"
 
 
+@pytest.mark.needs("pgbouncer")
 async def test_option_that_never_has_an_effect_is_accepted_behind_a_pooler(plain: str) -> None:
     options = "-c default_transaction_isolation=serializable"
     for ignored in ("", "options"):
@@ -243,21 +248,21 @@ async def test_option_that_never_has_an_effect_is_accepted_behind_a_pooler(plain
             await find_session(make_conninfo(pooler, options=options), keep=True)
 
 
+@pytest.mark.needs("pgbouncer")
 async def test_options_that_can_not_be_set_behind_a_pooler_are_refused(plain: str) -> None:
     async def check(ignored: str, options: str, reason: str) -> None:
         refused = pytest.raises(SettingsError, match=f"^options: must be .*, got {reason}")
         with pooled(plain, ignored=ignored) as pooler, refused:
             await find_session(make_conninfo(pooler, options=options), keep=True)
 
-    if Pooler.binary() is not None:
-        cases = [
-            ("-c default_transaction_read_only=on", "default_transaction_read_only: it has no effect"),
-            ("-c log_connections=on", "log_connections: .* cannot be set after connection start; set it for"),
-            ("-c lock_timeout=soon", "lock_timeout: invalid value"),
-            ("-c no_such_setting=1", "no_such_setting: unrecognized"),
-        ]
-        await check_each_async([(i, *case) for case in cases for i in ("", "options")], check)
-        await check_each_async([("", "-d 1 -c lock_timeout=1s", "'-d 1'; remove it")], check)
+    cases = [
+        ("-c default_transaction_read_only=on", "default_transaction_read_only: it has no effect"),
+        ("-c log_connections=on", "log_connections: .* cannot be set after connection start; set it for"),
+        ("-c lock_timeout=soon", "lock_timeout: invalid value"),
+        ("-c no_such_setting=1", "no_such_setting: unrecognized"),
+    ]
+    await check_each_async([(i, *case) for case in cases for i in ("", "options")], check)
+    await check_each_async([("", "-d 1 -c lock_timeout=1s", "'-d 1'; remove it")], check)
     async with PostgresStorage.open(make_conninfo(plain, options="-c log_connections=on -d 1"), listen=False):
         pass  # a server takes all of them
 
@@ -282,6 +287,7 @@ async def test_application_transaction_has_the_defaults_of_the_server(
     }
 
 
+@pytest.mark.nightly
 async def test_wait_for_a_locked_row_ends_at_its_limit(plain: str, sql: Connection) -> None:
     async def check(limit: str, error: type[Exception]) -> None:
         hurried = make_conninfo(plain, options=f"-c {limit}=1s")
@@ -299,6 +305,7 @@ async def test_wait_for_a_locked_row_ends_at_its_limit(plain: str, sql: Connecti
     )
 
 
+@pytest.mark.nightly
 async def test_limits_of_production_find_a_deadlock_before_they_end_a_wait(
     plain: str, sql: Connection
 ) -> None:

@@ -24,6 +24,8 @@ from zeke_queue.task.task import Send
 from zeke_queue.worker import Worker
 from zeke_queue.worker.state import WorkerState
 
+pytestmark = pytest.mark.nightly
+
 JOBS = 300
 
 

@@ -84,6 +84,7 @@ async def test_one_signal_waits_for_running_jobs(queue: Queue, dsn: str, number:
     assert (job.row_state, job.output) == (COMPLETED, "done")
 
 
+@pytest.mark.nightly
 async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "ignores-cancel")
     async with started(dsn) as worker:
@@ -94,6 +95,7 @@ async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Qu
     assert (await stored(queue, job_id)).row_state is CREATED
 
 
+@pytest.mark.nightly
 async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "endless")
     async with started(dsn) as one, started(dsn) as other:
@@ -110,6 +112,7 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str
     assert (job.row_state, job.attempt, job.retry_count) == (COMPLETED, 2, 1)
 
 
+@pytest.mark.nightly
 async def test_children_of_a_killed_worker_end_with_it(queue: Queue, dsn: str, tmp_path: Path) -> None:
     path = tmp_path / "pid"
     await sent(queue, "crunch", {"what": "hang", "path": str(path)})

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.cases import each
 from tests.newsroom.feeds import DAY
 from tests.scenarios import load
@@ -24,6 +26,7 @@ def events() -> list[Event]:
     return [event for outcome in outcomes("catalog") for event in outcome.events]
 
 
+@pytest.mark.nightly
 def test_newsroom_violates_no_property() -> None:
     broken = [(seed, one.violation) for seed, one in enumerate(outcomes("catalog")) if one.violation]
     assert broken == []
@@ -53,6 +56,7 @@ def test_whole_newsroom_has_fifty_sources_for_two_weeks() -> None:
     assert load(WHOLE.name) is WHOLE
 
 
+@pytest.mark.nightly
 @each(1, 2, 3)
 def test_playbooks_end_while_faults_are_injected(seed: int) -> None:
     outcome = run(FEW_SOURCES, FEW_SOURCES.plan(seed))

@@ -193,6 +193,7 @@ cli.sim(["run", "tests.scenarios.retries", "--jobs", "{jobs}", "--seeds", "10000
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_interrupted_search_reports_its_progress(jobs: int) -> None:
     command = [sys.executable, "-c", SEARCH.format(jobs=jobs)]
@@ -208,6 +209,7 @@ def test_interrupted_search_reports_its_progress(jobs: int) -> None:
     assert "Traceback" not in err
 
 
+@pytest.mark.nightly
 def test_failure_is_kept_if_its_shrinking_is_interrupted(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,18 +16,17 @@ from zeke_sim.experiment.run import first_difference, run
 from zeke_sim.experiment.shrink import divergence
 from zeke_sim.history.events import Effect
 
-SEEDS = (1, 11)
+SEED = 1
 
 
 @pytest.mark.parametrize("name", names())
 def test_seed_and_decisions_repeat_a_run(name: str) -> None:
     scenario = load(name)
-    for seed in SEEDS:
-        drawn, again = (run(scenario, scenario.plan(seed), ()) for _ in range(2))
-        assert first_difference(drawn.events, again.events) is None
-        assert drawn.digest == again.digest
-        assert drawn.plan.decisions
-        assert divergence(drawn, run(scenario, drawn.plan, ())) is None
+    drawn, again = (run(scenario, scenario.plan(SEED), ()) for _ in range(2))
+    assert first_difference(drawn.events, again.events) is None
+    assert drawn.digest == again.digest
+    assert drawn.plan.decisions
+    assert divergence(drawn, run(scenario, drawn.plan, ())) is None
 
 
 def test_memory_addresses_do_not_change_the_history() -> None:
@@ -74,11 +73,12 @@ def test_other_seeds_give_other_histories() -> None:
 
 def _digests(hash_seed: str) -> str:
     environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
-    command = [sys.executable, "-m", "tests.sim.histories_of", ",".join(names()), str(SEEDS[0])]
+    command = [sys.executable, "-m", "tests.sim.histories_of", ",".join(names()), str(SEED)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return done.stdout
 
 
+@pytest.mark.nightly
 def test_hash_seed_does_not_change_the_history() -> None:
     assert _digests("1").splitlines() == _digests("2").splitlines()
 

@@ -205,6 +205,7 @@ async def slow(order: Order) -> None:
 """
 
 
+@pytest.mark.nightly
 def test_failures_of_worlds_are_shrunk_to_the_smallest_example(pytester: pytest.Pytester) -> None:
     application(pytester, WORLDS)
     (pytester.path / "shop.py").write_text((pytester.path / "shop.py").read_text() + SLOW)
@@ -291,6 +292,7 @@ def listed(payload: list[Tree]) -> None: ...
 def nothing() -> None: ...
 
 
+@pytest.mark.nightly
 @settings(max_examples=40)
 @given(jobs=workloads(shapes, within=9), one=payloads(wide), none=payloads(nothing))
 def test_payloads_are_valid(jobs: list[Any], one: Wide, none: None) -> None:

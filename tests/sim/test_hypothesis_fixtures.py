@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.sim.plugging import WITHOUT, application, run
 
 if TYPE_CHECKING:
     import pytest
+
+pytestmark = pytest.mark.nightly
 
 pytest_plugins = ["pytester"]
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+
+import pytest
 
 from tests.sim.plugging import run
 from tests.tidy import ROOT
 
-if TYPE_CHECKING:
-    import pytest
-
 pytest_plugins = ["pytester"]
+
+SEEDS = [1, pytest.param(12, marks=pytest.mark.nightly)]
 
 
 class Page:
@@ -37,22 +37,26 @@ TASK, ASK = Page("first-task.md"), Page("ask-and-fetch.md")
 (DIFF,), (SHOWN,) = TASK.blocks("diff"), TASK.blocks("text")
 
 
-def check_tests_pass(page: Page, pytester: pytest.Pytester, *files: str) -> None:
+def check_tests_pass(page: Page, pytester: pytest.Pytester, seeds: int, *files: str) -> None:
     assert sorted(page.files) == list(files)
     page.write(pytester)
-    result = run(pytester, "--zeke-seeds=12")
+    result = run(pytester, f"--zeke-seeds={seeds}")
     result.assert_outcomes(passed=sum(text.count("def test_") for text in page.files.values()))
 
 
-def test_project_of_first_task_passes_its_tests(pytester: pytest.Pytester) -> None:
-    check_tests_pass(TASK, pytester, "conftest.py", "magazine.py", "test_magazine.py", "test_storm.py")
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_project_of_first_task_passes_its_tests(pytester: pytest.Pytester, seeds: int) -> None:
+    files = ("conftest.py", "magazine.py", "test_magazine.py", "test_storm.py")
+    check_tests_pass(TASK, pytester, seeds, *files)
 
 
-def test_task_of_ask_and_fetch_passes_its_tests(pytester: pytest.Pytester) -> None:
+@pytest.mark.parametrize("seeds", SEEDS)
+def test_task_of_ask_and_fetch_passes_its_tests(pytester: pytest.Pytester, seeds: int) -> None:
     files = ("conftest.py", "releases.py", "test_releases.py", "test_storm_of_releases.py")
-    check_tests_pass(ASK, pytester, *files)
+    check_tests_pass(ASK, pytester, seeds, *files)
 
 
+@pytest.mark.nightly
 def test_ask_and_fetch_without_a_stable_id_warns_twice(pytester: pytest.Pytester) -> None:
     (key,) = re.findall(r"Without `(id=.*?)`", ASK.text)
     assert ASK.files["releases.py"].count(f", {key}") == 1
@@ -73,6 +77,7 @@ def _like(shown: str) -> list[str]:
     return [line.replace("[", "[[]") for line in plain]
 
 
+@pytest.mark.nightly
 def test_first_task_without_the_key_announces_twice(pytester: pytest.Pytester) -> None:
     assert TASK.files["test_storm.py"].count(_side(" -")) == 1
     TASK.write(pytester, test_storm_py=TASK.files["test_storm.py"].replace(_side(" -"), _side(" +")))
@@ -84,6 +89,7 @@ def test_first_task_without_the_key_announces_twice(pytester: pytest.Pytester) -
     assert re.search(rf"by attempt [2-9] on w\d, and by attempt 1 of job\s+{job} on w\d", result.stdout.str())
 
 
+@pytest.mark.nightly
 def test_first_task_with_few_retries_does_not_publish(pytester: pytest.Pytester) -> None:
     patient = '@catalog.task("publish", retry_limit=10)'
     assert patient in TASK.files["magazine.py"]

@@ -286,6 +286,7 @@ def test_crashes_that_break_something_are_found(pytester: pytest.Pytester) -> No
         assert "replayed once" in again.stdout.str()
 
 
+@pytest.mark.nightly
 def test_survivors_of_crashes_pass_and_their_faults_are_shown(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(shop=f"import billing\n{SHOP}", test_shop=HOLDS, billing="def pay(): ...")
     result = run(pytester, "--zeke-faults", "-vv")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.nightly
 
 TESTS = """
 import pytest

@@ -52,6 +52,7 @@ MARKERS = [
 ]
 
 
+@pytest.mark.nightly
 def test_invalid_markers_are_rejected(pytester: pytest.Pytester) -> None:
     tests = "\n".join(
         f"@pytest.mark.{marker}\ndef test_{number}(zeke_sync):\n    pass\n"
@@ -63,6 +64,7 @@ def test_invalid_markers_are_rejected(pytester: pytest.Pytester) -> None:
     assert "During handling of the above exception" not in said
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("conftest", "complaint"),
     [
@@ -117,6 +119,7 @@ FAILING = [
 ]
 
 
+@pytest.mark.nightly
 def test_failing_assertions_are_explained(pytester: pytest.Pytester) -> None:
     tests = "\n".join(
         f"def test_{number}(zeke_sync):\n    zeke = zeke_sync\n    {body}\n"
@@ -345,6 +348,7 @@ def test_of_its_own_clock(zeke_sync):
 """
 
 
+@pytest.mark.nightly
 def test_second_clock_is_refused_with_instructions(pytester: pytest.Pytester) -> None:
     application(pytester, OTHER_CLOCKS)
     result = run(pytester, "-o", "asyncio_mode=auto")
@@ -370,6 +374,7 @@ async def test_it(zeke):
 """
 
 
+@pytest.mark.nightly
 def test_failure_shows_only_lines_of_the_application(pytester: pytest.Pytester) -> None:
     said = told(pytester, DECLINED)
     assert "RuntimeError: declined" in said
@@ -389,6 +394,7 @@ def test_marker_of_ones_own(zeke_sync):
 """
 
 
+@pytest.mark.nightly
 def test_misspelt_marker_is_rejected(pytester: pytest.Pytester) -> None:
     application(pytester, MISSPELT)
     result = run(pytester, "-W", "ignore::pytest.PytestUnknownMarkWarning")
@@ -396,6 +402,7 @@ def test_misspelt_marker_is_rejected(pytester: pytest.Pytester) -> None:
     assert "zeke_backends: unknown marker; did you mean zeke_backend?" in result.stdout.str()
 
 
+@pytest.mark.nightly
 def test_unreachable_server_is_reported(pytester: pytest.Pytester) -> None:
     said = told(
         pytester,

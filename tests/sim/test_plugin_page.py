@@ -78,6 +78,7 @@ def write_files(pytester: pytest.Pytester) -> dict[str, str]:
     return files
 
 
+@pytest.mark.nightly
 def test_project_of_the_page_passes_its_tests(pytester: pytest.Pytester, dsn: str) -> None:
     files = write_files(pytester)
     assert sorted(files) == ["conftest.py", "shop/retries.py", "shop/tasks.py", "test_page.py"]

@@ -85,6 +85,7 @@ def test_sync(zeke_sync):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("arguments", [[], ["-n", "2"]], ids=["alone", "xdist"])
 def test_virtual_time_on_a_real_server(pytester: pytest.Pytester, arguments: Sequence[str]) -> None:
     application(pytester, ASYNC.format(mark='pytestmark = pytest.mark.zeke_backend("postgres")', days=10))

@@ -149,6 +149,7 @@ def test_sync_test_uses_every_method(zeke_sync):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("mark", "arguments"),
     [

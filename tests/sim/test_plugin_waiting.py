@@ -135,6 +135,7 @@ async def test_children_are_cancelled_with_their_parent(zeke):
 """
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("backend", ["memory", "postgres"])
 def test_handlers_that_wait_for_others(pytester: pytest.Pytester, postgres: str, backend: str) -> None:
     application(pytester, TESTS.format(mark=f'pytestmark = pytest.mark.zeke_backend("{backend}")'))

@@ -288,6 +288,7 @@ def test_worlds_with_violation_fail_and_are_reported(pytester: pytest.Pytester) 
     assert f"pytest test_shop.py::test_no_order_is_charged_twice --zeke-plan {plan}" in shown.stderr
 
 
+@pytest.mark.nightly
 def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     pytester.makefile(".json", plan="no JSON")
@@ -310,6 +311,7 @@ def test_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     assert "is a plan of test_shop.py::test_endless_job_is_reported, and this test is" in other.stdout.str()
 
 
+@pytest.mark.nightly
 def test_failure_is_shown_in_read_only_project(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     Path(pytester.path, ".zeke-sim").write_text("a file, and no folder", encoding="utf-8")
@@ -322,6 +324,7 @@ def test_failure_is_shown_in_read_only_project(pytester: pytest.Pytester) -> Non
     shutil.rmtree(Path(page).parent)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("more", [[], ["-n", "1"]])
 def test_failure_is_shown_once_in_ci(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, more: list[str]
@@ -356,6 +359,7 @@ async def test_it(zeke):
 )
 
 
+@pytest.mark.nightly
 def test_dropped_interrupt_is_heeded(pytester: pytest.Pytester) -> None:
     application(pytester, INTERRUPTED)
     result = run(pytester, "-W", "ignore")
@@ -369,6 +373,7 @@ def test_world_that_is_not_run_is_an_error(pytester: pytest.Pytester) -> None:
     assert "jobs were sent, but the world was not run; call run(), then check()" in result.stdout.str()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("text", ["0", "-1", "many"])
 def test_invalid_number_of_seeds_is_rejected(pytester: pytest.Pytester, text: str) -> None:
     application(pytester, SENT)
@@ -376,6 +381,7 @@ def test_invalid_number_of_seeds_is_rejected(pytester: pytest.Pytester, text: st
     assert f"argument --zeke-seeds: must be a positive number of seeds, got {text!r}" in result.stderr.str()
 
 
+@pytest.mark.nightly
 def test_invalid_arguments_are_rejected() -> None:
     def check(arguments: dict[str, object], complaint: str) -> None:
         with pytest.raises(UsageError) as told:

@@ -42,6 +42,7 @@ async def test_in_a_plain_test_they_are_clients_like_any_other(
     assert len(embedded.vectors) == 1
 
 
+@pytest.mark.nightly
 def test_in_virtual_time_a_server_that_asks_to_wait_is_waited_for(pytester: pytest.Pytester) -> None:
     application(
         pytester,
@@ -104,6 +105,7 @@ def test_in_worlds_they_are_made_anew_for_each_run(pytester: pytest.Pytester) ->
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("fixture", ["zeke_ai", "zeke_web"])
 def test_missing_extra_is_named(pytester: pytest.Pytester, fixture: str) -> None:
     application(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
+import pytest
+
 from tests.sim.runs import changes
 from tests.workloads import act, doing, leased, script
 from zeke_queue.client.parts import parts_of
@@ -78,6 +80,7 @@ def _send(draws: RandomStream, commands: dict[str, Catalog]) -> Action:
 SCENARIO = Scenario(__name__, "jobs of killed commands are moved to the queue of workers, and end", build)
 
 
+@pytest.mark.nightly
 def test_jobs_of_killed_commands_end_in_the_queue_of_workers() -> None:
     moved: list[RowState] = []
     for seed in SEEDS:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.cases import check_each
 from tests.sim.runs import answers, inserted, of, outcomes
 from zeke_queue.core import jsonb
@@ -59,6 +61,7 @@ def workers_die_in_fetches_and_users_retry_jobs() -> None:
     )
 
 
+@pytest.mark.nightly
 def test_scenario_violates_no_property_and_its_situations_occur() -> None:
     assert [outcome.violation for outcome in outcomes("slice") if outcome.violation] == []
     situations = (

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event, Image
 
+pytestmark = pytest.mark.nightly
+
 CREATED, RETRY, ACTIVE = RowState.CREATED, RowState.RETRY, RowState.ACTIVE
 CANCELLED, FAILED = RowState.CANCELLED, RowState.FAILED
 

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from zeke_sim.history.events import Event, Image
 
+pytestmark = pytest.mark.nightly
+
 
 def histories(name: str) -> list[Sequence[Event]]:
     return [outcome.events for outcome in outcomes(name)]

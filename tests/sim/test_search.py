@@ -172,6 +172,7 @@ def test_run_without_faults_injects_none() -> None:
     assert max(event.at - asked[event.call] for event in answers) < 0.1  # and nothing is slow
 
 
+@pytest.mark.nightly
 def test_experiment_divides_its_runs_among_scenarios_and_finds_nothing() -> None:
     result = run_seeds([full(name) for name in names()], range(2))
     assert result.failure is None, result.failure

@@ -7,6 +7,8 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.scenarios import load
 from zeke_queue.errors import StorageError
 from zeke_queue.task.catalog import Catalog
@@ -56,6 +58,7 @@ def test_failure_without_faults_shrinks_to_no_faults() -> None:
     assert shrunk.before > 0
 
 
+@pytest.mark.nightly
 def test_remaining_fault_is_reduced_to_what_it_needs() -> None:
     scenario = replace(load("retries"), properties=(nobody_dies,))
     found = [shrink(scenario, run(scenario, plan)) for plan in killing(scenario)]

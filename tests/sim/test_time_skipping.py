@@ -273,6 +273,7 @@ def test_failed_archiving_is_repeated_before_time_is_skipped() -> None:
     assert asked[1] < 4.0
 
 
+@pytest.mark.nightly
 def test_week_of_two_schedules_takes_few_steps() -> None:
     async def poll() -> None:
         pass

@@ -33,27 +33,19 @@ JOB: Final = UUID(int=0xB)
 HOUR: Final = 3600.0
 
 
-class Turn:
-    """The points of a case that are due.
-
-    Attributes:
-        points: about how many; 0 for all.
-        number: which ones; as many turns as there are points for each one take all.
-    """
+class Points:
+    """Chooses about as many points of a case as ``--crash-points`` says, evenly; 0 for all."""
 
     def __init__(self, config: pytest.Config) -> None:
-        self.points = int(config.getoption("--crash-points") or 0)
-        self.number = int(config.getoption("--crash-turn") or 0)
+        self._many = int(config.getoption("--crash-points") or 0)
 
     def of(self, points: Sequence[T]) -> Sequence[T]:
-        """Return the points that are due."""
-        step = max(1, -(-len(points) // self.points)) if self.points else 1
-        return points[self.number % step :: step]
+        return points[:: max(1, -(-len(points) // self._many)) if self._many else 1]
 
 
 @pytest.fixture
-def turn(request: pytest.FixtureRequest) -> Turn:
-    return Turn(request.config)
+def chosen(request: pytest.FixtureRequest) -> Points:
+    return Points(request.config)
 
 
 @pytest.fixture(scope="session")
@@ -69,29 +61,30 @@ async def test_every_task_is_among_the_beginnings() -> None:
 
 
 @pytest.mark.parametrize("name", BEGINNINGS)
-def test_task_killed_at_a_statement_in_memory_leaves_what_one_run_leaves(name: str, turn: Turn) -> None:
+def test_task_killed_at_a_statement_in_memory_leaves_what_one_run_leaves(name: str, chosen: Points) -> None:
     world = CrashWorld(BEGINNINGS[name])
 
     def due(passed: Sequence[Passed]) -> Sequence[Passed]:
         points = [one for one in passed if one.affected.task == world.task]
         tested = build_catalog().get(world.task).handler.__module__.replace(".", "/")
         assert any(one.affected.line and one.affected.line.file == f"{tested}.py" for one in points)
-        return turn.of(points)
+        return chosen.of(points)
 
     for _, outcome in crash_everywhere(world.scenario, choose=due):
         outcome.check()
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", BEGINNINGS)
 async def test_task_killed_at_a_statement_on_postgres_leaves_what_one_run_leaves(
-    name: str, turn: Turn, on_postgres: Domain, domain_dsn: str, processes: KilledProcesses
+    name: str, chosen: Points, on_postgres: Domain, domain_dsn: str, processes: KilledProcesses
 ) -> None:
     clock = on_postgres.clock
     task, domain, queue = await _begin(on_postgres, domain_dsn, BEGINNINGS[name])
     passed = processes.run(task)
     assert passed
     once = await everything(domain)
-    for point in turn.of(range(1, passed + 1)):
+    for point in chosen.of(range(1, passed + 1)):
         empty(domain_dsn)
         _, domain, queue = await _begin(on_postgres, domain_dsn, BEGINNINGS[name])
         assert processes.run(task, point) is None

@@ -19,6 +19,8 @@ from zeke_queue.system.clock import SystemClock
 from zeke_tasks.demo.children import RESTARTS, Child, ChildKeepsDying, Children
 from zeke_tasks.demo.subscriptions import TEAM
 
+pytestmark = pytest.mark.nightly
+
 ROOT = Path(__file__).parents[2]
 STORIES = 12
 WITH_KEY = {"OPENAI_API_KEY": "sk-any"}

@@ -270,6 +270,7 @@ def test_text_between_dashes_is_kept(text: str) -> None:
 # Time is no measure on a busy machine: these have to end, which in quadratic time they would not.
 
 
+@pytest.mark.nightly
 def test_hostile_front_matter_is_read_in_linear_time() -> None:
     def check(unit: str, start: str) -> None:
         text = f"---\n{start}{unit * (2_000_000 // len(unit))}x\n---\nEnd"
@@ -278,6 +279,7 @@ def test_hostile_front_matter_is_read_in_linear_time() -> None:
     check_each(product([" ", '"', "'", "\\", " #", "\n ", "a: b\n", "--- "], ["title: ", 'title: "']), check)
 
 
+@pytest.mark.nightly
 @each(" ", "#", "a: b\n", "---\n", "<script>", "</script", "<br", "[", "*", "~~", "- ", ">", "`", "|")
 def test_hostile_document_is_read_in_linear_time(unit: str) -> None:
     assert "End" in read_markdown(f"{unit * (100_000 // len(unit))}x\n---\nEnd")[1]

@@ -102,6 +102,7 @@ async def test_feeds_and_articles_are_read_analysed_and_briefed(settings: Settin
     assert came.spent == []
 
 
+@pytest.mark.nightly
 async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(settings: Settings) -> None:
     async with Site() as site:
         first = await ingest([site.url("/trees")], settings, allow_private=True)
@@ -115,6 +116,7 @@ async def test_page_with_a_lost_analysis_is_analysed_on_the_next_request(setting
     ]
 
 
+@pytest.mark.nightly
 async def test_story_without_an_analysis_is_reported(settings: Settings) -> None:
     async with Site() as site:
         await ingest([site.url("/trees")], settings, allow_private=True)
@@ -127,6 +129,7 @@ async def test_story_without_an_analysis_is_reported(settings: Settings) -> None
     assert "its story has no analysis" in (came.outcomes[0].error or "")
 
 
+@pytest.mark.nightly
 async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(settings: Settings) -> None:
     async with Site() as site:
         await _ingest(settings, site.url("/feed"), site.url("/trees"))
@@ -135,6 +138,7 @@ async def test_repeated_ingest_reports_nothing_new_and_shows_the_article_again(s
     assert _titles(found) == {"Trees"}
 
 
+@pytest.mark.nightly
 async def test_moved_feed_is_one_source_under_its_old_url(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/old"] = Answer(status=301, headers=(("Location", "/feed"),))
@@ -151,6 +155,7 @@ async def test_moved_feed_is_one_source_under_its_old_url(settings: Settings) ->
     assert hits == {"/old": 1, "/feed": 1, "/bees": 1, "/birds": 1}
 
 
+@pytest.mark.nightly
 async def test_known_feed_that_moved_stays_one_source(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/old"] = site.answers["/feed"]
@@ -166,6 +171,7 @@ def _sources(settings: Settings) -> list[str]:
         return [url for (url,) in connection.execute("select url from zeke.sources order by url").fetchall()]
 
 
+@pytest.mark.nightly
 async def test_failed_url_is_reported_and_stops_no_other(settings: Settings) -> None:
     async with Site() as site:
         site.answers["/busy"] = Answer(status=503)
@@ -180,6 +186,7 @@ async def test_failed_url_is_reported_and_stops_no_other(settings: Settings) -> 
     assert _titles(found) == {"Trees"}
 
 
+@pytest.mark.nightly
 async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(settings: Settings) -> None:
     async with Site() as site:
         endless = site.url("/" + "x" * 2048)
@@ -191,6 +198,7 @@ async def test_too_long_url_is_refused_before_fetching_and_stops_no_other(settin
     assert list(hits) == ["/trees"]
 
 
+@pytest.mark.nightly
 async def test_abandoned_pages_are_retried_on_request(settings: Settings) -> None:
     async with Site() as site:
         there = dict(site.answers)
@@ -205,6 +213,7 @@ async def test_abandoned_pages_are_retried_on_request(settings: Settings) -> Non
     assert _titles(found) == {"Trees", "Bees"}
 
 
+@pytest.mark.nightly
 async def test_local_failure_is_reported_and_everything_is_read_after_its_repair(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -225,6 +234,7 @@ async def test_local_failure_is_reported_and_everything_is_read_after_its_repair
     assert _titles(found) == {"Bees", "Birds"}
 
 
+@pytest.mark.nightly
 async def test_unreadable_page_is_reported_for_its_url_only(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +252,7 @@ async def test_unreadable_page_is_reported_for_its_url_only(
     assert _titles(found) == {"Bees", "Birds"}
 
 
+@pytest.mark.nightly
 async def test_unread_pages_are_reported_with_their_web_errors(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,6 +267,7 @@ async def test_unread_pages_are_reported_with_their_web_errors(
     assert _titles(found) == {"Birds"}
 
 
+@pytest.mark.nightly
 async def test_timeout_is_reported(settings: Settings) -> None:
     async with Site() as site:
         listing = feed(("Bees", site.url("/bees")), ("Late", site.url("/late")))
@@ -281,6 +293,7 @@ async def test_metadata_service_of_a_cloud_is_said_to_be_refused_always(settings
     assert (outcome.error or "").endswith("which no setting allows")
 
 
+@pytest.mark.nightly
 async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(settings: Settings) -> None:
     async with Site() as site, Site() as secret:
         listing = feed(("Bees", site.url("/bees")), ("Secret", secret.url("/birds")))
@@ -292,6 +305,7 @@ async def test_only_the_servers_on_this_machine_that_were_named_are_fetched(sett
     assert "loopback" in refused.outcome
 
 
+@pytest.mark.nightly
 async def test_named_local_server_allows_no_other_local_server(settings: Settings) -> None:
     async with Site() as site, Site() as secret:
         site.answers["/moved"] = Answer(status=302, headers=(("Location", "/bees"),))

@@ -87,6 +87,7 @@ async def test_value_that_cannot_be_pickled_is_an_error(readers: ParserPool) -> 
     assert await readers(strange_documents.where) != os.getpid()
 
 
+@pytest.mark.nightly
 async def test_document_that_crashes_reader_twice_is_unreadable(readers: ParserPool) -> None:
     async def check(number: signal.Signals) -> None:
         ended, other = await asyncio.gather(
@@ -106,6 +107,7 @@ async def test_single_crash_of_a_reader_is_retried(readers: ParserPool, tmp_path
     assert mark.exists()
 
 
+@pytest.mark.nightly
 async def test_reader_killed_from_outside_is_not_an_error_of_the_document(
     readers: ParserPool, tmp_path: Path
 ) -> None:
@@ -127,6 +129,7 @@ async def test_failed_start_of_a_reader_is_not_an_error_of_the_document() -> Non
             await readers.start()
 
 
+@pytest.mark.nightly
 async def test_document_over_the_cpu_limit_is_unreadable() -> None:
     async with ParserPool(1, seconds=1.0, prepare=strange_documents.nothing) as readers:
         pid = await readers(strange_documents.where)
@@ -136,6 +139,7 @@ async def test_document_over_the_cpu_limit_is_unreadable() -> None:
         assert await readers(strange_documents.where) != pid
 
 
+@pytest.mark.nightly
 async def test_document_over_the_cpu_limit_is_read_once(tmp_path: Path) -> None:
     mark = tmp_path / "begun"
     async with ParserPool(1, seconds=0.2, prepare=strange_documents.nothing) as readers:
@@ -144,6 +148,7 @@ async def test_document_over_the_cpu_limit_is_read_once(tmp_path: Path) -> None:
     assert mark.read_text() == "begun\n"
 
 
+@pytest.mark.nightly
 async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     async with ParserPool(1, patience=0.5, prepare=strange_documents.nothing) as readers:
@@ -152,6 +157,7 @@ async def test_stalled_reader_is_killed(tmp_path: Path) -> None:
     await until(lambda: not psutil.pid_exists(int(mark.read_text())))
 
 
+@pytest.mark.nightly
 async def test_wait_for_a_reader_does_not_count_as_reading_time(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = asyncio.get_running_loop()
     async with ParserPool(1, patience=1.0, prepare=strange_documents.nothing) as readers:
@@ -186,6 +192,7 @@ async def test_document_with_a_long_result_is_too_expensive_and_is_read_once() -
         assert await readers(strange_documents.where) != pid
 
 
+@pytest.mark.nightly
 async def test_memory_limit_applies_to_each_document_separately() -> None:
     async with ParserPool(2, memory=1024**3, prepare=strange_documents.nothing) as readers:
         kept = await asyncio.gather(*(readers(strange_documents.keep, 700 * 1024**2) for _ in range(2)))
@@ -217,6 +224,7 @@ asyncio.run(read())
     assert out.decode().splitlines() == ["10", "reading it takes more than 800 MiB of memory"]
 
 
+@pytest.mark.nightly
 async def test_reader_is_killed_when_its_caller_is_cancelled(tmp_path: Path) -> None:
     mark = tmp_path / "pid"
     async with ParserPool(1, prepare=strange_documents.nothing) as readers:

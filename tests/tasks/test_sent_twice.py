@@ -7,6 +7,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import psycopg
+import pytest
 from psycopg import sql
 
 from tests.cases import check_each_async
@@ -38,6 +39,7 @@ DONE_ANEW: Final[dict[Begin, dict[str, tuple[str, ...]]]] = {
 """For tasks whose second job repeats its work: the changed columns by table, or the added rows."""
 
 
+@pytest.mark.nightly
 async def test_task_sent_twice_on_postgres_leaves_what_one_leaves(
     on_postgres: Domain, domain_dsn: str
 ) -> None:

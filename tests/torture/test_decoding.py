@@ -122,6 +122,7 @@ def test_changes_are_counted_by_their_transition() -> None:
     assert [happened(text) for text in texts] == ["sent", "active", None, "archived", "purged", None]
 
 
+@pytest.mark.nightly
 async def test_commits_are_decoded_once_despite_a_server_crash(tmp_path: Path) -> None:
     job = NewJob(JOB, "it's", data='{"a": "' + "long" * 2000 + '"}', expire_in=61.5)
     with Cluster.started() as cluster, ExitStack() as stack:

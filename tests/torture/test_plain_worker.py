@@ -7,6 +7,7 @@ import signal
 from typing import TYPE_CHECKING
 
 import psycopg
+import pytest
 
 from tests.runtime.test_shutdown_process import sent, started, stored
 from tests.runtime.workers import program
@@ -17,6 +18,8 @@ from zeke_queue.worker import Worker
 
 if TYPE_CHECKING:
     from uuid import UUID
+
+pytestmark = pytest.mark.nightly
 
 
 async def test_surviving_worker_serves_the_job_of_a_killed_one_and_a_tick(dsn: str) -> None:

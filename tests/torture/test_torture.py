@@ -6,10 +6,14 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from tests.torture import chaos, merged_history
 from tests.torture.recording import dumps
 from tests.torture.samples import JOB, JOB_TEXT, NOW
 from zeke_sim.history.events import Began, Change, Ended, Fault, Lived, Violation
+
+pytestmark = pytest.mark.nightly
 
 NODES = ["w1", "k1"]
 

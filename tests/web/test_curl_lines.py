@@ -20,6 +20,8 @@ import pytest
 
 from tests.tidy import ROOT
 
+pytestmark = pytest.mark.needs("curl")
+
 PAGE = (ROOT / "docs/http.md").read_text(encoding="utf-8")
 BASE = "http://localhost:3003"
 ZEKE = f"{sys.executable} -m zeke_queue.cli"

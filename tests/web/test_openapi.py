@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tests.web.conftest import Web, open_house, shop_catalog
 from zeke_queue.client.queue import Queue
 from zeke_queue.storage.access import Scope
@@ -25,6 +27,8 @@ from zeke_tasks.catalog import catalog
 from zeke_tasks.pages import subscriptions_extension
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.model import NewSource, SourceType
+
+pytestmark = pytest.mark.nightly
 
 OPERATIONS = 27
 TEAM = UUID(int=7)

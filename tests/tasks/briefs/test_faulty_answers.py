@@ -7,9 +7,13 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Final
 
+import pytest
+
 from tests.tasks.ai.faulty import BRIEF, FAULTS, FaultyAI, over_streams, over_threads
 from tests.tasks.briefs.rounds import NAMES, brief_all
 from zeke_queue.model import JobStatus
+
+pytestmark = pytest.mark.nightly
 
 TIMEOUT: Final = 5.0
 """Seconds after which a silent server is given up; its others take up to a second on a busy machine."""

@@ -30,6 +30,8 @@ from zeke_tasks.demo.site import Answer
 from zeke_tasks.payloads import ExtractHighlights
 from zeke_tasks.testing.web import feed
 
+pytestmark = pytest.mark.nightly
+
 
 @pytest.fixture
 def settings(domain_dsn: str) -> Settings:

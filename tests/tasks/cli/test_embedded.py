@@ -17,6 +17,8 @@ from tests.tasks.cli.test_playbooks import STEPS, TEAM
 from tests.tasks.domain import Domain
 from tests.tasks.emptying import empty
 
+pytestmark = pytest.mark.nightly
+
 NOBODY = "00000000-0000-4000-8000-000000000000"
 
 

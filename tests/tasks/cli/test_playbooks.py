@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tests.cases import check_each_async
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.domain import Domain
@@ -56,6 +58,7 @@ async def test_failed_run_names_its_step(zeke: Zeke, tmp_path: Path) -> None:
     assert "run.metadata.storyId" in result.stdout
 
 
+@pytest.mark.nightly
 async def test_run_that_outlasts_the_timeout_continues(
     zeke: Zeke, on_postgres: Domain, tmp_path: Path
 ) -> None:
@@ -81,6 +84,7 @@ async def test_run_that_outlasts_the_timeout_continues(
     assert (gone["status"], gone["error"]) == ("failed", "its job no longer exists")
 
 
+@pytest.mark.nightly
 async def test_run_that_did_not_begin_before_the_timeout(
     zeke: Zeke, on_postgres: Domain, tmp_path: Path
 ) -> None:

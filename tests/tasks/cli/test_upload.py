@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.tasks.cli.conftest import Zeke
 from tests.tasks.pdfs import pdf
 from zeke_tasks.testing.web import page
@@ -34,6 +36,7 @@ async def test_document_becomes_a_story_once(zeke: Zeke, tmp_path: Path) -> None
     assert len(await zeke.json("sources", "list")) == 1
 
 
+@pytest.mark.nightly
 async def test_pages_and_pdfs_are_read(zeke: Zeke, tmp_path: Path) -> None:
     (tmp_path / "bees.html").write_text(page("Bees", "bees"), encoding="utf-8")
     (tmp_path / "paper").write_bytes(pdf(["Birds sing in the morning, and some of them at night."]))
@@ -43,6 +46,7 @@ async def test_pages_and_pdfs_are_read(zeke: Zeke, tmp_path: Path) -> None:
     assert {item["status"] for item in uploaded["items"]} == {"processed"}
 
 
+@pytest.mark.nightly
 async def test_empty_item_is_reported_and_delays_no_other(zeke: Zeke, tmp_path: Path) -> None:
     items = [
         {"externalId": "1", "text": "Bees make honey in their hives."},
@@ -55,6 +59,7 @@ async def test_empty_item_is_reported_and_delays_no_other(zeke: Zeke, tmp_path: 
     assert "it has no text" in result.stdout
 
 
+@pytest.mark.nightly
 async def test_unreadable_file_refuses_the_whole_upload(zeke: Zeke, tmp_path: Path) -> None:
     (tmp_path / "good.txt").write_text(NOTES, encoding="utf-8")
     (tmp_path / "bad.json").write_text("{", encoding="utf-8")

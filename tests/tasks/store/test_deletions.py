@@ -24,6 +24,8 @@ from zeke_tasks.store.model import HealthStatus, ItemStatus, NewItem
 from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, TriggerSource
 from zeke_tasks.store.repository import Rows
 
+pytestmark = pytest.mark.nightly
+
 T = TypeVar("T")
 
 DAY = 86400.0

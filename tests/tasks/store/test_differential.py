@@ -19,6 +19,8 @@ from zeke_queue.storage.postgres import PostgresStorage
 from zeke_tasks.store.memory import MemoryRepository
 from zeke_tasks.store.postgres import PostgresRepository
 
+pytestmark = pytest.mark.nightly
+
 
 async def run(domain: Domain, plan: list[Unit]) -> list[Any]:
     """Run transactions; returns every answer, and then every row."""

@@ -14,6 +14,8 @@ from tests.tasks.store.samples import TEAM
 from zeke_tasks.store.postgres import migrate
 from zeke_tasks.store.postgres.statements import STATEMENTS
 
+pytestmark = pytest.mark.nightly
+
 ROWS: Final = 100_000
 OF_SOURCE: Final = 100
 TABLES: Final = ("sources", "raw_items", "contents", "stories", "highlights", "ai_spending", "playbook_runs")

@@ -130,6 +130,7 @@ async def test_newer_schema_is_accepted(dsn: str) -> None:
     await migrate.check(dsn)
 
 
+@pytest.mark.nightly
 async def test_check_of_locked_tables_ends_at_the_limit_of_locks(dsn: str) -> None:
     migrate.migrate(dsn)
     with psycopg.connect(dsn) as connection:

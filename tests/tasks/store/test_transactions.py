@@ -28,6 +28,8 @@ from zeke_tasks.store.playbooks import NewRun, Playbook, RunStatus, Step, Trigge
 from zeke_tasks.store.postgres.statements import STATEMENTS
 from zeke_tasks.store.repository import Rows
 
+pytestmark = pytest.mark.nightly
+
 T = TypeVar("T")
 
 ENDS = ["committed", "undone"]

@@ -89,6 +89,7 @@ def test_reading_times_of_parts_add_up(one: str, other: str) -> None:
     assert reading_seconds(f"{one}\n{other}") == pytest.approx(reading_seconds(one) + reading_seconds(other))
 
 
+@pytest.mark.nightly
 @each(".", ". ", "a.", "?!", '."', "…\n", "\n", " ", "。", "a", "A. ")
 def test_hostile_text_is_read_in_linear_time(unit: str) -> None:
     # Time is no measure on a busy machine: this has to end, which in quadratic time it would not.

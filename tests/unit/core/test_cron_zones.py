@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Final
 from zoneinfo import ZoneInfo, available_timezones
 
+import pytest
 from croniter import croniter
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,7 @@ def hour_sets() -> st.SearchStrategy[set[int]]:
     return st.one_of(st.just(set(range(24))), near_changes, st.sets(st.integers(0, 23), min_size=1))
 
 
+@pytest.mark.nightly
 @settings(max_examples=30)
 @given(minutes=minute_sets(), hours=hour_sets(), looks=st.lists(st.floats(0, 1), min_size=5, max_size=20))
 def test_ticks_around_each_change_follow_the_rules(

@@ -17,6 +17,7 @@ from zeke_queue.api_client import JobsClient
 ITEM = "123e4567-e89b-12d3-a456-426614174000"
 
 
+@pytest.mark.nightly
 async def test_programs_of_the_page_run(
     dsn: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

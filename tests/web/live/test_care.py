@@ -86,6 +86,7 @@ def log(job_id: UUID, number: int) -> JobEvent:
     return JobEvent(job_id, 1, "log", f'{{"level":"info","message":"{"x" * 200}","n":{number}}}')
 
 
+@pytest.mark.nightly
 @on_both_storages
 async def test_many_streams_of_as_many_jobs_cost_a_few_queries(
     app: FastAPI, storage: Storage, jobs: Driver, clock: FrozenClock, asked: Counter[str]
@@ -112,6 +113,7 @@ async def test_many_streams_of_as_many_jobs_cost_a_few_queries(
     await asyncio.gather(*(tab.leave() for tab in tabs))
 
 
+@pytest.mark.nightly
 @on_both_storages
 async def test_all_streams_of_a_job_share_their_queries(
     app: FastAPI, storage: Storage, jobs: Driver, asked: Counter[str]
