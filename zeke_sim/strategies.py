@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, cast
 
-from hypothesis import assume
+from hypothesis import reject
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from pydantic.errors import PydanticInvalidForJsonSchema
@@ -81,18 +81,20 @@ class _Checked(Generic[P]):
             payload = self._task.validate_json(text.encode())
             self._task.dump(payload)
         except (UsageError, OSError) as error:  # a check of a path may raise the latter
-            self._invalid += 1
-            # Once refused, always refused: Hypothesis repeats an example that fails.
-            self._refused = self._refused or (not self._valid and self._invalid >= INVALID_MAX)
-            if self._refused:
-                raise UsageError(
-                    f"payloads: no payload that was drawn is valid: {error}; for types with checks of their "
-                    "own, write a strategy yourself, such as st.builds(Model, field=…)"
-                ) from None
-            assume(condition=False)
-            raise
-        self._valid += 1
-        return payload
+            why = str(error)
+        else:
+            self._valid += 1
+            return payload
+        self._invalid += 1
+        # Once refused, always refused: Hypothesis repeats an example that fails.
+        self._refused = self._refused or (not self._valid and self._invalid >= INVALID_MAX)
+        if self._refused:
+            # Outside the handler: Hypothesis takes errors with different contexts for different failures.
+            raise UsageError(
+                f"payloads: no payload that was drawn is valid: {why}; for types with checks of their "
+                "own, write a strategy yourself, such as st.builds(Model, field=…)"
+            )
+        return reject()
 
 
 def workloads(
