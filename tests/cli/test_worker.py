@@ -193,6 +193,7 @@ def test_where_an_embedded_server_is_found_is_logged_at_each_start(
         assert nowhere.good(*command) == "No jobs yet.\n"
 
 
+@pytest.mark.nightly
 def test_every_command_can_use_an_embedded_server(embedded: Embedded, nowhere: Zeke) -> None:
     def check(place: int) -> None:
         def on_embedded(*command: str) -> str:

@@ -288,6 +288,7 @@ async def test_job_whose_slot_is_locked_is_skipped(storage: Storage, jobs: Drive
     assert await settle(jobs, Released(slotted.id, 1)) == ({slotted.id}, set())
 
 
+@pytest.mark.nightly
 async def test_many_locked_jobs_keep_no_free_one_from_being_stored(storage: Storage, jobs: Driver) -> None:
     key = "__pgboss__singleton_queue"
     number = LOCKS_TRIED + 2

@@ -21,6 +21,9 @@ USUAL = (1,)
 SLOW = {"catalog"}
 """A run of the whole catalog takes ten seconds."""
 
+FEW = {"limits", "retries", "unique", "waiting"}
+"""The scenarios of ``nox -s tests``, which call most statements."""
+
 
 @pytest.fixture(scope="module")
 def runner() -> Iterator[asyncio.Runner]:
@@ -35,7 +38,13 @@ def replay(runner: asyncio.Runner, shared_dsn: str) -> Iterator[Replay]:
     runner.run(opening.__aexit__(None, None, None))
 
 
-@pytest.mark.parametrize("scenario", sorted({*names()} - SLOW))
+@pytest.mark.parametrize(
+    "scenario",
+    [
+        name if name in FEW else pytest.param(name, marks=pytest.mark.nightly)
+        for name in sorted({*names()} - SLOW)
+    ],
+)
 def test_calls_of_a_simulation_do_the_same_on_postgres(
     scenario: str, replay: Replay, runner: asyncio.Runner
 ) -> None:

@@ -12,6 +12,8 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from tests.cases import check_each_async
 from tests.clocks import FrozenClock
 from tests.runtime.workers.faulty import Faulty
@@ -141,6 +143,7 @@ class Storm:
         await self.go_on(lambda: all(running.done() for _, running in self.workers))
 
 
+@pytest.mark.nightly
 async def test_every_job_has_its_outcome_after_any_faults() -> None:
     async def check(seed: int) -> None:
         before = asyncio.all_tasks()
@@ -156,6 +159,7 @@ async def test_every_job_has_its_outcome_after_any_faults() -> None:
     await check_each_async(SEEDS, check)
 
 
+@pytest.mark.nightly
 async def test_short_outages_and_orderly_stops_cost_no_retry() -> None:
     async def check(seed: int) -> None:
         storm = Storm(seed, rough=False)

@@ -111,6 +111,7 @@ def test_diff_of_runs(failure: tuple[Result, Path], tmp_path: Path) -> None:
     assert [line[0] for line in different.stdout.splitlines()[-2:]] == ["-", "+"]
 
 
+@pytest.mark.nightly
 def test_emitted_test_fails_with_the_bug(failure: tuple[Result, Path]) -> None:
     test = failure[1] / "test_found.py"
     without = ["-p", "no:cacheprovider", "-p", "no:schemathesis"]
@@ -223,6 +224,7 @@ def test_failure_is_kept_if_its_shrinking_is_interrupted(
     assert len(list(tmp_path.glob("*.json"))) == 1
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize(
     ("text", "said"),
     [

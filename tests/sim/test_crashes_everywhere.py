@@ -60,6 +60,7 @@ def tried(scenario: Scenario, **options: Any) -> tuple[list[Passed], list[list[t
     return list(outcomes[0].passed), kills
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("handler", [goes_on, stays], ids=["async", "sync"])
 def test_every_point_and_every_pair_is_tried(handler: Any) -> None:
     scenario = scenario_of(catalog_of(handler, retry_limit=2), sending("look"), workers=2, phase=200.0)

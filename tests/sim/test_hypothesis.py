@@ -109,9 +109,10 @@ def test_each_example_had_its_own():
     ("mark", "arguments"),
     [
         ("", ["-o", "asyncio_mode=auto"]),
-        (
+        pytest.param(
             "pytestmark = pytest.mark.anyio\n\n@pytest.fixture\ndef anyio_backend():\n    return 'asyncio'\n",
             ["-p", "no:asyncio"],
+            marks=pytest.mark.nightly,
         ),
     ],
     ids=["pytest-asyncio", "anyio"],

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.sim.plugging import application, run
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ def test_tests_that_do_not_use_it_load_nothing_and_have_their_clocks(pytester: p
     ).assert_outcomes(passed=1)
 
 
+@pytest.mark.nightly
 def test_markers_are_declared_and_the_option_is_explained(pytester: pytest.Pytester) -> None:
     application(pytester, "")
     assert "@pytest.mark.zeke_backend" in run(pytester, "--markers").stdout.str()

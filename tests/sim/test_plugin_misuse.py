@@ -244,6 +244,7 @@ EXPLAINED = [
 ]
 
 
+@pytest.mark.nightly
 def test_mistakes_in_tests_are_explained(pytester: pytest.Pytester) -> None:
     application(pytester, FORGETFUL)
     modules = {"outside": OUTSIDE, "rows": ROWS, "waits": WAITS, "resources": RESOURCES}

@@ -168,6 +168,7 @@ def test_async_tests_run_with_every_plugin(
     run(pytester, *arguments).assert_outcomes(passed=9)
 
 
+@pytest.mark.nightly
 def test_random_numbers_are_the_same_in_each_run_and_leave_others_alone(pytester: pytest.Pytester) -> None:
     application(
         pytester,

@@ -70,6 +70,7 @@ def test_in_virtual_time_a_server_that_asks_to_wait_is_waited_for(pytester: pyte
     run(pytester).assert_outcomes(passed=1)
 
 
+@pytest.mark.nightly
 def test_in_worlds_they_are_made_anew_for_each_run(pytester: pytest.Pytester) -> None:
     application(
         pytester,

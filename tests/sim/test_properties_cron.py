@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -58,6 +59,7 @@ CHANGES = [
 ]
 
 
+@pytest.mark.nightly
 def test_both_calculations_agree_where_clocks_change() -> None:
     def check(expr: str, zone: str, change: datetime) -> None:
         cron, tick, ticks = Cron.parse(expr, zone), change, list[datetime]()

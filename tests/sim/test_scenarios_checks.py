@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from zeke_sim.world.node import Node
     from zeke_tasks.store.model import NewStory
 
+pytestmark = pytest.mark.nightly
+
 SEEDS = range(60)
 
 

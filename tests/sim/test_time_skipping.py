@@ -131,6 +131,7 @@ def check_ticks(calm: Outcome, full: Outcome) -> None:
     assert ("plan-2", datetime(2026, 3, 29, 1, 0, tzinfo=UTC)) in ticks(calm)  # of the gap
 
 
+@pytest.mark.nightly
 def test_jobs_and_ticks_are_the_same_if_time_is_skipped() -> None:
     def check(seed: int) -> None:
         calm, full = outcome(seed, skip_time=True), outcome(seed, skip_time=False)

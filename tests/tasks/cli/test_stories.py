@@ -98,6 +98,7 @@ async def test_brief_is_shown_in_three_variants(zeke: Zeke, on_postgres: Domain)
     assert {"oneLiner", "twoLiner", "elevator", "timeSavedSeconds"} <= value.keys()
 
 
+@pytest.mark.nightly
 async def test_story_without_analysis_and_brief_is_shown_and_regenerated(
     zeke: Zeke, on_postgres: Domain
 ) -> None:
