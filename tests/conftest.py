@@ -57,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--crash-points",
         type=int,
-        default=4,
+        default=2,
         help="at how many points, about, tests/tasks/test_crashes.py kills each task; 0 for all",
     )
 

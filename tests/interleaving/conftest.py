@@ -18,11 +18,11 @@ from tests.interleaving.arena import Arena
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-FEW = 40
+FEW = 30
 """Drawn scripts of ``nox -s tests``."""
 
 IN_A_PART = 60
-FEW_PLANS = 4
+FEW_PLANS = 2
 """The number of a classic script's interleavings that ``nox -s tests`` runs in order, and of others that are
 drawn in which statements stop inside, too."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-FEW = 40
+FEW = 24
 """Examples of ``nox -s tests``."""
 
 PARTS = 4

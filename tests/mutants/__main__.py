@@ -184,12 +184,19 @@ def try_all(bugs: Sequence[Bug], dsn: str, folder: Path, jobs: int) -> list[Verd
                     _kill(process)
                 wait(futures, timeout=0.1)
             raise
-    tests, failing = sorted({one.text for one in verdicts if one.word == "found" and one.bug.is_tested()}), set[str]()
+    tests, failing = (
+        sorted({one.text for one in verdicts if one.word == "found" and one.bug.is_tested()}),
+        set[str](),
+    )
     if tests:
         with copied(None) as copy:
             code, said = run_tests(copy, dsn, *tests)
         failing = {*_FAILED.findall(said)} if code == 1 else {*tests} if code else set()
-    unsound = [Verdict(one.bug, "NOT TRIED", f"{one.text} fails without it, too") for one in verdicts if one.text in failing]
+    unsound = [
+        Verdict(one.bug, "NOT TRIED", f"{one.text} fails without it, too")
+        for one in verdicts
+        if one.text in failing
+    ]
     for one in unsound:
         _say(one.word, one)
     return [*(one for one in verdicts if one.word != "found"), *unsound]

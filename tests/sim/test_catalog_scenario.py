@@ -32,6 +32,7 @@ def test_newsroom_violates_no_property() -> None:
     assert broken == []
 
 
+@pytest.mark.nightly
 def test_every_task_returns_and_most_are_retried() -> None:
     tasks = set(build_catalog(scheduled=False).tasks)
     assert len(tasks) == 18

@@ -19,7 +19,10 @@ from zeke_sim.history.events import Effect
 SEED = 1
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.nightly) if name == "catalog" else name for name in names()],
+)
 def test_seed_and_decisions_repeat_a_run(name: str) -> None:
     scenario = load(name)
     drawn, again = (run(scenario, scenario.plan(SEED), ()) for _ in range(2))

@@ -11,8 +11,6 @@ from tests.tidy import ROOT
 
 pytest_plugins = ["pytester"]
 
-SEEDS = [1, pytest.param(12, marks=pytest.mark.nightly)]
-
 
 class Page:
     """A page of the documentation, with the files that its reader writes."""
@@ -44,16 +42,16 @@ def check_tests_pass(page: Page, pytester: pytest.Pytester, seeds: int, *files: 
     result.assert_outcomes(passed=sum(text.count("def test_") for text in page.files.values()))
 
 
-@pytest.mark.parametrize("seeds", SEEDS)
+@pytest.mark.parametrize("seeds", [1, pytest.param(12, marks=pytest.mark.nightly)])
 def test_project_of_first_task_passes_its_tests(pytester: pytest.Pytester, seeds: int) -> None:
     files = ("conftest.py", "magazine.py", "test_magazine.py", "test_storm.py")
     check_tests_pass(TASK, pytester, seeds, *files)
 
 
-@pytest.mark.parametrize("seeds", SEEDS)
-def test_task_of_ask_and_fetch_passes_its_tests(pytester: pytest.Pytester, seeds: int) -> None:
+@pytest.mark.nightly
+def test_task_of_ask_and_fetch_passes_its_tests(pytester: pytest.Pytester) -> None:
     files = ("conftest.py", "releases.py", "test_releases.py", "test_storm_of_releases.py")
-    check_tests_pass(ASK, pytester, seeds, *files)
+    check_tests_pass(ASK, pytester, 12, *files)
 
 
 @pytest.mark.nightly

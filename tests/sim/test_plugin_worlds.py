@@ -300,6 +300,7 @@ def test_invalid_plan_is_rejected(pytester: pytest.Pytester) -> None:
         assert "plan.py" not in said  # whose lines do not matter to the user that passed the file
 
 
+@pytest.mark.nightly
 def test_world_replays_a_plan(pytester: pytest.Pytester) -> None:
     application(pytester, BREAKS)
     run(pytester, "test_shop.py::test_endless_job_is_reported").assert_outcomes(failed=1)
