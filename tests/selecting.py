@@ -28,6 +28,11 @@ def found(program: str) -> str | None:
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
 
 
+def is_random(config: pytest.Config) -> bool:
+    """Return whether the run draws other examples than the last one, as nightly does."""
+    return config.getoption("hypothesis_profile", default=None) == "random"
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="fail tests that are skipped")
     parser.addoption(
@@ -65,7 +70,7 @@ def pytest_runtest_makereport(item: pytest.Item) -> object:
     report: pytest.TestReport = yield
     if report.skipped and not hasattr(report, "wasxfail") and item.config.getoption("--no-skips"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        allowed: list[str] = item.config.getoption("--allow-missing")
+        allowed: list[str] = item.config.getoption("--allow-missing") or []
         if not any(f"{program} is not here" in reason for program in allowed):
             report.outcome, report.longrepr = "failed", f"{reason}; or pass --allow-missing with its name"
     return report

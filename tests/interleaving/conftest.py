@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import settings
 
 from tests.interleaving.arena import Arena
+from tests.selecting import is_random
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -52,7 +52,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def asked(config: pytest.Config) -> Asked:
     many: int | None = config.getoption("interleavings", default=None)
     only: int | None = config.getoption("interleaving_seed", default=None)
-    first = 0 if settings.default.derandomize else time.time_ns() // 1_000_000
+    first = time.time_ns() // 1_000_000 if is_random(config) else 0
     return Asked(many or FEW, first, only)
 
 

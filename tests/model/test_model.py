@@ -17,6 +17,7 @@ from tests.clocks import FrozenClock
 from tests.model.machine import StorageMachine
 from tests.model.pair import Pair
 from tests.model.strategies import ZONE
+from tests.selecting import is_random
 from zeke_queue.storage.postgres import PostgresStorage, retention, session
 
 SETTINGS = settings(
@@ -36,7 +37,7 @@ class _OfOneRow(retention.BatchSize):
 
 
 def test_both_storages_answer_alike_and_hold_the_same_rows(
-    dsn: str, part: int, examples: int, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, dsn: str, part: int, examples: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if part % 2:
         # No statement depends on the session's time zone, also where a pooler drops the settings of sessions.
@@ -56,7 +57,7 @@ def test_both_storages_answer_alike_and_hold_the_same_rows(
 
         try:
             run_state_machine_as_test(
-                seed(part)(Machine) if settings.default.derandomize else Machine,
+                Machine if is_random(request.config) else seed(part)(Machine),
                 settings=settings(SETTINGS, max_examples=examples, derandomize=False),
             )
         finally:
