@@ -1,12 +1,12 @@
 """Plant bugs, each in a copy of the project, and run what has to find it; exit with 1 if one is not found.
 
-A finder is a scenario of the simulator, or tests as arguments of pytest. A test that fails without the bug
-proves nothing, so in the end those that failed are run in a copy without one.
+A test that fails without the bug proves nothing, so in the end those that failed are run without one.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 import shlex
@@ -15,33 +15,34 @@ import signal
 import sys
 import tempfile
 import tomllib
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass, replace
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import psutil
 
+from tests.database import choose, new_run, server
 from zeke_queue.system.clock import SystemClock
+from zeke_sim.experiment import run as simulation
+from zeke_sim.experiment import scenario as scenarios
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
-BUGS: Final = Path(__file__).with_name("bugs")
-SECONDS: Final = 900.0
-"""Seconds after which a finder is ended."""
-
-_LEFT_OUT: Final = shutil.ignore_patterns(".*", "node_modules", "*-pytest-*.pyc")
-_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
-_MISSING: Final = re.compile(r"^SKIPPED .*?(\S+) is not here", re.MULTILINE)
-_RUNNING: Final[set[psutil.Popen]] = set()
+TIMEOUT: Final = 900.0
+PYTEST: Final = ("pytest", "-q", "-m=", "-n=0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk")
+LEFT_OUT: Final = shutil.ignore_patterns(".*", "node_modules", "*-pytest-*.pyc")
+FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
+MISSING: Final = re.compile(r"^SKIPPED .*?(\S+ is not here)", re.MULTILINE)
+RUNNING: Final[set[psutil.Popen]] = set()
 
 
 @dataclass(frozen=True, slots=True)
 class Bug:
-    """A text that replaces another in one file; CONTRIBUTING.md describes the fields."""
+    """A bug of the list: see the docstring of the package."""
 
     name: str
     file: str
@@ -53,10 +54,6 @@ class Bug:
     faults: Sequence[str] = ()
     seeds: int = 500
 
-    def is_tested(self) -> bool:
-        """Return whether tests find it."""
-        return ".py" in self.finder
-
     def applied(self, text: str) -> str:
         """Return a file's text with the bug."""
         if (count := text.count(self.old)) != 1:
@@ -64,60 +61,45 @@ class Bug:
         return text.replace(self.old, self.new)
 
 
-class Verdict(NamedTuple):
-    """What came of a bug: ``found``, ``SURVIVED`` or ``NOT TRIED``, and what found it or why it was not."""
-
-    bug: Bug
-    word: str
-    text: str = ""
-    seconds: float = 0.0
-
-
-def load(folder: Path = BUGS) -> list[Bug]:
-    """Return the bugs of a folder."""
-    files = sorted(folder.glob("*.toml"))
-    return [Bug(**one) for file in files for one in tomllib.loads(file.read_text(encoding="utf-8"))["bug"]]
+def load() -> list[Bug]:
+    """Return the bugs of the list."""
+    lists = [
+        tomllib.loads(file.read_text(encoding="utf-8"))
+        for file in sorted(ROOT.glob("tests/mutants/bugs/*.toml"))
+    ]
+    return [Bug(**one) for each in lists for one in each["bug"]]
 
 
 @contextmanager
 def copied(bug: Bug | None) -> Iterator[Path]:
-    """Yield the folder of a copy of the project, with a bug; all files but the broken one are shared."""
-
-    def link(source: str, target: str) -> None:
-        try:
-            os.link(source, target)
-        except OSError:  # another file system
-            shutil.copy2(source, target)
-
+    """Yield the folder of a copy of the project, with a bug."""
     with tempfile.TemporaryDirectory(prefix="zeke-mutant-", ignore_cleanup_errors=True) as folder:
         copy = Path(folder, "project")
-        shutil.copytree(ROOT, copy, symlinks=True, ignore=_LEFT_OUT, copy_function=link)
+        shutil.copytree(ROOT, copy, symlinks=True, ignore=LEFT_OUT)
         if bug is not None:
             broken = copy / bug.file
-            text = bug.applied(broken.read_text(encoding="utf-8"))
-            for file in (broken, *broken.parent.glob(f"__pycache__/{broken.stem}.*")):
-                file.unlink()
-            broken.write_text(text, encoding="utf-8")
+            broken.write_text(bug.applied(broken.read_text(encoding="utf-8")), encoding="utf-8")
         yield copy
 
 
 def run(copy: Path, dsn: str, *arguments: str) -> tuple[int, str]:
     """Run a module of a copy; return its exit code and output. What it has started ends with it."""
-    environment = {**os.environ, "PYTHONPATH": str(copy), "ZEKE_TEST_DSN": dsn}  # noqa: TID251 - handed on
-    command, log = [sys.executable, "-m", *arguments], copy.parent / "output"
-    with log.open("wb") as file:
-        streams = {"stdout": file, "stderr": file, "start_new_session": True}
-        process = psutil.Popen(command, cwd=copy, env=environment, **streams)
-        _RUNNING.add(process)
+    env = {**os.environ, "PYTHONPATH": str(copy), "ZEKE_TEST_DSN": dsn}  # noqa: TID251 - handed on
+    with (copy.parent / "output").open("w+b") as log:
+        options: dict[str, Any] = {"stdout": log, "stderr": log, "start_new_session": True}
+        process = psutil.Popen([sys.executable, "-m", *arguments], cwd=copy, env=env, **options)
+        RUNNING.add(process)
         try:
-            code = process.wait(SECONDS)
+            code = process.wait(TIMEOUT)
         finally:
-            _RUNNING.discard(process)
-            _kill(process)
-    return code, log.read_text(encoding="utf-8", errors="replace")
+            RUNNING.discard(process)
+            kill(process)
+        log.seek(0)
+        return code, log.read().decode(errors="replace")
 
 
-def _kill(process: psutil.Popen) -> None:
+def kill(process: psutil.Popen) -> None:
+    """Kill a process and those that it has started."""
     with suppress(psutil.NoSuchProcess):
         for other in process.children(recursive=True):
             other.kill()
@@ -125,38 +107,33 @@ def _kill(process: psutil.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def run_tests(copy: Path, dsn: str, *tests: str) -> tuple[int, str]:
-    """Run tests, slow ones too; nobody reads how they fail, so Hypothesis need not shrink it."""
-    options = ("-q", "-m", "", "-n", "0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk")
-    return run(copy, dsn, "pytest", *options, *tests)
+def attempt(bug: Bug, dsn: str) -> tuple[str, str]:
+    """Run a bug's finder over it; print and return the verdict in words, and by what or why."""
+    begun, (word, text) = SystemClock().monotonic(), _attempt(bug, dsn)
+    time = f" {SystemClock().monotonic() - begun:5.1f} s " if word == "found" else ""
+    print(f"{word}{time} {bug.name}{': ' if text else ''}{text}", flush=True)  # noqa: T201 - a line a bug
+    return word, text
 
 
-def attempt(bug: Bug, dsn: str, folder: Path) -> Verdict:
-    """Run a bug's finder over it."""
-    clock = SystemClock()
-    begun = clock.monotonic()
+def _attempt(bug: Bug, dsn: str) -> tuple[str, str]:
+    finder = ("tests.mutants", "--search", json.dumps(asdict(bug)))
+    if ".py" in bug.finder:
+        finder = (*PYTEST, "-x", *shlex.split(bug.finder))
     try:
         with copied(bug) as copy:
-            if bug.is_tested():
-                code, said = run_tests(copy, dsn, "-x", *shlex.split(bug.finder))
-            else:
-                code, said = run(copy, dsn, "tests.mutants", "--search", bug.name, "--bugs", str(folder))
+            code, said = run(copy, dsn, *finder)
     except (OSError, ValueError, psutil.TimeoutExpired) as error:
-        return Verdict(bug, "NOT TRIED", str(error))
-    if code == 1 and (found := _FAILED.search(said)):
-        return Verdict(bug, "found", found[1], clock.monotonic() - begun)
-    if missing := _MISSING.search(said):
-        return Verdict(bug, "NOT TRIED", f"{missing[1]} is not here")
-    text = f"exit code {code} of {bug.finder}: {said[-2000:]}"
-    return Verdict(bug, "NOT TRIED", text) if code else Verdict(bug, "SURVIVED")
+        return "NOT TRIED", str(error)
+    if code == 1 and (found := FAILED.search(said)):
+        return "found", found[1]
+    if missing := MISSING.search(said):
+        return "NOT TRIED", missing[1]
+    return ("NOT TRIED", f"exit code {code}: {said[-2000:]}") if code else ("SURVIVED", "")
 
 
 def search(bug: Bug) -> int:
     """Search for the bug that this copy has; return 1 if it is found."""
-    from zeke_sim.experiment import run as simulation  # noqa: PLC0415 - only a search needs it
-    from zeke_sim.experiment.scenario import load as load_scenario  # noqa: PLC0415
-
-    scenario = load_scenario(bug.finder)
+    scenario = scenarios.load(bug.finder)
     properties = [one for one in scenario.properties if bug.property in ("", one.name)]
     scenario = replace(scenario, properties=properties, kinds=tuple(bug.faults) or scenario.kinds)
     for seed in range(1, bug.seeds + 1):
@@ -168,43 +145,31 @@ def search(bug: Bug) -> int:
     return 0
 
 
-def try_all(bugs: Sequence[Bug], dsn: str, folder: Path, jobs: int) -> list[Verdict]:
-    """Try bugs, print a line for each, and return those that were not found, or by a test that always fails."""
-    verdicts: list[Verdict] = []
+def failing(tests: Sequence[str], dsn: str) -> list[str]:
+    """Return which tests fail without a bug."""
+    with copied(None) as copy, suppress(psutil.TimeoutExpired):
+        code, said = run(copy, dsn, *PYTEST, *tests)
+        return FAILED.findall(said) if code in (0, 1) else [*tests]
+    return [*tests]
+
+
+def try_all(bugs: Sequence[Bug], dsn: str, jobs: int) -> list[tuple[str, str]]:
+    """Return what came of each bug, as ``attempt`` does."""
     with ThreadPoolExecutor(jobs) as pool:
-        futures = [pool.submit(attempt, bug, dsn, folder) for bug in bugs]
+        futures = [pool.submit(attempt, bug, dsn) for bug in bugs]
         try:
-            for future in as_completed(futures):
-                verdicts.append(one := future.result())
-                _say(f"found {one.seconds:5.1f} s " if one.word == "found" else one.word, one)
+            verdicts = [future.result() for future in futures]
+            found = sorted({text for word, text in verdicts if word == "found" and text.startswith("tests/")})
+            futures = [pool.submit(failing, found[n::8], dsn) for n in range(min(8, len(found)))]
+            unsound = {test for future in futures for test in future.result()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             while any(future.running() for future in futures):
-                for process in tuple(_RUNNING):
-                    _kill(process)
+                for process in tuple(RUNNING):
+                    kill(process)
                 wait(futures, timeout=0.1)
             raise
-    tests, failing = (
-        sorted({one.text for one in verdicts if one.word == "found" and one.bug.is_tested()}),
-        set[str](),
-    )
-    if tests:
-        with copied(None) as copy:
-            code, said = run_tests(copy, dsn, *tests)
-        failing = {*_FAILED.findall(said)} if code == 1 else {*tests} if code else set()
-    unsound = [
-        Verdict(one.bug, "NOT TRIED", f"{one.text} fails without it, too")
-        for one in verdicts
-        if one.text in failing
-    ]
-    for one in unsound:
-        _say(one.word, one)
-    return [*(one for one in verdicts if one.word != "found"), *unsound]
-
-
-def _say(word: str, one: Verdict) -> None:
-    sys.stdout.write(f"{word} {one.bug.name}{': ' if one.text else ''}{one.text}\n")
-    sys.stdout.flush()
+    return [("NOT TRIED", "unsound test") if text in unsound else (word, text) for word, text in verdicts]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -212,30 +177,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("names", nargs="*", default=[""], help="parts of the names or files of those to try")
     parser.add_argument("--jobs", type=int, default=2, help="bugs at a time")
-    parser.add_argument("--bugs", type=Path, default=BUGS, help="the folder of the list")
     parser.add_argument("--allow-missing", action="append", default=[], help="a program that may be absent")
-    parser.add_argument("--search", metavar="NAME", help="run the scenario of the bug that this copy has")
+    parser.add_argument("--search", metavar="BUG", help="search for the bug that this copy has, as JSON")
     given = parser.parse_args(arguments)
-    bugs = load(given.bugs)
     if given.search:
-        return search(next(bug for bug in bugs if bug.name == given.search))
-    bugs = [bug for bug in bugs if any(name in bug.name or name in bug.file for name in given.names)]
-    is_tested = any(bug.is_tested() for bug in bugs)
-    from tests.database import choose, new_run, server  # noqa: PLC0415 - slow to import for a search
-
-    with server(choose(None), new_run()) if is_tested else nullcontext("") as dsn:
-        lost = try_all(bugs, dsn, given.bugs.absolute(), given.jobs)
-    survived = [one.bug.name for one in lost if one.word == "SURVIVED"]
-    untried = [one.bug.name for one in lost if one.word != "SURVIVED"]
-    said = f"{len(bugs) - len(lost)} of {len(bugs)} found"
-    said += f", {len(survived)} survived: {', '.join(survived)}" if survived else ""
-    said += f", {len(untried)} not tried: {', '.join(untried)}" if untried else ""
-    sys.stdout.write(f"{said}\n")
-    allowed = {f"{program} is not here" for program in given.allow_missing}
-    return 0 if bugs and all(one.text in allowed for one in lost) else 1
+        return search(Bug(**json.loads(given.search)))
+    bugs = [bug for bug in load() if any(name in bug.name or name in bug.file for name in given.names)]
+    with server(choose(None), new_run()) as dsn:
+        verdicts = dict(zip((bug.name for bug in bugs), try_all(bugs, dsn, given.jobs), strict=True))
+    survived = [name for name, (word, _) in verdicts.items() if word == "SURVIVED"]
+    untried = {name: text for name, (word, text) in verdicts.items() if word == "NOT TRIED"}
+    said = f"{len(bugs) - len(survived) - len(untried)} of {len(bugs)} found"
+    for names, why in ((survived, "survived"), (untried, "not tried")):
+        said += f", {len(names)} {why}: {', '.join(names)}" if names else ""
+    print(said)  # noqa: T201
+    left = set(untried.values()) - {f"{program} is not here" for program in given.allow_missing}
+    return 1 if survived or left or not bugs else 0
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     sys.exit(main())
