@@ -26,6 +26,7 @@ from tests.browser.devices import PHONE
 from tests.browser.newsroom import newsroom
 from tests.clocks import FrozenClock
 from tests.conformance.driver import ANNA, BERT, Driver
+from tests.mutants.__main__ import copied, load
 from tests.tidy import ROOT
 from zeke_queue.client.parts import parts_of
 from zeke_queue.client.queue import Queue
@@ -54,9 +55,6 @@ _Look = tuple[Literal["light", "dark"], int]
 _FAILURE: Final = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.mutants.patching import install
-from tests.mutants.run import mutant
-install([mutant("lease-unwatched")])
 from zeke_sim.cli import sim
 sim(["run", "tests.scenarios.cancel", "--from", "225", "--seeds", "1", "--folder", "."])
 """
@@ -223,9 +221,10 @@ async def take(folder: Path) -> list[Path]:
 
 
 async def _failure(browser: Browser, made: Path) -> Path:
-    with TemporaryDirectory() as folder:
+    (bug,) = (bug for bug in load() if bug.name == "lease-unwatched")
+    with copied(bug) as copy, TemporaryDirectory() as folder:
         command = [sys.executable, "-c", _FAILURE]
-        failed = await asyncio.create_subprocess_exec(*command, str(ROOT), cwd=folder, stdout=DEVNULL)
+        failed = await asyncio.create_subprocess_exec(*command, str(copy), cwd=folder, stdout=DEVNULL)
         assert await failed.wait() == 1
         (report,) = Path(folder).glob("*.html")
         page = await browser.new_page(viewport={"width": 1200, "height": 760}, device_scale_factor=1.5)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 ROOT: Final = Path(__file__).parents[2]
 TIMEOUT: Final = 900.0
-PYTEST: Final = ("pytest", "-q", "-m=", "-n=0", "-p", "no:cacheprovider", "--hypothesis-profile=unshrunk")
+PYTEST: Final = ("pytest", "-qrfEs", "-m=", "-n=0", "-pno:cacheprovider", "--hypothesis-profile=unshrunk")
 LEFT_OUT: Final = shutil.ignore_patterns(".*", "node_modules", "*-pytest-*.pyc")
 FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S.*?)(?: - .*)?$", re.MULTILINE)
 MISSING: Final = re.compile(r"^SKIPPED .*?(\S+ is not here)", re.MULTILINE)
@@ -77,15 +77,15 @@ def copied(bug: Bug | None) -> Iterator[Path]:
         copy = Path(folder, "project")
         shutil.copytree(ROOT, copy, symlinks=True, ignore=LEFT_OUT)
         if bug is not None:
-            broken = copy / bug.file
-            broken.write_text(bug.applied(broken.read_text(encoding="utf-8")), encoding="utf-8")
+            text = bug.applied((copy / bug.file).read_text(encoding="utf-8"))
+            (copy / bug.file).write_text(text, encoding="utf-8")
         yield copy
 
 
 def run(copy: Path, dsn: str, *arguments: str) -> tuple[int, str]:
     """Run a module of a copy; return its exit code and output. What it has started ends with it."""
     env = {**os.environ, "PYTHONPATH": str(copy), "ZEKE_TEST_DSN": dsn}  # noqa: TID251 - handed on
-    with (copy.parent / "output").open("w+b") as log:
+    with (copy.parent / "output").open("wb") as log:
         options: dict[str, Any] = {"stdout": log, "stderr": log, "start_new_session": True}
         process = psutil.Popen([sys.executable, "-m", *arguments], cwd=copy, env=env, **options)
         RUNNING.add(process)
@@ -94,8 +94,7 @@ def run(copy: Path, dsn: str, *arguments: str) -> tuple[int, str]:
         finally:
             RUNNING.discard(process)
             kill(process)
-        log.seek(0)
-        return code, log.read().decode(errors="replace")
+        return code, Path(log.name).read_text(encoding="utf-8", errors="replace")
 
 
 def kill(process: psutil.Popen) -> None:
@@ -116,9 +115,8 @@ def attempt(bug: Bug, dsn: str) -> tuple[str, str]:
 
 
 def _attempt(bug: Bug, dsn: str) -> tuple[str, str]:
-    finder = ("tests.mutants", "--search", json.dumps(asdict(bug)))
-    if ".py" in bug.finder:
-        finder = (*PYTEST, "-x", *shlex.split(bug.finder))
+    tests = (*PYTEST, "-x", *shlex.split(bug.finder))
+    finder = tests if ".py" in bug.finder else ("tests.mutants", "--search", json.dumps(asdict(bug)))
     try:
         with copied(bug) as copy:
             code, said = run(copy, dsn, *finder)
@@ -159,7 +157,7 @@ def try_all(bugs: Sequence[Bug], dsn: str, jobs: int) -> list[tuple[str, str]]:
         futures = [pool.submit(attempt, bug, dsn) for bug in bugs]
         try:
             verdicts = [future.result() for future in futures]
-            found = sorted({text for word, text in verdicts if word == "found" and text.startswith("tests/")})
+            found = sorted({text for word, text in verdicts if word == "found" and ".py" in text})
             futures = [pool.submit(failing, found[n::8], dsn) for n in range(min(8, len(found)))]
             unsound = {test for future in futures for test in future.result()}
         except BaseException:
@@ -169,7 +167,9 @@ def try_all(bugs: Sequence[Bug], dsn: str, jobs: int) -> list[tuple[str, str]]:
                     kill(process)
                 wait(futures, timeout=0.1)
             raise
-    return [("NOT TRIED", "unsound test") if text in unsound else (word, text) for word, text in verdicts]
+    return [
+        ("NOT TRIED", f"{t} fails without it, too") if t in unsound else (word, t) for word, t in verdicts
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,6 +9,8 @@ import importlib
 import sys
 import weakref
 from contextlib import asynccontextmanager, contextmanager
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_file_location
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -461,3 +463,26 @@ def test_points_of_other_worlds_are_not_counted(shop: Any) -> None:
     alone = passed()
     assert len(passed("shop_with_points")) > len(alone)
     assert passed() == alone
+
+
+class Replacing(SourceFileLoader):
+    """A loader that changes what is in a file."""
+
+    def get_data(self, path: str) -> bytes:
+        """Return the changed text."""
+        return super().get_data(path).replace(b"1", b"2")
+
+
+def test_points_are_inserted_into_the_text_that_a_loader_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name, file = "replaced_by_loader", tmp_path / "replaced_by_loader.py"
+    file.write_text("def number():\n    return 1\n", encoding="utf-8")
+    spec = spec_from_file_location(name, file, loader=Replacing(name, str(file)))
+    assert spec
+    assert spec.loader
+    module = module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    lines.insert([name])
+    assert (module.number(), lines.LINES[-1].text) == (2, "return 2")
