@@ -158,11 +158,11 @@ def try_all(bugs: Sequence[Bug], dsn: str, jobs: int) -> list[tuple[str, str]]:
         try:
             verdicts = [future.result() for future in futures]
             found = sorted({text for word, text in verdicts if word == "found" and ".py" in text})
-            futures = [pool.submit(failing, found[n::8], dsn) for n in range(min(8, len(found)))]
-            unsound = {test for future in futures for test in future.result()}
+            again = [pool.submit(failing, found[n::8], dsn) for n in range(min(8, len(found)))]
+            unsound = {test for future in again for test in future.result()}
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
-            while any(future.running() for future in futures):
+            while RUNNING or any(future.running() for future in futures):
                 for process in tuple(RUNNING):
                     kill(process)
                 wait(futures, timeout=0.1)
