@@ -112,8 +112,9 @@ def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
         names = SHARED if name in SHARED else (name,)
         shared = SHARED if name in SHARED and limit is not None else ()
-        for one in names:
-            await parts_of(node.queue).storage.declare([QueueSettings(one, limit, limited_with=shared)], [])
+        # In one call, as a worker declares them: of two, one may be applied after the next change of the limit.
+        queues = [QueueSettings(one, limit, limited_with=shared) for one in names]
+        await parts_of(node.queue).storage.declare(queues, [])
 
     return declare
 

@@ -48,7 +48,10 @@ def section(coverage: FaultCoverage) -> str:
 
 def _function(file: str, owner: str, passed: set[Line], marks: dict[Line, Counter[str]]) -> str:
     """Return a function as a table of its source lines with their marks."""
-    lines = lines_of_function(file, owner)
+    # What ran in another process alone is not known here: its lines that were reached are.
+    lines = lines_of_function(file, owner) or sorted(
+        line for line in passed if (line.file, line.owner) == (file, owner)
+    )
     at: dict[int, list[Line]] = {}
     for line in lines:
         at.setdefault(line.number, []).append(line)
