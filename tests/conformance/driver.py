@@ -190,5 +190,5 @@ async def is_kept_waiting(attempt: Awaitable[Any]) -> bool:
 
 
 async def soon(attempt: Awaitable[T]) -> T:
-    """Return the result, or fail after a minute: for calls that must not wait."""
-    return await asyncio.wait_for(attempt, 60)
+    """Return the result, or fail after two minutes: for calls that must not wait."""
+    return await asyncio.wait_for(attempt, 120)

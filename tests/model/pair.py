@@ -309,7 +309,7 @@ async def _transact(storage: Storage, steps: Sequence[Step], *, commit: bool) ->
 async def _outcome(answer: Awaitable[Any]) -> Any:
     """Return an answer, or the type of the error that came instead; a wait for a lock is an error too."""
     try:
-        return await asyncio.wait_for(answer, 20)
+        return await asyncio.wait_for(answer, 120)
     except ZekeError as error:
         return type(error)
 

@@ -35,8 +35,8 @@ async def test_connection_returns_to_the_pool_although_its_return_is_cancelled(d
             returning = asyncio.ensure_future(connections.give(other))
             assert await asyncio.wait([returning], timeout=0) == (set(), {returning})
             returning.cancel()
-            assert await asyncio.wait([returning], timeout=10) == ({returning}, set())
-        async with asyncio.timeout(10):
+            assert await asyncio.wait([returning], timeout=120) == ({returning}, set())
+        async with asyncio.timeout(120):
             both = {await connections.take(), await connections.take()}
         assert both == {kept, other}
         for connection in both:
@@ -87,7 +87,7 @@ async def test_all_connections_are_usable_after_many_cancellations(dsn: str, see
                 await asyncio.wait([doing])
                 assert doing.cancelled() or doing.exception() is None
 
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(120):
             await asyncio.gather(*(lane() for _ in range(LANES)))
             taken = [await connections.take() for _ in range(CONNECTIONS)]
         for number, connection in enumerate(taken):

@@ -74,7 +74,7 @@ async def test_cancelled_statement_is_a_temporary_failure(jobs: Sender, dsn: str
     with psycopg.connect(dsn) as other:
         other.execute("lock table pgboss.job in access exclusive mode")
         claiming = asyncio.create_task(jobs.claim(1))
-        async with asyncio.timeout(30), await psycopg.AsyncConnection.connect(dsn, autocommit=True) as third:
+        async with asyncio.timeout(120), await psycopg.AsyncConnection.connect(dsn, autocommit=True) as third:
             while not await (await third.execute(CANCEL_WHO_WAITS)).fetchall():
                 pass
         with pytest.raises(StorageUnavailableError, match=r"at a time limit: .*user request"):

@@ -244,10 +244,11 @@ def test_long_path_gets_a_short_socket(directory: Path) -> None:
 
 def test_folder_with_other_files_is_refused_and_left_unchanged(directory: Path) -> None:
     (directory / "data").mkdir(parents=True)
+    directory.chmod(0o755)
     (directory / "letter").write_text("dear ann")
     with pytest.raises(UsageError, match="not empty"):
         EmbeddedPostgres.start(directory)
-    assert directory.stat().st_mode & 0o777 != 0o700
+    assert directory.stat().st_mode & 0o777 == 0o755
 
 
 def test_folder_that_cannot_be_created_or_has_no_binaries_is_named(directory: Path) -> None:

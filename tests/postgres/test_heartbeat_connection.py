@@ -49,7 +49,7 @@ async def test_heartbeats_in_a_row_use_one_connection(
     heartbeats: HeartbeatConnection, admin: psycopg.AsyncConnection
 ) -> None:
     assert await heartbeats.heartbeat(WORKER) == {}
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(await _connections(admin)) > 1:  # those that found the settings end a moment later
             pass
     one, first = await _connections(admin), await _beat_on(admin)
@@ -77,13 +77,13 @@ async def test_heartbeat_does_not_wait_for_one_without_an_answer(
     async with await psycopg.AsyncConnection.connect(dsn) as locking:
         await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
         waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await until_one_waits(admin)
             other = WorkerInfo(UUID(int=5), "host", 1, ("mail",), 15.0)
             assert await heartbeats.heartbeat(other) == {}
         await locking.rollback()
         await asyncio.wait([waiting])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(120):
         while len(await _connections(admin)) > 1:  # the server ends a closed connection a moment later
             pass
 
@@ -96,7 +96,7 @@ async def test_abandoned_heartbeat_ends_with_its_connection(
     async with await psycopg.AsyncConnection.connect(dsn) as locking:
         await locking.execute("select from pgboss.worker where id = %s for update", (ANNA,))
         waiting = asyncio.ensure_future(heartbeats.heartbeat(WORKER))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             await until_one_waits(admin)
             waiting.cancel()
             with pytest.raises(asyncio.CancelledError):

@@ -182,12 +182,12 @@ async def test_lost_listening_connection_wakes_all_and_is_reopened(
         watching = asyncio.create_task(watch.wait(30))
         await asyncio.wait([waiting, watching], timeout=0.01)
         sql.execute(f"{END_ALL} and query ilike 'listen%'".encode())
-        assert await asyncio.wait_for(waiting, 10)
-        assert await asyncio.wait_for(watching, 10) == [ANNA], "its change may have been missed"
+        assert await asyncio.wait_for(waiting, 120)
+        assert await asyncio.wait_for(watching, 120) == [ANNA], "its change may have been missed"
     waiting = asyncio.create_task(storage.wait_for_jobs(["mail"], 30))
     await asyncio.wait([waiting], timeout=0.01)
     await jobs.send()
-    assert await asyncio.wait_for(waiting, 10)
+    assert await asyncio.wait_for(waiting, 120)
 
 
 async def test_storage_without_listening_polls(dsn: str, sql: Connection) -> None:

@@ -125,7 +125,7 @@ async def test_full_queue_is_logged_once_and_used_again_when_it_is_not_full(
                     await jobs.send()
             listening.execute("listen zeke_work_pgboss")
             await jobs.send()
-            (notified,) = listening.notifies(timeout=30, stop_after=1)
+            (notified,) = listening.notifies(timeout=120, stop_after=1)
             assert notified.payload == "mail"
     assert capsys.readouterr().err.count("notify_queue_full") == 1
 

@@ -147,7 +147,7 @@ async def test_listener_needs_no_second_connection_of_a_pooler_of_sessions(dsn: 
         listener = Listener(pooler.dsn, "pgboss", SystemClock(), enabled=True)
         listener.start()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 await listener._ready.wait()
             assert sql.execute(LISTENING.encode()).fetchone() == (1,)
             assert listener.enabled

@@ -193,7 +193,7 @@ def test_child_ends_when_its_pipe_closes() -> None:
             ours.sendall(len(message).to_bytes(LENGTH_BYTES) + message)
         assert ours.recv(100).endswith(b"still there?")
         ours.close()
-        assert process.wait(20) == 0
+        assert process.wait(120) == 0
 
 
 async def test_children_leave_no_descriptors_open() -> None:

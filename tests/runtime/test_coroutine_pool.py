@@ -79,7 +79,7 @@ class Stage:
         assert len(self.running) <= self.size
         try:
             if script.within_timeout:
-                async with asyncio.timeout(60):
+                async with asyncio.timeout(120):
                     await self.wait(script, seen)
             else:
                 await self.wait(script, seen)

@@ -39,7 +39,7 @@ async def test_sync_handler_runs_beside_the_loop(place: Place) -> None:
 
     @place.catalog.task("block")
     def block() -> str:
-        assert go.wait(20)
+        assert go.wait(120)
         return threading.current_thread().name
 
     @place.catalog.task("free")
@@ -95,7 +95,7 @@ async def test_thread_past_its_deadline_holds_its_place_and_its_result_is_droppe
     @place.catalog.task("block", expire_in=60, retry_limit=0)
     def block(job: JobContext) -> str:
         started.set()
-        assert go.wait(20)
+        assert go.wait(120)
         saw_cancellation.append(job.cancelled)
         return "late"
 

@@ -212,7 +212,7 @@ async def test_job_of_a_thread_is_released_and_marked_cancelled(place: Place) ->
 
     @place.catalog.task("block")
     def block(job: JobContext) -> str:
-        assert go.wait(20)
+        assert go.wait(120)
         if job.cancelled:
             seen.set()
         return "late"

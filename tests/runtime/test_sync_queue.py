@@ -192,7 +192,7 @@ def test_close_ends_calls_that_wait_in_other_threads() -> None:
 
     with ThreadPoolExecutor(1) as other:
         call = other.submit(thread.run, wait_forever, None)
-        assert waiting.wait(60)
+        assert waiting.wait(120)
         thread.close()
         with pytest.raises(StorageUnavailableError, match="closed during the call"):
             call.result(60)

@@ -47,20 +47,20 @@ async def test_blocking_handler_is_logged_by_name(told: Told) -> None:
 
     @place.catalog.task("stubborn")
     async def stubborn() -> None:
-        assert told.written.wait(20)
+        assert told.written.wait(120)
 
     job_id = await place.send(stubborn)
     await place.drain(watchdog=0.02)
     line = blocked(told)
     assert (line["taskId"], line["jobId"]) == ("stubborn", str(job_id))
-    assert "told.written.wait(20)" in line["stack"]
+    assert "told.written.wait(120)" in line["stack"]
 
 
 async def test_running_jobs_are_logged_where_a_task_of_a_handler_blocks(told: Told) -> None:
     place = Place()
 
     async def block() -> None:
-        assert told.written.wait(20)
+        assert told.written.wait(120)
 
     @place.catalog.task("indirect")
     async def indirect() -> None:
@@ -76,7 +76,7 @@ async def test_blocking_outside_of_jobs_is_logged_without_a_name(told: Told) -> 
     place = Place()
     place.catalog.task("idle")(block_nothing)
     async with place.working(watchdog=0.02):
-        assert told.written.wait(20)
+        assert told.written.wait(120)
     line = blocked(told)
     assert ("taskId" not in line, line["running"]) == (True, [])
 

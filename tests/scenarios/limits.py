@@ -18,6 +18,7 @@ from zeke_queue.core.options import SendOptions
 from zeke_queue.model import NewJob, QueueSettings
 from zeke_queue.task.catalog import Catalog
 from zeke_sim.experiment.scenario import Scenario
+from zeke_sim.properties import ALL
 from zeke_sim.world.setup import Setup
 
 if TYPE_CHECKING:
@@ -112,7 +113,7 @@ def _limit(name: str, limit: int | None) -> Action:
     async def declare(node: Node) -> None:
         names = SHARED if name in SHARED else (name,)
         shared = SHARED if name in SHARED and limit is not None else ()
-        # In one call, as a worker declares them: of two, one may be applied after the next change of the limit.
+        # In one call, as workers do: of two, one may be applied after the next change of the limit.
         queues = [QueueSettings(one, limit, limited_with=shared) for one in names]
         await parts_of(node.queue).storage.declare(queues, [])
 
@@ -127,5 +128,9 @@ def _pause(name: str, *, paused: bool) -> Action:
 
 
 SCENARIO = Scenario(
-    __name__, "concurrency limits that change, pauses and priorities, over several workers", build
+    __name__,
+    "concurrency limits that change, pauses and priorities, over several workers",
+    build,
+    # The operator sets other limits than the code's.
+    properties=[one for one in ALL if one.name != "a task's names share its limit"],
 )

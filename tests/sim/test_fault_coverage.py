@@ -9,6 +9,8 @@ from tests.cases import check_each
 from tests.sim.test_faults import outcome_of
 from zeke_queue import Catalog, JobContext
 from zeke_sim.experiment.fault_coverage import FaultCoverage
+from zeke_sim.history.events import Line
+from zeke_sim.report.source import section
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -101,3 +103,9 @@ def test_fault_counts_for_the_attempts_and_lines_that_it_affects() -> None:
         },
         check,
     )
+
+
+def test_function_that_only_another_process_ran_is_shown_by_its_lines() -> None:
+    coverage = FaultCoverage()
+    coverage.passed["send"] = {Line("elsewhere.py", "send", 7, "await post()", after=False)}
+    assert "await post()" in section(coverage)

@@ -243,7 +243,7 @@ def test_other_threads_are_not_restricted_while_a_world_runs() -> None:
     go, gone = threading.Event(), threading.Event()
 
     def draw() -> None:
-        go.wait(30)
+        go.wait(120)
         done.append(len(os.urandom(8)))
         gone.set()
 
@@ -252,7 +252,7 @@ def test_other_threads_are_not_restricted_while_a_world_runs() -> None:
 
     def look() -> bool:
         go.set()
-        return gone.wait(30)
+        return gone.wait(120)
 
     assert within(look)
     thread.join()

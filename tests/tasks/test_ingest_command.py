@@ -36,7 +36,7 @@ from zeke_tasks.testing.web import ScriptedWeb, feed, fetched, page
 
 @pytest.fixture
 def settings(domain_dsn: str) -> Settings:
-    return Settings.load(database_primary_url=domain_dsn, jobs_heartbeat_interval=0.4, jobs_lease=1)
+    return Settings.load(database_primary_url=domain_dsn, jobs_heartbeat_interval=0.4, jobs_lease=600)
 
 
 class Site:
@@ -282,14 +282,14 @@ async def test_timeout_is_reported(settings: Settings) -> None:
 
 async def test_without_allow_private_this_machine_is_not_fetched(settings: Settings) -> None:
     async with Site() as site:
-        outcomes = (await ingest([site.url("/feed")], settings, timeout=5)).outcomes
+        outcomes = (await ingest([site.url("/feed")], settings, timeout=60)).outcomes
         assert site.server.hits == {}
     assert "127.0.0.1" in (outcomes[0].error or "")
     assert "--allow-private" in (outcomes[0].error or "")
 
 
 async def test_metadata_service_of_a_cloud_is_said_to_be_refused_always(settings: Settings) -> None:
-    (outcome,) = (await ingest(["http://169.254.169.254/latest"], settings, timeout=5)).outcomes
+    (outcome,) = (await ingest(["http://169.254.169.254/latest"], settings, timeout=60)).outcomes
     assert (outcome.error or "").endswith("which no setting allows")
 
 

@@ -23,7 +23,7 @@ BUFFER = 65_536
 
 PART = 5_000
 
-PATIENCE = 60
+PATIENCE = 120
 
 REFUSED, LARGE = (f"{status.value} {status.phrase}" for status in (HTTPStatus(401), HTTPStatus(413)))
 

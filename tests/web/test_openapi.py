@@ -67,7 +67,7 @@ def served() -> Iterator[tuple[str, str]]:
     thread = threading.Thread(target=lambda: loop.run_until_complete(serve()))
     thread.start()
     try:
-        assert ready.wait(30)
+        assert ready.wait(120)
         yield told[0]
     finally:
         loop.call_soon_threadsafe(stop.set)

@@ -22,7 +22,7 @@ from zeke_queue.worker import Worker
 
 _CALM = {"watchdog": None, "lease": 1e9, "heartbeat_interval": 1e8, "maintenance": False, "schedules": False}
 
-PATIENCE = 20.0
+PATIENCE = 120.0
 """Seconds of real time after which a test stops waiting."""
 
 

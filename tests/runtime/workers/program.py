@@ -54,7 +54,7 @@ async def ignores_cancel(job: JobContext) -> None:
 async def main(dsn: str) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
-        await run_worker(queue, lease=2, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
+        await run_worker(queue, lease=600, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
 
 
 if __name__ == "__main__":

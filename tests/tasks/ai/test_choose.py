@@ -228,7 +228,7 @@ def test_sdk_is_not_imported_for_the_stub() -> None:
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-PATIENCE = 60
+PATIENCE = 120
 """Seconds after which a process that should have ended never will."""
 
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.nightly
 
 @pytest.fixture
 def settings(domain_dsn: str) -> Settings:
-    return Settings.load(database_primary_url=domain_dsn, jobs_heartbeat_interval=0.4, jobs_lease=1)
+    return Settings.load(database_primary_url=domain_dsn, jobs_heartbeat_interval=0.4, jobs_lease=600)
 
 
 @asynccontextmanager

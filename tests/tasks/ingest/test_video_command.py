@@ -95,7 +95,7 @@ async def test_video_without_captions_yet_shows_when_they_are_checked(place: Pla
     late = place.video(1, SystemClock().now() - timedelta(minutes=5))
     place.captions.put(late.id, None)
     for _ in range(2):
-        came = await ingest([late.url], place.settings, timeout=20)
+        came = await ingest([late.url], place.settings, timeout=60)
         (outcome,) = came.outcomes
         assert (outcome.items, outcome.stories) == (1, 0)
         assert outcome.error is not None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import shutil
 import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Final
@@ -73,7 +74,9 @@ def owner_of(directory: Path | None) -> Owner:
     try:
         return Owner(SYSTEM_USER, foreign=True)
     except KeyError:
-        command = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
+        # A root shell made by `su` has the PATH of an ordinary user.
+        useradd = shutil.which("useradd") or "/usr/sbin/useradd"
+        command = [useradd, "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", SYSTEM_USER]
     try:
         subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - constant arguments
     except (OSError, subprocess.CalledProcessError) as error:
