@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from tests.cases import check_each_async
-from tests.mutants.__main__ import load as load_bugs
 from tests.newsroom.archive import Archive, Kept
 from tests.newsroom.clients import Said, alike
 from tests.newsroom.fake_ai import Call, too_often
@@ -316,10 +315,8 @@ async def test_planted_row_breaks_its_rule() -> None:
     await check_each_async({slip.__name__: (slip, rule) for slip, rule in SLIPS}, check)
 
 
-def test_every_rule_has_planted_rows_and_a_planted_bug() -> None:
-    rules = {rule.name for rule in RULES}
-    assert {rule for _, rule in SLIPS} == rules
-    assert rules <= {bug.property for bug in load_bugs()}
+def test_every_rule_has_planted_rows() -> None:
+    assert {rule for _, rule in SLIPS} == {rule.name for rule in RULES}
 
 
 async def test_correct_rows_break_no_rule() -> None:
