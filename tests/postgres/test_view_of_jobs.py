@@ -59,8 +59,8 @@ def test_view_and_each_of_its_columns_say_what_they_mean(sql: Connection) -> Non
 
 def test_role_with_rights_on_the_view_alone_may_read_it(sql: Connection) -> None:
     with sql.transaction(force_rollback=True):
-        sql.execute("create role reporting")
-        sql.execute("grant usage on schema pgboss to reporting")
-        sql.execute("grant select on pgboss.zeke_job to reporting")
-        sql.execute("set local role reporting")
+        sql.execute("create role zeke_reporting")
+        sql.execute("grant usage on schema pgboss to zeke_reporting")
+        sql.execute("grant select on pgboss.zeke_job to zeke_reporting")
+        sql.execute("set local role zeke_reporting")
         assert sql.execute("select count(*) from pgboss.zeke_job").fetchone() == (0,)

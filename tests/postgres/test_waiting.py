@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -179,7 +180,8 @@ async def test_socket_shared_with_another_process_does_not_block_the_loop(
     connection: WaitingConnection, other: AsyncConnection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = number_of_looks(connection, monkeypatch)
-    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=[connection.pgconn.socket]):  # noqa: ASYNC220 - it only holds it
+    holds = [sys.executable, "-c", "import sys; sys.stdin.read()"]
+    with subprocess.Popen(holds, stdin=subprocess.PIPE, pass_fds=[connection.pgconn.socket]):  # noqa: ASYNC220 - it only holds it
         await breaks_in_a_wait(connection, other)
         await connection.close()
         before = len(looks)

@@ -61,7 +61,7 @@ async def test_each_job_is_settled_once_over_a_restart_of_postgres(
 
     queue = Queue(catalog, storage, settings=Settings.load())
     sent = [run.id for run in await queue.send_many([Send(work, n) for n in range(JOBS)])]
-    async with Worker(queue, concurrency=20, poll_interval=0.2, heartbeat_interval=1) as worker:
+    async with Worker(queue, concurrency=20, poll_interval=0.2, lease=600, heartbeat_interval=1) as worker:
         await half.wait()
         await asyncio.to_thread(server.restart, mode)
         await soon(worker.drain())

@@ -52,10 +52,9 @@ class Process:
 
 
 @asynccontextmanager
-async def started(dsn: str) -> AsyncIterator[Process]:
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.runtime.workers.program", dsn, stdout=asyncio.subprocess.PIPE
-    )
+async def started(dsn: str, *, lease: float = 600.0) -> AsyncIterator[Process]:
+    command = [sys.executable, "-m", "tests.runtime.workers.program", dsn, str(lease)]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     try:
         yield Process(process)
     finally:
@@ -103,7 +102,8 @@ async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Qu
 @pytest.mark.nightly
 async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "endless")
-    async with started(dsn) as one, started(dsn) as other:
+    # The lease is as long as a living worker may stand still.
+    async with started(dsn, lease=10) as one, started(dsn, lease=10) as other:
         ours, running = asyncio.ensure_future(one.begins(job_id)), asyncio.ensure_future(other.begins(job_id))
         await asyncio.wait((ours, running), return_when=asyncio.FIRST_COMPLETED)
         victim, survivor, again = (one, other, running) if ours.done() else (other, one, ours)

@@ -80,16 +80,16 @@ async def _lines(process: asyncio.subprocess.Process) -> AsyncGenerator[str]:
 
 async def test_demo_completes_although_a_worker_is_killed() -> None:
     said: list[str] = []
-    dsn, killed = "", 0
+    killing: asyncio.Task[int] | None = None
     async with demo("--gap", "0.2") as process:
         async for line in _lines(process):
             said.append(line)
-            dsn = line.removeprefix("Database ") if line.startswith("Database ") else dsn
-            if not killed and "running" in line:
-                killed = await asyncio.to_thread(_kill_one_that_fetches, dsn)
+            if line.startswith("Database "):
+                killing = asyncio.create_task(_kill_one_that_fetches(line.removeprefix("Database ")))
         code = await process.wait()
     told = "\n".join(said)
-    assert killed, told
+    assert killing is not None, told
+    killed = await killing
     assert f"(pid {killed}) was killed by signal 9; started again as pid" in told
     assert code == 0, told
     assert f"Stories ({STORIES})" in told
@@ -105,14 +105,15 @@ async def test_demo_completes_although_a_worker_is_killed() -> None:
     assert "--keep" in said[-1]
 
 
-def _kill_one_that_fetches(dsn: str) -> int:
-    """Kill a worker that runs ``fetch-content`` at this moment; returns its pid, or 0 if there is none."""
-    with psycopg.connect(dsn) as connection:
-        row = connection.execute(_WHO_FETCHES).fetchone()
-    if row is None:
-        return 0
-    os.kill(row[0], signal.SIGKILL)
-    return row[0]
+async def _kill_one_that_fetches(dsn: str) -> int:
+    """Kill the first worker that runs ``fetch-content``; returns its pid."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        while True:
+            row = await (await connection.execute(_WHO_FETCHES)).fetchone()
+            if row is not None:
+                os.kill(row[0], signal.SIGKILL)
+                return row[0]
+            await SystemClock().sleep(0.01)
 
 
 class Model(OpenAIServer):

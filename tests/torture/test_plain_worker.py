@@ -25,7 +25,7 @@ pytestmark = pytest.mark.nightly
 async def test_surviving_worker_serves_the_job_of_a_killed_one_and_a_tick(dsn: str) -> None:
     async with Queue.connect(program.catalog, dsn) as queue:
         job_id = await sent(queue, "endless")
-        async with started(dsn) as killed:
+        async with started(dsn, lease=10) as killed:
             await killed.begins(job_id)
             killed.signal(signal.SIGKILL)
             await killed.ended()

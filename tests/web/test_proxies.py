@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from tests.cases import check_each, check_each_async
+from tests.cases import check_each_async
 from tests.conformance.driver import soon
 from tests.web.conftest import open_house, shop_catalog
 from zeke_queue.client.queue import Queue
@@ -84,11 +84,22 @@ async def test_only_trusted_proxies_name_the_caller(monkeypatch: pytest.MonkeyPa
 
 def test_accepted_connections_have_no_delay() -> None:
     """An answer in two pieces would wait for the client's acknowledgement of the first one."""
+    with listen("127.0.0.1", 0) as server, socket.create_connection(server.getsockname()[:2]):
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
-    def check(host: str) -> None:
-        with listen(host, 0) as server, socket.create_connection(server.getsockname()[:2]):
-            accepted, _ = server.accept()
-            with accepted:
-                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
-    check_each(["127.0.0.1", "::1"], check)
+def test_address_of_ipv6_has_a_socket_of_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The socket itself is of IPv4, which each machine has."""
+    asked: list[Any] = []
+    create = socket.create_server
+
+    def created(address: tuple[str, int], *, family: int, **options: Any) -> socket.socket:
+        asked.append((address, family))
+        return create(("127.0.0.1", 0), **options)
+
+    monkeypatch.setattr(socket, "create_server", created)
+    with listen("::1", 0) as server:
+        assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    assert asked == [(("::1", 0), socket.AF_INET6)]

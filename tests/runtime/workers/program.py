@@ -1,4 +1,4 @@
-"""A worker's process, to be signalled and killed: ``python -m tests.runtime.workers.program DSN``.
+"""A worker's process, to be signalled and killed: ``python -m tests.runtime.workers.program DSN LEASE``.
 
 Says ``running ID`` on standard output when a handler begins.
 """
@@ -51,11 +51,11 @@ async def ignores_cancel(job: JobContext) -> None:
             continue
 
 
-async def main(dsn: str) -> None:
+async def main(dsn: str, lease: float) -> None:
     """Work on a database until signalled."""
     async with Queue.connect(catalog, dsn) as queue:
-        await run_worker(queue, lease=600, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
+        await run_worker(queue, lease=lease, heartbeat_interval=0.5, poll_interval=0.5, shutdown_timeout=30)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(sys.argv[1], float(sys.argv[2])))

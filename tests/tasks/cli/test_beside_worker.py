@@ -106,7 +106,7 @@ async def test_job_that_a_worker_runs_already_is_announced(zeke: Zeke, settings:
             storage, worker = parts_of(queue).storage, UUID(int=1)
             await storage.heartbeat(WorkerInfo(worker, "host", 1, ("analyze-story",), 600.0))
             assert len(await storage.claim(worker, [QueueCapacity("analyze-story", 1)], 1)) == 1
-        result = await zeke("ingest", "--allow-private", site.url("/trees"), "--timeout", "1")
+        result = await zeke("ingest", "--allow-private", site.url("/trees"), "--timeout", "5")
     assert result.exit_code == 1
     assert "1 of these jobs runs in a worker already, with its settings" in result.stderr
 
