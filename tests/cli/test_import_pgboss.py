@@ -58,6 +58,7 @@ def test_imported_jobs_and_schedules_run_here(boss: Zeke) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_follow_imports_what_pgboss_still_sends(boss: Zeke, monkeypatch: pytest.MonkeyPatch) -> None:
     # Each pass takes four seconds, and a job comes in each of the first two.
     passes = 0
@@ -112,6 +113,7 @@ def test_jobs_that_no_import_takes_are_listed(boss: Zeke) -> None:
     assert boss.json(*IMPORT, "--apply")["stay"] == {"mail": {"past": 1}}
 
 
+@pytest.mark.nightly
 def test_held_job_whose_row_is_gone_is_a_failure_until_it_is_cancelled(boss: Zeke) -> None:
     # As an import left it that was killed before it read whether pg-boss still has the job.
     boss.good(*IMPORT, "--apply")

@@ -99,6 +99,7 @@ def shop(zeke: Zeke) -> Zeke:
     return zeke
 
 
+@pytest.mark.nightly
 def test_history_of_a_running_system_is_recorded_and_replayed_with_workers_killed(
     shop: Zeke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +143,7 @@ def test_payloads_are_recorded_as_requested(shop: Zeke, tmp_path: Path) -> None:
     assert completed.split() == ["4", "4"]
 
 
+@pytest.mark.nightly
 def test_violation_in_the_history_is_shown_and_fails_the_command(shop: Zeke, tmp_path: Path) -> None:
     shop.sql("update pgboss.job set retrycount = retrylimit + 1 where name = 'refuse'")
     file = tmp_path / "day.gz"
@@ -198,6 +200,7 @@ def test_replay_runs_the_handlers_of_a_catalog(shop: Zeke, tmp_path: Path) -> No
     assert "letter of" in replayed.stdout
 
 
+@pytest.mark.nightly
 def test_workers_of_a_replay_share_the_resources_of_their_run(shop: Zeke, tmp_path: Path) -> None:
     """A double of each worker would not know the keys of others, and one of all runs would know too many."""
     file = tmp_path / "day.gz"

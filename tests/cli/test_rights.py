@@ -33,6 +33,7 @@ def role_of(zeke: Zeke) -> Iterator[tuple[Zeke, Grant]]:
         yield Zeke(dsn), lambda right: zeke.sql(f"grant {right} to {name}")
 
 
+@pytest.mark.nightly
 def test_read_only_role_reads_what_the_owner_reads_and_changes_nothing(zeke: Zeke) -> None:
     job_id = zeke.send("mail", LETTER)
     zeke.work()
@@ -66,6 +67,7 @@ def test_role_without_permissions_gets_the_grants_for_reading(zeke: Zeke) -> Non
     check_each(READS, check)
 
 
+@pytest.mark.nightly
 def test_role_without_permissions_gets_the_grants_for_the_api(
     zeke: Zeke, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -355,6 +355,7 @@ def test_without_the_extra_it_says_what_to_install(zeke: Zeke, monkeypatch: pyte
     assert 'pip install ".[web]"' in zeke.fails("api", *SHOP, code=2)
 
 
+@pytest.mark.nightly
 def test_api_without_database_does_not_start(start: Start, tmp_path: Path) -> None:
     del tmp_path
     with start("api", *SHOP, "--port", "0", "--database", "postgresql://127.0.0.1:1/none") as api:

@@ -182,6 +182,7 @@ def embedded(zeke_empty: Zeke, monkeypatch: pytest.MonkeyPatch) -> Embedded:
     return server
 
 
+@pytest.mark.nightly
 def test_where_an_embedded_server_is_found_is_logged_at_each_start(
     embedded: Embedded, nowhere: Zeke, started: Started
 ) -> None:

@@ -25,7 +25,13 @@ UNDONE = 0.03
 """The chance of a statement, in every other drawn script, that the server undoes its transaction instead."""
 
 
-@pytest.mark.parametrize("script", [*CLASSICS, *FAMILIES], ids=lambda script: script.name.replace(" ", "-"))
+@pytest.mark.parametrize(
+    "script",
+    [
+        *(pytest.param(one, id=one.name.replace(" ", "-")) for one in CLASSICS),
+        *(pytest.param(one, id=one.name.replace(" ", "-"), marks=pytest.mark.nightly) for one in FAMILIES),
+    ],
+)
 async def test_memory_allows_every_interleaving_of(arena: Arena, script: Script, plans: int) -> None:
     for seed in range(plans):
         played = await arena.play(script, Drawn(seed, braked=OFTEN))

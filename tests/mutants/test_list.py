@@ -6,6 +6,8 @@ import shlex
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.cases import check_each
 from tests.mutants import __main__ as runner
 from tests.mutants.__main__ import ROOT, Bug, attempt, load, try_all
@@ -79,6 +81,7 @@ def test_every_property_and_kind_of_faults_is_needed_by_a_bug_or_kept_for_a_reas
     assert [kind for kind in KINDS if kind not in shown and kind not in reasons] == []
 
 
+@pytest.mark.nightly
 def test_only_a_test_that_passes_without_the_bug_can_find_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

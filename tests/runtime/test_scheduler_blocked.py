@@ -80,6 +80,7 @@ async def last_tick(jobs: Driver) -> datetime | None:
     return schedule.last_tick
 
 
+@pytest.mark.nightly
 @on_both_storages
 @pytest.mark.parametrize("catch_up", CatchUp)
 async def test_other_schedules_are_served_and_no_tick_is_missed(

@@ -43,6 +43,7 @@ def test_every_task_returns_and_most_are_retried() -> None:
     assert len(again) > 10
 
 
+@pytest.mark.nightly
 def test_faults_hit_newsroom() -> None:
     kinds = {one.kind for one in of(events(), Fault)}
     assert {"kill", "kill_handler", "lost", "restart", "pause"} <= kinds

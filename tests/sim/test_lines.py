@@ -348,8 +348,8 @@ async def iterates() -> None:
 @pytest.mark.parametrize(
     ("handler", "complete"),
     [
-        (collects, ["closed", "charged 1", "charged 2"]),
-        (iterates, ["charged 1", "charged 2", "closed"]),
+        pytest.param(collects, ["closed", "charged 1", "charged 2"], marks=pytest.mark.nightly),
+        pytest.param(iterates, ["charged 1", "charged 2", "closed"], marks=pytest.mark.nightly),
         (blocking, ["worked", "worked on", "exit"]),
         (waits, ["worked", "worked on", "exit", "exit", "closed", "finally"]),
     ],
@@ -431,6 +431,7 @@ def test_classes_of_doubles_are_collected_after_the_run() -> None:
     assert [one() for one in doubles] == [None]
 
 
+@pytest.mark.nightly
 def test_points_after_the_fault_phase_are_tried() -> None:
     """A handler may last longer than the fault phase, which then ends when it has ended."""
     catalog = Catalog()

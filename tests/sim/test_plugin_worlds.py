@@ -367,6 +367,7 @@ def test_dropped_interrupt_is_heeded(pytester: pytest.Pytester) -> None:
     assert result.ret == pytest.ExitCode.INTERRUPTED
 
 
+@pytest.mark.nightly
 def test_world_that_is_not_run_is_an_error(pytester: pytest.Pytester) -> None:
     application(pytester, SENT)
     result = run(pytester, "-k", "forgotten")

@@ -218,6 +218,7 @@ def test_experiment_in_processes_finds_the_same() -> None:
     assert (there.runs, there.virtual) == (here.runs, here.virtual)
 
 
+@pytest.mark.nightly
 def test_experiment_in_processes_reports_each_run() -> None:
     done: list[int] = []
     run_seeds(
