@@ -23,8 +23,8 @@ from zeke_queue.model import Job, RowState
 COMPLETED, CREATED, ACTIVE = RowState.COMPLETED, RowState.CREATED, RowState.ACTIVE
 
 
-LET_LEASE_END = "update pgboss.worker set beat_on = now() - 2 * lease where pid = %s"
-"""Lets time pass for a killed worker, whose lease is one that no living worker loses while it waits."""
+END_OF_LEASE = "update pgboss.worker set beat_on = now() - 2 * lease where pid = %s"
+"""Ends the lease of a killed worker, which is one that no living worker loses while it waits."""
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ async def test_handler_that_never_ends_does_not_keep_the_process_alive(queue: Qu
 @pytest.mark.nightly
 async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str) -> None:
     job_id = await sent(queue, "endless")
-    # The lease is as long as a living worker may stand still.
+    # The lease is as long as a living worker may be blocked.
     async with started(dsn, lease=10) as one, started(dsn, lease=10) as other:
         ours, running = asyncio.ensure_future(one.begins(job_id)), asyncio.ensure_future(other.begins(job_id))
         await asyncio.wait((ours, running), return_when=asyncio.FIRST_COMPLETED)
@@ -110,7 +110,7 @@ async def test_jobs_of_a_killed_worker_are_run_by_another(queue: Queue, dsn: str
         victim.signal(signal.SIGKILL)
         assert await victim.ended() == -signal.SIGKILL
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-            await connection.execute(LET_LEASE_END, [victim.process.pid])
+            await connection.execute(END_OF_LEASE, [victim.process.pid])
         await again
         assert (await (await queue.get_run(job_id)).result(timeout=PATIENCE)) is None
         survivor.signal(signal.SIGTERM)
