@@ -117,6 +117,20 @@ def test_worker_at_its_limit_need_not_claim() -> None:
     assert h.verdict() is None
 
 
+def test_worker_at_the_limit_that_two_names_share_need_claim_neither() -> None:
+    for shared, holds in (({("b", "b-old"): (1,)}, True), ({}, False)):
+        h = History(limits={"a": 1, "b": 1, "b-old": 1}, lease=3.0, shared=shared)
+        _ask(h, "a", "b", "b-old")
+        jobs = h.send("a"), h.send("b")
+        h.claim(*jobs)
+        h.wait(11.0)
+        for job in jobs:
+            h.run(job)
+            h.settle(job, Completed(job, 1, None))
+        _ask(h, "a")
+        assert h.holds(ASKS) is holds
+
+
 def test_job_begins_before_the_lease_is_over() -> None:
     for waited, stands_still, holds in ((1.0, False, True), (6.0, True, False), (6.0, False, False)):
         h = History(lease=4.0)

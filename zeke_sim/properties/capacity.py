@@ -139,7 +139,10 @@ def a_worker_with_a_free_slot_claims_jobs(event: Invoked | Change, state: RunSta
     if well is None:
         return
     for name in missing:
-        since = max(well, held.get((worker, name), 0.0), lost.get(worker, 0.0))
+        # The names of a task share its limit, so a job of one takes a place of the others.
+        names = next((names for names in state.rules.shared if name in names), (name,))
+        left = max(held.get((worker, one), 0.0) for one in names)
+        since = max(well, left, lost.get(worker, 0.0))
         if event.at > since + state.rules.lease + WORKER_RECOVERS:
             raise Broken(
                 f"{event.node} asks for no job of {name!r}, and has held none since {since:.3f} s",
