@@ -68,6 +68,7 @@ def test_playbooks_end_while_faults_are_injected(seed: int) -> None:
     assert any(end.at < FEW_SOURCES_SIZE.days * DAY for end in ends)
 
 
+@pytest.mark.nightly
 def test_run_is_repeated_from_its_plan() -> None:
     first = outcomes("catalog")[0]
     assert run(load("catalog"), first.plan).digest == first.digest
