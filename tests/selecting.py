@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -19,12 +20,18 @@ SYSTEM: Final = "/usr/sbin:/usr/local/sbin"
 PROGRAMS: Final = {
     "pgbouncer": "install PgBouncer (on Debian: apt-get install pgbouncer)",
     "curl": "install curl (on Debian: apt-get install curl)",
+    "ZEKE_TEST_DATA": "set it to a folder with feeds and pages of the web, which belong to their publishers",
 }
-"""The programs that tests may need, and how to get them."""
+"""The programs that tests may need, and how to get them; and one folder."""
+
+DATA: Final = Path(os.environ.get("ZEKE_TEST_DATA") or Path(__file__).parents[2] / "shared" / "data")
+"""Feeds and pages of the web: the folder that ``ZEKE_TEST_DATA`` names, or one beside the project."""
 
 
 def found(program: str) -> str | None:
-    """Return the path of a program; None if this machine does not have it."""
+    """Return the path of a program, or of the data; None if this machine does not have it."""
+    if program == "ZEKE_TEST_DATA":
+        return str(DATA) if (DATA / "feeds").is_dir() and (DATA / "pages").is_dir() else None
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{SYSTEM}")
 
 

@@ -46,6 +46,7 @@ async def test_moved_jobs_wake_the_workers_of_the_new_queue(jobs: Driver) -> Non
     await jobs.storage.set_idle(ANNA, ["mail"])
     await jobs.send(MINE)
     sleeping = asyncio.create_task(jobs.storage.wait_for_jobs(["mail"], 60))
+    assert await is_kept_waiting(asyncio.shield(sleeping))
     await soon(_move(jobs, {MINE: "mail"}))
     assert await soon(sleeping)
 

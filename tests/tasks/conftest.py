@@ -79,13 +79,10 @@ def bees(jobs: Jobs) -> Video:
 def input_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with ``feeds/`` and ``pages/`` from the web.
 
-    It is ``ZEKE_TEST_DATA``, or ``shared/data`` next to the project; if neither exists,
-    samples of our own take their place.
+    It is the folder that ``ZEKE_TEST_DATA`` names; otherwise samples of our own take their place.
     """
-    named = os.environ.get("ZEKE_TEST_DATA")
-    directory = Path(named) if named else Path(__file__).parents[3] / "shared" / "data"
-    if named or (directory / "feeds").is_dir():
-        return directory
+    if named := os.environ.get("ZEKE_TEST_DATA"):
+        return Path(named)
     samples = tmp_path_factory.mktemp("input")
     write_samples(samples)
     return samples

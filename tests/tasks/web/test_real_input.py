@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.cases import check_each_async
 from tests.clocks import START
+from tests.selecting import DATA
 from tests.tasks.samples import DAMAGED, FEEDS
-from tests.tasks.web.conftest import DATA
 from tests.tasks.web.doubles import client
 from zeke_tasks.demo.site import serve_directory
 from zeke_tasks.fetch import Feed, extract_article, parse_feed
+
+pytestmark = pytest.mark.needs("ZEKE_TEST_DATA")
 
 # Title, author and day.
 PAGES = {
