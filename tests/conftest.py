@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
 from tests.conformance.planting import EMPTY
-from tests.database import CONTAINER, EITHER, Databases, choose, new_run, server
+from tests.database import CONTAINER, Databases, choose, new_run, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ _BROWSER = Path(__file__).parent / "browser"
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--postgres",
-        help="the Postgres to test on: 15, 17, 18, a folder with initdb, embedded, testcontainers or auto",
+        help="the Postgres to test on: 15, 17, 18, a folder with initdb, embedded or testcontainers",
     )
     parser.addoption(
         "--crash-points",
@@ -77,7 +77,7 @@ class Controller:
         config: pytest.Config = node.config  # type: ignore[attr-defined]
         if _CHOICE not in config.stash:
             choice = choose(config.getoption("--postgres"))
-            if choice in (CONTAINER, EITHER):
+            if choice == CONTAINER:
                 config.stash[_STARTED] = server(choice, new_run())
                 choice = config.stash[_STARTED].__enter__()
             config.stash[_CHOICE] = choice

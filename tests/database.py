@@ -1,8 +1,6 @@
 """Which Postgres the tests run on, and a fresh migrated database for each test that asks for one.
 
-In this order: ``ZEKE_TEST_DSN``; what ``--postgres`` (or ``ZEKE_TEST_POSTGRES``) names; a container, if a
-Docker engine answers and has the image or can pull it; the embedded server. There is always one, so nothing
-is left out.
+In this order: ``ZEKE_TEST_DSN``; what ``--postgres`` (or ``ZEKE_TEST_POSTGRES``) names; the embedded server.
 
 A run has one server, whatever the number of its processes, and one migrated template, of which databases are
 copies.
@@ -15,10 +13,9 @@ import itertools
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import warnings
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -39,8 +36,7 @@ if TYPE_CHECKING:
 IMAGE: Final = "postgres:18"
 _BINARIES: Final = "/usr/lib/postgresql/{}/bin"
 _ENGINE_SECONDS: Final = 5
-_PULL_SECONDS: Final = 60
-_CHOICES: Final = "15, 17, 18, a folder with initdb, embedded, testcontainers or auto"
+_CHOICES: Final = "15, 17, 18, a folder with initdb, embedded or testcontainers"
 
 # Many short connections and small databases: what a crash of the machine would lose is nothing.
 _SETTINGS: Final = {"max_connections": "200", "shared_buffers": "64MB", "autovacuum_naptime": "10s"}
@@ -53,7 +49,6 @@ _ROOM: Final = 2 << 30
 
 CONTAINER: Final = "testcontainers"
 EMBEDDED: Final = "embedded"
-EITHER: Final = "a container or, if it does not start, embedded"
 
 
 def new_run() -> str:
@@ -62,15 +57,10 @@ def new_run() -> str:
 
 
 def choose(named: str | None) -> str:
-    """Return what the run uses: a DSN, one of the three above, or a folder of binaries.
-
-    Asked once a run, since it may ask a Docker engine.
-    """
+    """Return what the run uses: a DSN, one of the two above, or a folder of binaries."""
     if dsn := os.environ.get("ZEKE_TEST_DSN"):
         return dsn
-    named = named or os.environ.get("ZEKE_TEST_POSTGRES") or "auto"
-    if named == "auto":
-        return EITHER if _engine_has_image() else EMBEDDED
+    named = named or os.environ.get("ZEKE_TEST_POSTGRES") or EMBEDDED
     if named in (CONTAINER, EMBEDDED):
         return named
     if named.isdigit():
@@ -88,17 +78,9 @@ def server(choice: str, run: str) -> Iterator[str]:
     if "://" in choice or "=" in choice:
         yield choice
         return
-    with ExitStack() as stack:
-        dsn = None
-        if choice in (CONTAINER, EITHER):
-            try:
-                dsn = stack.enter_context(_container())
-            except Exception as error:
-                if choice == CONTAINER:
-                    raise
-                sys.stderr.write(f"The tests use the embedded server, since no container starts: {error}\n")
-        if dsn is None:
-            dsn = stack.enter_context(_embedded(None if choice in (EMBEDDED, EITHER) else choice, run))
+    with (
+        _container() if choice == CONTAINER else _embedded(None if choice == EMBEDDED else choice, run)
+    ) as dsn:
         yield dsn
 
 
@@ -194,13 +176,6 @@ class Databases:
 def database_name(dsn: str) -> str:
     """Return the database that a DSN names."""
     return str(conninfo_to_dict(dsn)["dbname"])
-
-
-def _engine_has_image() -> bool:
-    """Return whether a Docker engine answers soon, and has the image or pulls it in reasonable time."""
-    return _docker("info", _ENGINE_SECONDS) and (
-        _docker(f"image inspect {IMAGE}", _ENGINE_SECONDS) or _docker(f"pull --quiet {IMAGE}", _PULL_SECONDS)
-    )
 
 
 def _docker(arguments: str, seconds: float) -> bool:
